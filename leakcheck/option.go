@@ -1,0 +1,143 @@
+package leakcheck
+
+import (
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+// An Option changes one check, or, given to [Main], the default of every check
+// of the suite. Options of a check come after the suite's: lists add up, single
+// values are replaced.
+type Option func(*config)
+
+// config is what the options say. Its zero value is never used: see newConfig.
+type config struct {
+	grace          time.Duration
+	ignoreFuncs    []string
+	ignoreCreators []string
+	ignoreSites    []string
+	goleak         []goleak.Option
+
+	iterations int
+	rounds     int
+	warmup     int
+	allowPerOp float64
+
+	// misuse is the first option that makes no sense. The check that reads the
+	// options reports it: an Option has no test to fail.
+	misuse error
+}
+
+// suite holds the options given to Main, the defaults of all checks.
+var suite atomic.Pointer[[]Option]
+
+func newConfig(opts []Option) config {
+	c := config{grace: 2 * time.Second}
+	if defaults := suite.Load(); defaults != nil {
+		c.apply(*defaults)
+	}
+	c.apply(opts)
+	return c
+}
+
+func (c *config) apply(opts []Option) {
+	for _, o := range opts {
+		if o != nil {
+			o(c)
+		}
+	}
+}
+
+func (c *config) refuse(format string, args ...any) {
+	if c.misuse == nil {
+		c.misuse = fmt.Errorf("leakcheck: "+format, args...)
+	}
+}
+
+// Grace is how long a check waits for goroutines to end and files to be
+// closed before it calls them leaked; 2 s where it is not given. A check ends
+// as soon as the test is clean, so that a long grace costs nothing but the
+// time to a failure. d must not be negative; 0 looks once.
+func Grace(d time.Duration) Option {
+	return func(c *config) {
+		if d < 0 {
+			c.refuse("Grace(%v): a grace is not negative; use Grace(0) to look once", d)
+			return
+		}
+		c.grace = d
+	}
+}
+
+// IgnoreFunc ignores goroutines with a function on their stack whose name
+// starts with prefix, as the failure prints it: "example.com/app/cache.(*Cache).janitor".
+func IgnoreFunc(prefix string) Option {
+	return func(c *config) { c.ignore(&c.ignoreFuncs, "IgnoreFunc", prefix) }
+}
+
+// IgnoreCreatedBy ignores goroutines that were started by a function whose
+// name starts with prefix.
+func IgnoreCreatedBy(prefix string) Option {
+	return func(c *config) { c.ignore(&c.ignoreCreators, "IgnoreCreatedBy", prefix) }
+}
+
+// IgnoreSite ignores growth at allocation sites whose stack has a function
+// whose name starts with prefix.
+func IgnoreSite(prefix string) Option {
+	return func(c *config) { c.ignore(&c.ignoreSites, "IgnoreSite", prefix) }
+}
+
+// ignore refuses the empty prefix, which would silence everything.
+func (c *config) ignore(list *[]string, option, prefix string) {
+	if prefix == "" {
+		c.refuse("%s(%q): an empty prefix would ignore everything; name a function", option, prefix)
+		return
+	}
+	*list = append(*list, prefix)
+}
+
+// Goleak passes options of go.uber.org/goleak on, so that a team keeps its
+// ignore list. They apply where goleak gives the verdict, in [Main].
+func Goleak(opts ...goleak.Option) Option {
+	return func(c *config) { c.goleak = append(c.goleak, opts...) }
+}
+
+// Iterations is how many operations [NoGrowth] runs in a round at the
+// smallest scale; 20 where it is not given. n must be at least 1.
+func Iterations(n int) Option {
+	return func(c *config) { c.count(&c.iterations, "Iterations", n, 1) }
+}
+
+// Rounds is how many rounds [NoGrowth] measures at the smallest scale. n must
+// be at least 2.
+func Rounds(n int) Option {
+	return func(c *config) { c.count(&c.rounds, "Rounds", n, 2) }
+}
+
+// Warmup is how many operations [NoGrowth] runs before it measures. n must
+// not be negative.
+func Warmup(n int) Option {
+	return func(c *config) { c.count(&c.warmup, "Warmup", n, 0) }
+}
+
+func (c *config) count(field *int, option string, n, least int) {
+	if n < least {
+		c.refuse("%s(%d): at least %d", option, n, least)
+		return
+	}
+	*field = n
+}
+
+// AllowPerOp lets every allocation site grow by up to this many bytes per
+// operation. Use it for a site that is bounded at a size no test reaches.
+func AllowPerOp(bytes float64) Option {
+	return func(c *config) {
+		if !(bytes >= 0) {
+			c.refuse("AllowPerOp(%v): bytes are not negative", bytes)
+			return
+		}
+		c.allowPerOp = bytes
+	}
+}
