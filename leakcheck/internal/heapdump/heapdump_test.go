@@ -1,0 +1,110 @@
+package heapdump_test
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
+)
+
+type node struct {
+	next  *node
+	other *[100]*node
+	data  [5]uint64
+}
+
+var global *node
+
+// take writes a dump of this process and reads it.
+func take(t testing.TB) (*heapdump.Dump, *os.File) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "dump"))
+	require.NoError(t, err)
+	t.Cleanup(func() { f.Close() })
+	debug.WriteHeapDump(f.Fd())
+	return read(t, f), f
+}
+
+func read(t testing.TB, f *os.File) *heapdump.Dump {
+	size, err := f.Seek(0, io.SeekEnd)
+	require.NoError(t, err)
+	d, err := heapdump.Read(f, size, nil)
+	require.NoError(t, err)
+	return d
+}
+
+func addr[T any](p *T) uint64 { return uint64(uintptr(unsafe.Pointer(p))) }
+
+func TestReadFindsObjectsAndEdges(t *testing.T) {
+	old := runtime.MemProfileRate
+	runtime.MemProfileRate = 1
+	global = &node{next: &node{data: [5]uint64{42}}, other: new([100]*node)}
+	global.other[57] = global
+	runtime.MemProfileRate = old
+	runtime.GC()
+	t.Cleanup(func() { global = nil })
+	d, _ := take(t)
+
+	assert.Equal(t, runtime.Version(), d.GoVersion)
+	assert.Equal(t, runtime.GOARCH, d.Arch)
+	root := d.Find(addr(global))
+	next := d.Find(addr(global.next))
+	other := d.Find(addr(global.other))
+	require.NotEqual(t, int32(heapdump.None), root)
+	require.NotEqual(t, int32(heapdump.None), next)
+	to, word := d.Edges(root)
+	assert.Equal(t, []int32{next, other}, to)
+	assert.Equal(t, []uint32{0, 1}, word)
+	to, word = d.Edges(other)
+	require.Equal(t, []int32{root}, to)
+	header := (addr(global.other) - d.Addr(other)) / 8 // types of large objects stand before them
+	assert.Equal(t, []uint32{57 + uint32(header)}, word)
+	b, err := d.Contents(next, 16, 8)
+	require.NoError(t, err)
+	assert.EqualValues(t, 42, d.Word(b))
+	assert.Equal(t, next, d.Find(addr(global.next)+11), "an address inside the object")
+	a := d.Alloc(root)
+	require.NotNil(t, a)
+	assert.EqualValues(t, 64, a.Size, "the size class that holds 56 bytes")
+	var stack []string
+	for _, c := range a.Stack {
+		stack = append(stack, c.Func)
+	}
+	assert.Contains(t, strings.Join(stack, "\n"), "TestReadFindsObjectsAndEdges")
+}
+
+func TestReadFindsRootsAndGoroutines(t *testing.T) {
+	global = &node{}
+	t.Cleanup(func() { global = nil })
+	started, stop := make(chan int), make(chan int)
+	go func() { started <- 1; <-stop }()
+	<-started
+	defer close(stop)
+	d, _ := take(t)
+
+	to, word := d.RootEdges(d.BSS.Roots)
+	var at []uint64
+	for i, o := range to {
+		if o != heapdump.None && d.Addr(o) == addr(global) {
+			at = append(at, d.BSS.Addr+uint64(word[i])*8)
+		}
+	}
+	assert.Equal(t, []uint64{addr(&global)}, at)
+	var waiting []string
+	for _, g := range d.Goroutines {
+		for _, f := range g.Frames {
+			if strings.Contains(d.Frames[f].Func, "TestReadFindsRootsAndGoroutines.func") {
+				waiting = append(waiting, g.WaitReason)
+			}
+		}
+	}
+	assert.Equal(t, []string{"chan receive"}, waiting)
+}

@@ -1,0 +1,520 @@
+package heapdump
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"strings"
+)
+
+const header = "go1.7 heap dump\n"
+
+// Tags of runtime/heapdump.go.
+const (
+	tagEOF = iota
+	tagObject
+	tagOtherRoot
+	tagType
+	tagGoroutine
+	tagStackFrame
+	tagParams
+	tagFinalizer
+	tagItab
+	tagOSThread
+	tagMemStats
+	tagQueuedFinalizer
+	tagData
+	tagBSS
+	tagDefer
+	tagPanic
+	tagMemProf
+	tagAllocSample
+)
+
+const (
+	maxString = 1 << 20
+	maxStack  = 1 << 12
+	window    = 1 << 20 // of the file in memory at once
+)
+
+// ErrNotDump is wrapped by the error for a file that is no heap dump.
+var ErrNotDump = errors.New("not a Go heap dump")
+
+// ErrShort is wrapped by the error for a dump that ends too early.
+var ErrShort = errors.New("the heap dump is cut short")
+
+// Read reads a dump of the given size. It keeps r for Contents. progress, which may be nil,
+// is called now and then with the bytes read so far.
+func Read(r io.ReaderAt, size int64, progress func(done, total int64)) (*Dump, error) {
+	p := &parser{
+		d:        &Dump{file: r, size: size, types: map[uint64]Type{}, itabs: map[uint64]uint64{}},
+		c:        cursor{r: r, size: size, buf: make([]byte, 0, min(window, size))},
+		strings:  map[string]string{},
+		progress: progress,
+	}
+	p.reserve(size)
+	err := p.run()
+	if err == nil {
+		err = p.resolve()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("heapdump: %w", err)
+	}
+	return p.d, nil
+}
+
+// A parser holds what a dump is before addresses become object numbers.
+type parser struct {
+	d *Dump
+	c cursor
+
+	// By object, in the order of the file.
+	addr      []uint64
+	words     []uint32
+	pos       []int64
+	edgeStart []uint32
+
+	target     []uint64 // address, by edge
+	targetWord []uint32
+
+	rootTarget  []uint64
+	buckets     map[uint64]int32
+	samples     []sample
+	goroutineAt map[uint64]int
+	fixups      []fixup
+	strings     map[string]string
+	progress    func(done, total int64)
+	sorted      order
+}
+
+type sample struct{ addr, bucket uint64 }
+
+// A fixup is an address to turn into an object number once all objects are known.
+type fixup struct {
+	addr uint64
+	set  func(int32)
+}
+
+// reserve makes room for what a dump of this size usually holds. Pages that are never touched cost
+// nothing, while growing by doubling would copy, and hold both copies.
+func (p *parser) reserve(size int64) {
+	n := int(min(size/64, math.MaxInt32))
+	p.addr = make([]uint64, 0, n)
+	p.words = make([]uint32, 0, n)
+	p.pos = make([]int64, 0, n)
+	p.edgeStart = make([]uint32, 0, n)
+	p.target = make([]uint64, 0, n)
+	p.targetWord = make([]uint32, 0, n)
+	p.buckets = map[uint64]int32{}
+	p.goroutineAt = map[uint64]int{}
+}
+
+func (p *parser) run() error {
+	if err := p.header(); err != nil {
+		return err
+	}
+	for n := 0; ; n++ {
+		if n%(1<<16) == 0 && p.progress != nil {
+			p.progress(p.c.offset(), p.c.size)
+		}
+		at := p.c.offset()
+		tag := p.c.uint()
+		if p.c.err == nil && tag != tagParams && p.d.PtrSize == 0 {
+			return errors.New("the dump does not begin with its parameters: this version is unknown")
+		}
+		if tag == tagEOF && p.c.err == nil {
+			return nil
+		}
+		if err := p.record(tag); err != nil {
+			return fmt.Errorf("at byte %d: %w", at, err)
+		}
+		if p.c.err != nil {
+			return fmt.Errorf("at byte %d of %d: %w", at, p.c.size, p.c.err)
+		}
+	}
+}
+
+func (p *parser) header() error {
+	b := p.c.bytes(len(header))
+	if string(b) == header {
+		return nil
+	}
+	if first, _, ok := strings.Cut(string(b), "\n"); ok && strings.HasPrefix(first, "go1.") {
+		return fmt.Errorf("a dump of another version: it says %q, known is %q", first, strings.TrimSpace(header))
+	}
+	if p.c.size < int64(len(header)) && strings.HasPrefix(header, string(p.c.rest())) {
+		return ErrShort
+	}
+	return ErrNotDump
+}
+
+func (p *parser) record(tag uint64) error {
+	switch tag {
+	case tagObject:
+		return p.object()
+	case tagOtherRoot:
+		p.otherRoot()
+	case tagType:
+		p.typ()
+	case tagGoroutine:
+		p.goroutine()
+	case tagStackFrame:
+		return p.frame()
+	case tagParams:
+		return p.params()
+	case tagFinalizer, tagQueuedFinalizer:
+		p.finalizer(tag == tagQueuedFinalizer)
+	case tagItab:
+		p.itab()
+	case tagOSThread:
+		p.c.skipUints(3)
+	case tagMemStats:
+		p.c.skipUints(24 + 256 + 1)
+	case tagData:
+		return p.segment(&p.d.Data)
+	case tagBSS:
+		return p.segment(&p.d.BSS)
+	case tagDefer:
+		p.deferred()
+	case tagPanic:
+		p.panicking()
+	case tagMemProf:
+		return p.memProf()
+	case tagAllocSample:
+		p.samples = append(p.samples, sample{p.c.uint(), p.c.uint()})
+	default:
+		return fmt.Errorf("unknown record %d: this dump's version is not known", tag)
+	}
+	return nil
+}
+
+func (p *parser) params() error {
+	d := p.d
+	d.bigEndian = p.c.uint() != 0
+	ptr := p.c.uint()
+	d.HeapStart, d.HeapEnd = p.c.uint(), p.c.uint()
+	d.Arch = p.string()
+	d.GoVersion = p.string()
+	p.c.uint()
+	if p.c.err == nil && ptr != 4 && ptr != 8 {
+		return fmt.Errorf("pointers of %d bytes: this dump's version is not known", ptr)
+	}
+	d.PtrSize = int(ptr)
+	return nil
+}
+
+// object reads one object. It is where all the time goes: the record is in the window as a whole,
+// unless it is large.
+func (p *parser) object() error {
+	addr, n := p.c.uint(), p.c.uint()
+	if err := p.addObject(addr, n); err != nil {
+		return err
+	}
+	if n > window/4 {
+		return p.fields(n, func(off, ptr uint64) { p.addEdge(off, ptr) })
+	}
+	p.c.need(int(n)*2 + 16)
+	rest := p.c.rest()
+	if uint64(len(rest)) < n {
+		return ErrShort
+	}
+	contents, list := rest[:n], rest[n:]
+	if p.d.PtrSize != 8 || p.d.bigEndian {
+		return p.fields(n, func(off, ptr uint64) { p.addEdge(off, ptr) })
+	}
+	i := 0
+	for {
+		if i >= len(list) {
+			return ErrShort
+		}
+		kind := list[i]
+		i++
+		if kind == 0 {
+			break
+		}
+		if kind != 1 {
+			return fmt.Errorf("unknown kind of field %d: this dump's version is not known", kind)
+		}
+		off, w := binary.Uvarint(list[i:])
+		if w <= 0 {
+			return ErrShort
+		}
+		i += w
+		if off > n-8 || n < 8 {
+			return fmt.Errorf("pointer at offset %d of an object of %d bytes", off, n)
+		}
+		ptr := binary.LittleEndian.Uint64(contents[off:])
+		if ptr-p.d.HeapStart < p.d.HeapEnd-p.d.HeapStart {
+			p.target = append(p.target, ptr)
+			p.targetWord = append(p.targetWord, uint32(off/8))
+		}
+	}
+	p.c.skip(int64(n) + int64(i))
+	return nil
+}
+
+func (p *parser) addObject(addr, n uint64) error {
+	ptr := uint64(p.d.PtrSize)
+	switch {
+	case p.c.err != nil:
+		return nil
+	case n > uint64(p.c.size-p.c.offset()):
+		return ErrShort
+	case n == 0 || n%ptr != 0 || n/ptr > math.MaxUint32 || addr > math.MaxUint64-n:
+		return fmt.Errorf("an object of %d bytes at %#x", n, addr)
+	case len(p.addr) == math.MaxInt32-1 || len(p.target) >= math.MaxUint32:
+		return errors.New("more than 2 billion objects or 4 billion pointers")
+	}
+	p.addr = append(p.addr, addr)
+	p.words = append(p.words, uint32(n/ptr))
+	p.pos = append(p.pos, p.c.offset())
+	p.edgeStart = append(p.edgeStart, uint32(len(p.target)))
+	return nil
+}
+
+func (p *parser) addEdge(off, ptr uint64) {
+	if ptr >= p.d.HeapStart && ptr < p.d.HeapEnd {
+		p.target = append(p.target, ptr)
+		p.targetWord = append(p.targetWord, uint32(off/uint64(p.d.PtrSize)))
+	}
+}
+
+// fields reads n bytes of contents and the list of pointers that follows, through a second
+// cursor, so that neither has to fit into memory.
+func (p *parser) fields(n uint64, f func(off, ptr uint64)) error {
+	if n > uint64(p.c.size-p.c.offset()) {
+		return ErrShort
+	}
+	contents := cursor{r: p.c.r, size: p.c.size, base: p.c.offset(), buf: make([]byte, 0, min(window, n+16))}
+	start := p.c.offset()
+	p.c.skip(int64(n))
+	for {
+		switch kind := p.c.uint(); {
+		case p.c.err != nil || kind == 0:
+			return p.c.err
+		case kind != 1:
+			return fmt.Errorf("unknown kind of field %d: this dump's version is not known", kind)
+		}
+		off := p.c.uint()
+		if off >= n || n-off < uint64(p.d.PtrSize) {
+			continue // a frame's list may name the caller's part of the stack
+		}
+		at := start + int64(off)
+		if at < contents.offset() {
+			contents.seek(at)
+		}
+		contents.skip(at - contents.offset())
+		contents.need(p.d.PtrSize)
+		if len(contents.rest()) < p.d.PtrSize {
+			return ErrShort
+		}
+		f(off, wordOf(contents.rest(), p.d.PtrSize, p.d.bigEndian))
+	}
+}
+
+func (p *parser) roots(n uint64) (Roots, error) {
+	lo := len(p.rootTarget)
+	err := p.fields(n, func(off, ptr uint64) {
+		if ptr >= p.d.HeapStart && ptr < p.d.HeapEnd {
+			p.rootTarget = append(p.rootTarget, ptr)
+			p.d.rootWord = append(p.d.rootWord, uint32(off/uint64(p.d.PtrSize)))
+		}
+	})
+	return Roots{lo, len(p.rootTarget)}, err
+}
+
+func (p *parser) segment(s *Segment) error {
+	s.Addr = p.c.uint()
+	n := p.c.uint()
+	if n > uint64(p.c.size-p.c.offset()) {
+		return ErrShort
+	}
+	s.Len, s.filePo = int64(n), p.c.offset()
+	var err error
+	s.Roots, err = p.roots(n)
+	return err
+}
+
+func (p *parser) goroutine() {
+	g := Goroutine{Context: None}
+	g.Addr = p.c.uint()
+	p.c.uint() // sp
+	g.ID = p.c.uint()
+	g.CreatedPC = p.c.uint()
+	g.Status = p.c.uint()
+	g.System = p.c.uint() != 0
+	p.c.uint() // background, never set
+	g.WaitSince = p.c.uint()
+	g.WaitReason = p.string()
+	i := len(p.d.Goroutines)
+	p.fix(p.c.uint(), func(o int32) { p.d.Goroutines[i].Context = o })
+	p.c.skipUints(3) // m, first defer, first panic
+	p.goroutineAt[g.Addr] = i
+	p.d.Goroutines = append(p.d.Goroutines, g)
+}
+
+func (p *parser) frame() error {
+	f := Frame{Goroutine: len(p.d.Goroutines) - 1}
+	if f.Goroutine < 0 {
+		return errors.New("a stack frame before any goroutine")
+	}
+	f.SP = p.c.uint()
+	f.Depth = int(min(p.c.uint(), math.MaxInt32))
+	p.c.uint() // sp of the callee
+	n := p.c.uint()
+	if n > uint64(p.c.size-p.c.offset()) {
+		return ErrShort
+	}
+	f.Len, f.filePo = int64(n), p.c.offset()
+	// The words that name the frame stand between its contents and its pointers.
+	start := p.c.offset()
+	p.c.skip(int64(n))
+	f.Entry, f.PC = p.c.uint(), p.c.uint()
+	p.c.uint() // continuation
+	f.Func = p.string()
+	lo := len(p.rootTarget)
+	if err := p.frameFields(start, n); err != nil {
+		return err
+	}
+	f.Roots = Roots{lo, len(p.rootTarget)}
+	g := &p.d.Goroutines[f.Goroutine]
+	g.Frames = append(g.Frames, len(p.d.Frames))
+	p.d.Frames = append(p.d.Frames, f)
+	return nil
+}
+
+func (p *parser) frameFields(start int64, n uint64) error {
+	var contents []byte
+	for {
+		switch kind := p.c.uint(); {
+		case p.c.err != nil || kind == 0:
+			return p.c.err
+		case kind != 1:
+			return fmt.Errorf("unknown kind of field %d: this dump's version is not known", kind)
+		}
+		off := p.c.uint()
+		if off >= n || n-off < uint64(p.d.PtrSize) {
+			continue // the list may name the caller's part of the stack
+		}
+		if contents == nil {
+			contents = make([]byte, n)
+			if _, err := p.c.r.ReadAt(contents, start); err != nil && err != io.EOF {
+				return err
+			}
+		}
+		ptr := wordOf(contents[off:], p.d.PtrSize, p.d.bigEndian)
+		if ptr >= p.d.HeapStart && ptr < p.d.HeapEnd {
+			p.rootTarget = append(p.rootTarget, ptr)
+			p.d.rootWord = append(p.d.rootWord, uint32(off/uint64(p.d.PtrSize)))
+		}
+	}
+}
+
+func (p *parser) otherRoot() {
+	i := len(p.d.Others)
+	p.d.Others = append(p.d.Others, OtherRoot{Description: p.string(), Object: None})
+	p.fix(p.c.uint(), func(o int32) { p.d.Others[i].Object = o })
+}
+
+func (p *parser) finalizer(queued bool) {
+	i := len(p.d.Finalizers)
+	p.d.Finalizers = append(p.d.Finalizers, Finalizer{Object: None, Func: None, Queued: queued})
+	p.fix(p.c.uint(), func(o int32) { p.d.Finalizers[i].Object = o })
+	p.fix(p.c.uint(), func(o int32) { p.d.Finalizers[i].Func = o })
+	p.d.Finalizers[i].Code = p.c.uint()
+	p.c.skipUints(2) // types of argument and object
+}
+
+func (p *parser) deferred() {
+	i := len(p.d.Defers)
+	p.c.uint() // address of the record
+	p.d.Defers = append(p.d.Defers, Defer{Goroutine: p.goroutineOf(p.c.uint()), Func: None})
+	p.c.skipUints(2) // sp, pc
+	p.fix(p.c.uint(), func(o int32) { p.d.Defers[i].Func = o })
+	p.d.Defers[i].Code = p.c.uint()
+	p.c.uint() // next
+}
+
+func (p *parser) panicking() {
+	i := len(p.d.Panics)
+	p.c.uint() // address of the record
+	p.d.Panics = append(p.d.Panics, Panic{Goroutine: p.goroutineOf(p.c.uint()), Arg: None})
+	p.c.uint() // type of the argument
+	p.fix(p.c.uint(), func(o int32) { p.d.Panics[i].Arg = o })
+	p.c.skipUints(2)
+}
+
+func (p *parser) goroutineOf(addr uint64) int {
+	if i, ok := p.goroutineAt[addr]; ok {
+		return i
+	}
+	return None
+}
+
+func (p *parser) typ() {
+	addr := p.c.uint()
+	t := Type{Size: p.c.uint(), Name: p.string()}
+	p.c.uint() // indirect in an interface
+	p.d.types[addr] = t
+}
+
+func (p *parser) itab() {
+	addr := p.c.uint()
+	p.d.itabs[addr] = p.c.uint()
+}
+
+func (p *parser) memProf() error {
+	a := Alloc{Bucket: p.c.uint(), Size: p.c.uint()}
+	n := p.c.uint()
+	if n > maxStack {
+		return fmt.Errorf("an allocation stack of %d calls", n)
+	}
+	for range n {
+		c := Call{Func: p.string(), File: p.string(), Line: int(min(p.c.uint(), math.MaxInt32))}
+		if p.c.err != nil {
+			return nil
+		}
+		a.Stack = append(a.Stack, c)
+	}
+	a.Allocs, a.Frees = p.c.uint(), p.c.uint()
+	p.buckets[a.Bucket] = int32(len(p.d.Allocs))
+	p.d.Allocs = append(p.d.Allocs, a)
+	return nil
+}
+
+func (p *parser) fix(addr uint64, set func(int32)) {
+	if addr != 0 {
+		p.fixups = append(p.fixups, fixup{addr, set})
+	}
+}
+
+// string reads a string; equal ones share memory, because files and functions repeat in every stack.
+func (p *parser) string() string {
+	n := p.c.uint()
+	if n > maxString {
+		p.c.fail(fmt.Errorf("a name of %d bytes", n))
+		return ""
+	}
+	b := p.c.bytes(int(n))
+	if s, ok := p.strings[string(b)]; ok {
+		return s
+	}
+	s := string(b)
+	p.strings[s] = s
+	return s
+}
+
+func wordOf(b []byte, size int, big bool) uint64 {
+	switch {
+	case size == 8 && !big:
+		return binary.LittleEndian.Uint64(b)
+	case size == 8:
+		return binary.BigEndian.Uint64(b)
+	case !big:
+		return uint64(binary.LittleEndian.Uint32(b))
+	default:
+		return uint64(binary.BigEndian.Uint32(b))
+	}
+}
