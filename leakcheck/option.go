@@ -23,7 +23,7 @@ type config struct {
 
 	iterations int
 	rounds     int
-	warmup     int
+	warmup     *int // nil: not given
 	allowPerOp float64
 
 	// misuse is the first option that makes no sense. The check that reads the
@@ -105,21 +105,23 @@ func Goleak(opts ...goleak.Option) Option {
 }
 
 // Iterations is how many operations [NoGrowth] runs in a round at the
-// smallest scale; 20 where it is not given. n must be at least 1.
+// smallest scale; where it is not given 20, or fewer where one takes over
+// 5 ms. n must be at least 1.
 func Iterations(n int) Option {
 	return func(c *config) { c.count(&c.iterations, "Iterations", n, 1) }
 }
 
-// Rounds is how many rounds [NoGrowth] measures at the smallest scale. n must
-// be at least 2.
+// Rounds is how many rounds [NoGrowth] measures at the smallest scale; 3 where
+// it is not given. n must be at least 2.
 func Rounds(n int) Option {
 	return func(c *config) { c.count(&c.rounds, "Rounds", n, 2) }
 }
 
-// Warmup is how many operations [NoGrowth] runs before it measures. n must
-// not be negative.
+// Warmup is how many operations [NoGrowth] runs before it measures, as many
+// as one round where it is not given. Raise it above the size of a cache that
+// the operation fills. n must not be negative.
 func Warmup(n int) Option {
-	return func(c *config) { c.count(&c.warmup, "Warmup", n, 0) }
+	return func(c *config) { c.warmup = new(int); c.count(c.warmup, "Warmup", n, 0) }
 }
 
 func (c *config) count(field *int, option string, n, least int) {

@@ -1,0 +1,324 @@
+package leakcheck
+
+import (
+	"errors"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// NoGrowth fails t when repeating op makes the heap grow, leaves goroutines
+// running or files open. It names the site, its rate per operation and its
+// source line.
+//
+//	func TestPut(t *testing.T) {
+//		s := cache.New()
+//		leakcheck.NoGrowth(t, func() { s.Put(key(), "value") })
+//	}
+//
+// It runs op on the calling goroutine: a warm-up, then rounds of 20, 80 and
+// 320 operations ([Iterations], [Rounds], [Warmup] change them; an operation
+// that takes over 5 ms gets fewer). After each round it collects garbage until
+// no finalizer waits and counts what is live at every allocation site, with
+// [runtime.MemProfileRate] at 1. What grew at every scale is run again, four
+// times, at up to 64x, and beside idle rounds, before the test fails. An
+// operation with side effects must stand being run some thousand times.
+//
+// What cannot be seen: less than one object per round of 16x (320
+// operations); a cache larger than the number of operations run, which is
+// called growing (give it [Warmup], or [IgnoreSite]); memory outside the Go
+// heap; files on systems other than Linux.
+//
+// One such check runs at a time in a process; others wait, so that it may be
+// used in parallel tests. The growth of tests that run beside it is told from
+// op's by the idle rounds. In a benchmark its time counts: call it before
+// b.Loop. NoGrowth within op measures nothing and fails. A panic or t.FailNow
+// in op passes through. op may start goroutines; those that still run after
+// [Grace] are leaked.
+func NoGrowth(t testing.TB, op func(), opts ...Option) Report {
+	t.Helper()
+	m, err := newMeter(op, newConfig(opts))
+	if err != nil {
+		t.Errorf("%v", err)
+		return Report{Verdict: Unmeasured}
+	}
+	defer m.close()
+	r := m.measure()
+	r.tell(t)
+	return r
+}
+
+// Measure is [NoGrowth] without a test: what grew is in the report. The error
+// says why nothing was measured.
+func Measure(op func(), opts ...Option) (Report, error) {
+	m, err := newMeter(op, newConfig(opts))
+	if err != nil {
+		return Report{Verdict: Unmeasured}, err
+	}
+	defer m.close()
+	r := m.measure()
+	if r.Verdict == Unmeasured {
+		return r, errUnmeasured
+	}
+	return r, nil
+}
+
+var (
+	errNilOp      = errors.New("leakcheck: NoGrowth: op is nil: pass the operation to repeat")
+	errNested     = errors.New("leakcheck: NoGrowth inside an operation that is being measured: call it outside")
+	errUnmeasured = errors.New("leakcheck: nothing was measured: runtime.MemProfileRate changed during the check; leave it alone in the operation")
+)
+
+// measuring is held while a meter runs: MemProfileRate belongs to the process.
+var measuring sync.Mutex
+
+// A meter runs an operation in rounds and records what is live between them.
+type meter struct {
+	op     func()
+	config config
+	rate   int // MemProfileRate before
+
+	iterations int
+	ran        int
+	cost       time.Duration // of one operation
+
+	rounds    []round
+	last      time.Time
+	profile   *profile
+	heap      []int64 // bytes live at each look
+	alive     []int64 // goroutines
+	open      []int64 // descriptors
+	routines  census
+	files     census
+	newest    int // the highest goroutine number seen
+	sentinels []*sentinel
+	gauges    gauges
+}
+
+func newMeter(op func(), c config) (*meter, error) {
+	switch {
+	case op == nil:
+		return nil, errNilOp
+	case c.misuse != nil:
+		return nil, c.misuse
+	case !measuring.TryLock():
+		if withinOperation() {
+			return nil, errNested
+		}
+		measuring.Lock()
+	}
+	m := &meter{op: op, config: c, rate: runtime.MemProfileRate, gauges: newGauges()}
+	runtime.MemProfileRate = 1
+	return m, nil
+}
+
+func (m *meter) close() {
+	runtime.MemProfileRate = m.rate
+	measuring.Unlock()
+}
+
+const (
+	defaultIterations = 20
+	defaultRounds     = 3
+	largerRounds      = 2
+	confirmRounds     = 4
+)
+
+func (m *meter) measure() Report {
+	m.warmUp()
+	m.profile = newProfile()
+	m.look()
+	for phase := range scalePhases {
+		for range m.roundsIn(phase) {
+			m.round(phase)
+		}
+	}
+	if suspects := m.suspects(); len(suspects) > 0 {
+		m.confirm(suspects)
+	}
+	return m.report()
+}
+
+func (m *meter) roundsIn(phase int) int {
+	switch {
+	case phase > 0:
+		return largerRounds
+	case m.config.rounds > 0:
+		return m.config.rounds
+	}
+	return defaultRounds
+}
+
+// warmUp runs the operation until its lazy state is there, and takes its cost.
+func (m *meter) warmUp() {
+	m.iterations = m.config.iterations
+	n, fixed := max(defaultIterations, m.iterations), m.config.warmup != nil
+	if fixed {
+		n = *m.config.warmup
+	}
+	start := time.Now()
+	for range n {
+		m.run(1)
+		if !fixed && time.Since(start) > 200*time.Millisecond && m.ran >= 2 {
+			break
+		}
+	}
+	m.cost = time.Since(start) / time.Duration(max(m.ran, 1))
+	if m.iterations == 0 {
+		m.iterations = defaultIterations
+		if m.cost > 5*time.Millisecond {
+			m.iterations = max(2, int(100*time.Millisecond/m.cost))
+		}
+	}
+}
+
+// run is the frame at which an operation's stacks are cut: see frames.
+//
+//go:noinline
+func (m *meter) run(n int) {
+	for range n {
+		m.op()
+	}
+	m.ran += n
+}
+
+func (m *meter) round(phase int) {
+	n := m.operationsIn(phase)
+	m.run(n)
+	m.look()
+	m.record(phase, n)
+}
+
+func (m *meter) record(phase, n int) {
+	now := time.Now()
+	m.rounds = append(m.rounds, round{phase, n, now.Sub(m.last)})
+	m.last = now
+}
+
+// confirm runs the suspects again. Idle rounds of the same length stand
+// between, unless everything suspicious was allocated beneath the operation.
+func (m *meter) confirm(suspects []suspect) {
+	beside := slices.ContainsFunc(suspects, func(s suspect) bool { return !s.direct })
+	for range 2 {
+		for range confirmRounds {
+			m.round(confirming)
+			if beside {
+				m.pause(m.rounds[len(m.rounds)-1].took)
+			}
+		}
+		v := m.report().Verdict
+		if v == Growing {
+			m.waitForGoroutines()
+		}
+		if v != Noisy {
+			return
+		}
+	}
+}
+
+// pause is a round without the operation.
+func (m *meter) pause(length time.Duration) {
+	time.Sleep(length - time.Since(m.last))
+	m.look()
+	m.record(confirming, 0)
+}
+
+// waitForGoroutines gives goroutines that still run the grace to end, and
+// looks again: what they held is no leak.
+func (m *meter) waitForGoroutines() {
+	first := int(m.alive[0])
+	if runtime.NumGoroutine() <= first {
+		return
+	}
+	for end := time.Now().Add(m.config.grace); runtime.NumGoroutine() > first && time.Now().Before(end); {
+		time.Sleep(5 * time.Millisecond)
+	}
+	m.look()
+	m.record(closing, 0)
+}
+
+// operationsIn is the length of the phase's next round: less than its scale
+// where that much more of the leak so far would exhaust the machine, or take
+// seconds.
+func (m *meter) operationsIn(phase int) int {
+	n := m.iterations * scales[phase]
+	if phase == 0 {
+		return n
+	}
+	least := m.iterations
+	n = m.within(n, m.heap, 64<<20)
+	n = m.within(n, m.open, 64)
+	n = m.within(n, m.alive, 250)
+	if m.cost > 0 {
+		n = min(n, max(4*m.iterations, int(750*time.Millisecond/m.cost)))
+	}
+	return max(n, least)
+}
+
+// within limits n so that a quantity that kept its rate would gain at most limit.
+func (m *meter) within(n int, seen []int64, limit int64) int {
+	gain, ops := seen[len(seen)-1]-seen[0], int64(0)
+	for _, r := range m.rounds {
+		ops += int64(r.ops)
+	}
+	if gain <= 0 || ops == 0 {
+		return n
+	}
+	return int(min(int64(n), limit*ops/gain))
+}
+
+// A sentinel is an object the meter leaks in every round: if the profile does
+// not count it, nothing was measured.
+type sentinel struct{ next *sentinel }
+
+//go:noinline
+func plantSentinel() *sentinel { return new(sentinel) }
+
+// isSentinel knows plantSentinel beneath the runtime's allocating functions.
+func isSentinel(stack []uintptr) bool {
+	next := runtime.CallersFrames(stack)
+	for f, more := next.Next(); more; f, more = next.Next() {
+		if !strings.HasPrefix(f.Function, "runtime.") {
+			return f.Function == sentinelName
+		}
+	}
+	return false
+}
+
+func (m *meter) sawSentinels() bool {
+	last := len(m.profile.looks) - 1
+	var seen int64
+	for i := range m.profile.stacks {
+		if isSentinel(trim(&m.profile.stacks[i])) {
+			seen += m.profile.at(last, i).objects
+		}
+	}
+	return seen >= int64(len(m.sentinels))
+}
+
+// withinOperation says whether the calling goroutine is, or descends from, the
+// one that is being measured.
+func withinOperation() bool {
+	all := stacks(make([]byte, 1<<16))
+	var meterID, self string
+	parents := map[string]string{}
+	for id, text := range all {
+		if self == "" {
+			self = id // runtime.Stack starts with the calling goroutine
+		}
+		if strings.Contains(text, runName+"(") {
+			meterID = id
+		}
+		_, parents[id], _ = strings.Cut(text, " in goroutine ")
+	}
+	for id := self; id != ""; {
+		if id == meterID {
+			return true
+		}
+		id, _, _ = strings.Cut(parents[id], "\n")
+	}
+	return false
+}

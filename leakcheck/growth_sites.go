@@ -1,0 +1,207 @@
+package leakcheck
+
+import (
+	"cmp"
+	"reflect"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"sync"
+)
+
+// A callStack is an allocation's stack as runtime.MemProfile gives it:
+// innermost first, cut after 32 frames, zeros behind its end.
+type callStack = [32]uintptr
+
+func trim(s *callStack) []uintptr {
+	for i, pc := range s {
+		if pc == 0 {
+			return s[:i]
+		}
+	}
+	return s[:]
+}
+
+type amount struct{ objects, bytes int64 }
+
+// A profile is every allocation stack of the process and what was live of it
+// at each look.
+type profile struct {
+	records []runtime.MemProfileRecord
+	index   map[callStack]int
+	stacks  []callStack
+	looks   [][]amount
+}
+
+func newProfile() *profile {
+	n, _ := runtime.MemProfile(nil, true)
+	return &profile{
+		records: make([]runtime.MemProfileRecord, 2*n+1000),
+		index:   make(map[callStack]int, 2*n+1000),
+	}
+}
+
+// read takes a look. The collector must have run: the profile is as old as
+// the last collection.
+func (p *profile) read() {
+	n, ok := runtime.MemProfile(p.records, true)
+	for !ok {
+		p.records = make([]runtime.MemProfileRecord, 2*n)
+		n, ok = runtime.MemProfile(p.records, true)
+	}
+	look := make([]amount, len(p.stacks), len(p.stacks)+n)
+	for i := range p.records[:n] {
+		r := &p.records[i]
+		at, known := p.index[r.Stack0]
+		if !known {
+			at = len(p.stacks)
+			p.index[r.Stack0] = at
+			p.stacks = append(p.stacks, r.Stack0)
+			look = append(look, amount{})
+		}
+		// The same stack comes once for each size it allocated.
+		look[at].objects += r.InUseObjects()
+		look[at].bytes += r.InUseBytes()
+	}
+	p.looks = append(p.looks, look)
+}
+
+// at is what the i-th stack had live at a look; a stack that was not yet
+// known had nothing.
+func (p *profile) at(look, i int) amount {
+	if i >= len(p.looks[look]) {
+		return amount{}
+	}
+	return p.looks[look][i]
+}
+
+func (p *profile) changed(i int) bool {
+	first := p.at(0, i)
+	for look := range p.looks {
+		if p.at(look, i) != first {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *profile) series(i int) series {
+	s := series{make([]int64, len(p.looks)), make([]int64, len(p.looks))}
+	for look := range p.looks {
+		a := p.at(look, i)
+		s.objects[look], s.bytes[look] = a.objects, a.bytes
+	}
+	return s
+}
+
+// An origin says on whose behalf a stack allocated.
+type origin int
+
+const (
+	elsewhere origin = iota // another goroutine: the operation's or a neighbour's
+	operation               // beneath the operation, on its goroutine
+	harness                 // this package's measuring
+	unrelated               // the runtime's own, or another test
+)
+
+var (
+	packagePath  = reflect.TypeFor[meter]().PkgPath()
+	runName      = packagePath + ".(*meter).run"
+	meterPrefix  = packagePath + ".(*meter)."
+	sentinelName = packagePath + ".plantSentinel"
+)
+
+// frames resolves a stack up to the operation, whose caller is the harness.
+func frames(s []uintptr) ([]runtime.Frame, origin) {
+	var out []runtime.Frame
+	next := runtime.CallersFrames(s)
+	onlyRuntime := true
+	for {
+		f, more := next.Next()
+		switch {
+		case f.Function == runName:
+			return out, operation
+		case strings.HasPrefix(f.Function, meterPrefix):
+			return out, harness
+		case f.Function == "testing.tRunner", runtimeNoise[f.Function]:
+			return out, unrelated
+		}
+		out = append(out, f)
+		onlyRuntime = onlyRuntime && strings.HasPrefix(f.Function, "runtime.")
+		if !more {
+			break
+		}
+	}
+	if onlyRuntime {
+		return out, unrelated
+	}
+	return out, elsewhere
+}
+
+// runtimeNoise are the runtime's caches of its own structures. They grow with
+// the number of goroutines and of threads, which are counted themselves.
+var runtimeNoise = map[string]bool{
+	"runtime.acquireSudog": true,
+	"runtime.malg":         true,
+	"runtime.allocm":       true,
+	"runtime.allgadd":      true,
+}
+
+// userFrame is the innermost frame outside the standard library; without one,
+// the innermost outside the runtime.
+func userFrame(fs []runtime.Frame) runtime.Frame {
+	var second runtime.Frame
+	for _, f := range fs {
+		if !standard(f) {
+			return f
+		}
+		if second.Function == "" && !strings.HasPrefix(f.Function, "runtime.") {
+			second = f
+		}
+	}
+	return cmp.Or(second, firstFrame(fs))
+}
+
+func firstFrame(fs []runtime.Frame) runtime.Frame {
+	if len(fs) == 0 {
+		return runtime.Frame{}
+	}
+	return fs[0]
+}
+
+// standardRoot is the folder of the standard library's sources as the binary
+// names it: empty under -trimpath.
+var standardRoot = sync.OnceValue(func() string {
+	pc := reflect.ValueOf(runtime.GC).Pointer()
+	file, _ := runtime.FuncForPC(pc).FileLine(pc)
+	root, _ := strings.CutSuffix(file, "runtime/mgc.go")
+	return root
+})
+
+// modules are the paths of the binary's modules.
+var modules = sync.OnceValue(func() []string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return nil
+	}
+	paths := []string{"command-line-arguments", "main", info.Main.Path}
+	for _, dep := range info.Deps {
+		paths = append(paths, dep.Path)
+	}
+	return paths
+})
+
+func standard(f runtime.Frame) bool {
+	if root := standardRoot(); root != "" {
+		return strings.HasPrefix(f.File, root)
+	}
+	for _, path := range modules() {
+		if path == "" {
+			continue
+		}
+		if rest, ok := strings.CutPrefix(f.Function, path); ok && rest != "" && strings.ContainsRune("./_", rune(rest[0])) {
+			return false
+		}
+	}
+	return true
+}
