@@ -1,0 +1,235 @@
+package batch
+
+import (
+	"errors"
+	"fmt"
+	"math/bits"
+	"math/rand/v2"
+	"time"
+)
+
+// A verdict is what one call of the handler made of its items.
+type verdict[R any] struct {
+	results []Result[R] // one an item, or nil
+	err     error       // of every item, or of the failed ones
+	failed  []bool      // by item; nil when err is of every item
+	final   bool        // nothing is tried again
+	again   []bool      // by item: worth another attempt; filled by judge
+}
+
+func (v *verdict[R]) whole() bool { return v.err != nil && v.failed == nil }
+
+// of returns the result of the item at index i of the call.
+func (v *verdict[R]) of(i int) Result[R] {
+	switch {
+	case v.err != nil && (v.failed == nil || v.failed[i]):
+		return Result[R]{Err: v.err}
+	case v.results != nil:
+		return v.results[i]
+	}
+	return Result[R]{}
+}
+
+// deliver calls the handler with the entries [lo, hi) of b until all of them
+// have an outcome: so many times with what is left of them, then with halves.
+func (e *engine[K, T, R]) deliver(b *batch[K, T, R], lo, hi, attempts int) {
+	for attempt := 1; ; attempt++ {
+		items := live(b.entries[lo:hi])
+		if len(items) == 0 {
+			return
+		}
+		if e.hopeless(b) {
+			e.settle(b, lo, hi, &verdict[R]{err: b.lastErr, final: true})
+			return
+		}
+		v, ok := e.call(b, items)
+		if !ok {
+			return
+		}
+		e.judge(&v, len(items))
+		delay := e.backoff(attempt)
+		last := attempt >= attempts || e.tooOld(b, delay)
+		if v.whole() && !v.final && len(items) > 1 && (last || !v.again[0]) {
+			if v.again[0] { // the whole had its attempts
+				attempts = 1
+			}
+			mid := lo + middle(b.entries[lo:hi], len(items)/2)
+			b.fruitless++
+			b.lastErr = v.err
+			e.deliver(b, lo, mid, attempts)
+			e.deliver(b, mid, hi, attempts)
+			return
+		}
+		v.final = v.final || last
+		if e.settle(b, lo, hi, &v) == 0 {
+			return
+		}
+		e.wait(delay)
+	}
+}
+
+// live returns the items that have no outcome, in a slice of its own.
+func live[T any](entries []entry[T]) []T {
+	items := make([]T, 0, len(entries))
+	for i := range entries {
+		if entries[i].size != gone {
+			items = append(items, entries[i].item)
+		}
+	}
+	return items
+}
+
+// middle returns the index behind the first n live entries.
+func middle[T any](entries []entry[T], n int) int {
+	for i := range entries {
+		if n == 0 {
+			return i
+		}
+		if entries[i].size != gone {
+			n--
+		}
+	}
+	return len(entries)
+}
+
+// hopeless says that a batch that failed is not worth another call: it is too
+// old, or so many calls in a row delivered nothing that it is not one item that
+// spoils it.
+func (e *engine[K, T, R]) hopeless(b *batch[K, T, R]) bool {
+	return b.lastErr != nil && (b.fruitless > 2*bits.Len(uint(len(b.entries)))+e.opt.Attempts || e.tooOld(b, 0))
+}
+
+// tooOld says whether the oldest item will be past MaxAge after d.
+func (e *engine[K, T, R]) tooOld(b *batch[K, T, R], d time.Duration) bool {
+	return b.entries[0].stamp+int64(e.opt.MaxAge) <= e.now()+int64(d)
+}
+
+// backoff is how long to wait after the attempt of that number: doubled each
+// time, and somewhere between half of that and all of it.
+func (e *engine[K, T, R]) backoff(attempt int) time.Duration {
+	d := min(e.opt.Backoff<<min(attempt-1, 20), max(time.Minute, e.opt.Backoff))
+	return d/2 + rand.N(d/2+1)
+}
+
+// wait holds the batch back before another attempt.
+func (e *engine[K, T, R]) wait(d time.Duration) {
+	e.sleep(d)
+	e.mu.Lock()
+	e.stats.Retries++
+	e.pace()
+	e.mu.Unlock()
+}
+
+// read makes a verdict of what the handler returned for n items.
+func (e *engine[K, T, R]) read(n int, results []Result[R], err error) verdict[R] {
+	var subset *failedError
+	switch {
+	case err == nil && e.tickets && len(results) != n:
+		err = fmt.Errorf("batch: the handler returned %d results for %d items: want one for each, in their order", len(results), n)
+		return verdict[R]{err: err, final: true}
+	case !errors.As(err, &subset):
+		return verdict[R]{results: results, err: err}
+	}
+	failed, bad := subset.marks(n)
+	if bad != nil {
+		return verdict[R]{err: bad, final: true}
+	}
+	if len(results) != n {
+		results = nil
+	}
+	return verdict[R]{results: results, err: err, failed: failed}
+}
+
+// judge asks Retry about each error of v, with mu free.
+func (e *engine[K, T, R]) judge(v *verdict[R], n int) {
+	if v.final || e.opt.Attempts == 1 {
+		v.final = true
+		return
+	}
+	v.again = make([]bool, n)
+	shared := v.err != nil && e.worth(v.err)
+	for i := range v.again {
+		if v.err != nil && (v.failed == nil || v.failed[i]) {
+			v.again[i] = shared
+		} else if err := v.of(i).Err; err != nil {
+			v.again[i] = e.worth(err)
+		}
+	}
+}
+
+func (e *engine[K, T, R]) worth(err error) bool { return e.opt.Retry == nil || e.opt.Retry(err) }
+
+// settle gives the entries [lo, hi) of b their outcome, and returns how many
+// have none yet because they are worth another attempt.
+func (e *engine[K, T, R]) settle(b *batch[K, T, R], lo, hi int, v *verdict[R]) (left int) {
+	e.mu.Lock()
+	if b.abandoned {
+		e.mu.Unlock()
+		return 0
+	}
+	var said []outcome[T]
+	var delivered, failed, bytes, i int
+	if e.tickets {
+		b.group.begin(len(b.entries))
+	}
+	for k := lo; k < hi; k++ {
+		n := &b.entries[k]
+		if n.size == gone {
+			continue
+		}
+		r := v.of(i)
+		i++
+		if r.Err != nil {
+			b.lastErr = r.Err
+			if !v.final && v.again[i-1] {
+				left++
+				continue
+			}
+			failed++
+		} else {
+			delivered++
+		}
+		if e.tickets {
+			b.group.set(k, r)
+		}
+		if e.opt.Observer != nil {
+			said = tell(said, n.item, r.Err, v.err != nil)
+		}
+		bytes += n.size
+		n.end()
+	}
+	if e.tickets {
+		b.group.end()
+	}
+	b.fruitless++
+	if delivered > 0 {
+		b.fruitless = 0
+	}
+	e.stats.Delivered += int64(delivered)
+	e.stats.Failed += int64(failed)
+	e.free(b, delivered+failed, bytes)
+	e.freed()
+	e.mu.Unlock()
+	for _, o := range said {
+		e.observe(o.items, o.err)
+	}
+	return left
+}
+
+// An outcome is what the Observer is told in one call.
+type outcome[T any] struct {
+	items []T
+	err   error
+}
+
+// tell adds an item to said: to what was delivered, to what shares the error of
+// the call, or on its own.
+func tell[T any](said []outcome[T], item T, err error, shared bool) []outcome[T] {
+	for i := range said {
+		if err == nil && said[i].err == nil || err != nil && said[i].err != nil && shared {
+			said[i].items = append(said[i].items, item)
+			return said
+		}
+	}
+	return append(said, outcome[T]{[]T{item}, err})
+}
