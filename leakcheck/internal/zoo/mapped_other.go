@@ -1,0 +1,5 @@
+//go:build !unix
+
+package zoo
+
+var mapped []Case
