@@ -1,0 +1,115 @@
+package leakcheck
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"sync"
+)
+
+// The baseline file lists the leaks that were known when a code base began to
+// check: one line each, "kind package key", fields separated by tabs. Lines
+// that begin with # are comments. LEAKSAFE_BASELINE names it, relative to the
+// module's root; with LEAKSAFE_BASELINE_UPDATE=1 a leak that is not in it is
+// added instead of failing its test.
+//
+// The packages of one `go test ./...` run at the same time and share the file.
+// Each adds lines of its own package only, with one write to a file opened for
+// appending, so that none needs to read what another adds.
+type baseline struct {
+	file   string
+	update bool
+
+	mu    sync.Mutex
+	lines map[string]bool
+	err   error
+}
+
+var openBaseline = sync.OnceValue(func() *baseline {
+	file := os.Getenv("LEAKSAFE_BASELINE")
+	if file == "" {
+		return nil
+	}
+	if !filepath.IsAbs(file) {
+		file = filepath.Join(moduleRoot(), file)
+	}
+	return readBaseline(file, os.Getenv("LEAKSAFE_BASELINE_UPDATE") == "1")
+})
+
+func readBaseline(file string, update bool) *baseline {
+	b := &baseline{file: file, update: update, lines: map[string]bool{}}
+	text, err := os.ReadFile(file)
+	if err != nil && !(update && os.IsNotExist(err)) {
+		b.fail(err)
+		return b
+	}
+	for line := range strings.Lines(string(text)) {
+		b.lines[strings.TrimRight(line, "\r\n")] = true
+	}
+	return b
+}
+
+// fail says once that the file cannot be used: every leak then counts as new.
+func (b *baseline) fail(err error) {
+	b.err = err
+	fmt.Fprintf(os.Stderr, "leakcheck: baseline: %v\n", err)
+}
+
+// known reports whether the baseline file lists the leak, or has just taken it
+// in. kind is "goroutine", "file" or "growth". key must stay the same from run to
+// run, and when lines above it are edited: name functions, not lines. Do not ask
+// for a planted leak.
+func known(kind, key string) bool {
+	b := openBaseline()
+	return b != nil && b.known(kind, testedPackage(), key)
+}
+
+func (b *baseline) known(kind, pkg, key string) bool {
+	line := strings.Join([]string{kind, pkg, strings.Join(strings.Fields(key), " ")}, "\t")
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.lines[line]:
+		return true
+	case !b.update || b.err != nil:
+		return false
+	}
+	if err := appendLine(b.file, line); err != nil {
+		b.fail(err)
+		return false
+	}
+	b.lines[line] = true
+	return true
+}
+
+func appendLine(file, line string) error {
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(line + "\n")
+	if closed := f.Close(); err == nil {
+		err = closed
+	}
+	return err
+}
+
+// testedPackage is the import path of the package under test.
+var testedPackage = sync.OnceValue(func() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "?"
+	}
+	return strings.TrimSuffix(info.Path, ".test")
+})
+
+// modulePath is the module of the package under test.
+var modulePath = sync.OnceValue(func() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	return info.Main.Path
+})

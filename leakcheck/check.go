@@ -1,0 +1,250 @@
+package leakcheck
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"reflect"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// Check fails t when something the test started or opened is still there at
+// its end: goroutines (see [Goroutines]), file descriptors (see [Files]),
+// objects given to [Track].
+//
+// Call it in the first line of the test, on the test's goroutine: the verdict
+// is a Cleanup, and Cleanups run last in, first out, so that everything the
+// test itself cleans up is gone by then. It may be used with t.Parallel, in
+// subtests, benchmarks, fuzz targets and synctest bubbles; a subtest without a
+// Check belongs to the nearest test around it that has one. A second Check of
+// the same test adds its options to the first. Check itself does not block; the
+// verdict waits up to [Grace] while something is left.
+//
+// A test that failed or was skipped is judged too. Check fails a test that is
+// already ending, and panics, as package testing would, when t is nil or ended.
+func Check(t testing.TB, opts ...Option) {
+	t = must(t, "Check")
+	t.Helper()
+	if s := enter(t, "Check", opts); s != nil {
+		s.checkFiles()
+		s.checkGoroutines()
+	}
+}
+
+// Goroutines is the part of [Check] about goroutines: it fails t when a
+// goroutine the test started outlives it.
+//
+// A goroutine belongs to the test whose profiler label it carries; it inherits
+// the label from its creator. One without a label (started by time.AfterFunc,
+// or under a pprof.Do whose context did not come from [Context]) is blamed on a
+// test only when its creators lead to the test, when it runs a closure of the
+// test's function, or when no other test ran; otherwise [Main] names it,
+// with the tests that may have started it.
+func Goroutines(t testing.TB, opts ...Option) {
+	t = must(t, "Goroutines")
+	t.Helper()
+	if s := enter(t, "Goroutines", opts); s != nil {
+		s.checkGoroutines()
+	}
+}
+
+// Files is the part of [Check] about file descriptors: it fails t when one is
+// open at its end that was not at its start. Only Linux tells which are open;
+// elsewhere Files does nothing.
+//
+// Descriptors carry no owner. A test that overlapped no other checked test is
+// judged alone; tests that overlapped are judged together when the last of
+// them ends, which then fails and names them all. A dropped *os.File may have
+// been closed by a garbage collection before anyone looks; [NoGrowth] counts
+// descriptors per operation, too.
+func Files(t testing.TB, opts ...Option) {
+	t = must(t, "Files")
+	t.Helper()
+	if s := enter(t, "Files", opts); s != nil {
+		s.checkFiles()
+	}
+}
+
+// Context is t.Context() with the label of the test's [Check], for pprof.Do
+// and pprof.SetGoroutineLabels, which replace all labels by those of their
+// context: goroutines started under them stay the test's. Without a Check of t
+// or a test around it, it is t.Context().
+func Context(t testing.TB) context.Context {
+	t = must(t, "Context")
+	ctx := t.Context()
+	if s := tests.around(t); s != nil {
+		return withLabel(ctx, s.id, s.name)
+	}
+	return ctx
+}
+
+// A scope is a test from its first leakcheck call to its verdict.
+type scope struct {
+	t      testing.TB
+	id     int
+	name   string
+	goid   int    // of the test's goroutine
+	bubble int    // the synctest bubble it runs in
+	symbol string // the test's function
+	cfg    config
+
+	goroutines bool
+	before     map[string]int // goroutines without a label at the start, by root
+
+	files *fileGroup
+
+	tracked []*tracked
+
+	beside map[string]bool // checked tests that ran at the same time
+}
+
+// tests are the scopes that are open, and who owned the goroutines of those
+// that were.
+var tests = registry{open: map[testing.TB]*scope{}, owners: map[int]string{}}
+
+type registry struct {
+	sync.Mutex
+	open   map[testing.TB]*scope
+	owners map[int]string // goroutine id of a test → its name
+	last   int
+}
+
+// enter opens the scope of t, or adds opts to it. It returns nil after it has
+// failed t.
+func enter(t testing.TB, caller string, opts []Option) *scope {
+	t.Helper()
+	if t.Context().Err() != nil {
+		t.Errorf("leakcheck: %s was called while %s was ending: nothing is left to watch; call it in the test's first line", caller, t.Name())
+		return nil
+	}
+	s, isNew := tests.enter(t, opts)
+	if s.cfg.misuse != nil {
+		t.Error(s.cfg.misuse)
+		s.cfg.misuse = nil
+	}
+	if isNew {
+		t.Cleanup(s.end)
+	}
+	return s
+}
+
+func (r *registry) enter(t testing.TB, opts []Option) (_ *scope, isNew bool) {
+	r.Lock()
+	defer r.Unlock()
+	if s := r.open[t]; s != nil {
+		s.cfg.apply(opts)
+		return s, false
+	}
+	g := self()
+	r.last++
+	s := &scope{t: t, id: r.last, name: t.Name(), goid: g.id, bubble: g.bubble, symbol: testFunction(), beside: map[string]bool{}}
+	if planted(t) {
+		opts = append([]Option{Grace(plantedGrace)}, opts...)
+	}
+	s.cfg = newConfig(opts)
+	for _, other := range r.open {
+		s.meet(other)
+		other.meet(s)
+	}
+	r.open[t] = s
+	r.owners[g.id] = s.name
+	return s, true
+}
+
+// meet notes that other runs at the same time. A test is not beside the tests
+// within it: what they do is its business.
+func (s *scope) meet(other *scope) {
+	if !within(other.name, s.name) {
+		s.beside[other.name] = true
+	}
+}
+
+func within(name, outer string) bool {
+	return strings.HasPrefix(name, outer+"/")
+}
+
+func (r *registry) leave(s *scope) {
+	r.Lock()
+	defer r.Unlock()
+	delete(r.open, s.t)
+}
+
+// around is the open scope of t, or of the nearest test around it.
+func (r *registry) around(t testing.TB) *scope {
+	r.Lock()
+	defer r.Unlock()
+	if s := r.open[t]; s != nil {
+		return s
+	}
+	var nearest *scope
+	for _, s := range r.open {
+		if within(t.Name(), s.name) && (nearest == nil || len(s.name) > len(nearest.name)) {
+			nearest = s
+		}
+	}
+	return nearest
+}
+
+func (r *registry) scopes() []*scope {
+	r.Lock()
+	defer r.Unlock()
+	all := make([]*scope, 0, len(r.open))
+	for _, s := range r.open {
+		all = append(all, s)
+	}
+	slices.SortFunc(all, func(a, b *scope) int { return cmp.Compare(a.id, b.id) })
+	return all
+}
+
+// end is the verdict, the test's last Cleanup. Files come before goroutines,
+// and both before the collections that Track needs: a collection closes a
+// dropped file.
+func (s *scope) end() {
+	s.t.Helper()
+	if s.files != nil {
+		s.endFiles()
+	}
+	if s.goroutines {
+		s.endGoroutines()
+	}
+	if len(s.tracked) > 0 {
+		s.endTracked(firstOverwrite)
+		return
+	}
+	tests.leave(s)
+}
+
+// testFunction is the function of the running test: "example.com/cache.TestPut",
+// or "example.com/cache.TestPut.func1" in a subtest.
+func testFunction() string {
+	pcs := make([]uintptr, 512)
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs)])
+	function := ""
+	for {
+		f, more := frames.Next()
+		switch {
+		case strings.HasPrefix(f.Function, "testing.tRunner"),
+			strings.HasPrefix(f.Function, "testing.fRunner"),
+			strings.HasPrefix(f.Function, "testing.(*B).runN"),
+			f.Function == recorderRun:
+			return function
+		}
+		function = f.Function
+		if !more {
+			return ""
+		}
+	}
+}
+
+// must panics for a nil t, which package testing would do a line later with
+// less to read. It sees through the pointer inside the interface.
+func must(t testing.TB, caller string) testing.TB {
+	if v := reflect.ValueOf(t); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
+		panic(fmt.Sprintf("leakcheck: %s: t is nil: pass the test's own *testing.T, B or F", caller))
+	}
+	return t
+}

@@ -1,0 +1,278 @@
+package leakcheck
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// plantedGrace is the grace of checks within MustDetect, unless they say
+// otherwise: what is planted does not end, however long one waits.
+const plantedGrace = 200 * time.Millisecond
+
+// MustDetect is the negative control of a leak test: it fails t unless a check
+// of this package reports a leak in f. A test that never saw its own leak
+// caught proves nothing.
+//
+//	func TestCatchesJanitor(t *testing.T) {
+//		stop := make(chan struct{})
+//		t.Cleanup(func() { close(stop) }) // lets the planted goroutine go
+//		leakcheck.MustDetect(t, func(t testing.TB) {
+//			leakcheck.Check(t)
+//			go func() { <-stop }()
+//		})
+//	}
+//
+// f runs on a goroutine of its own, and MustDetect waits for it. The t it gets
+// stands for a test of its own: it has its Cleanups, which run when f has ended
+// and give the verdicts; its Context; its TempDir, Setenv and Chdir, undone
+// after the Cleanups. FailNow and SkipNow end f alone. Failures stay in f, also
+// those that are no leak, such as t.Fatal in f: they do not count as detected,
+// and MustDetect fails t with their text.
+//
+// What f plants must be let go afterwards by a Cleanup of the outer t, as
+// above, so that the verdict of [Main] stays clean. Checks in f use a grace of
+// 200 ms where they do not set [Grace]; a baseline file does not apply to them.
+func MustDetect(t testing.TB, f func(testing.TB)) {
+	t = must(t, "MustDetect")
+	t.Helper()
+	if f == nil {
+		t.Error("leakcheck: MustDetect: f is nil: pass a function that leaks and checks")
+		return
+	}
+	r := newRecorder(t)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r.run(f)
+	}()
+	<-done
+	r.judge()
+}
+
+// recorderRun is where the goroutine of f begins: see isOurs.
+const recorderRun = "github.com/leaksafe/leaksafe/leakcheck.MustDetect.func1"
+
+// planted reports whether t belongs to a negative control.
+func planted(t testing.TB) bool {
+	_, ok := t.(*recorder)
+	return ok
+}
+
+// A recorder is the testing.TB of a negative control.
+type recorder struct {
+	testing.TB // the outer test: the private method, and what is not a test's own
+	name       string
+	ctx        context.Context
+	cancel     context.CancelFunc
+
+	mu       sync.Mutex
+	cleanups []func()
+	leaks    int
+	failed   bool
+	skipped  bool
+	said     []string
+	tempDirs int
+	tempRoot string
+}
+
+func newRecorder(t testing.TB) *recorder {
+	r := &recorder{TB: t, name: t.Name() + "/MustDetect"}
+	r.ctx, r.cancel = context.WithCancel(context.WithoutCancel(t.Context()))
+	return r
+}
+
+// run runs f and then its Cleanups, as package testing does.
+func (r *recorder) run(f func(testing.TB)) {
+	defer r.removeTemp()
+	defer r.runCleanups()
+	defer r.cancel()
+	defer r.recovered("f")
+	f(r)
+}
+
+// recovered turns a panic of f into a failure: it must not end the process,
+// and it is not a detected leak.
+func (r *recorder) recovered(where string) {
+	if p := recover(); p != nil {
+		r.Errorf("panic in %s: %v", where, p)
+	}
+}
+
+func (r *recorder) runCleanups() {
+	for {
+		r.mu.Lock()
+		n := len(r.cleanups)
+		if n == 0 {
+			r.mu.Unlock()
+			return
+		}
+		cleanup := r.cleanups[n-1]
+		r.cleanups[n-1] = nil
+		r.cleanups = r.cleanups[:n-1]
+		r.mu.Unlock()
+		r.runCleanup(cleanup)
+	}
+}
+
+// runCleanup survives a FailNow in a Cleanup: the rest still runs.
+func (r *recorder) runCleanup(cleanup func()) {
+	ended := false
+	defer func() {
+		if !ended {
+			defer r.runCleanups() // a Goexit is under way
+		}
+		r.recovered("a Cleanup of f")
+	}()
+	cleanup()
+	ended = true
+}
+
+func (r *recorder) judge() {
+	r.TB.Helper()
+	said := strings.Join(r.said, "\n")
+	switch {
+	case r.leaks > 0:
+		if testing.Verbose() {
+			r.TB.Logf("leakcheck: MustDetect: detected, as it must be:\n%s", said)
+		}
+	case r.failed:
+		r.TB.Errorf("leakcheck: MustDetect: f failed, but no check reported a leak; a failure of another kind is not a detection. f said:\n%s", said)
+	case r.skipped:
+		r.TB.Errorf("leakcheck: MustDetect: f was skipped, so that nothing was detected; skip the outer test instead. f said:\n%s", said)
+	default:
+		r.TB.Errorf("leakcheck: MustDetect: no leak was reported: f must call a check (Check, NoGrowth, Track …) on the t it is given, and leak. f said: %s", cmpOr(said, "nothing"))
+	}
+}
+
+func cmpOr(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+func (r *recorder) say(text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.said = append(r.said, strings.TrimRight(text, "\n"))
+}
+
+func (r *recorder) Error(args ...any) {
+	isLeak := slices.ContainsFunc(args, func(a any) bool { _, ok := a.(*failure); return ok })
+	r.Log(args...)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failed = true
+	if isLeak {
+		r.leaks++
+	}
+}
+
+func (r *recorder) Fail() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failed = true
+}
+
+func (r *recorder) Failed() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.failed
+}
+
+func (r *recorder) Skipped() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.skipped
+}
+
+func (r *recorder) SkipNow() {
+	r.mu.Lock()
+	r.skipped = true
+	r.mu.Unlock()
+	runtime.Goexit()
+}
+
+func (r *recorder) Cleanup(f func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.cleanups = append(r.cleanups, f)
+}
+
+func (r *recorder) Log(args ...any)                 { r.say(fmt.Sprintln(args...)) }
+func (r *recorder) Logf(format string, args ...any) { r.say(fmt.Sprintf(format, args...)) }
+func (r *recorder) Errorf(format string, args ...any) {
+	r.Error(fmt.Sprintf(format, args...))
+}
+func (r *recorder) FailNow()                          { r.Fail(); runtime.Goexit() }
+func (r *recorder) Fatal(args ...any)                 { r.Error(args...); runtime.Goexit() }
+func (r *recorder) Fatalf(format string, args ...any) { r.Errorf(format, args...); runtime.Goexit() }
+func (r *recorder) Skip(args ...any)                  { r.Log(args...); r.SkipNow() }
+func (r *recorder) Skipf(format string, args ...any)  { r.Logf(format, args...); r.SkipNow() }
+func (r *recorder) Helper()                           {}
+func (r *recorder) Name() string                      { return r.name }
+func (r *recorder) Context() context.Context          { return r.ctx }
+func (r *recorder) Attr(key, value string)            { r.Logf("%s: %s", key, value) }
+func (r *recorder) Output() io.Writer                 { return said{r} }
+
+// said is the recorder's Output.
+type said struct{ r *recorder }
+
+func (s said) Write(p []byte) (int, error) {
+	s.r.say(string(p))
+	return len(p), nil
+}
+
+// Setenv refuses a parallel outer test, as the outer test itself does.
+func (r *recorder) Setenv(key, value string) {
+	old, set := os.LookupEnv(key)
+	r.TB.Setenv(key, value)
+	r.Cleanup(func() {
+		if set {
+			os.Setenv(key, old)
+		} else {
+			os.Unsetenv(key)
+		}
+	})
+}
+
+func (r *recorder) Chdir(dir string) {
+	old, err := os.Getwd()
+	if err != nil {
+		r.Fatal(err)
+	}
+	r.TB.Chdir(dir)
+	r.Cleanup(func() {
+		if err := os.Chdir(old); err != nil {
+			r.Error(err)
+		}
+	})
+}
+
+func (r *recorder) TempDir() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.tempRoot == "" {
+		r.tempRoot = r.TB.TempDir()
+	}
+	r.tempDirs++
+	dir := fmt.Sprintf("%s/%03d", r.tempRoot, r.tempDirs)
+	if err := os.Mkdir(dir, 0o777); err != nil {
+		panic(err) // Error would need the mutex; run reports the panic
+	}
+	return dir
+}
+
+func (r *recorder) removeTemp() {
+	if r.tempRoot != "" {
+		os.RemoveAll(r.tempRoot)
+	}
+}

@@ -1,0 +1,394 @@
+package leakcheck
+
+import (
+	"cmp"
+	"fmt"
+	"net/http"
+	"reflect"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func (s *scope) checkGoroutines() {
+	if s.goroutines {
+		return
+	}
+	s.goroutines = true
+	s.before = takeCensus().byRoot
+	setLabel(s.id, s.name)
+}
+
+func (s *scope) endGoroutines() {
+	s.t.Helper()
+	defer setLabel(0, "")
+	leaked, ok := s.await()
+	if !ok {
+		s.t.Errorf("leakcheck: goroutines of %s were not judged: %s prints goroutine labels in a form unknown here; update leaksafe, or leave the verdict to leakcheck.Main", s.name, runtime.Version())
+		return
+	}
+	for _, group := range groupGoroutines(leaked) {
+		s.report(group)
+	}
+}
+
+// await waits until no goroutine of the test is left, and returns those that
+// are when the grace ends.
+func (s *scope) await() (leaked []*goroutine, ok bool) {
+	if s.bubble != 0 {
+		// The clock of a bubble is not the world's: instead of a grace,
+		// wait until every goroutine of the bubble is blocked for good.
+		synctest.Wait()
+	}
+	suspects, clean := s.suspects(takeCensus())
+	if clean {
+		return nil, true
+	}
+	closeIdle()
+	end := time.Now().Add(s.cfg.grace)
+	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+		l, ok := lookAll()
+		if !ok {
+			return nil, false
+		}
+		leaked = s.leaked(l, suspects)
+		if len(leaked) == 0 || s.bubble != 0 || !time.Now().Before(end) {
+			return leaked, true
+		}
+		time.Sleep(pause)
+	}
+}
+
+// closeIdle ends the connections that net/http keeps for everyone.
+func closeIdle() {
+	if transport, ok := http.DefaultTransport.(*http.Transport); ok {
+		transport.CloseIdleConnections()
+	}
+}
+
+// suspects are the roots of goroutines without a label that are more now than
+// when the test started. clean is true when there are none, and no goroutine
+// carries the test's label.
+func (s *scope) suspects(now census) (roots map[string]bool, clean bool) {
+	roots = map[string]bool{}
+	for root, n := range now.byRoot {
+		if n > s.before[root] {
+			roots[root] = true
+		}
+	}
+	return roots, len(roots) == 0 && now.byScope[s.id] == 0
+}
+
+// leaked are the goroutines in l that are the test's and not ignored.
+func (s *scope) leaked(l look, suspects map[string]bool) []*goroutine {
+	var leaked []*goroutine
+	unlabelled := map[string][]*goroutine{}
+	for _, g := range l {
+		switch {
+		case g.id == s.goid || isOurs(g.root()):
+		case g.scope == s.id:
+			leaked = append(leaked, g)
+		case g.scope == 0 && suspects[g.root()]:
+			unlabelled[g.root()] = append(unlabelled[g.root()], g)
+		}
+	}
+	for root, all := range unlabelled {
+		newest := max(len(all)-s.before[root], 0)
+		slices.SortFunc(all, func(a, b *goroutine) int { return cmp.Compare(b.id, a.id) })
+		for _, g := range all[:newest] {
+			if s.owns(g, l) {
+				leaked = append(leaked, g)
+			}
+		}
+	}
+	return slices.DeleteFunc(leaked, s.ignores)
+}
+
+// owns decides about a goroutine without a label that appeared while the test
+// ran. In doubt it does not.
+func (s *scope) owns(g *goroutine, l look) bool {
+	candidates := tests.scopes()
+	if owner := byCreators(g, l, candidates); owner != nil {
+		return owner == s
+	}
+	if owner, ok := bySymbol(g, l, candidates); ok {
+		return owner == s
+	}
+	if testOf(g) == "" && s.alone(l) {
+		return true
+	}
+	unattributed.note(g.id, candidates)
+	return false
+}
+
+// byCreators follows "created by … in goroutine N" to a test's goroutine, as
+// far as the goroutines between are still there to ask.
+func byCreators(g *goroutine, l look, candidates []*scope) *scope {
+	for range 100 {
+		for _, s := range candidates {
+			if g.parent == s.goid || g.scope == s.id {
+				return s
+			}
+		}
+		parent := l[g.parent]
+		if parent == nil {
+			return nil
+		}
+		g = parent
+	}
+	return nil
+}
+
+// bySymbol finds the test in whose function the goroutine was written: the
+// closure pkg.TestPut.func1 belongs to pkg.TestPut. ok is true also where the
+// closure is some test's but nobody can say which one's: then owner is nil.
+func bySymbol(g *goroutine, l look, candidates []*scope) (owner *scope, ok bool) {
+	for _, s := range candidates {
+		if s.symbol == "" || !g.mentions(s.symbol) {
+			continue
+		}
+		switch {
+		case owner == nil, within(s.name, owner.name):
+			owner = s
+		case !within(owner.name, s.name):
+			return nil, true // rows of one table
+		}
+	}
+	if owner == nil {
+		return nil, false
+	}
+	for _, other := range l { // a row without a Check
+		if other.id != owner.goid && other.root() == "testing.tRunner" && other.calls(owner.symbol) {
+			return nil, true
+		}
+	}
+	return owner, true
+}
+
+// mentions reports whether g runs, or was started in, function or a closure
+// of it.
+func (g *goroutine) mentions(function string) bool {
+	return inFunction(g.creator.function, function) || slices.ContainsFunc(g.frames, func(f frame) bool {
+		return inFunction(f.function, function)
+	})
+}
+
+func (g *goroutine) calls(function string) bool {
+	return slices.ContainsFunc(g.frames, func(f frame) bool { return f.function == function })
+}
+
+func inFunction(name, function string) bool {
+	return name == function || strings.HasPrefix(name, function+".")
+}
+
+// testOf is the name of the test in whose function g was written: "TestPut"
+// for pkg.TestPut.func1; empty where there is none.
+func testOf(g *goroutine) string {
+	for _, f := range append([]frame{g.creator}, g.frames...) {
+		for _, part := range strings.Split(shortFunc(f.function), ".") {
+			for _, kind := range []string{"Test", "Benchmark", "Fuzz", "Example"} {
+				if rest, ok := strings.CutPrefix(part, kind); ok && (rest == "" || rest[0] < 'a' || rest[0] > 'z') {
+					return part
+				}
+			}
+		}
+	}
+	return ""
+}
+
+// alone reports whether nothing but s can have run since it started: it is
+// not a subtest, no checked test overlapped it, and the goroutine that started
+// it waits for it, as it does for tests that are not parallel.
+func (s *scope) alone(l look) bool {
+	if strings.Contains(s.name, "/") || len(s.beside) > 0 || planted(s.t) {
+		return false
+	}
+	if _, ok := s.t.(*testing.T); !ok {
+		return true // benchmarks and fuzz functions are never parallel
+	}
+	me := l[s.goid]
+	if me == nil {
+		return false
+	}
+	starter := l[me.parent]
+	return starter != nil && starter.top() == "testing.(*T).Run"
+}
+
+func (s *scope) ignores(g *goroutine) bool {
+	return s.cfg.ignoresGoroutine(g) || !planted(s.t) && known("goroutine", g.key())
+}
+
+func (c *config) ignoresGoroutine(g *goroutine) bool {
+	for _, prefix := range c.ignoreCreators {
+		if strings.HasPrefix(g.creator.function, prefix) {
+			return true
+		}
+	}
+	for _, prefix := range c.ignoreFuncs {
+		if slices.ContainsFunc(g.frames, func(f frame) bool { return strings.HasPrefix(f.function, prefix) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// key names the goroutine in a baseline file: it must not change with line
+// numbers.
+func (g *goroutine) key() string {
+	return g.where().function + " created by " + g.creator.function
+}
+
+// where is the innermost frame outside the standard library, which is where a
+// person can change something.
+func (g *goroutine) where() frame {
+	for _, f := range g.frames {
+		if !f.inLibrary() {
+			return f
+		}
+	}
+	if len(g.frames) == 0 {
+		return g.creator
+	}
+	return g.frames[0]
+}
+
+// librarySource is the folder of the standard library's source, as stacks name
+// it; empty in a binary built with -trimpath.
+var librarySource = sync.OnceValue(func() string {
+	f := runtime.FuncForPC(reflect.ValueOf(strings.Cut).Pointer())
+	file, _ := f.FileLine(f.Entry())
+	return strings.TrimSuffix(file, "strings/strings.go")
+})
+
+func (f frame) inLibrary() bool {
+	if root := librarySource(); root != "" {
+		return strings.HasPrefix(f.file, root)
+	}
+	domain, _, _ := strings.Cut(f.file, "/")
+	return !strings.Contains(domain, ".") && !strings.HasPrefix(f.file, modulePath()+"/")
+}
+
+// groupGoroutines puts goroutines with the same stack together, largest group
+// first.
+func groupGoroutines(all []*goroutine) [][]*goroutine {
+	byStack := map[string][]*goroutine{}
+	for _, g := range all {
+		key := fmt.Sprint(stateOf(g), g.creator, g.frames)
+		byStack[key] = append(byStack[key], g)
+	}
+	groups := make([][]*goroutine, 0, len(byStack))
+	for _, group := range byStack {
+		slices.SortFunc(group, func(a, b *goroutine) int { return cmp.Compare(a.id, b.id) })
+		groups = append(groups, group)
+	}
+	slices.SortFunc(groups, func(a, b []*goroutine) int {
+		return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a[0].id, b[0].id))
+	})
+	return groups
+}
+
+// stateOf is the state without the minutes.
+func stateOf(g *goroutine) string {
+	state, _, _ := strings.Cut(g.state, ",")
+	return state
+}
+
+// report fails the test for goroutines with one stack.
+func (s *scope) report(group []*goroutine) {
+	s.t.Helper()
+	f := describe(group, "outlives "+s.name, "outlive "+s.name)
+	if s.cfg.grace > 0 && s.bubble == 0 {
+		f.add("waited", "the grace of "+s.cfg.grace.String())
+	}
+	if s.t.Failed() {
+		f.add("note", "the test had failed before: this may be a consequence")
+	}
+	if s.bubble != 0 {
+		f.add("note", "in a synctest bubble the runtime now panics, because this goroutine can never end")
+	}
+	f.report(s.t)
+}
+
+// describe says what, where and the remedy.
+func describe(group []*goroutine, one, many string) *failure {
+	g := group[0]
+	f := &failure{title: counted(len(group), "goroutine") + " " + one}
+	if len(group) > 1 {
+		f.title = counted(len(group), "goroutine") + " " + many
+	}
+	at := g.where()
+	f.add("state", g.state)
+	f.add("stands at", at.String())
+	f.file, f.line = at.file, at.line
+	if g.creator.function != "" {
+		f.add("started at", g.creator.String())
+		if !g.creator.inLibrary() {
+			f.file, f.line = g.creator.file, g.creator.line
+		}
+	}
+	f.add("remedy", remedy(g)...)
+	f.add("to ignore", silence(g))
+	return f
+}
+
+func counted(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
+// silence is the option that makes the checks overlook goroutines like g.
+func silence(g *goroutine) string {
+	if by := g.creator; by.function != "" && !by.inLibrary() {
+		return fmt.Sprintf("leakcheck.IgnoreCreatedBy(%q)", by.function)
+	}
+	return fmt.Sprintf("leakcheck.IgnoreFunc(%q)", g.where().function)
+}
+
+// remedies by what the stack shows, most telling first.
+var remediesByFunction = []struct{ function, remedy string }{
+	{"net/http.(*persistConn)", "a kept HTTP connection: read the response's body to its end and close it, then call CloseIdleConnections on the client; share one transport"},
+	{"net/http.(*http2ClientConn)", "a kept HTTP/2 connection: close the response's body, then call CloseIdleConnections on the client"},
+	{"net/http.(*conn).serve", "a server's connection: call Close or Shutdown on the server (httptest.Server: Close), and close the client's idle connections"},
+	{"net.(*TCPListener).Accept", "a listener: close it, or the server it belongs to"},
+	{"database/sql.(*DB).connectionOpener", "an open database: call Close on the *sql.DB"},
+	{"os/exec.(*Cmd)", "a started command: call Wait"},
+}
+
+var remediesByState = []struct{ state, remedy string }{
+	{"chan receive (nil chan)", "it receives from a nil channel, which blocks for ever: make the channel"},
+	{"chan send (nil chan)", "it sends to a nil channel, which blocks for ever: make the channel"},
+	{"select (no cases)", "select{} blocks for ever: wait for a context or a channel that is closed"},
+	{"chan receive", "close the channel it receives from, or let it select on a context's Done as well"},
+	{"chan send", "nobody receives: give the channel a buffer for this value, or let it select on a context's Done as well"},
+	{"select", "cancel its context or call its owner's Close or Stop, and wait for it, before the test ends"},
+	{"sleep", "wait with a timer in a select, next to a context's Done, and cancel that"},
+	{"IO wait", "close the connection, listener or pipe it waits for"},
+	{"sync.WaitGroup.Wait", "a Done is missing: call it with defer, or use WaitGroup.Go"},
+	{"sync.Mutex.Lock", "the mutex was never unlocked: unlock it with defer"},
+	{"sync.RWMutex", "the mutex was never unlocked: unlock it with defer"},
+	{"sync.Cond.Wait", "nobody signals any more: Broadcast when the owner closes"},
+	{"semacquire", "what it waits for was never released: release it with defer"},
+	{"syscall", "close what it reads, or end the process it waits for"},
+	{"running", "it still runs: give its loop a context, cancel it and wait"},
+	{"runnable", "it still runs: give its loop a context, cancel it and wait"},
+}
+
+func remedy(g *goroutine) []string {
+	for _, r := range remediesByFunction {
+		if slices.ContainsFunc(g.frames, func(f frame) bool { return strings.HasPrefix(f.function, r.function) }) {
+			return []string{r.remedy}
+		}
+	}
+	for _, r := range remediesByState {
+		if strings.HasPrefix(g.state, r.state) {
+			return []string{r.remedy}
+		}
+	}
+	return []string{"end it before the test ends: cancel its context or close what it waits for"}
+}

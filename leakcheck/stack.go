@@ -1,0 +1,321 @@
+package leakcheck
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"runtime"
+	"runtime/pprof"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// labelKey is the profiler label that ties a goroutine to its test; its value
+// is the number of the scope and the name of the test: "7 TestPut/empty". The
+// space makes every Go release print it in quotes, and within quotes a quote is
+// escaped: no other label can look like it.
+const labelKey = "leakcheck test"
+
+// A goroutine is one entry of a look.
+type goroutine struct {
+	id     int
+	state  string // as the runtime prints it: "chan receive, 2 minutes"
+	bubble int    // of testing/synctest; 0 outside
+	leaked bool   // the goroutineleak profile proved it
+
+	scope int    // of its label; 0 without
+	test  string // of its label
+
+	frames  []frame // innermost first
+	creator frame   // zero where the runtime does not say
+	parent  int     // id of the creating goroutine; 0 where it does not say
+}
+
+type frame struct {
+	function string
+	file     string
+	line     int
+}
+
+func (f frame) String() string { return place(f.function, f.file, f.line) }
+
+// root is the function the goroutine was started with. It does not change
+// while the goroutine lives.
+func (g *goroutine) root() string {
+	if len(g.frames) == 0 {
+		return ""
+	}
+	return g.frames[len(g.frames)-1].function
+}
+
+func (g *goroutine) top() string {
+	if len(g.frames) == 0 {
+		return ""
+	}
+	return g.frames[0].function
+}
+
+// A look is all goroutines of the process at one moment, by id.
+type look map[int]*goroutine
+
+// lookBuf is kept between looks; its mutex also keeps two looks from changing
+// GODEBUG at once.
+var lookBuf struct {
+	sync.Mutex
+	b []byte
+}
+
+// lookAll stops the world and reads every goroutine with its label. ok is
+// false where this Go does not print labels in a form that is known here.
+func lookAll() (_ look, ok bool) {
+	lookBuf.Lock()
+	defer lookBuf.Unlock()
+	restore, ok := printLabels()
+	if !ok {
+		return nil, false
+	}
+	defer restore()
+	if lookBuf.b == nil {
+		lookBuf.b = make([]byte, 64<<10)
+	}
+	for {
+		n := runtime.Stack(lookBuf.b, true)
+		if n < len(lookBuf.b) {
+			return parseStacks(string(lookBuf.b[:n])), true
+		}
+		lookBuf.b = make([]byte, 2*len(lookBuf.b))
+	}
+}
+
+// printLabels makes runtime.Stack print labels. Go 1.27 does by itself; before,
+// GODEBUG asks for it, which the runtime reads again whenever the variable is
+// set. It is put back at once, unless somebody else has set it meanwhile.
+func printLabels() (restore func(), ok bool) {
+	restore = func() {}
+	if labelsShown() {
+		return restore, true
+	}
+	old, set := os.LookupEnv("GODEBUG")
+	mine := "tracebacklabels=1"
+	if old != "" {
+		mine = old + "," + mine
+	}
+	os.Setenv("GODEBUG", mine)
+	restore = func() {
+		switch {
+		case os.Getenv("GODEBUG") != mine:
+		case set:
+			os.Setenv("GODEBUG", old)
+		default:
+			os.Unsetenv("GODEBUG")
+		}
+	}
+	if !labelsShown() {
+		restore()
+		return nil, false
+	}
+	return restore, true
+}
+
+// labelsShown plants a label and looks whether it can be read back.
+func labelsShown() bool {
+	shown := make(chan bool)
+	go func() {
+		setLabel(-1, "self-test \"[]{}")
+		buf := make([]byte, 4<<10)
+		g := parseStack(string(buf[:runtime.Stack(buf, false)]))
+		shown <- g != nil && g.scope == -1
+	}()
+	return <-shown
+}
+
+// setLabel labels the calling goroutine, and all it will start.
+func setLabel(scope int, test string) {
+	pprof.SetGoroutineLabels(withLabel(context.Background(), scope, test))
+}
+
+func withLabel(ctx context.Context, scope int, test string) context.Context {
+	return pprof.WithLabels(ctx, pprof.Labels(labelKey, strconv.Itoa(scope)+" "+test))
+}
+
+// self is the calling goroutine.
+func self() *goroutine {
+	buf := make([]byte, 16<<10)
+	return parseStack(string(buf[:runtime.Stack(buf, false)]))
+}
+
+// parseStacks reads the output of runtime.Stack. What it does not understand
+// it leaves out.
+func parseStacks(text string) look {
+	l := make(look, strings.Count(text, "\ngoroutine ")+1)
+	for text != "" {
+		var one string
+		one, text, _ = strings.Cut(text, "\n\n")
+		if g := parseStack(one); g != nil {
+			l[g.id] = g
+		}
+	}
+	return l
+}
+
+func parseStack(text string) *goroutine {
+	header, body, _ := strings.Cut(text, "\n")
+	g := parseHeader(header)
+	if g == nil {
+		return nil
+	}
+	for body != "" {
+		var call, at string
+		call, body, _ = strings.Cut(body, "\n")
+		if strings.HasPrefix(call, "...") { // "...23 frames elided..."
+			continue
+		}
+		at, body, _ = strings.Cut(body, "\n")
+		if by, ok := strings.CutPrefix(call, "created by "); ok {
+			by, in, _ := strings.Cut(by, " in goroutine ")
+			g.creator = parseFrame(by, at)
+			g.parent, _ = strconv.Atoi(in)
+			break
+		}
+		if i := strings.LastIndexByte(call, '('); i > 0 {
+			g.frames = append(g.frames, parseFrame(call[:i], at))
+		}
+	}
+	return g
+}
+
+// parseHeader reads "goroutine 7 [chan receive, 2 minutes, synctest bubble 1]:",
+// with the labels inside the brackets (Go 1.26) or after them (Go 1.27).
+func parseHeader(line string) *goroutine {
+	rest, ok := strings.CutPrefix(line, "goroutine ")
+	if !ok {
+		return nil
+	}
+	number, _, _ := strings.Cut(rest, " ")
+	id, err := strconv.Atoi(number)
+	if err != nil {
+		return nil
+	}
+	g := &goroutine{id: id}
+	g.scope, g.test = parseLabel(rest, labelKey+`": "`)
+	_, state, _ := strings.Cut(rest, " [")
+	state, _, _ = strings.Cut(state, " labels:{")
+	state, _, _ = strings.Cut(state, "]")
+	state, bubble, ok := strings.Cut(state, ", synctest bubble ")
+	if ok {
+		g.bubble, _ = strconv.Atoi(bubble)
+	}
+	g.leaked = strings.Contains(state, " (leaked)")
+	g.state = strings.NewReplacer(" (leaked)", "", " (scan)", "", " (durable)", "").Replace(state)
+	return g
+}
+
+// parseLabel reads the value of the label that begins with prefix.
+func parseLabel(s, prefix string) (scope int, test string) {
+	_, value, ok := strings.Cut(s, prefix)
+	if !ok {
+		return 0, ""
+	}
+	number, name, _ := strings.Cut(value, " ")
+	scope, err := strconv.Atoi(number)
+	if err != nil {
+		return 0, ""
+	}
+	for i := 0; i < len(name); i++ {
+		if name[i] == '\\' {
+			i++
+		} else if name[i] == '"' {
+			test, err = strconv.Unquote(`"` + name[:i] + `"`)
+			if err != nil {
+				test = name[:i]
+			}
+			return scope, test
+		}
+	}
+	return scope, ""
+}
+
+// parseFrame reads "\t/src/store.go:77 +0x1d".
+func parseFrame(function, at string) frame {
+	at = strings.TrimPrefix(at, "\t")
+	if i := strings.LastIndex(at, " +0x"); i >= 0 {
+		at = at[:i]
+	}
+	f := frame{function: function, file: at}
+	if i := strings.LastIndexByte(at, ':'); i >= 0 {
+		if n, err := strconv.Atoi(at[i+1:]); err == nil {
+			f.file, f.line = at[:i], n
+		}
+	}
+	return f
+}
+
+// A census counts the goroutines of the process. It costs a fraction of a
+// look, and the world hardly stops for it.
+type census struct {
+	byScope map[int]int    // labelled ones
+	byRoot  map[string]int // the others, by the function they were started with
+}
+
+func takeCensus() census {
+	var b bytes.Buffer
+	// Writing to a Buffer cannot fail.
+	_ = pprof.Lookup("goroutine").WriteTo(&b, 1)
+	return parseCensus(b.String())
+}
+
+// parseCensus reads records of the form
+//
+//	2 @ 0x48412e 0x4168ee
+//	# labels: {"leakcheck test":"7 TestPut"}
+//	#	0x535af8	cache.(*Store).janitor+0x18	/src/store.go:77
+func parseCensus(text string) census {
+	c := census{byScope: map[int]int{}, byRoot: map[string]int{}}
+	_, text, _ = strings.Cut(text, "\n") // "goroutine profile: total 9"
+	for text != "" {
+		var record string
+		record, text, _ = strings.Cut(text, "\n\n")
+		count, _, ok := strings.Cut(record, " @ ")
+		n, err := strconv.Atoi(count)
+		if !ok || err != nil {
+			continue
+		}
+		root := rootOf(record)
+		if isOurs(root) {
+			continue
+		}
+		scope := 0
+		if _, labels, ok := strings.Cut(record, "\n# labels: "); ok {
+			labels, _, _ = strings.Cut(labels, "\n")
+			scope, _ = parseLabel(labels, labelKey+`":"`)
+		}
+		if scope != 0 {
+			c.byScope[scope] += n
+		} else {
+			c.byRoot[root] += n
+		}
+	}
+	return c
+}
+
+// rootOf is the function in the last line of a record.
+func rootOf(record string) string {
+	last := record[strings.LastIndexByte(record, '\n')+1:]
+	fields := strings.FieldsFunc(last, func(r rune) bool { return r == '\t' })
+	if len(fields) < 3 {
+		return ""
+	}
+	function, _, _ := strings.Cut(fields[2], "+0x")
+	return function
+}
+
+// isOurs tells the goroutines that belong to the runtime and to package
+// testing: they come and go without the tests' doing.
+func isOurs(root string) bool {
+	return strings.HasPrefix(root, "runtime.") ||
+		strings.HasPrefix(root, "testing.") ||
+		strings.HasPrefix(root, "testing/synctest.") ||
+		strings.HasPrefix(root, recorderRun) ||
+		root == "os/signal.loop" // one for ever from the first signal.Notify
+}
