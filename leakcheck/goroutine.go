@@ -19,7 +19,7 @@ func (s *scope) checkGoroutines() {
 		return
 	}
 	s.goroutines = true
-	s.before = takeCensus().byRoot
+	s.before = countHeads().byRoot
 	setLabel(s.id, s.name)
 }
 
@@ -44,7 +44,7 @@ func (s *scope) await() (leaked []*goroutine, ok bool) {
 		// wait until every goroutine of the bubble is blocked for good.
 		synctest.Wait()
 	}
-	suspects, clean := s.suspects(takeCensus())
+	suspects, clean := s.suspects(countHeads())
 	if clean {
 		return nil, true
 	}
@@ -73,7 +73,7 @@ func closeIdle() {
 // suspects are the roots of goroutines without a label that are more now than
 // when the test started. clean is true when there are none, and no goroutine
 // carries the test's label.
-func (s *scope) suspects(now census) (roots map[string]bool, clean bool) {
+func (s *scope) suspects(now headcount) (roots map[string]bool, clean bool) {
 	roots = map[string]bool{}
 	for root, n := range now.byRoot {
 		if n > s.before[root] {

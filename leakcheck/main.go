@@ -46,7 +46,7 @@ func judgeProcess(code int, cfg config) int {
 	}
 	for _, group := range groupGoroutines(leaked) {
 		whose := "the tests (nobody knows which)"
-		if names := origin(group[0]); len(names) > 0 {
+		if names := culprits(group[0]); len(names) > 0 {
 			whose = strings.Join(names, " or ")
 		}
 		f := describe(group, "outlives "+whose, "outlive "+whose)
@@ -57,8 +57,8 @@ func judgeProcess(code int, cfg config) int {
 	return code
 }
 
-// origin is the test that started g, or those that may have.
-func origin(g *goroutine) []string {
+// culprits are the test that started g, or those that may have.
+func culprits(g *goroutine) []string {
 	if g.test != "" {
 		return []string{g.test}
 	}

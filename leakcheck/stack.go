@@ -251,27 +251,27 @@ func parseFrame(function, at string) frame {
 	return f
 }
 
-// A census counts the goroutines of the process. It costs a fraction of a
+// A headcount counts the goroutines of the process. It costs a fraction of a
 // look, and the world hardly stops for it.
-type census struct {
+type headcount struct {
 	byScope map[int]int    // labelled ones
 	byRoot  map[string]int // the others, by the function they were started with
 }
 
-func takeCensus() census {
+func countHeads() headcount {
 	var b bytes.Buffer
 	// Writing to a Buffer cannot fail.
 	_ = pprof.Lookup("goroutine").WriteTo(&b, 1)
-	return parseCensus(b.String())
+	return parseHeadcount(b.String())
 }
 
-// parseCensus reads records of the form
+// parseHeadcount reads records of the form
 //
 //	2 @ 0x48412e 0x4168ee
 //	# labels: {"leakcheck test":"7 TestPut"}
 //	#	0x535af8	cache.(*Store).janitor+0x18	/src/store.go:77
-func parseCensus(text string) census {
-	c := census{byScope: map[int]int{}, byRoot: map[string]int{}}
+func parseHeadcount(text string) headcount {
+	c := headcount{byScope: map[int]int{}, byRoot: map[string]int{}}
 	_, text, _ = strings.Cut(text, "\n") // "goroutine profile: total 9"
 	for text != "" {
 		var record string
