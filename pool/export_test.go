@@ -1,0 +1,21 @@
+package pool
+
+// SameHeader says whether two leases, at different times, were of one header.
+func SameHeader(a, b Buffer) bool { return a.h == b.h }
+
+// SameMemory says whether b has the memory that begins at p.
+func SameMemory(b Buffer, p *byte) bool { return &b.h.data[0] == p }
+
+// Capacity returns how many bytes b's memory has.
+func Capacity(b Buffer) int { return len(b.h.data) }
+
+// ScratchMemory returns how many bytes s holds.
+func ScratchMemory(s *Scratch) int { return cap(s.data) }
+
+// Sentinel returns a part of the pool that is collected with it.
+func Sentinel(p *Bytes) *tier { return p.large }
+
+const (
+	DecayEvery = decayEvery
+	PoisonByte = poisonByte
+)
