@@ -28,7 +28,7 @@ import (
 // operation with side effects must stand being run some thousand times.
 //
 // What cannot be seen: less than one object per round of 16x (320
-// operations); a cache larger than the number of operations run, which is
+// operations); a cache that takes more than some 3,000 operations to fill is
 // called growing (give it [Warmup], or [IgnoreSite]); memory outside the Go
 // heap; files on systems other than Linux.
 //

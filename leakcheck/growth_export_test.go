@@ -1,0 +1,64 @@
+package leakcheck
+
+import "time"
+
+// A Recording is a series of rounds for tests of the decision rule.
+type Recording struct {
+	rounds []round
+	series series
+	live   func(ops int, clock time.Duration) (objects, bytes int64)
+	ops    int
+	clock  time.Duration
+}
+
+// NewRecording starts with the look after the warm-up.
+func NewRecording(warmup int, live func(ops int, clock time.Duration) (objects, bytes int64)) *Recording {
+	r := &Recording{live: live, ops: warmup}
+	r.look()
+	return r
+}
+
+func (r *Recording) look() {
+	objects, bytes := r.live(r.ops, r.clock)
+	r.series.objects = append(r.series.objects, objects)
+	r.series.bytes = append(r.series.bytes, bytes)
+}
+
+// Run adds a round of the phase; a look takes look and an operation cost.
+func (r *Recording) Run(phase, ops int, took time.Duration) {
+	r.ops += ops
+	r.clock += took
+	r.look()
+	r.rounds = append(r.rounds, round{phase, ops, took})
+}
+
+// Scales adds the rounds that every check runs.
+func (r *Recording) Scales(look, cost time.Duration) {
+	for phase := range scalePhases {
+		n := largerRounds
+		if phase == 0 {
+			n = defaultRounds
+		}
+		for range n {
+			ops := defaultIterations * scales[phase]
+			r.Run(phase, ops, look+time.Duration(ops)*cost)
+		}
+	}
+}
+
+// Confirm adds a suspect's rounds, and the idle rounds between them.
+func (r *Recording) Confirm(look, cost time.Duration) {
+	ops := defaultIterations * scales[confirming]
+	for range confirmRounds {
+		took := look + time.Duration(ops)*cost
+		r.Run(confirming, ops, took)
+		r.Run(confirming, 0, took)
+	}
+}
+
+// Close adds the look after running goroutines were given time.
+func (r *Recording) Close() { r.Run(closing, 0, time.Second) }
+
+func (r *Recording) Suspicious() bool { return suspicious(r.rounds, r.series) }
+
+func (r *Recording) Judge(allow float64) (Verdict, bool) { return judge(r.rounds, r.series, allow) }

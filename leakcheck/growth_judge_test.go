@@ -1,0 +1,210 @@
+package leakcheck_test
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"github.com/leaksafe/leaksafe/leakcheck"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// The shapes that what is live at a site takes over operations and time.
+type shape = func(ops int, clock time.Duration) (objects, bytes int64)
+
+// perOp keeps n objects of size bytes every period operations.
+func perOp(n, period, size int) shape {
+	return func(ops int, _ time.Duration) (int64, int64) {
+		kept := int64(ops / period * n)
+		return kept, kept * int64(size)
+	}
+}
+
+// doubling is one array that doubles when it is full.
+func doubling(start, elem int) shape {
+	return func(ops int, _ time.Duration) (int64, int64) {
+		c := 1
+		for c < start+ops {
+			c *= 2
+		}
+		return 1, int64(c * elem)
+	}
+}
+
+// appended is one slice as append grows it.
+func appended(ops int, _ time.Duration) (int64, int64) {
+	var s []byte
+	for range ops {
+		s = append(s, 1)
+	}
+	return 1, int64(cap(s))
+}
+
+// cache keeps an object for each operation until it is full.
+func cache(size int) shape {
+	return func(ops int, _ time.Duration) (int64, int64) {
+		n := int64(min(ops, size))
+		return n, 64 * n
+	}
+}
+
+// collector keeps an object for every new key of n equally likely ones.
+func collector(n int) shape {
+	return func(ops int, _ time.Duration) (int64, int64) {
+		seen := int64(float64(n) * (1 - math.Exp(-float64(ops)/float64(n))))
+		return seen, 64 * seen
+	}
+}
+
+// ticking grows with time alone.
+func ticking(every time.Duration) shape {
+	return func(_ int, clock time.Duration) (int64, int64) {
+		n := int64(clock / every)
+		return n, 16 * n
+	}
+}
+
+const (
+	look  = 2 * time.Millisecond
+	cheap = time.Microsecond
+	slow  = time.Millisecond
+)
+
+func record(warmup int, s shape, cost time.Duration) *leakcheck.Recording {
+	r := leakcheck.NewRecording(warmup, s)
+	r.Scales(look, cost)
+	r.Confirm(look, cost)
+	return r
+}
+
+func TestJudge(t *testing.T) {
+	for _, row := range []struct {
+		name  string
+		shape shape
+		cost  time.Duration
+		want  leakcheck.Verdict
+		steps bool
+	}{
+		{"nothing changes", perOp(0, 1, 0), cheap, leakcheck.Steady, false},
+		{"an object per operation", perOp(1, 1, 64), cheap, leakcheck.Growing, false},
+		{"an object per operation, slow ones", perOp(1, 1, 64), slow, leakcheck.Growing, false},
+		{"an object in five operations", perOp(1, 5, 8), cheap, leakcheck.Growing, false},
+		{"an object in 50: not in every small round", perOp(1, 50, 8), cheap, leakcheck.Growing, true},
+		{"an object in 300: only at 16x", perOp(1, 300, 8), cheap, leakcheck.Growing, true},
+		{"an array that doubles", doubling(0, 8), cheap, leakcheck.Growing, true},
+		{"a slice of bytes", appended, cheap, leakcheck.Growing, true},
+		{"an array beside one object a round: both rules see it", func(ops int, c time.Duration) (int64, int64) {
+			_, b := doubling(0, 8)(ops, c)
+			return int64(ops), b
+		}, cheap, leakcheck.Growing, false},
+		{"a leak behind a large lazy allocation: objects tell", func(ops int, c time.Duration) (int64, int64) {
+			n, b := perOp(1, 1, 16)(ops, c)
+			if ops > 50 {
+				b += 1 << 20
+			}
+			return n, b
+		}, cheap, leakcheck.Growing, false},
+
+		{"a cache filled in the warm-up", cache(20), cheap, leakcheck.Steady, false},
+		{"a cache filled at 1x", cache(70), cheap, leakcheck.Steady, false},
+		{"a cache filled at 4x", cache(200), cheap, leakcheck.Steady, false},
+		{"a cache filled late at 16x", cache(870), cheap, leakcheck.Saturating, false},
+		{"a cache filled when run again", cache(3000), cheap, leakcheck.Saturating, true},
+		{"a cache filled in the very last round", cache(5000), cheap, leakcheck.Growing, true},
+		{"a cache larger than all operations: documented", cache(1e6), cheap, leakcheck.Growing, false},
+		{"keys that repeat", collector(900), cheap, leakcheck.Saturating, true},
+		{"a single lazy object at 16x", func(ops int, _ time.Duration) (int64, int64) {
+			return int64(min(1, ops/500)), int64(min(1, ops/500)) << 20
+		}, cheap, leakcheck.Steady, false},
+		{"a buffer as large as the largest burst", func(ops int, _ time.Duration) (int64, int64) {
+			burst := 20
+			for done, n := range map[int]int{81: 80, 241: 320, 881: 1280} {
+				if ops >= done {
+					burst = max(burst, n)
+				}
+			}
+			return 1, int64(burst * 32)
+		}, cheap, leakcheck.Saturating, true},
+		{"a buffer flushed every 700 operations", func(ops int, _ time.Duration) (int64, int64) {
+			return int64(ops % 700), int64(ops%700) * 64
+		}, cheap, leakcheck.Steady, false},
+		{"growth that slows down", func(ops int, _ time.Duration) (int64, int64) {
+			n := int64(20 * math.Log(float64(ops)))
+			return n, 64 * n
+		}, cheap, leakcheck.Saturating, true},
+
+		{"a neighbour, cheap operations", ticking(200 * time.Microsecond), cheap, leakcheck.Steady, false},
+		{"a neighbour, slow operations: only idle rounds tell", ticking(200 * time.Microsecond), slow, leakcheck.Steady, false},
+		{"a rare neighbour, slow operations", ticking(15 * time.Millisecond), slow, leakcheck.Steady, false},
+		{"a leak at a site that a neighbour uses a little", func(ops int, c time.Duration) (int64, int64) {
+			n := int64(ops) + int64(c/(20*time.Millisecond))
+			return n, 16 * n
+		}, slow, leakcheck.Growing, false},
+
+		{"up and down, a little more up", func(ops int, _ time.Duration) (int64, int64) {
+			b := int64(8 * ops)
+			if ops > 1000 {
+				b += int64([]int{50_000, 0, 60_000, 0}[(ops-20)/1280%4])
+			}
+			return 1, b
+		}, cheap, leakcheck.Noisy, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			v, steps := record(20, row.shape, row.cost).Judge(0)
+			assert.Equal(t, row.want.String(), v.String())
+			if v == leakcheck.Growing {
+				assert.Equal(t, row.steps, steps, "grows in steps")
+			}
+		})
+	}
+}
+
+// An array that doubles must be found however full it was at the start.
+func TestJudgeFindsEveryDoubling(t *testing.T) {
+	for start := range 300 {
+		r := record(20, doubling(start, 8), cheap)
+		v, _ := r.Judge(0)
+		require.Equal(t, leakcheck.Growing.String(), v.String(), "%d elements before the warm-up", start)
+	}
+}
+
+// A cache must be let off whatever its size, up to the operations that are run.
+func TestJudgeLetsOffEveryCache(t *testing.T) {
+	for size := range 3000 {
+		v, _ := record(20, cache(size), cheap).Judge(0)
+		require.NotEqual(t, leakcheck.Growing.String(), v.String(), "a cache of %d", size)
+	}
+}
+
+func TestJudgeAllowsBytesPerOperation(t *testing.T) {
+	r := record(20, perOp(1, 1, 64), cheap)
+	v, _ := r.Judge(64)
+	assert.Equal(t, leakcheck.Saturating.String(), v.String())
+	v, _ = r.Judge(63)
+	assert.Equal(t, leakcheck.Growing.String(), v.String())
+}
+
+func TestJudgeLetsGoroutinesEnd(t *testing.T) {
+	released := func(ops int, clock time.Duration) (int64, int64) {
+		if clock > time.Second {
+			return int64(ops / 3), int64(ops / 3)
+		}
+		return int64(ops), int64(ops)
+	}
+	r := record(20, released, cheap)
+	v, _ := r.Judge(0)
+	require.Equal(t, leakcheck.Growing.String(), v.String(), "still held")
+	r.Close()
+	v, _ = r.Judge(0)
+	assert.Equal(t, leakcheck.Steady.String(), v.String(), "two thirds went away")
+}
+
+func TestOnlySuspectsAreRunAgain(t *testing.T) {
+	clean := leakcheck.NewRecording(20, cache(200))
+	clean.Scales(look, cheap)
+	assert.False(t, clean.Suspicious())
+	leak := leakcheck.NewRecording(20, perOp(1, 5, 8))
+	leak.Scales(look, cheap)
+	assert.True(t, leak.Suspicious())
+}
