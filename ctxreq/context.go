@@ -1,0 +1,139 @@
+package ctxreq
+
+import (
+	"context"
+	"time"
+)
+
+// scopeCtx is a Scope seen as a context: the same memory, other methods.
+//
+// While the scope lives and somebody asks for Done, there is an ordinary
+// cancelCtx inside, and Value hands it to the context package, which then hangs
+// derived contexts into it: no goroutine for each of them. After End the
+// cancelCtx is gone (it holds the parent) and a shared, cancelled one answers.
+type scopeCtx Scope
+
+// What stands in for the context of an ended scope.
+var (
+	ended    = endedCtx(context.WithCancelCause(context.Background()))
+	expired  = expiredCtx(context.WithDeadlineCause(context.Background(), time.Unix(0, 0), ErrEnded))
+	closedCh = ended.Done()
+)
+
+func endedCtx(ctx context.Context, cancel context.CancelCauseFunc) context.Context {
+	cancel(ErrEnded)
+	return ctx
+}
+
+func expiredCtx(ctx context.Context, cancel context.CancelFunc) context.Context {
+	cancel()
+	return ctx
+}
+
+// stand is the shared context that answers for s after End.
+func (s *Scope) stand() context.Context {
+	if s.bits.Load()&deadlineBit != 0 {
+		return expired
+	}
+	return ended
+}
+
+func (c *scopeCtx) Deadline() (time.Time, bool) {
+	s := (*Scope)(c)
+	if st := s.lock(); st != nil {
+		defer st.mu.Unlock()
+		d, ok := st.until()
+		st.deadlineSeen = st.deadlineSeen || ok
+		return d, ok
+	}
+	if k := s.kept.Load(); k != nil {
+		return k.deadline, !k.deadline.IsZero()
+	}
+	return time.Time{}, false
+}
+
+func (c *scopeCtx) Done() <-chan struct{} {
+	s := (*Scope)(c)
+	if st := s.lock(); st != nil {
+		defer st.mu.Unlock()
+		return st.cancellable().Done()
+	}
+	if s.done != nil {
+		return s.done
+	}
+	return closedCh
+}
+
+func (c *scopeCtx) Err() error {
+	s := (*Scope)(c)
+	if st := s.lock(); st != nil {
+		defer st.mu.Unlock()
+		return st.err()
+	}
+	return s.stand().Err()
+}
+
+func (c *scopeCtx) Value(key any) any {
+	s := (*Scope)(c)
+	switch k := key.(type) {
+	case *keyInfo:
+		if v := s.kept.Load().value(k); v != nil {
+			return v
+		}
+	case scopeKey:
+		return s
+	}
+	if st := s.lock(); st != nil {
+		next := st.inner
+		if next == nil {
+			next = st.parent
+		}
+		st.mu.Unlock()
+		return next.Value(key)
+	}
+	return s.stand().Value(key)
+}
+
+func (c *scopeCtx) String() string {
+	return "ctxreq.Scope(" + (*Scope)(c).Info().Name + ")"
+}
+
+// cancellable returns the cancelCtx inside, made when first asked for; mu is held.
+func (st *state) cancellable() context.Context {
+	if st.inner != nil {
+		return st.inner
+	}
+	parent := st.parent
+	if !st.deadline.IsZero() {
+		parent, st.release = context.WithDeadline(parent, st.deadline)
+	}
+	st.inner, st.cancel = context.WithCancelCause(parent)
+	st.owner.done = st.inner.Done()
+	if st.closed {
+		st.cancel(st.cause)
+	}
+	return st.inner
+}
+
+// until is the scope's deadline; mu is held.
+func (st *state) until() (time.Time, bool) {
+	d, ok := st.parent.Deadline()
+	if !st.deadline.IsZero() && (!ok || st.deadline.Before(d)) {
+		return st.deadline, true
+	}
+	return d, ok
+}
+
+// err is the context's error; mu is held.
+func (st *state) err() error {
+	if st.inner != nil {
+		return st.inner.Err()
+	}
+	if err := st.parent.Err(); err != nil {
+		return err
+	}
+	if !st.deadline.IsZero() && !time.Now().Before(st.deadline) {
+		return context.DeadlineExceeded
+	}
+	return nil
+}

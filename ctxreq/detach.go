@@ -1,0 +1,127 @@
+package ctxreq
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+// detachedCtx is a Scope seen as a context that is never cancelled.
+type detachedCtx Scope
+
+func (*detachedCtx) Deadline() (time.Time, bool) { return time.Time{}, false }
+func (*detachedCtx) Done() <-chan struct{}       { return nil }
+func (*detachedCtx) Err() error                  { return nil }
+func (*detachedCtx) String() string              { return "ctxreq.Detach" }
+
+func (c *detachedCtx) Value(key any) any {
+	s := (*Scope)(c)
+	switch k := key.(type) {
+	case *keyInfo:
+		return s.kept.Load().value(k)
+	case scopeKey:
+		return s
+	}
+	return nil
+}
+
+// A Carrier is a Key of any type, for Detach.
+type Carrier interface{ carrier() *keyInfo }
+
+func (k Key[T]) carrier() *keyInfo { return k.info }
+
+// Detach returns a new root for work that outlives the request: a context that
+// is not cancelled and holds nothing of ctx but the values of keys made with
+// Carry, those of keys listed here, and Info. (context.WithoutCancel holds
+// everything, golang/go#40221.) Its From is an ended scope, which
+// starts no children: give the work to Jobs, or to Run.
+func Detach(ctx context.Context, keys ...Carrier) context.Context {
+	info := From(ctx).Info()
+	d := &Scope{name: info.Name, start: info.Start.Sub(epoch), took: info.Duration}
+	d.bits.Store(uint32(info.Status) & statusMask)
+	next := kept{id: info.ID}
+	carried := slices.Clone(registry.carried())
+	for _, k := range keys {
+		carried = append(carried, k.carrier())
+	}
+	for _, k := range carried {
+		if k == nil {
+			continue // the zero Key
+		}
+		if v := ctx.Value(k); v != nil {
+			next.vals = put(next.vals, k, v)
+		}
+	}
+	d.kept.Store(&next)
+	c := From(ctx).config()
+	if c == nil {
+		c = &zero
+	}
+	c.once.Do(c.init)
+	d.state.Store(&c.tomb)
+	return (*detachedCtx)(d)
+}
+
+// Jobs owns work that outlives requests. The zero value is ready to use; call
+// Shutdown when the server has stopped. Do not copy it once it is in use.
+type Jobs struct {
+	// Config is that of the jobs' scopes; nil is the zero Config. Its Limit
+	// bounds the jobs running at once.
+	Config *Config
+
+	once   sync.Once
+	config *Config
+	scope  *Scope
+}
+
+func (j *Jobs) owner() *Scope {
+	j.once.Do(func() {
+		if j.config = j.Config; j.config == nil {
+			j.config = new(Config)
+		}
+		j.scope = j.config.scope(context.Background(), "jobs")
+		j.scope.register()
+	})
+	return j.scope
+}
+
+// Go runs fn in a scope of its own below Detach(ctx, keys...): what it needs
+// of the request has to be carried. With Config.Limit jobs running it waits
+// until one returns or ctx ends. It returns an error, and does not run fn, when
+// ctx ended or after Shutdown. An error or a panic of fn is reported and
+// stops no other job.
+func (j *Jobs) Go(ctx context.Context, name string, fn func(context.Context) error, keys ...Carrier) error {
+	root := Detach(ctx, keys...)
+	owner := j.owner()
+	return owner.spawn(ctx.Done(), name, func(stop context.Context) error {
+		ctx, cancel := context.WithCancelCause(root)
+		defer cancel(nil)
+		defer context.AfterFunc(stop, func() { cancel(context.Cause(stop)) })()
+		if err := fresh(Run(ctx, name, fn, j.config)); err != nil {
+			From(root).report(Error, fmt.Errorf("ctxreq: job %q: %w", name, err), "")
+		}
+		return nil
+	})
+}
+
+// Shutdown refuses new jobs, waits for the running ones until ctx ends, then
+// cancels them and waits Config.Grace more. Its error names those that still
+// run.
+func (j *Jobs) Shutdown(ctx context.Context) error {
+	owner := j.owner()
+	st := owner.lock()
+	if st == nil {
+		return nil
+	}
+	st.refusing = true
+	st.signal()
+	idle := st.wait(func() bool { return st.owner != owner || st.active == 0 }, nil, ctx.Done())
+	st.mu.Unlock()
+	if idle {
+		return owner.End(nil)
+	}
+	cause := fmt.Errorf("ctxreq: Jobs.Shutdown cut jobs short: %w", context.Cause(ctx))
+	return join(cause, owner.End(cause))
+}

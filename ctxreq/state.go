@@ -1,0 +1,138 @@
+package ctxreq
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// state is everything big about a scope. It is reused, so nobody outside the
+// package ever points at one: a Scope does, and checks that it still owns it.
+type state struct {
+	mu     sync.Mutex
+	owner  *Scope // nil between two scopes
+	tomb   bool   // a Config's stand-in for ended scopes; immutable
+	cfg    *Config
+	parent context.Context
+	nested bool // there is a scope around this one
+	sealed bool // made by Seal: the same request as the scope around it
+
+	// The context, see scopeCtx.
+	inner        context.Context
+	cancel       context.CancelCauseFunc
+	release      context.CancelFunc // of the deadline's timer
+	deadline     time.Time          // from Config.Timeout
+	deadlineSeen bool
+
+	// Ending.
+	refusing bool // no new child, because Jobs shut down
+	closed   bool // End has begun
+	cause    error
+	shut     bool // no new use of writer or body
+
+	children *task // a ring without a head: the first of a doubly linked list
+	active   int
+	failures failures
+	cleanups []func(context.Context) error
+	changed  chan struct{} // closed at the next change of active, busy or owner
+
+	exchange
+
+	prev, next *state // in the shard of the Config
+}
+
+// exchange is what an HTTP request adds to a state.
+type exchange struct {
+	w        http.ResponseWriter
+	req      *http.Request // the copy that went to the handler
+	body     readCloser
+	bodyCut  bool
+	bodySeen []byte
+	busy     int // calls now inside w or body
+	status   int
+	hijacked bool
+	route    string
+	path     string
+
+	requestID string
+
+	shot shot
+}
+
+var states = sync.Pool{New: func() any { return new(state) }}
+
+// sever cuts the scope from everything, and reuses the state unless somebody
+// is still inside it. It is called once, after everything else of End.
+func (s *Scope) sever(st *state, reuse bool) {
+	st.mu.Lock()
+	s.took = time.Since(epoch) - s.start
+	st.readRoute()
+	s.name = st.title()
+	bits := uint32(st.status) & statusMask
+	if st.err() == context.DeadlineExceeded {
+		bits |= deadlineBit
+	}
+	s.bits.Store(bits)
+	s.kept.Store(st.carry(s))
+	release := st.release
+	s.state.Store(&st.cfg.tomb)
+	st.reset()
+	st.mu.Unlock()
+	if release != nil {
+		release()
+	}
+	if reuse {
+		states.Put(st)
+	}
+}
+
+// reset leaves nothing of the scope behind, but for room to use again.
+func (st *state) reset() {
+	st.owner, st.cfg, st.parent = nil, nil, nil
+	st.nested, st.sealed = false, false
+	st.inner, st.cancel, st.release = nil, nil, nil
+	st.deadline, st.deadlineSeen = time.Time{}, false
+	st.refusing, st.closed, st.cause, st.shut = false, false, nil, false
+	st.children, st.active, st.failures = nil, 0, failures{}
+	clear(st.cleanups)
+	st.cleanups = st.cleanups[:0]
+	header := st.shot.header
+	clear(header)
+	st.exchange = exchange{shot: shot{header: header[:0]}}
+	st.signal()
+}
+
+// signal wakes who waits for a change; mu is held.
+func (st *state) signal() {
+	if st.changed != nil {
+		close(st.changed)
+		st.changed = nil
+	}
+}
+
+// wait blocks until ok, which is asked under mu after every change, or until
+// one of the channels is ready, and reports ok's answer. mu is held before and
+// after, not meanwhile.
+func (st *state) wait(ok func() bool, limit <-chan time.Time, cancelled <-chan struct{}) bool {
+	for !ok() {
+		if st.changed == nil {
+			st.changed = make(chan struct{})
+		}
+		changed := st.changed
+		st.mu.Unlock()
+		last := false
+		select {
+		case <-changed:
+		case <-limit:
+			last = true
+		case <-cancelled:
+			last = true
+		}
+		st.mu.Lock()
+		if last {
+			return ok()
+		}
+	}
+	return true
+}

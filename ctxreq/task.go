@@ -1,0 +1,281 @@
+package ctxreq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// A task is a function on a goroutine of its own: a child, or a cleanup.
+type task struct {
+	scope   *Scope
+	st      *state // only for what state.owner says is still scope's
+	name    string
+	fn      func(context.Context) error
+	started time.Duration
+
+	// For a cleanup.
+	result  chan error // nil for a child
+	ctx     context.Context
+	settled atomic.Bool // it returned, or End gave it up: whichever was first
+
+	prev, next *task // in state.children
+}
+
+// run is never inlined: a stuck task is found in a dump of all goroutines by
+// this name and its receiver's address, which costs nothing until then.
+//
+//go:noinline
+func (t *task) run() {
+	returned := false
+	var err error
+	defer func() {
+		if !returned {
+			err = t.unwound(recover())
+		}
+		t.finish(err)
+	}()
+	if t.result != nil {
+		err = t.fn(t.ctx)
+	} else {
+		err = t.fn((*scopeCtx)(t.scope))
+	}
+	returned = true
+}
+
+// unwound is called by the deferred function of run: the stack still shows who
+// panicked, and the report does not wait for anybody.
+func (t *task) unwound(p any) error {
+	if p == nil {
+		return fmt.Errorf("ctxreq: %s %q called runtime.Goexit", t.noun(), t.name)
+	}
+	kind := Panic
+	if t.result != nil {
+		kind = Cleanup
+	}
+	err := fmt.Errorf("ctxreq: %s %q: %w", t.noun(), t.name, panicError(p))
+	t.scope.report(kind, err, string(debug.Stack()))
+	return reported{err}
+}
+
+// reported marks an error that reached the Reporter already.
+type reported struct{ error }
+
+func (r reported) Unwrap() error { return r.error }
+
+// fresh is what of err did not reach the Reporter yet.
+func fresh(err error) error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		var left []error
+		for _, e := range joined.Unwrap() {
+			left = append(left, fresh(e))
+		}
+		return errors.Join(left...)
+	}
+	if errors.As(err, new(reported)) {
+		return nil
+	}
+	return err
+}
+
+func (t *task) noun() string {
+	if t.result != nil {
+		return "cleanup"
+	}
+	return "child"
+}
+
+func (t *task) finish(err error) {
+	if t.result != nil {
+		if t.settled.CompareAndSwap(false, true) {
+			t.result <- err
+		} else {
+			t.late(err)
+		}
+		return
+	}
+	t.st.mu.Lock()
+	if t.st.owner != t.scope { // stuck, and given up
+		t.st.mu.Unlock()
+		t.late(err)
+		return
+	}
+	cancel := t.st.remove(t, err)
+	t.st.mu.Unlock()
+	if cancel != nil {
+		cancel(err)
+	}
+}
+
+// late reports the error of a task that nobody waits for any more.
+func (t *task) late(err error) {
+	if err != nil && !errors.As(err, new(reported)) && !errors.Is(err, context.Canceled) {
+		t.scope.report(Error, fmt.Errorf("ctxreq: %s %q, after the end of its scope: %w", t.noun(), t.name, err), "")
+	}
+}
+
+// remove forgets a child that returned err, and returns what cancels the
+// scope if it has to be; mu is held.
+func (st *state) remove(t *task, err error) context.CancelCauseFunc {
+	if t.prev != nil {
+		t.prev.next = t.next
+	} else {
+		st.children = t.next
+	}
+	if t.next != nil {
+		t.next.prev = t.prev
+	}
+	st.active--
+	st.signal()
+	if err == nil || st.echo(err) {
+		return nil
+	}
+	st.failures.add(err)
+	st.cancellable()
+	return st.cancel
+}
+
+// echo reports whether err says no more than that the scope was cancelled.
+func (st *state) echo(err error) bool {
+	if st.err() == nil {
+		return false
+	}
+	return errors.Is(err, context.Canceled) || errors.Is(err, st.err()) || errors.Is(err, context.Cause(st.cancellable()))
+}
+
+// Go runs fn on a goroutine that End cancels and waits for. fn's context is
+// the scope's. The first child to fail cancels the scope with its error; all
+// errors are joined in what Wait and End return. A panic in fn is reported
+// at once, with its stack, and counts as an error.
+//
+// With Config.Limit children running, Go waits until one returns. It returns an
+// error, and does not run fn, after End and when the scope is cancelled while it
+// waits. In a request, the first Go reads the request's headers, so that a child
+// that fails can report them: do not change them on another goroutine meanwhile.
+func (s *Scope) Go(name string, fn func(context.Context) error) error {
+	if s == nil {
+		return fmt.Errorf("ctxreq: Go %q: the context has no scope; open one with Middleware or Start", name)
+	}
+	return s.spawn(nil, name, fn)
+}
+
+// spawn starts a child, waiting for room until cancelled is ready.
+func (s *Scope) spawn(cancelled <-chan struct{}, name string, fn func(context.Context) error) error {
+	st := s.lock()
+	if st == nil {
+		return fmt.Errorf("ctxreq: Go %q: %w", name, ErrEnded)
+	}
+	defer st.mu.Unlock()
+	if err := s.place(st, cancelled); err != nil {
+		return fmt.Errorf("ctxreq: Go %q: %w", name, err)
+	}
+	st.capture()
+	t := &task{scope: s, st: st, name: name, fn: fn, started: time.Since(epoch), next: st.children}
+	if t.next != nil {
+		t.next.prev = t
+	}
+	st.children = t
+	st.active++
+	go t.run()
+	return nil
+}
+
+// place waits until there is room for a child; mu is held.
+func (s *Scope) place(st *state, cancelled <-chan struct{}) error {
+	limit := st.cfg.limit()
+	gone := func() bool { return st.owner != s || st.closed || st.refusing }
+	if st.active >= limit && !gone() {
+		if cancelled == nil {
+			cancelled = st.cancellable().Done()
+		}
+		st.wait(func() bool { return gone() || st.active < limit }, nil, cancelled)
+	}
+	if gone() {
+		return ErrEnded
+	}
+	if st.active >= limit {
+		return fmt.Errorf("cancelled while waiting: Config.Limit of %d are running: %w", st.active, context.Canceled)
+	}
+	return nil
+}
+
+// Wait blocks until all children have returned, and returns their errors,
+// joined. It cancels nothing. Once the scope is cancelled it waits no longer
+// than Config.Grace and then returns with the cause.
+func (s *Scope) Wait() error {
+	st := s.lock()
+	if st == nil {
+		return nil
+	}
+	defer st.mu.Unlock()
+	quiet := func() bool { return st.owner != s || st.active == 0 }
+	if !quiet() && !st.wait(quiet, nil, st.cancellable().Done()) {
+		grace := time.NewTimer(st.cfg.grace())
+		defer grace.Stop()
+		if !st.wait(quiet, grace.C, nil) {
+			return join(st.failures.join(), fmt.Errorf("ctxreq: Wait: %d children still run: %w", st.active, context.Cause(st.inner)))
+		}
+	}
+	if st.owner != s {
+		return nil
+	}
+	return st.failures.join()
+}
+
+// failures are the errors of children: the first few, and how many more.
+type failures struct {
+	first []error
+	more  int
+}
+
+func (f *failures) add(err error) {
+	if len(f.first) < 16 {
+		f.first = append(f.first, err)
+		return
+	}
+	f.more++
+}
+
+func (f *failures) join() error {
+	switch {
+	case len(f.first) == 1:
+		return f.first[0]
+	case f.more > 0:
+		return errors.Join(append(f.first[:len(f.first):len(f.first)], fmt.Errorf("ctxreq: and %d more children failed", f.more))...)
+	}
+	return errors.Join(f.first...)
+}
+
+// stack is the goroutine of t in a dump, or a sentence saying why it is not there.
+func (t *task) stack(dump string) string {
+	if dump == "" {
+		return "no stack: a dump stops the world, and this Config took one less than a second ago"
+	}
+	frame := fmt.Sprintf("ctxreq.(*task).run(%p", t)
+	for g := range strings.SplitSeq(dump, "\n\n") {
+		if strings.Contains(g, frame) {
+			return g
+		}
+	}
+	return "no stack: the goroutine returned meanwhile, or the dump was cut at 16 MB"
+}
+
+// dump is the stacks of all goroutines, at most once a second for a Config.
+func (c *Config) dump() string {
+	now := time.Now().UnixNano()
+	last := c.dumped.Load()
+	if now-last < int64(time.Second) && last != 0 || !c.dumped.CompareAndSwap(last, now) {
+		return ""
+	}
+	for size := 1 << 16; ; size *= 4 {
+		buf := make([]byte, size)
+		if n := runtime.Stack(buf, true); n < size || size >= 16<<20 {
+			return string(buf[:n])
+		}
+	}
+}
