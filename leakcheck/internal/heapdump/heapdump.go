@@ -262,3 +262,11 @@ func (d *Dump) read(pos, n int64) ([]byte, error) {
 	}
 	return b, nil
 }
+
+// SampleOf returns the index in Allocs of the site that allocated object i, or None.
+func (d *Dump) SampleOf(i int32) int32 {
+	if d.sample == nil {
+		return None
+	}
+	return d.sample[i]
+}

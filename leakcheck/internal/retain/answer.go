@@ -1,0 +1,253 @@
+package retain
+
+import (
+	"debug/dwarf"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/symbols"
+)
+
+// answer says in one sentence who keeps the object, and what to do when that is known.
+func (w *walker) answer(s *Search) string {
+	holder := w.holder(s)
+	if part := w.part(); part != "" {
+		return holder + ": " + part
+	}
+	if w.passes("context value") {
+		return holder + ", through a context value: use ctxreq.Detach or a smaller value"
+	}
+	return holder
+}
+
+func (w *walker) holder(s *Search) string {
+	r := w.root
+	switch r.kind {
+	case rootVariable:
+		return w.variableAnswer()
+	case rootFrame, rootContext, rootDefer, rootPanic:
+		return w.goroutineAnswer(r)
+	case rootFinalizer:
+		if w.cycle(s) {
+			return "a cycle with a finalizer, which is never collected: use runtime.AddCleanup"
+		}
+		return "an object with a finalizer refers to it: it lives until the finalizer has run"
+	case rootFinalizerFunc:
+		return "a finalizer's function holds it"
+	case rootFinalizerQueue:
+		return "a finalizer that is about to run holds it: not a leak, unless it never gets to run"
+	case rootCleanup:
+		return "a runtime.AddCleanup holds it, as its argument or in its function (the dump does not say of which object)"
+	case rootPool:
+		return "only a sync.Pool holds it: not a leak, the next two collections empty it"
+	}
+	return "the runtime holds it"
+}
+
+func (w *walker) variableAnswer() string {
+	if d, ok := w.pending(); ok {
+		w.hops[0].Hop = Hop{Kind: "timer", Name: "pending"}
+		w.hops[0].group = "timer"
+		if d > 0 {
+			w.hops[0].Name = "pending for " + d.String()
+			return fmt.Sprintf("a timer pending for %s holds it: stop it when it is no longer needed", d)
+		}
+		return "a pending timer holds it: stop it when it is no longer needed"
+	}
+	name := w.hops[0].Name
+	if w.expr != "" && w.expr != name {
+		return "the package variable " + base(name) + " holds it: " + w.expr
+	}
+	return "the package variable " + name + " holds it"
+}
+
+// base is the variable of an expression.
+func base(expr string) string {
+	if i := strings.IndexByte(expr, '['); i >= 0 {
+		expr = expr[:i]
+	}
+	if pkg, rest, ok := strings.Cut(expr, "."); ok {
+		name, _, _ := strings.Cut(rest, ".")
+		return pkg + "." + name
+	}
+	return expr
+}
+
+// pending tells whether a path goes through a timer, and how long that still waits.
+func (w *walker) pending() (time.Duration, bool) {
+	name := w.hops[0].Name
+	if !strings.HasPrefix(name, "runtime.allp") || strings.HasPrefix(name, "runtime.allpT") || len(w.hops) < 5 {
+		return 0, false
+	}
+	// variable → []*p → p → []timerWhen → timer
+	heap, timer := w.hops[3], w.hops[4]
+	word := timer.step.word
+	b, err := w.h.Contents(heap.object, uint64(word+1)*uint64(w.h.PtrSize), 8)
+	if err != nil || len(b) < 8 {
+		return 0, false
+	}
+	for i := 1; i <= 4; i++ {
+		w.hops[i].group, w.hops[i].Kind, w.hops[i].Name, w.hops[i].Type = "timer", "timer", "", ""
+	}
+	if w.h.names.Now == 0 {
+		return 0, true
+	}
+	d := time.Duration(signed(b) - w.h.names.Now)
+	switch {
+	case d > time.Hour-time.Minute:
+		d = d.Round(time.Minute)
+	case d > time.Minute:
+		d = d.Round(time.Second)
+	default:
+		d = d.Round(time.Millisecond)
+	}
+	return d, true
+}
+
+func (w *walker) goroutineAnswer(r root) string {
+	h, g, frame := w.h, r.index, heapdump.None
+	if r.kind == rootFrame {
+		g, frame = h.Frames[r.index].Goroutine, r.index
+	}
+	at := h.standing(g, frame)
+	where := symbols.Short(at.Name)
+	if at.File != "" {
+		where += fmt.Sprintf(" (%s:%d)", shortFile(at.File), at.Line)
+	}
+	what := map[rootKind]string{rootFrame: "variable of its frame", rootContext: "its closure", rootDefer: "in a deferred call", rootPanic: "a panic's value"}[r.kind]
+	if r.kind == rootFrame && (r.rank == Stack || r.rank == CallerStack) {
+		what = "a word on its stack: a variable whose address was taken"
+	}
+	test := h.testOf(g)
+	switch {
+	case test != "":
+		return fmt.Sprintf("your test still holds it in %s (%s)", where, what)
+	case g == h.caller:
+		return fmt.Sprintf("only the calling goroutine holds it, in %s (%s)", where, what)
+	}
+	s := fmt.Sprintf("a goroutine %s holds it, in %s (%s)", h.state(g), where, what)
+	if by := h.creator(g); by != "" {
+		s += ", created by " + by
+	}
+	return s
+}
+
+// testOf is the test a goroutine runs, or "".
+func (h *Heap) testOf(g int) string {
+	frames := h.Goroutines[g].Frames
+	for i, f := range frames {
+		if strings.HasPrefix(h.Frames[f].Func, "testing.tRunner") && i > 0 {
+			return h.Frames[frames[i-1]].Func
+		}
+	}
+	return ""
+}
+
+// cycle tells whether the object with the finalizer is on the way, or is what was asked for.
+func (w *walker) cycle(s *Search) bool {
+	object := w.h.Finalizers[w.root.index].Object
+	for _, x := range w.hops {
+		if x.object == object {
+			return true
+		}
+	}
+	// It need not be on the shortest path: what its fields reach may lead back to it.
+	return s.parent[object] != unseen && s.rank[object] == Program && w.leadsTo(object)
+}
+
+func (w *walker) leadsTo(object int32) bool {
+	seen := map[int32]bool{}
+	queue := []int32{w.hops[len(w.hops)-1].object}
+	for len(queue) > 0 && len(seen) < 10_000 {
+		o := queue[0]
+		queue = queue[1:]
+		if o == object {
+			return true
+		}
+		to, _ := w.h.Edges(o)
+		for _, t := range to {
+			if !seen[t] {
+				seen[t] = true
+				queue = append(queue, t)
+			}
+		}
+	}
+	return false
+}
+
+func (w *walker) passes(kind string) bool {
+	for _, x := range w.hops {
+		if x.Kind == kind {
+			return true
+		}
+	}
+	return false
+}
+
+// part tells when only a little of a large object is used.
+func (w *walker) part() string {
+	x := w.hops[len(w.hops)-1]
+	h := w.h
+	size := h.Size(x.object)
+	if size < 1024 || x.via.addr == 0 {
+		return ""
+	}
+	b, err := h.Memory(x.via.addr, 3*h.PtrSize)
+	if err != nil || len(b) < 2*h.PtrSize {
+		return ""
+	}
+	elem, kind := uint64(1), ""
+	if x.via.typ != nil {
+		elem, kind = reference(x.via.typ)
+	} else if to, _ := h.Edges(x.object); len(to) == 0 {
+		kind = h.looksLike(b, x.object)
+	}
+	used := h.Word(b[h.PtrSize:]) * elem
+	if kind == "" || used == 0 || used > size/4 {
+		return ""
+	}
+	if kind == "string" {
+		return fmt.Sprintf("a substring is kept: the %s string stays for %s (use strings.Clone)", Bytes(int64(size)), bytesInWords(used))
+	}
+	return fmt.Sprintf("a slice of it is kept: the %s array stays for %s (use slices.Clone)", Bytes(int64(size)), bytesInWords(used))
+}
+
+func bytesInWords(n uint64) string {
+	if n == 1 {
+		return "1 byte"
+	}
+	if n < 1024 {
+		return fmt.Sprintf("%d bytes", n)
+	}
+	return Bytes(int64(n))
+}
+
+// reference returns the size of an element, and whether the type is a slice or a string.
+func reference(t dwarf.Type) (elem uint64, kind string) {
+	s, ok := bare(t).(*dwarf.StructType)
+	switch {
+	case !ok:
+		return 0, ""
+	case s.StructName == "string":
+		return 1, "string"
+	case strings.HasPrefix(s.StructName, "[]") && len(s.Field) > 0:
+		if p, ok := bare(s.Field[0].Type).(*dwarf.PtrType); ok {
+			return uint64(max(p.Type.Size(), 1)), "slice"
+		}
+	}
+	return 0, ""
+}
+
+// looksLike tells, without types, a slice's or string's header by its numbers.
+func (h *Heap) looksLike(b []byte, o int32) string {
+	if len(b) < 3*h.PtrSize {
+		return ""
+	}
+	delta, n, c := h.Word(b)-h.Addr(o), h.Word(b[h.PtrSize:]), h.Word(b[2*h.PtrSize:])
+	if size := h.Size(o); n > 0 && n <= c && c <= size && delta+c <= size {
+		return "slice"
+	}
+	return ""
+}

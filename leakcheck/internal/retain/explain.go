@@ -1,0 +1,101 @@
+package retain
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
+)
+
+// Explain is the path on which most of the objects are kept. Objects that are alive without a
+// path get an answer without hops.
+func (s *Search) Explain(objects []int32) Path {
+	if len(objects) == 0 {
+		return Path{Answer: "nothing keeps them: the dump has no object that was allocated there"}
+	}
+	groups := s.Group(objects)
+	if len(groups) == 0 {
+		return s.orphan(objects)
+	}
+	p := s.GroupPath(groups[0])
+	if n := len(objects) - p.Count; n > 0 {
+		p.Answer += fmt.Sprintf(" (%s of %s; the others on %s)", Number(p.Count), Number(len(objects)), plural(len(groups), "other path"))
+	}
+	return p
+}
+
+func plural(groups int, what string) string {
+	if groups <= 2 {
+		return "one " + what
+	}
+	return fmt.Sprintf("%d %ss", groups-1, what)
+}
+
+// orphan answers for objects that no root reaches.
+func (s *Search) orphan(objects []int32) Path {
+	p := Path{Count: len(objects), Rank: Unreachable}
+	p.Answer = "no path: it is in the heap, but nothing that the dump shows refers to it. It may be the argument of a runtime.AddCleanup, " +
+		"or garbage that the next collection frees"
+	if f := s.h.closureFrom(objects[0]); f != "" {
+		p.Answer = "no path from a root: only the function " + f + " refers to it, and the dump does not say who holds that; probably a runtime.AddCleanup"
+	}
+	return p
+}
+
+// closureFrom names a function value that refers to the object and that nothing refers to.
+func (h *Heap) closureFrom(target int32) string {
+	for o := range int32(h.Len()) {
+		to, _ := h.Edges(o)
+		for _, t := range to {
+			if t != target || o == target {
+				continue
+			}
+			if f, ok := h.closure(o, hop{}); ok && h.everything().rank[o] == Unreachable {
+				return f.Name
+			}
+		}
+	}
+	return ""
+}
+
+// AllocatedAt returns the objects that were sampled with this stack, innermost call first, whole or cut short at its outer end. The
+// dump has one line for each physical call, the stack one also for each inlined call.
+func (h *Heap) AllocatedAt(stack []heapdump.Call) []int32 {
+	match := map[int32]bool{}
+	for i := range h.Allocs {
+		if sameStack(h.Allocs[i].Stack, stack) {
+			match[int32(i)] = true
+		}
+	}
+	var out []int32
+	for o := range int32(h.Len()) {
+		if match[h.SampleOf(o)] {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+func sameStack(dump, stack []heapdump.Call) bool {
+	dump, stack = users(dump), users(stack)
+	i := 0
+	for k, c := range stack {
+		if i == len(dump) {
+			return false
+		}
+		if dump[i].File == c.File && dump[i].Line == c.Line {
+			i++
+		} else if k == 0 {
+			return false
+		}
+	}
+	return i > 0
+}
+
+// users drops the runtime's calls at the inner end, of which the two kinds of stacks show more or fewer.
+func users(stack []heapdump.Call) []heapdump.Call {
+	for len(stack) > 0 && (strings.HasPrefix(stack[0].Func, "runtime.") || strings.Contains(stack[0].File, "/runtime/")) {
+		stack = stack[1:]
+	}
+	return stack
+}

@@ -1,0 +1,171 @@
+package retain
+
+import (
+	"sort"
+)
+
+// A key says which objects are of one kind: the allocation site, or failing that the size and number of pointers.
+type key struct {
+	site  int32
+	size  uint64
+	edges int
+}
+
+func (h *Heap) keyOf(o int32) key {
+	if site := h.SampleOf(o); site >= 0 {
+		return key{site: site}
+	}
+	to, _ := h.Edges(o)
+	return key{site: -1, size: h.Size(o), edges: len(to)}
+}
+
+// A Group is many objects on one path.
+type Group struct {
+	Objects []int32
+	Example int32 // the one with the shortest path
+}
+
+// Group puts objects together whose paths differ only in which instance of each kind they go through, and in how often they go
+// round a loop of kinds. The largest group comes first. Objects that were not reached form none.
+func (s *Search) Group(objects []int32) []Group {
+	g := grouper{s: s, of: map[int32]int{}, ids: map[signature]int{}}
+	byID := map[int]*Group{}
+	for _, o := range objects {
+		if s.rank[o] == Unreachable {
+			continue
+		}
+		id, depth := g.id(o), g.depth(o)
+		b := byID[id]
+		if b == nil {
+			b = &Group{Example: o}
+			byID[id] = b
+		} else if depth < g.depth(b.Example) {
+			b.Example = o
+		}
+		b.Objects = append(b.Objects, o)
+	}
+	out := make([]Group, 0, len(byID))
+	for _, b := range byID {
+		out = append(out, *b)
+	}
+	sort.Slice(out, func(i, j int) bool {
+		if len(out[i].Objects) != len(out[j].Objects) {
+			return len(out[i].Objects) > len(out[j].Objects)
+		}
+		return out[i].Example < out[j].Example
+	})
+	return out
+}
+
+// A signature is a kind, reached from another.
+type signature struct {
+	parent int // or -1 and the root
+	root   rootID
+	key    key
+}
+
+type rootID struct {
+	kind rootKind
+	word uint32 // in a segment
+	data bool
+	code uint64
+}
+
+type grouper struct {
+	s      *Search
+	of     map[int32]int // by object
+	depths map[int32]int
+	ids    map[signature]int
+	list   []signature
+}
+
+// id numbers the signature of an object; it walks up to what is known, then down.
+func (g *grouper) id(o int32) int {
+	var up []int32
+	for {
+		if _, ok := g.of[o]; ok {
+			break
+		}
+		up = append(up, o)
+		if g.s.parent[o] < 0 {
+			break
+		}
+		o = g.s.parent[o]
+	}
+	for i := len(up) - 1; i >= 0; i-- {
+		g.of[up[i]] = g.intern(up[i])
+	}
+	if len(up) > 0 {
+		o = up[0]
+	}
+	return g.of[o]
+}
+
+func (g *grouper) intern(o int32) int {
+	sig := signature{parent: -1, key: g.s.h.keyOf(o)}
+	if p := g.s.parent[o]; p >= 0 {
+		sig.parent = g.of[p]
+		// Met before on this path: a list, or a ring of kinds.
+		for at := sig.parent; at >= 0; at = g.list[at].parent {
+			if g.list[at].key == sig.key {
+				return at
+			}
+		}
+	} else {
+		r := g.s.seeds[^p]
+		sig.root = g.rootOf(r)
+	}
+	id, ok := g.ids[sig]
+	if !ok {
+		id = len(g.list)
+		g.ids[sig] = id
+		g.list = append(g.list, sig)
+	}
+	return id
+}
+
+// rootOf tells roots apart, but not a thousand goroutines that stand at the same line.
+func (g *grouper) rootOf(r root) rootID {
+	h := g.s.h
+	switch r.kind {
+	case rootVariable:
+		return rootID{kind: r.kind, word: r.word, data: r.seg == &h.Data}
+	case rootFrame:
+		return rootID{kind: r.kind, code: h.Frames[r.index].PC}
+	case rootFinalizer, rootFinalizerFunc, rootFinalizerQueue:
+		return rootID{kind: r.kind, code: h.Finalizers[r.index].Code}
+	}
+	return rootID{kind: r.kind}
+}
+
+func (g *grouper) depth(o int32) int {
+	if g.depths == nil {
+		g.depths = map[int32]int{}
+	}
+	var up []int32
+	n := 0
+	for {
+		if d, ok := g.depths[o]; ok {
+			n = d
+			break
+		}
+		up = append(up, o)
+		if g.s.parent[o] < 0 {
+			break
+		}
+		o = g.s.parent[o]
+	}
+	for i := len(up) - 1; i >= 0; i-- {
+		n++
+		g.depths[up[i]] = n
+	}
+	return n
+}
+
+// GroupPath is the path of a group, with its count and what it retains.
+func (s *Search) GroupPath(g Group) Path {
+	p := s.Path(g.Example)
+	p.Count = len(g.Objects)
+	p.RetainedBytes = s.h.Retained(g.Objects)
+	return p
+}

@@ -1,0 +1,512 @@
+package retain
+
+import (
+	"debug/dwarf"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/symbols"
+)
+
+// Names says what a dump does not. The zero value knows nothing.
+type Names struct {
+	Table  *symbols.Table // of the executable, or nil
+	Types  *symbols.Types // or nil
+	Func   func(pc uint64) Func
+	Source func(file string, line int) string // text of a line, or ""
+	Now    int64                              // the runtime's clock at the dump, or 0
+	Remedy string                             // what to do about a variable without a name
+}
+
+// A Func is a place in the code.
+type Func struct {
+	Name, File string
+	Line       int
+	Entry      uint64
+}
+
+// A walker turns one path into hops.
+type walker struct {
+	h    *Heap
+	root root
+	hops []hop
+	expr string // "" once there is no expression
+	held string // how the last object is referred to
+}
+
+// A hop knows more about a Hop than is printed.
+type hop struct {
+	Hop
+	object int32 // or None
+	view   view
+	group  string // hops of one group become one
+	via    link   // from the hop before
+	step   step
+	more   int // how many more like it follow
+}
+
+// Path names the way to the object.
+func (s *Search) Path(o int32) Path {
+	r, steps := s.path(o)
+	w := &walker{h: s.h, root: r}
+	v, via := w.begin(r)
+	for i, st := range compress(s.h, steps) {
+		if i > 0 {
+			via = w.next(&v, st)
+		}
+		w.add(st, &v, via)
+	}
+	p := Path{Expr: w.expr, Count: 1, Rank: s.rank[o]}
+	p.Answer = w.answer(s)
+	p.Hops = w.collapse()
+	return p
+}
+
+// A stop is a step, and how many like it were left out after it.
+type stop struct {
+	step
+	more int
+}
+
+const shownRepeats = 3
+
+// compress leaves out the middle of runs, such as the nodes of a long list.
+func compress(h *Heap, steps []step) []stop {
+	var out []stop
+	for i := 0; i < len(steps); {
+		period, n := repeats(h, steps[i:])
+		if n <= shownRepeats {
+			out = append(out, stop{step: steps[i]})
+			i++
+			continue
+		}
+		for k := range period {
+			out = append(out, stop{step: steps[i+k]})
+		}
+		out[len(out)-1].more = n - 1
+		i += n * period
+	}
+	return out
+}
+
+// repeats returns how often the steps at the start repeat, and after how many.
+func repeats(h *Heap, steps []step) (period, n int) {
+	for period = 1; period <= 4; period++ {
+		same := period
+		for same < len(steps) && alike(h, steps[same-period], steps[same]) {
+			same++
+		}
+		if n = same / period; n > shownRepeats {
+			return period, n
+		}
+	}
+	return 1, 1
+}
+
+func alike(h *Heap, a, b step) bool {
+	return h.keyOf(a.object) == h.keyOf(b.object) && a.word == b.word
+}
+
+// begin names the root.
+func (w *walker) begin(r root) (view, link) {
+	h := w.h
+	switch r.kind {
+	case rootVariable:
+		return w.variable(r)
+	case rootFrame:
+		w.goroutine(h.Frames[r.index].Goroutine, r.index)
+		f := &h.Frames[r.index]
+		return view{}, link{addr: f.SP + uint64(r.word)*uint64(h.PtrSize), opaque: true}
+	case rootContext, rootDefer, rootPanic:
+		w.goroutine(r.index, heapdump.None)
+		if r.kind == rootDefer {
+			w.hops = append(w.hops, hop{Hop: Hop{Kind: "deferred call"}, object: heapdump.None})
+		}
+	case rootFinalizer, rootFinalizerFunc, rootFinalizerQueue:
+		w.finalizer(r)
+	case rootCleanup:
+		w.say("cleanup", "runtime.AddCleanup")
+	case rootPool:
+		w.say("sync.Pool", "(emptied by the next two collections)")
+	default:
+		w.say("root", "of the runtime")
+	}
+	return view{}, link{opaque: true}
+}
+
+func (w *walker) say(kind, name string) {
+	w.expr = ""
+	w.hops = append(w.hops, hop{Hop: Hop{Kind: kind, Name: name}, object: heapdump.None})
+}
+
+func (w *walker) variable(r root) (view, link) {
+	h := w.h
+	bss := r.seg == &h.BSS
+	at := r.seg.Addr + uint64(r.word)*uint64(h.PtrSize)
+	l := link{addr: at, opaque: true}
+	if h.names.Table == nil {
+		w.say("variable", w.unnamed(r, at))
+		return view{}, l
+	}
+	sym, off, ok := h.names.Table.Data(at, bss)
+	if !ok {
+		w.say("variable", w.unnamed(r, at))
+		return view{}, l
+	}
+	name := symbols.Short(sym.Name)
+	x := hop{Hop: Hop{Kind: "variable", Name: name}, object: heapdump.None}
+	w.expr = name
+	if h.names.Types != nil {
+		if t, ok := h.names.Types.Variable(sym.Name); ok {
+			x.Type = symbols.Name(t)
+			l = h.follow(at-off, view{typ: t}, off)
+			x.Name += l.expr
+			w.expr += l.expr
+		}
+	}
+	if l.typ == nil && off > 0 {
+		x.Name = fmt.Sprintf("%s+%d", name, off)
+		w.expr = ""
+	}
+	w.hops = append(w.hops, x)
+	return view{}, l
+}
+
+func (w *walker) unnamed(r root, at uint64) string {
+	segment := "data"
+	if r.seg == &w.h.BSS {
+		segment = "bss"
+	}
+	return fmt.Sprintf("at %s+%#x%s", segment, at-r.seg.Addr, w.h.names.Remedy)
+}
+
+func (w *walker) finalizer(r root) {
+	f := w.h.Finalizers[r.index]
+	name := w.h.funcName(f.Code)
+	switch r.kind {
+	case rootFinalizer:
+		name = "of " + w.h.kindName(f.Object) + ", " + name
+	case rootFinalizerQueue:
+		name += " (about to run)"
+	}
+	w.say("finalizer", strings.Trim(name, " ,"))
+}
+
+func (h *Heap) kindName(o int32) string {
+	if a := h.Alloc(o); a != nil {
+		if c, ok := userCall(a.Stack); ok {
+			return "the object of " + c.place()
+		}
+	}
+	return fmt.Sprintf("an object of %s", Bytes(int64(h.Size(o))))
+}
+
+func (h *Heap) funcName(pc uint64) string {
+	if h.names.Func == nil {
+		return ""
+	}
+	return symbols.Short(h.names.Func(pc).Name)
+}
+
+// goroutine names who runs, where it stands, and which of its calls holds.
+func (w *walker) goroutine(g, frame int) {
+	w.expr = ""
+	c := w.h.standing(g, frame)
+	w.hops = append(w.hops, hop{object: heapdump.None, Hop: Hop{
+		Kind: "goroutine", Name: w.h.describe(g, c.Name), File: c.File, Line: c.Line, Source: w.h.source(c.File, c.Line),
+	}})
+}
+
+func (h *Heap) describe(g int, fn string) string {
+	x := &h.Goroutines[g]
+	s := fmt.Sprintf("%d, %s, in %s", x.ID, h.state(g), symbols.Short(fn))
+	if by := h.creator(g); by != "" {
+		s += ", created by " + by
+	}
+	return s
+}
+
+func (h *Heap) creator(g int) string {
+	if h.names.Func == nil || h.Goroutines[g].CreatedPC == 0 {
+		return ""
+	}
+	return symbols.Short(h.names.Func(h.Goroutines[g].CreatedPC).Name)
+}
+
+// state says what a goroutine does, in words.
+func (h *Heap) state(g int) string {
+	const waiting, syscall = 4, 3
+	switch x := &h.Goroutines[g]; {
+	case g == h.caller:
+		return "running"
+	case x.Status == waiting && x.WaitReason != "":
+		return "blocked in " + x.WaitReason
+	case x.Status == syscall:
+		return "in a system call"
+	}
+	return "runnable"
+}
+
+// standing is the user's line of the goroutine that a frame belongs to: the frame itself, or when that is the
+// runtime's, the one that called it.
+func (h *Heap) standing(g, frame int) Func {
+	var best Func
+	frames := h.Goroutines[g].Frames
+	from := max(0, slices.Index(frames, frame))
+	for i, f := range frames[from:] {
+		fr := &h.Frames[f]
+		c := Func{Name: fr.Func}
+		if h.names.Func != nil {
+			pc := fr.PC
+			if from+i > 0 {
+				pc-- // the call, not where it returns to
+			}
+			if at := h.names.Func(pc); at.Name != "" {
+				c.File, c.Line = at.File, at.Line
+			}
+		}
+		if !internalFunc(fr.Func) {
+			return c
+		}
+		if best.Name == "" {
+			best = c
+		}
+	}
+	return best
+}
+
+func (h *Heap) source(file string, line int) string {
+	if h.names.Source == nil || file == "" {
+		return ""
+	}
+	return h.names.Source(file, line)
+}
+
+// next goes from the last hop through the word that refers to the step.
+func (w *walker) next(v *view, st stop) link {
+	last := &w.hops[len(w.hops)-1]
+	h, o := w.h, last.object
+	off := uint64(st.word) * uint64(h.PtrSize)
+	if last.Kind == "closure" {
+		return w.captured(last, off)
+	}
+	l := h.follow(h.Addr(o), *v, off)
+	if last.more > 0 {
+		l.expr = "…" + l.expr
+	}
+	return l
+}
+
+// captured names the variable of a closure.
+func (w *walker) captured(last *hop, off uint64) link {
+	l := link{addr: w.h.Addr(last.object) + off, opaque: true}
+	if w.h.names.Types == nil {
+		return l
+	}
+	c, ok := w.h.names.Types.Captured(last.view.name, off)
+	if !ok {
+		return l
+	}
+	name := strings.TrimPrefix(c.Name, "&")
+	last.Name += ", its variable " + name
+	if w.expr == "" { // an expression may begin here
+		l.expr = ""
+	}
+	f := w.h.field(c.Type, w.h.Addr(last.object)+off, 0)
+	f.opaque = true
+	return f
+}
+
+// add names the object of a step.
+func (w *walker) add(st stop, v *view, via link) {
+	h, o := w.h, st.object
+	*v = h.target(via, o)
+	x := hop{object: o, step: st.step, view: *v, via: via, more: st.more, Hop: Hop{Kind: "object"}}
+	w.say2(&x, via)
+	x.Type = h.typeName(*v, via)
+	if a := h.Alloc(o); a != nil {
+		x.Kind, x.group = kindOfAlloc(a.Stack)
+		if c, ok := userCall(a.Stack); ok {
+			x.File, x.Line = c.File, c.Line
+			x.Source = h.source(c.File, c.Line)
+		}
+	}
+	kindOfType(&x)
+	if f, ok := h.closure(o, x); ok {
+		x.Kind, x.Name, x.File, x.Line, x.Type = "closure", symbols.Short(f.Name), f.File, f.Line, ""
+		x.Source = h.source(f.File, f.Line)
+		x.view.name = f.Name
+	}
+	if x.Kind == "object" && x.Type == "" && x.File == "" {
+		x.Type = "object of " + Bytes(int64(h.Size(o)))
+	}
+	w.hops = append(w.hops, x)
+}
+
+// say2 extends the expression, and says of the hop before by which of its fields it holds this one.
+func (w *walker) say2(x *hop, via link) {
+	n := len(w.hops)
+	if n > 0 && w.hops[n-1].object != heapdump.None && via.expr != "" && w.hops[n-1].Kind != "closure" {
+		w.hops[n-1].Name += via.expr
+	}
+	if n == 1 && w.root.kind == rootVariable {
+		if via.typ == nil && via.opaque {
+			// The variable's own name stands, but nothing after it is known.
+			w.held = w.expr
+		}
+		return
+	}
+	if via.opaque {
+		w.expr = ""
+	}
+	if w.expr != "" {
+		w.expr += via.expr
+	}
+}
+
+// closure tells whether the object is a function value, by its first word.
+func (h *Heap) closure(o int32, x hop) (Func, bool) {
+	if h.names.Func == nil || (x.view.typ != nil && x.Kind != "closure") {
+		return Func{}, false
+	}
+	b, err := h.Contents(o, 0, h.PtrSize)
+	if err != nil {
+		return Func{}, false
+	}
+	pc := h.Word(b)
+	if pc == 0 || pc >= h.HeapStart && pc < h.HeapEnd {
+		return Func{}, false
+	}
+	f := h.names.Func(pc)
+	return f, f.Name != "" && f.Entry == pc
+}
+
+func (h *Heap) typeName(v view, via link) string {
+	if via.typ != nil {
+		if s, ok := bare(via.typ).(*dwarf.StructType); ok && isReference(s) && !isInterface(s) {
+			return symbols.Name(via.typ)
+		}
+	}
+	switch {
+	case v.typ != nil && v.delta != 0 && !(v.many || v.delta == uint64(h.PtrSize)):
+		return "" // only a part of it is known
+	case v.typ != nil:
+		return symbols.Name(v.typ)
+	}
+	return v.name
+}
+
+// place is the function and line of a call.
+func (c call) place() string {
+	return fmt.Sprintf("%s (%s:%d)", symbols.Short(c.Func), shortFile(c.File), c.Line)
+}
+
+type call heapdump.Call
+
+// userCall is the innermost line of an allocation stack that is not the runtime's or the standard library's own
+// machinery.
+func userCall(stack []heapdump.Call) (call, bool) {
+	for _, c := range stack {
+		if !internalFunc(c.Func) && !strings.Contains(c.File, "/src/runtime/") {
+			return call(c), true
+		}
+	}
+	return call{}, false
+}
+
+func internalFunc(name string) bool {
+	for _, prefix := range []string{"runtime.", "internal/runtime/", "internal/sync.", "internal/poll.", "internal/race.", "sync.", "reflect.",
+		"time.", "slices.", "maps.", "strings.", "bytes.", "context.", "syscall.", "unique.", "weak.", "iter."} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// kindOfAlloc tells what the runtime or the standard library made the object for.
+func kindOfAlloc(stack []heapdump.Call) (kind, group string) {
+	for _, c := range stack {
+		for _, k := range allocKinds {
+			if strings.HasPrefix(c.Func, k.prefix) {
+				return k.kind, k.group
+			}
+		}
+		if !internalFunc(c.Func) {
+			break
+		}
+	}
+	return "object", ""
+}
+
+var allocKinds = []struct{ prefix, kind, group string }{
+	{"runtime.makechan", "channel buffer", ""},
+	{"runtime.makemap", "map", "map"},
+	{"internal/runtime/maps.", "map", "map"},
+	{"runtime.mapassign", "map", "map"},
+	{"internal/sync.", "sync.Map", "sync.Map"},
+	{"internal/sync.(*HashTrieMap", "sync.Map", "sync.Map"},
+	{"time.newTimer", "timer", "timer"},
+	{"time.AfterFunc", "timer", "timer"},
+	{"sync.(*Pool).", "sync.Pool", "pool"},
+	{"sync.(*poolChain).", "sync.Pool", "pool"},
+	{"runtime.AddCleanup", "cleanup", ""},
+	{"context.WithValue", "context value", ""},
+	{"context.WithoutCancel", "context", ""},
+}
+
+// kindOfType tells the same by type.
+func kindOfType(x *hop) {
+	name := x.Type
+	if x.view.typ != nil {
+		if s, ok := bare(x.view.typ).(*dwarf.StructType); ok && x.view.delta == 0 {
+			name = s.StructName
+		}
+	}
+	for _, k := range typeKinds {
+		if strings.HasPrefix(name, k.prefix) || isMapPart(x.view.typ) && k.kind == "map" {
+			x.Kind, x.group = k.kind, k.group
+			if k.group != "" {
+				x.Type = ""
+			}
+			return
+		}
+	}
+}
+
+var typeKinds = []struct{ prefix, kind, group string }{
+	{"map<", "map", "map"},
+	{"hchan<", "channel buffer", ""},
+	{"internal/sync.", "sync.Map", "sync.Map"},
+	{"time.Timer", "timer", "timer"},
+	{"time.timeTimer", "timer", "timer"},
+	{"runtime.p", "timer", "timer"},
+	{"runtime.timerWhen", "timer", "timer"},
+	{"runtime.timeTimer", "timer", "timer"},
+	{"sync.poolLocal", "sync.Pool", "pool"},
+	{"sync.poolChain", "sync.Pool", "pool"},
+	{"sync.poolDequeue", "sync.Pool", "pool"},
+	{"context.valueCtx", "context value", ""},
+}
+
+// collapse makes one hop of those that belong to one thing of the user's.
+func (w *walker) collapse() []Hop {
+	var out []Hop
+	group := ""
+	for i, x := range w.hops {
+		same := x.group != "" && x.group == group && i < len(w.hops)-1
+		group = x.group
+		switch {
+		case same && x.Name != "":
+			out[len(out)-1].Name += x.Name
+		case !same:
+			out = append(out, x.Hop)
+		}
+		if x.more > 0 {
+			out = append(out, Hop{Kind: "…", Name: Number(x.more) + " more like it"})
+		}
+	}
+	return out
+}

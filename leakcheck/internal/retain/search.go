@@ -1,0 +1,323 @@
+// Package retain finds who keeps an object alive in a heap dump, and says it in words.
+package retain
+
+import (
+	"strings"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
+)
+
+// A Rank orders roots: what is reachable from a lower one is not blamed on a higher one.
+type Rank uint8
+
+const (
+	Program     Rank = iota // package variables, finalizers, the program's goroutines
+	Cleanup                 // what runtime.AddCleanup holds: the dump does not say, see cleanups
+	System                  // the runtime's own goroutines
+	Test                    // goroutines that run tests
+	Caller                  // the goroutine that asked for the dump
+	Stack                   // any word on a stack that looks like a pointer
+	CallerStack             // the same on the stack of the goroutine that asked
+	Pool                    // the free list of a sync.Pool
+	Unreachable             // nothing
+)
+
+// A rootKind says what a root is.
+type rootKind uint8
+
+const (
+	rootVariable rootKind = iota
+	rootFrame
+	rootContext
+	rootDefer
+	rootPanic
+	rootFinalizer     // what an object with a finalizer refers to
+	rootFinalizerFunc // the finalizer's function
+	rootFinalizerQueue
+	rootCleanup
+	rootOther
+	rootPool
+)
+
+// A root is one reference into the heap from outside.
+type root struct {
+	kind   rootKind
+	rank   Rank
+	object int32
+	word   uint32            // in the segment, frame or object that holds it
+	seg    *heapdump.Segment // of a variable
+	index  int               // of the frame, goroutine, finalizer; or the pool's object
+}
+
+// A Heap is a dump with its roots in order.
+type Heap struct {
+	*heapdump.Dump
+	names  Names
+	roots  [Unreachable][]root
+	caller int // index of the goroutine that asked for the dump, or None
+	pools  map[int32]bool
+	reach  *Search // everything, once needed
+}
+
+// New prepares a dump for searches. names may be the zero value.
+func New(d *heapdump.Dump, names Names) *Heap {
+	h := &Heap{Dump: d, names: names, caller: heapdump.None}
+	for i, g := range d.Goroutines {
+		if g.WaitReason == "dumping heap" {
+			h.caller = i
+		}
+	}
+	h.pools = h.findPools()
+	h.addSegment(&d.Data)
+	h.addSegment(&d.BSS)
+	h.addGoroutines()
+	h.addFinalizers()
+	for _, o := range d.Others {
+		h.add(root{kind: rootOther, object: o.Object})
+	}
+	return h
+}
+
+func (h *Heap) add(r root) {
+	if r.object != heapdump.None {
+		h.roots[r.rank] = append(h.roots[r.rank], r)
+	}
+}
+
+func (h *Heap) addSegment(s *heapdump.Segment) {
+	to, word := h.RootEdges(s.Roots)
+	for i, o := range to {
+		h.add(root{kind: rootVariable, object: o, word: word[i], seg: s})
+	}
+}
+
+func (h *Heap) addGoroutines() {
+	for i := range h.Goroutines {
+		g := &h.Goroutines[i]
+		rank := h.rankOf(i)
+		h.add(root{kind: rootContext, rank: rank, object: g.Context, index: i})
+		for _, f := range g.Frames {
+			to, word := h.RootEdges(h.Frames[f].Roots)
+			for k, o := range to {
+				h.add(root{kind: rootFrame, rank: rank, object: o, word: word[k], index: f})
+			}
+		}
+	}
+	for _, d := range h.Defers {
+		if d.Goroutine != heapdump.None {
+			h.add(root{kind: rootDefer, rank: h.rankOf(d.Goroutine), object: d.Func, index: d.Goroutine})
+		}
+	}
+	for _, p := range h.Panics {
+		if p.Goroutine != heapdump.None {
+			h.add(root{kind: rootPanic, rank: h.rankOf(p.Goroutine), object: p.Arg, index: p.Goroutine})
+		}
+	}
+}
+
+func (h *Heap) rankOf(goroutine int) Rank {
+	g := &h.Goroutines[goroutine]
+	switch {
+	case goroutine == h.caller:
+		return Caller
+	case g.System:
+		return System
+	}
+	for _, f := range g.Frames {
+		if strings.HasPrefix(h.Frames[f].Func, "testing.") {
+			return Test
+		}
+	}
+	return Program
+}
+
+// addFinalizers adds what the runtime's mark phase takes for roots: a finalizer keeps what its object
+// refers to, but not the object itself.
+func (h *Heap) addFinalizers() {
+	for i, f := range h.Finalizers {
+		h.add(root{kind: rootFinalizerFunc, object: f.Func, index: i})
+		if f.Object == heapdump.None {
+			continue
+		}
+		if f.Queued {
+			h.add(root{kind: rootFinalizerQueue, object: f.Object, index: i})
+			continue
+		}
+		to, word := h.Edges(f.Object)
+		for k, o := range to {
+			h.add(root{kind: rootFinalizer, object: o, word: word[k], index: i})
+		}
+	}
+}
+
+// addStacks adds, as the last resort, every word on a stack that looks like a pointer: variables whose
+// address was taken are in no pointer map of their frame.
+func (h *Heap) addStacks() {
+	if len(h.roots[Stack])+len(h.roots[CallerStack]) > 0 {
+		return
+	}
+	for i := range h.Frames {
+		f := &h.Frames[i]
+		rank := Stack
+		if f.Goroutine == h.caller {
+			rank = CallerStack
+		}
+		b, err := h.FrameContents(f)
+		if err != nil {
+			continue
+		}
+		for off := 0; off+h.PtrSize <= len(b); off += h.PtrSize {
+			if w := h.Word(b[off:]); w >= h.HeapStart && w < h.HeapEnd {
+				h.add(root{kind: rootFrame, rank: rank, object: h.Find(w), word: uint32(off / h.PtrSize), index: i})
+			}
+		}
+	}
+}
+
+// A Search is what was reached, rank by rank, and from where.
+type Search struct {
+	h      *Heap
+	parent []int32 // by object: the object before it, or ^index of a root, or unseen
+	word   []uint32
+	rank   []Rank
+	seeds  []root
+	queue  []int32
+	block  map[int32]bool // not entered
+	pooled []root         // free lists of pools that were met on the way
+}
+
+const unseen = -1 << 31
+
+// Search walks from the roots, rank by rank, until all targets are reached.
+func (h *Heap) Search(targets []int32) *Search {
+	s := h.newSearch(nil)
+	missing := len(targets)
+	for rank := Program; rank < Unreachable; rank++ {
+		s.walk(rank)
+		missing = 0
+		for _, t := range targets {
+			if s.rank[t] == Unreachable {
+				missing++
+			}
+		}
+		if missing == 0 {
+			break
+		}
+	}
+	return s
+}
+
+func (h *Heap) newSearch(block map[int32]bool) *Search {
+	n := h.Len()
+	s := &Search{h: h, parent: make([]int32, n), word: make([]uint32, n), rank: make([]Rank, n), block: block}
+	for i := range s.parent {
+		s.parent[i] = unseen
+		s.rank[i] = Unreachable
+	}
+	return s
+}
+
+// walk reaches what the roots of one rank keep and those before did not.
+func (s *Search) walk(rank Rank) {
+	switch rank {
+	case Cleanup:
+		s.h.roots[Cleanup] = s.h.cleanups(s)
+	case Stack:
+		s.h.addStacks()
+	}
+	roots := s.h.roots[rank]
+	if rank == Pool {
+		roots = s.pooled
+	}
+	for _, r := range roots {
+		s.see(r.object, ^int32(len(s.seeds)), r.word, rank)
+		s.seeds = append(s.seeds, r)
+	}
+	for len(s.queue) > 0 {
+		queue := s.queue
+		s.queue = nil
+		for _, o := range queue {
+			s.expand(o, rank)
+		}
+	}
+}
+
+func (s *Search) expand(o int32, rank Rank) {
+	to, word := s.h.Edges(o)
+	for i, t := range to {
+		if s.parent[t] == unseen {
+			s.see(t, o, word[i], rank)
+		}
+	}
+}
+
+func (s *Search) see(o, from int32, word uint32, rank Rank) {
+	if s.parent[o] != unseen || s.block[o] {
+		return
+	}
+	if rank != Pool && s.h.pools[o] {
+		s.pooled = append(s.pooled, root{kind: rootPool, rank: Pool, object: o, word: word, index: int(from)})
+		return
+	}
+	s.parent[o], s.word[o], s.rank[o] = from, word, rank
+	s.queue = append(s.queue, o)
+}
+
+// A step is one object on a path and the word of the step before that refers to it.
+type step struct {
+	object int32
+	word   uint32
+}
+
+// path returns the way from a root to the object, which must have been reached.
+func (s *Search) path(o int32) (root, []step) {
+	var steps []step
+	for {
+		steps = append(steps, step{o, s.word[o]})
+		if s.parent[o] < 0 {
+			break
+		}
+		o = s.parent[o]
+	}
+	for i, j := 0, len(steps)-1; i < j; i, j = i+1, j-1 {
+		steps[i], steps[j] = steps[j], steps[i]
+	}
+	return s.seeds[^s.parent[o]], steps
+}
+
+// everything is the search that reaches all that any root keeps.
+func (h *Heap) everything() *Search {
+	if h.reach == nil {
+		h.reach = h.newSearch(nil)
+		for rank := Program; rank < Unreachable; rank++ {
+			h.reach.walk(rank)
+		}
+	}
+	return h.reach
+}
+
+// Retained returns what would be freed if all references to these objects were cut.
+func (h *Heap) Retained(objects []int32) int64 {
+	all := h.everything()
+	block := make(map[int32]bool, len(objects))
+	for _, o := range objects {
+		block[o] = true
+	}
+	without := h.newSearch(block)
+	for rank := Program; rank < Unreachable; rank++ {
+		without.walk(rank)
+	}
+	var bytes int64
+	for i := range int32(h.Len()) {
+		if all.rank[i] != Unreachable && without.rank[i] == Unreachable {
+			bytes += int64(h.Size(i))
+		}
+	}
+	return bytes
+}
+
+// Find returns the object that holds the address.
+func (h *Heap) ObjectAt(addr uint64) (int32, bool) {
+	o := h.Find(addr)
+	return o, o != heapdump.None
+}

@@ -1,0 +1,327 @@
+package retain
+
+import (
+	"debug/dwarf"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/symbols"
+)
+
+// A view is what is known of an object's type: from delta on it holds one value of the type, or
+// many.
+type view struct {
+	typ   dwarf.Type // nil when unknown
+	delta uint64
+	many  bool
+	name  string // of the type, when only that is known
+}
+
+// A link is how a value refers to the next object.
+type link struct {
+	expr   string     // what to append to the expression for the value
+	typ    dwarf.Type // of the reference, nil when unknown
+	addr   uint64     // where it is
+	opaque bool       // the expression ends here
+}
+
+// follow finds the reference at offset off of the memory at addr, seen as v.
+func (h *Heap) follow(addr uint64, v view, off uint64) link {
+	if v.typ == nil || off < v.delta {
+		return link{addr: addr + off, opaque: true}
+	}
+	rel, size := off-v.delta, uint64(max(v.typ.Size(), 1))
+	at, expr := addr+v.delta, ""
+	if v.many {
+		i := rel / size
+		at, rel, expr = at+i*size, rel%size, "["+strconv.FormatUint(i, 10)+"]"
+	}
+	if rel >= size {
+		return link{addr: addr + off, opaque: true}
+	}
+	if isMapPart(v.typ) {
+		expr = ""
+	}
+	l := h.field(v.typ, at, rel)
+	l.expr = expr + l.expr
+	return l
+}
+
+// field finds the reference at offset off of a value of type t.
+func (h *Heap) field(t dwarf.Type, at, off uint64) link {
+	switch u := bare(t).(type) {
+	case *dwarf.StructType:
+		if isReference(u) {
+			return link{typ: t, addr: at}
+		}
+		return h.member(u, at, off)
+	case *dwarf.ArrayType:
+		size := uint64(max(u.Type.Size(), 1))
+		l := h.field(u.Type, at+off/size*size, off%size)
+		l.expr = fmt.Sprintf("[%d]%s", off/size, l.expr)
+		return l
+	}
+	return link{typ: t, addr: at}
+}
+
+func (h *Heap) member(s *dwarf.StructType, at, off uint64) link {
+	for _, f := range s.Field {
+		start := uint64(f.ByteOffset)
+		if off < start || off-start >= uint64(max(f.Type.Size(), 0)) {
+			continue
+		}
+		l := h.field(f.Type, at+start, off-start)
+		switch {
+		case isGroup(s) && f.Name == "slots":
+			l.expr = h.slot(f, at+start, off-start) + afterSlot(l.expr)
+		case isMapPart(s):
+			l.expr = ""
+		default:
+			l.expr = "." + f.Name + l.expr
+		}
+		return l
+	}
+	return link{addr: at + off, opaque: true}
+}
+
+// slot is the map key of the slot at offset off of a group's slots: ["x"].
+func (h *Heap) slot(slots *dwarf.StructField, at, off uint64) string {
+	array, ok := bare(slots.Type).(*dwarf.ArrayType)
+	if !ok {
+		return "[…]"
+	}
+	slot, ok := bare(array.Type).(*dwarf.StructType)
+	if !ok || len(slot.Field) == 0 || slot.ByteSize <= 0 {
+		return "[…]"
+	}
+	size := uint64(slot.ByteSize)
+	return "[" + h.value(slot.Field[0].Type, at+off/size*size) + "]"
+}
+
+// afterSlot drops [3].elem, which is the map's own business.
+func afterSlot(expr string) string {
+	_, rest, ok := strings.Cut(expr, ".elem")
+	if !ok {
+		return " (key)"
+	}
+	return rest
+}
+
+// value prints a map key.
+func (h *Heap) value(t dwarf.Type, at uint64) string {
+	b, err := h.Memory(at, int(min(max(t.Size(), 0), 64)))
+	if err != nil || int64(len(b)) < t.Size() {
+		return "…"
+	}
+	switch u := bare(t).(type) {
+	case *dwarf.StructType:
+		if u.StructName == "string" {
+			return h.text(h.Word(b), h.Word(b[h.PtrSize:]))
+		}
+	case *dwarf.IntType:
+		return strconv.FormatInt(signed(b), 10)
+	case *dwarf.UintType, *dwarf.UcharType:
+		return strconv.FormatUint(unsigned(b), 10)
+	case *dwarf.BoolType:
+		return strconv.FormatBool(b[0] != 0)
+	}
+	return "…"
+}
+
+func unsigned(b []byte) (v uint64) {
+	for i := min(len(b), 8) - 1; i >= 0; i-- {
+		v = v<<8 | uint64(b[i])
+	}
+	return v
+}
+
+func signed(b []byte) int64 {
+	bits := 64 - 8*min(len(b), 8)
+	return int64(unsigned(b)<<bits) >> bits
+}
+
+const keyShown = 32
+
+// text reads a string; those in the executable itself are not in the dump.
+func (h *Heap) text(addr, n uint64) string {
+	b, err := h.Memory(addr, int(min(n, keyShown)))
+	if err != nil || len(b) == 0 {
+		return "…"
+	}
+	if n > keyShown {
+		return strconv.Quote(string(b)) + "…"
+	}
+	return strconv.Quote(string(b))
+}
+
+// target is the view of the object that a link leads to.
+func (h *Heap) target(l link, o int32) view {
+	b, err := h.Memory(l.addr, h.PtrSize)
+	if err != nil {
+		return view{}
+	}
+	delta := h.Word(b) - h.Addr(o)
+	if l.typ == nil {
+		return h.guess(l, o, delta)
+	}
+	switch t := bare(l.typ).(type) {
+	case *dwarf.PtrType:
+		return h.pointee(t, l.addr, delta)
+	case *dwarf.StructType:
+		switch {
+		case strings.HasPrefix(t.StructName, "[]"):
+			if p, ok := bare(t.Field[0].Type).(*dwarf.PtrType); ok {
+				return view{typ: p.Type, delta: delta, many: true}
+			}
+		case isInterface(t):
+			return h.dynamic(l.addr, delta)
+		case t.StructName == "string":
+			return view{name: "string", delta: delta}
+		}
+	}
+	return view{delta: delta}
+}
+
+// pointee minds that a small map's directory pointer leads to its only group.
+func (h *Heap) pointee(p *dwarf.PtrType, at, delta uint64) view {
+	directory, ok := bare(p.Type).(*dwarf.PtrType)
+	if !ok {
+		return view{typ: known(p.Type), delta: delta, many: isGroup(bare(p.Type))}
+	}
+	table, ok := bare(directory.Type).(*dwarf.StructType)
+	if !ok || !strings.HasPrefix(table.StructName, "table<") {
+		return view{typ: p.Type, delta: delta}
+	}
+	if b, err := h.Memory(at+uint64(h.PtrSize), h.PtrSize); err != nil || h.Word(b) != 0 {
+		return view{typ: p.Type, delta: delta, many: true}
+	}
+	return view{typ: groupOf(table), delta: delta}
+}
+
+// groupOf is the type behind table.groups.data.
+func groupOf(table *dwarf.StructType) dwarf.Type {
+	for _, f := range table.Field {
+		ref, ok := bare(f.Type).(*dwarf.StructType)
+		if !ok || f.Name != "groups" || len(ref.Field) == 0 {
+			continue
+		}
+		if p, ok := bare(ref.Field[0].Type).(*dwarf.PtrType); ok {
+			return p.Type
+		}
+	}
+	return nil
+}
+
+// dynamic is the view through the interface whose data word is at addr or behind it.
+func (h *Heap) dynamic(addr, delta uint64) view {
+	b, err := h.Memory(addr, 2*h.PtrSize)
+	if err != nil {
+		return view{}
+	}
+	return h.boxed(h.Word(b), delta+h.Word(b[h.PtrSize:])-h.Word(b))
+}
+
+// boxed is the view of what an interface with this type word holds.
+func (h *Heap) boxed(word, delta uint64) view {
+	typ, ok := h.Itab(word)
+	if !ok {
+		typ = word
+	}
+	if h.names.Types != nil {
+		if t, ok := h.names.Types.Runtime(typ); ok {
+			if p, ok := bare(t).(*dwarf.PtrType); ok {
+				return view{typ: known(p.Type), delta: delta}
+			}
+			if _, ok := bare(t).(*dwarf.FuncType); ok {
+				return view{delta: delta}
+			}
+			return view{typ: t, delta: delta}
+		}
+	}
+	if t, ok := h.Type(typ); ok {
+		name := symbols.Short(t.Name)
+		if deref, ok := strings.CutPrefix(name, "*"); ok {
+			name = deref
+		}
+		return view{name: name, delta: delta}
+	}
+	return view{delta: delta}
+}
+
+// guess looks for the type without any types: an interface's first word, or the type that the
+// allocator writes before large objects with pointers.
+func (h *Heap) guess(l link, o int32, delta uint64) view {
+	if b, err := h.Memory(l.addr-uint64(h.PtrSize), h.PtrSize); err == nil {
+		if _, ok := h.Itab(h.Word(b)); ok {
+			return h.boxed(h.Word(b), delta)
+		}
+	}
+	return h.headed(o, delta)
+}
+
+// headed reads the type that the allocator writes before objects of more than 512 bytes with pointers.
+func (h *Heap) headed(o int32, delta uint64) view {
+	if to, _ := h.Edges(o); h.names.Types == nil || len(to) == 0 || h.Size(o) <= 512 || h.Size(o) > 32<<10 {
+		return view{delta: delta}
+	}
+	b, err := h.Contents(o, 0, h.PtrSize)
+	if err != nil {
+		return view{delta: delta}
+	}
+	if t, ok := h.names.Types.Runtime(h.Word(b)); ok {
+		return view{typ: t, delta: uint64(h.PtrSize), many: true}
+	}
+	return view{delta: delta}
+}
+
+// known is nil for types that say nothing.
+func known(t dwarf.Type) dwarf.Type {
+	switch bare(t).(type) {
+	case nil, *dwarf.VoidType, *dwarf.UnspecifiedType, *dwarf.FuncType:
+		return nil
+	}
+	return t
+}
+
+func bare(t dwarf.Type) dwarf.Type {
+	for {
+		d, ok := t.(*dwarf.TypedefType)
+		if !ok {
+			return t
+		}
+		t = d.Type
+	}
+}
+
+func isInterface(s *dwarf.StructType) bool {
+	return s.StructName == "runtime.iface" || s.StructName == "runtime.eface"
+}
+
+// isReference tells values of the language that are structs only to DWARF.
+func isReference(s *dwarf.StructType) bool {
+	return isInterface(s) || s.StructName == "string" || strings.HasPrefix(s.StructName, "[]")
+}
+
+func isGroup(t dwarf.Type) bool {
+	s, ok := t.(*dwarf.StructType)
+	return ok && strings.Contains(s.StructName, "map.group[")
+}
+
+// isMapPart tells what a map is made of.
+func isMapPart(t dwarf.Type) bool {
+	t = bare(t)
+	if p, ok := t.(*dwarf.PtrType); ok {
+		t = bare(p.Type)
+	}
+	s, ok := t.(*dwarf.StructType)
+	if !ok {
+		return false
+	}
+	for _, prefix := range []string{"map<", "table<", "groupReference<"} {
+		if strings.HasPrefix(s.StructName, prefix) {
+			return true
+		}
+	}
+	return isGroup(s)
+}

@@ -1,0 +1,273 @@
+// Package symbols names what a Go executable holds: its package variables, functions and types.
+package symbols
+
+import (
+	"debug/dwarf"
+	"debug/elf"
+	"debug/macho"
+	"debug/pe"
+	"errors"
+	"fmt"
+	"os"
+	"sort"
+	"strings"
+)
+
+// ErrStripped says that the executable has no symbol table.
+var ErrStripped = errors.New("symbols: the executable is stripped: link without -s and -w")
+
+// A Symbol is a package variable or a function.
+type Symbol struct {
+	Name string
+	Addr uint64 // in the executable, before it was moved
+	Size uint64
+}
+
+// A Table is the symbol table of one executable.
+type Table struct {
+	symbols []Symbol // by address
+	named   map[string]uint64
+	dwarf   func() (*dwarf.Data, error)
+	types   *Types
+
+	// What to add to an address of the process to get that of the executable.
+	dataShift, bssShift, textShift uint64
+}
+
+// Open reads the symbol table of an ELF, Mach-O or PE executable.
+func Open(path string) (*Table, error) {
+	for _, open := range []func(string) (*Table, error){openELF, openMachO, openPE} {
+		t, err := open(path)
+		if errors.Is(err, errOtherFormat) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%w (%s)", err, path)
+		}
+		return t.finish()
+	}
+	if _, err := os.Stat(path); err != nil {
+		return nil, fmt.Errorf("symbols: %w", err)
+	}
+	return nil, fmt.Errorf("symbols: %s is no ELF, Mach-O or PE executable", path)
+}
+
+var errOtherFormat = errors.New("another format")
+
+func openELF(path string) (*Table, error) {
+	f, err := elf.Open(path)
+	if err != nil {
+		return nil, errOtherFormat
+	}
+	defer f.Close()
+	syms, err := f.Symbols()
+	if err != nil {
+		return nil, ErrStripped
+	}
+	t := &Table{}
+	for _, s := range syms {
+		if k := elf.ST_TYPE(s.Info); k == elf.STT_SECTION || k == elf.STT_FILE || s.Section == elf.SHN_UNDEF {
+			continue
+		}
+		t.symbols = append(t.symbols, Symbol{s.Name, s.Value, s.Size})
+	}
+	t.dwarf = func() (*dwarf.Data, error) {
+		f, err := elf.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		return f.DWARF()
+	}
+	return t, nil
+}
+
+func openMachO(path string) (*Table, error) {
+	f, err := macho.Open(path)
+	if err != nil {
+		return nil, errOtherFormat
+	}
+	defer f.Close()
+	if f.Symtab == nil {
+		return nil, ErrStripped
+	}
+	t := &Table{}
+	for _, s := range f.Symtab.Syms {
+		if s.Sect != 0 && s.Type&0xe0 == 0 { // 0xe0: debugging entries
+			t.symbols = append(t.symbols, Symbol{Name: strings.TrimPrefix(s.Name, "_"), Addr: s.Value})
+		}
+	}
+	t.dwarf = func() (*dwarf.Data, error) {
+		f, err := macho.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		return f.DWARF()
+	}
+	return t, nil
+}
+
+func openPE(path string) (*Table, error) {
+	f, err := pe.Open(path)
+	if err != nil {
+		return nil, errOtherFormat
+	}
+	defer f.Close()
+	var base uint64
+	switch h := f.OptionalHeader.(type) {
+	case *pe.OptionalHeader64:
+		base = h.ImageBase
+	case *pe.OptionalHeader32:
+		base = uint64(h.ImageBase)
+	}
+	t := &Table{}
+	for _, s := range f.Symbols {
+		if s.SectionNumber > 0 && int(s.SectionNumber) <= len(f.Sections) {
+			section := f.Sections[s.SectionNumber-1]
+			t.symbols = append(t.symbols, Symbol{Name: s.Name, Addr: base + uint64(section.VirtualAddress) + uint64(s.Value)})
+		}
+	}
+	t.dwarf = func() (*dwarf.Data, error) {
+		f, err := pe.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		return f.DWARF()
+	}
+	return t, nil
+}
+
+func (t *Table) finish() (*Table, error) {
+	sort.SliceStable(t.symbols, func(i, j int) bool { return t.symbols[i].Addr < t.symbols[j].Addr })
+	t.named = make(map[string]uint64, len(t.symbols))
+	for i := range t.symbols {
+		s := &t.symbols[i]
+		t.named[s.Name] = s.Addr
+		if s.Size == 0 { // formats without sizes: up to the next symbol
+			s.Size = t.gap(i)
+		}
+	}
+	if _, ok := t.named["runtime.data"]; !ok {
+		return nil, ErrStripped
+	}
+	return t, nil
+}
+
+func (t *Table) gap(i int) uint64 {
+	for _, next := range t.symbols[i+1:] {
+		if next.Addr > t.symbols[i].Addr {
+			return next.Addr - t.symbols[i].Addr
+		}
+	}
+	return 0
+}
+
+// Place says where in the process the executable's segments of variables are: they may have been moved.
+// It fails when the sizes differ, because then this is not the executable that ran.
+func (t *Table) Place(dataAddr, dataLen, bssAddr, bssLen uint64) error {
+	for _, s := range []struct {
+		name      string
+		addr, len uint64
+		shift     *uint64
+	}{{"data", dataAddr, dataLen, &t.dataShift}, {"bss", bssAddr, bssLen, &t.bssShift}} {
+		start, end := t.named["runtime."+s.name], t.named["runtime.e"+s.name]
+		if end-start != s.len {
+			return fmt.Errorf("symbols: not the same build: the process has %d bytes of %s, the executable %d", s.len, s.name, end-start)
+		}
+		*s.shift = start - s.addr
+	}
+	t.textShift = t.dataShift
+	return nil
+}
+
+// Data names the variable at an address of the process's data or bss segment.
+func (t *Table) Data(addr uint64, bss bool) (s Symbol, off uint64, ok bool) {
+	shift := t.dataShift
+	if bss {
+		shift = t.bssShift
+	}
+	return t.at(addr + shift)
+}
+
+// Func names the function at a code address of the process.
+func (t *Table) Func(pc uint64) (s Symbol, off uint64, ok bool) { return t.at(pc + t.textShift) }
+
+// PlaceText says that the function of this name begins at the address in the process.
+func (t *Table) PlaceText(name string, entry uint64) bool {
+	addr, ok := t.named[name]
+	if ok {
+		t.textShift = addr - entry
+	}
+	return ok
+}
+
+func (t *Table) at(addr uint64) (s Symbol, off uint64, ok bool) {
+	i := sort.Search(len(t.symbols), func(i int) bool { return t.symbols[i].Addr > addr }) - 1
+	// Markers such as runtime.data have the address of the first variable, and no size of their own.
+	for ; i >= 0; i-- {
+		s = t.symbols[i]
+		if addr-s.Addr < s.Size && !marker(s.Name) {
+			return s, addr - s.Addr, true
+		}
+		if addr-s.Addr > 1<<20 {
+			break
+		}
+	}
+	return Symbol{}, 0, false
+}
+
+func marker(name string) bool {
+	switch name {
+	case "runtime.data", "runtime.edata", "runtime.bss", "runtime.ebss", "runtime.noptrdata", "runtime.enoptrdata", "runtime.noptrbss",
+		"runtime.enoptrbss", "runtime.text", "runtime.etext":
+		return true
+	}
+	return false
+}
+
+// Address returns where in the process the variable of this name is.
+func (t *Table) Address(name string, bss bool) (uint64, bool) {
+	addr, ok := t.named[name]
+	if bss {
+		return addr - t.bssShift, ok
+	}
+	return addr - t.dataShift, ok
+}
+
+// Short is a qualified name without the directories of its package: cache.Store for example.com/cache.Store. It
+// shortens every path in a type such as map[string]*example.com/cache.Store.
+func Short(name string) string {
+	var b strings.Builder
+	for len(name) > 0 {
+		n := strings.IndexAny(name, "[]*(){};, <>")
+		if n < 0 {
+			n = len(name)
+		}
+		b.WriteString(shortWord(name[:n]))
+		if n < len(name) {
+			b.WriteByte(name[n])
+			n++
+		}
+		name = name[n:]
+	}
+	return strings.TrimPrefix(b.String(), "noalg.")
+}
+
+func shortWord(word string) string {
+	i := strings.LastIndexByte(word, '/')
+	if i < 0 {
+		return word
+	}
+	pkg, rest, _ := strings.Cut(word[i+1:], ".")
+	if len(pkg) > 1 && pkg[0] == 'v' && strings.Trim(pkg[1:], "0123456789") == "" { // a major version
+		dir := word[:i]
+		pkg = dir[strings.LastIndexByte(dir, '/')+1:]
+	}
+	pkg = strings.ReplaceAll(pkg, "%2e", ".")
+	if rest == "" {
+		return pkg
+	}
+	return pkg + "." + rest
+}

@@ -1,0 +1,166 @@
+package symbols
+
+import (
+	"debug/dwarf"
+	"fmt"
+)
+
+// Attributes that Go adds to DWARF, from cmd/internal/dwarf.
+const (
+	attrGoRuntimeType   dwarf.Attr = 0x2904
+	attrGoClosureOffset dwarf.Attr = 0x2907
+)
+
+// Types is what DWARF says about an executable's types.
+type Types struct {
+	data      *dwarf.Data
+	runtime   map[uint64]dwarf.Offset // by runtime type, relative to runtime.types
+	variables map[string]dwarf.Offset
+	functions map[string]dwarf.Offset
+	base      uint64 // of runtime.types in the process; 0 when unknown
+}
+
+// Types reads the executable's DWARF, once.
+func (t *Table) Types() (*Types, error) {
+	if t.types != nil {
+		return t.types, nil
+	}
+	data, err := t.dwarf()
+	if err != nil {
+		return nil, fmt.Errorf("symbols: no DWARF: %w", err)
+	}
+	x := &Types{data: data, runtime: map[uint64]dwarf.Offset{}, variables: map[string]dwarf.Offset{}, functions: map[string]dwarf.Offset{}}
+	if err := x.index(); err != nil {
+		return nil, fmt.Errorf("symbols: read DWARF: %w", err)
+	}
+	if len(x.variables) == 0 {
+		return nil, fmt.Errorf("symbols: no DWARF: link without -w")
+	}
+	t.types = x
+	return x, nil
+}
+
+func (x *Types) index() error {
+	r := x.data.Reader()
+	for {
+		e, err := r.Next()
+		if err != nil || e == nil {
+			return err
+		}
+		name, _ := e.Val(dwarf.AttrName).(string)
+		switch e.Tag {
+		case dwarf.TagCompileUnit:
+			continue
+		case dwarf.TagSubprogram:
+			x.functions[name] = e.Offset
+		case dwarf.TagVariable:
+			if t, ok := e.Val(dwarf.AttrType).(dwarf.Offset); ok {
+				x.variables[name] = t
+			}
+		default:
+			if at, ok := e.Val(attrGoRuntimeType).(uint64); ok && at != 0 {
+				x.runtime[at] = e.Offset
+			}
+		}
+		if e.Children {
+			r.SkipChildren()
+		}
+	}
+}
+
+// Variable returns the type of a package variable.
+func (x *Types) Variable(name string) (dwarf.Type, bool) {
+	off, ok := x.variables[name]
+	return x.at(off, ok)
+}
+
+// Calibrate finds where the process has its types, from some of which the name is known.
+// Types are not named uniquely, so the place that most agree on wins.
+func (x *Types) Calibrate(known map[uint64]string) {
+	byName := map[string]uint64{}
+	for rel, off := range x.runtime {
+		if t, ok := x.at(off, true); ok {
+			byName[Name(t)] = rel
+		}
+	}
+	votes := map[uint64]int{}
+	for addr, name := range known {
+		if rel, ok := byName[Short(name)]; ok {
+			votes[addr-rel]++
+		}
+	}
+	best := 0
+	for base, n := range votes {
+		if n > best {
+			best, x.base = n, base
+		}
+	}
+}
+
+// Runtime returns the type whose runtime description is at the address in the process.
+func (x *Types) Runtime(addr uint64) (dwarf.Type, bool) {
+	off, ok := x.runtime[addr-x.base]
+	return x.at(off, ok && x.base != 0)
+}
+
+func (x *Types) at(off dwarf.Offset, ok bool) (dwarf.Type, bool) {
+	if !ok {
+		return nil, false
+	}
+	t, err := x.data.Type(off)
+	return t, err == nil
+}
+
+// A Capture is a variable that a closure refers to.
+type Capture struct {
+	Name string
+	Type dwarf.Type
+}
+
+// Captured returns the variable that the closure of this function holds at offset off.
+func (x *Types) Captured(function string, off uint64) (Capture, bool) {
+	start, ok := x.functions[function]
+	if !ok {
+		return Capture{}, false
+	}
+	r := x.data.Reader()
+	r.Seek(start)
+	if _, err := r.Next(); err != nil {
+		return Capture{}, false
+	}
+	for {
+		e, err := r.Next()
+		if err != nil || e == nil || e.Tag == 0 {
+			return Capture{}, false
+		}
+		at, isCapture := e.Val(attrGoClosureOffset).(int64)
+		typ, hasType := e.Val(dwarf.AttrType).(dwarf.Offset)
+		if t, ok := x.at(typ, hasType); ok && isCapture && off >= uint64(at) && off < uint64(at)+uint64(max(t.Size(), 1)) {
+			name, _ := e.Val(dwarf.AttrName).(string)
+			return Capture{name, t}, true
+		}
+		if e.Children {
+			r.SkipChildren()
+		}
+	}
+}
+
+// Name is the Go name of a type, with its package's last element only.
+func Name(t dwarf.Type) string {
+	switch t := t.(type) {
+	case *dwarf.PtrType:
+		if name := t.Common().Name; name != "" {
+			return Short(name)
+		}
+		return "*" + Name(t.Type)
+	case *dwarf.StructType:
+		return Short(t.StructName)
+	case *dwarf.ArrayType:
+		return fmt.Sprintf("[%d]%s", t.Count, Name(t.Type))
+	case *dwarf.FuncType:
+		return "func"
+	case nil, *dwarf.VoidType:
+		return "unsafe.Pointer"
+	}
+	return Short(t.Common().Name)
+}
