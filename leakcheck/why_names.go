@@ -1,7 +1,6 @@
 package leakcheck
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"os"
@@ -64,7 +63,7 @@ func executable(d *heapdump.Dump) (*symbols.Table, error) {
 	if built.table == nil && built.err == nil {
 		built.table, built.err = openExecutable()
 		if built.err == nil {
-			built.err = place(built.table, d)
+			built.err = locate(built.table, d)
 		}
 	}
 	if built.err != nil {
@@ -143,9 +142,9 @@ func buildEnv(info *debug.BuildInfo) []string {
 	return env
 }
 
-// place finds where the process has what the table names, and proves it with a variable and two functions whose places
+// locate finds where the process has what the table names, and proves it with a variable and two functions whose places
 // are known.
-func place(t *symbols.Table, d *heapdump.Dump) error {
+func locate(t *symbols.Table, d *heapdump.Dump) error {
 	if err := t.Place(d.Data.Addr, uint64(d.Data.Len), d.BSS.Addr, uint64(d.BSS.Len)); err != nil {
 		return errors.New(remedy)
 	}
@@ -156,45 +155,4 @@ func place(t *symbols.Table, d *heapdump.Dump) error {
 		return errors.New(remedy)
 	}
 	return nil
-}
-
-// sourceLine reads one line of a source file.
-func sourceLine(file string, line int) string {
-	f, err := os.Open(sourceFile(file))
-	if err != nil {
-		return ""
-	}
-	defer f.Close()
-	s := bufio.NewScanner(f)
-	for n := 1; s.Scan(); n++ {
-		if n == line {
-			return strings.TrimSpace(s.Text())
-		}
-	}
-	return ""
-}
-
-// sourceFile finds the file that -trimpath has named by its module.
-func sourceFile(file string) string {
-	info, ok := debug.ReadBuildInfo()
-	if filepath.IsAbs(file) || !ok {
-		return file
-	}
-	if rest, ok := strings.CutPrefix(file, info.Main.Path+"/"); ok {
-		return filepath.Join(moduleRoot(startDir), rest)
-	}
-	return file
-}
-
-func moduleRoot(dir string) string {
-	for d := dir; ; {
-		if _, err := os.Stat(filepath.Join(d, "go.mod")); err == nil {
-			return d
-		}
-		up := filepath.Dir(d)
-		if up == d {
-			return dir
-		}
-		d = up
-	}
 }

@@ -81,7 +81,7 @@ func sameStack(dump, stack []heapdump.Call) bool {
 	i := 0
 	for k, c := range stack {
 		if i == len(dump) {
-			return false
+			break // what is left was inlined into the outermost call
 		}
 		if dump[i].File == c.File && dump[i].Line == c.Line {
 			i++

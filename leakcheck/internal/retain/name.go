@@ -142,36 +142,17 @@ func (w *walker) say(kind, name string) {
 }
 
 func (w *walker) variable(r root) (view, link) {
-	h := w.h
-	bss := r.seg == &h.BSS
-	at := r.seg.Addr + uint64(r.word)*uint64(h.PtrSize)
-	l := link{addr: at, opaque: true}
-	if h.names.Table == nil {
-		w.say("variable", w.unnamed(r, at))
-		return view{}, l
-	}
-	sym, off, ok := h.names.Table.Data(at, bss)
+	at := r.seg.Addr + uint64(r.word)*uint64(w.h.PtrSize)
+	v, ok := w.h.static(at, 0)
 	if !ok {
 		w.say("variable", w.unnamed(r, at))
-		return view{}, l
+		return view{}, link{addr: at, opaque: true}
 	}
-	name := symbols.Short(sym.Name)
-	x := hop{Hop: Hop{Kind: "variable", Name: name}, object: heapdump.None}
-	w.expr = name
-	if h.names.Types != nil {
-		if t, ok := h.names.Types.Variable(sym.Name); ok {
-			x.Type = symbols.Name(t)
-			l = h.follow(at-off, view{typ: t}, off)
-			x.Name += l.expr
-			w.expr += l.expr
-		}
+	w.hops = append(w.hops, hop{Hop: Hop{Kind: "variable", Name: v.name, Type: v.typ}, object: heapdump.None})
+	if !v.partial {
+		w.expr = v.name
 	}
-	if l.typ == nil && off > 0 {
-		x.Name = fmt.Sprintf("%s+%d", name, off)
-		w.expr = ""
-	}
-	w.hops = append(w.hops, x)
-	return view{}, l
+	return view{}, v.link
 }
 
 func (w *walker) unnamed(r root, at uint64) string {

@@ -143,10 +143,13 @@ func signed(b []byte) int64 {
 
 const keyShown = 32
 
-// text reads a string; those in the executable itself are not in the dump.
+// text reads a string; those that are constants are not in the dump.
 func (h *Heap) text(addr, n uint64) string {
 	b, err := h.Memory(addr, int(min(n, keyShown)))
-	if err != nil || len(b) == 0 {
+	if err != nil && h.names.Table != nil {
+		b, _ = h.names.Table.Constant(addr, int(min(n, keyShown)))
+	}
+	if len(b) == 0 && n > 0 {
 		return "…"
 	}
 	if n > keyShown {
@@ -165,6 +168,11 @@ func (h *Heap) target(l link, o int32) view {
 	if l.typ == nil {
 		return h.guess(l, o, delta)
 	}
+	return h.referent(l, delta)
+}
+
+// referent is the view of what a reference of known type leads to, delta bytes into it.
+func (h *Heap) referent(l link, delta uint64) view {
 	switch t := bare(l.typ).(type) {
 	case *dwarf.PtrType:
 		return h.pointee(t, l.addr, delta)

@@ -28,6 +28,8 @@ type Table struct {
 	symbols []Symbol // by address
 	named   map[string]uint64
 	dwarf   func() (*dwarf.Data, error)
+	rodata  []byte // constants, such as the text of strings
+	roAddr  uint64
 	types   *Types
 
 	// What to add to an address of the process to get that of the executable.
@@ -65,6 +67,10 @@ func openELF(path string) (*Table, error) {
 		return nil, ErrStripped
 	}
 	t := &Table{}
+	if ro := f.Section(".rodata"); ro != nil {
+		t.rodata, _ = ro.Data()
+		t.roAddr = ro.Addr
+	}
 	for _, s := range syms {
 		if k := elf.ST_TYPE(s.Info); k == elf.STT_SECTION || k == elf.STT_FILE || s.Section == elf.SHN_UNDEF {
 			continue
@@ -92,6 +98,10 @@ func openMachO(path string) (*Table, error) {
 		return nil, ErrStripped
 	}
 	t := &Table{}
+	if ro := f.Section("__rodata"); ro != nil {
+		t.rodata, _ = ro.Data()
+		t.roAddr = ro.Addr
+	}
 	for _, s := range f.Symtab.Syms {
 		if s.Sect != 0 && s.Type&0xe0 == 0 { // 0xe0: debugging entries
 			t.symbols = append(t.symbols, Symbol{Name: strings.TrimPrefix(s.Name, "_"), Addr: s.Value})
@@ -122,6 +132,10 @@ func openPE(path string) (*Table, error) {
 		base = uint64(h.ImageBase)
 	}
 	t := &Table{}
+	if ro := f.Section(".rdata"); ro != nil {
+		t.rodata, _ = ro.Data()
+		t.roAddr = base + uint64(ro.VirtualAddress)
+	}
 	for _, s := range f.Symbols {
 		if s.SectionNumber > 0 && int(s.SectionNumber) <= len(f.Sections) {
 			section := f.Sections[s.SectionNumber-1]
@@ -201,6 +215,19 @@ func (t *Table) PlaceText(name string, entry uint64) bool {
 		t.textShift = addr - entry
 	}
 	return ok
+}
+
+// Constant reads up to n bytes of the executable's constants at an address of the process. It needs [Types.Calibrate]
+// to have found where they are.
+func (t *Table) Constant(addr uint64, n int) ([]byte, bool) {
+	if t.types == nil || t.types.base == 0 {
+		return nil, false
+	}
+	off := addr - t.types.base + t.named["runtime.types"] - t.roAddr
+	if off >= uint64(len(t.rodata)) {
+		return nil, false
+	}
+	return t.rodata[off:min(uint64(len(t.rodata)), off+uint64(n))], true
 }
 
 func (t *Table) at(addr uint64) (s Symbol, off uint64, ok bool) {

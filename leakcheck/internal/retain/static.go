@@ -1,0 +1,84 @@
+package retain
+
+import (
+	"fmt"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/symbols"
+)
+
+// A static is a place in a package variable that refers to something.
+type static struct {
+	name    string // of the variable, with its fields
+	typ     string // of the variable
+	link    link
+	partial bool // which field is unknown
+}
+
+// static names a place in the segments of variables. What a variable is initialized to point to is there too,
+// without a name of its own: it is named by the variable that points to it.
+func (h *Heap) static(at uint64, depth int) (static, bool) {
+	if h.names.Table == nil || depth > 4 {
+		return static{}, false
+	}
+	if sym, off, ok := h.names.Table.Data(at, h.inBSS(at)); ok {
+		return h.named(sym, off, at), true
+	}
+	from, start, ok := h.pointerTo(at)
+	if !ok {
+		return static{}, false
+	}
+	v, ok := h.static(from, depth+1)
+	if !ok {
+		return static{}, false
+	}
+	v.link = h.follow(start, h.referent(v.link, 0), at-start)
+	v.partial = v.partial || v.link.opaque
+	v.name += v.link.expr
+	return v, true
+}
+
+func (h *Heap) named(sym symbols.Symbol, off, at uint64) static {
+	v := static{name: symbols.Short(sym.Name), link: link{addr: at, opaque: true}}
+	if h.names.Types != nil {
+		if t, ok := h.names.Types.Variable(sym.Name); ok {
+			v.typ = symbols.Name(t)
+			v.link = h.follow(at-off, view{typ: t}, off)
+			v.name += v.link.expr
+		}
+	}
+	if v.partial = v.link.typ == nil && off > 0; v.partial {
+		v.name += fmt.Sprintf("+%d", off)
+	}
+	return v
+}
+
+func (h *Heap) inBSS(at uint64) bool { return at-h.BSS.Addr < uint64(h.BSS.Len) }
+
+const largestStatic = 64 << 10
+
+// pointerTo finds the variable that points to the unnamed memory around at, and where that starts.
+func (h *Heap) pointerTo(at uint64) (from, start uint64, ok bool) {
+	for _, s := range []*heapdump.Segment{&h.Data, &h.BSS} {
+		b, err := h.SegmentContents(s, 0, int(s.Len))
+		if err != nil {
+			return 0, 0, false
+		}
+		for off := 0; off+h.PtrSize <= len(b); off += h.PtrSize {
+			w := h.Word(b[off:])
+			if w <= at && w > start && at-w < largestStatic {
+				from, start = s.Addr+uint64(off), w
+			}
+		}
+	}
+	if start == 0 {
+		return 0, 0, false
+	}
+	// A named variable in between would mean that start is something else's.
+	for a := start; a < at; a += uint64(h.PtrSize) {
+		if _, _, named := h.names.Table.Data(a, h.inBSS(a)); named {
+			return 0, 0, false
+		}
+	}
+	return from, start, true
+}
