@@ -3,19 +3,14 @@ package leakcheck
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"path/filepath"
 	"runtime"
-	"runtime/debug"
-	"sync"
-	"sync/atomic"
 	"testing"
-	"time"
 	"unsafe"
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/retain"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/ownheap"
 )
 
 // A Path says who keeps an object alive: a chain of references that begins at a root, such as
@@ -91,17 +86,17 @@ func explain(t testing.TB, addrs []uintptr) ([]Path, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer d.close()
+	defer d.Close()
 	var objects []int32
 	for _, a := range addrs {
-		if o, ok := d.heap.ObjectAt(uint64(a)); ok {
+		if o, ok := d.ObjectAt(uint64(a)); ok {
 			objects = append(objects, o)
 		}
 	}
-	s := d.heap.Search(objects)
+	s := d.Search(objects)
 	paths := make([]Path, len(addrs))
 	for i, a := range addrs {
-		o, ok := d.heap.ObjectAt(uint64(a))
+		o, ok := d.ObjectAt(uint64(a))
 		if !ok {
 			paths[i] = Path{Answer: "nothing keeps it: the heap has no object there", Count: 1}
 			continue
@@ -119,14 +114,14 @@ func explainSites(t testing.TB, sites [][]uintptr) ([]Path, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer d.close()
+	defer d.Close()
 	var all []int32
 	objects := make([][]int32, len(sites))
 	for i, pcs := range sites {
-		objects[i] = d.heap.AllocatedAt(lines(pcs))
+		objects[i] = d.AllocatedAt(lines(pcs))
 		all = append(all, objects[i]...)
 	}
-	s := d.heap.Search(all)
+	s := d.Search(all)
 	paths := make([]Path, len(sites))
 	for i, os := range objects {
 		paths[i] = pathOf(s.Explain(os))
@@ -153,131 +148,32 @@ func lines(pcs []uintptr) []heapdump.Call {
 	}
 }
 
-// deadly is set once the goroutineleak profile has found a leak: the runtime then throws in WriteHeapDump,
-// because it does not know the status that the profile gave to the goroutine.
-var deadly atomic.Bool
+// leakProfileFound tells that the goroutineleak profile has found a leak in this process: the
+// runtime would die in a heap dump after that, so none is written any more.
+func leakProfileFound() { ownheap.Forbid() }
 
-// leakProfileFound tells that the goroutineleak profile has found a leak in this process.
-// No heap dump is written any more.
-func leakProfileFound() { deadly.Store(true) }
-
-// planted proves that dumps of this runtime are understood: each must show it under its own address.
-var planted = newPlant()
-
-type plant struct {
-	self *plant
-	pad  [5]uint64
-}
-
-//go:noinline
-func newPlant() *plant { return &plant{self: &plant{}} } // inlined, both would be static data
-
-var dumping sync.Mutex // one dump at a time; the world stands still anyway
-
-// A dump is a heap dump of this process, ready for questions.
-type dump struct {
-	heap *retain.Heap
-	file *os.File
-	keep bool
-}
-
-func (d *dump) close() {
-	d.file.Close()
-	if !d.keep {
-		os.Remove(d.file.Name())
+// takeDump writes and reads a dump of this process. With LEAKSAFE_DUMP=1 the file stays.
+func takeDump(t testing.TB) (*ownheap.Dump, error) {
+	o := ownheap.Options{Source: sourceLine}
+	if os.Getenv("LEAKSAFE_DUMP") == "1" {
+		o.Keep = keepDir(t)
 	}
-}
-
-func takeDump(t testing.TB) (*dump, error) {
-	if deadly.Load() {
-		return nil, errors.New("no path: the goroutineleak profile has found a leak in this process, and the runtime would die in a heap dump now")
-	}
-	dumping.Lock()
-	defer dumping.Unlock()
-	f, err := dumpFile(t)
+	d, err := ownheap.Take(o)
 	if err != nil {
-		return nil, fmt.Errorf("no path: cannot write a heap dump: %w", err)
-	}
-	d := &dump{file: f, keep: keepDump()}
-	if err := d.take(); err != nil {
-		d.close()
 		return nil, fmt.Errorf("no path: %w", err)
+	}
+	if o.Keep != "" && t != nil {
+		t.Logf("leakcheck: heap dump kept in %s: it holds whatever was in memory; read it with the command leakcheck", d.File())
 	}
 	return d, nil
 }
 
-// clockAhead is far enough that the timer that tells the runtime's clock never fires.
-const clockAhead = 1000 * time.Hour
-
-func (d *dump) take() error {
-	clock := time.AfterFunc(clockAhead, func() {})
-	defer clock.Stop()
-	runtime.GC()
-	debug.WriteHeapDump(d.file.Fd())
-	clockAt := uint64(uintptr(unsafe.Pointer(clock)))
-	size, err := d.file.Seek(0, io.SeekEnd)
-	if err != nil {
-		return err
+func keepDir(t testing.TB) string {
+	if dir := os.Getenv("LEAKSAFE_DIR"); dir != "" {
+		return dir
 	}
-	h, err := heapdump.Read(d.file, size, nil)
-	if err != nil {
-		return err
+	if t != nil {
+		return t.ArtifactDir()
 	}
-	if err := selfTest(h); err != nil {
-		return err
-	}
-	n := namesOf(h)
-	n.Now = retain.Clock(h, clockAt, clockAhead)
-	d.heap = retain.New(h, n)
-	return nil
-}
-
-// selfTest finds what was planted.
-func selfTest(h *heapdump.Dump) error {
-	variable := uint64(uintptr(unsafe.Pointer(&planted)))
-	object := h.Find(uint64(uintptr(unsafe.Pointer(planted))))
-	child := h.Find(uint64(uintptr(unsafe.Pointer(planted.self))))
-	for _, s := range []*heapdump.Segment{&h.Data, &h.BSS} {
-		to, word := h.RootEdges(s.Roots)
-		for i, o := range to {
-			if s.Addr+uint64(word[i])*uint64(h.PtrSize) == variable && o == object && o != heapdump.None {
-				edges, _ := h.Edges(o)
-				if len(edges) == 1 && edges[0] == child {
-					return nil
-				}
-			}
-		}
-	}
-	return fmt.Errorf("the heap dump of %s is not understood: an object planted in it was not found", runtime.Version())
-}
-
-func keepDump() bool { return os.Getenv("LEAKSAFE_DUMP") == "1" }
-
-// dumpFile creates a file that only this user can read. Where the system allows it has no name from the start, so that
-// nothing is left behind even when the process dies.
-func dumpFile(t testing.TB) (*os.File, error) {
-	if keepDump() {
-		return keptFile(t)
-	}
-	f, err := os.CreateTemp("", "leakcheck-*.dump")
-	if err == nil && runtime.GOOS != "windows" {
-		os.Remove(f.Name())
-	}
-	return f, err
-}
-
-func keptFile(t testing.TB) (*os.File, error) {
-	dir := os.Getenv("LEAKSAFE_DIR")
-	if t != nil && dir == "" {
-		dir = t.ArtifactDir()
-	}
-	if dir == "" {
-		dir = os.TempDir()
-	}
-	f, err := os.CreateTemp(dir, "leakcheck-*.dump")
-	if err == nil && t != nil {
-		abs, _ := filepath.Abs(f.Name())
-		t.Logf("leakcheck: heap dump kept in %s: it holds whatever the process had in memory; read it with the command leakcheck", abs)
-	}
-	return f, err
+	return os.TempDir()
 }

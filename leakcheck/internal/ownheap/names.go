@@ -1,4 +1,4 @@
-package leakcheck
+package ownheap
 
 import (
 	"context"
@@ -24,7 +24,7 @@ var startDir, _ = os.Getwd()
 
 // namesOf gathers what names the dump's contents.
 func namesOf(d *heapdump.Dump) retain.Names {
-	n := retain.Names{Func: funcAt, Source: sourceLine}
+	n := retain.Names{Func: funcAt}
 	table, err := executable(d)
 	if err != nil {
 		n.Remedy = " (" + err.Error() + ")"
@@ -151,7 +151,7 @@ func locate(t *symbols.Table, d *heapdump.Dump) error {
 	at := uint64(uintptr(unsafe.Pointer(&planted)))
 	bss := at >= d.BSS.Addr && at < d.BSS.Addr+uint64(d.BSS.Len)
 	sym, off, ok := t.Data(at, bss)
-	if !ok || off != 0 || !strings.HasSuffix(sym.Name, "leakcheck.planted") {
+	if !ok || off != 0 || !strings.HasSuffix(sym.Name, "internal/ownheap.planted") {
 		return errors.New(remedy)
 	}
 	return nil
