@@ -65,7 +65,7 @@ func (e *engine[K, T, R]) close(ctx context.Context) (*remains[K, T], error) {
 	e.closed = true
 	e.refuse(ErrClosed)
 	e.unlinger()
-	for e.stats.Pending > 0 || e.workers > 0 {
+	for e.stats.Pending > 0 || e.workers+e.telling > 0 {
 		if inside(ctx, e) {
 			return nil, errInside
 		}

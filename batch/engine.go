@@ -35,6 +35,7 @@ type engine[K comparable, T, R any] struct {
 	timer    *time.Timer            // one, armed lazily
 	armed    int64                  // when it fires; 0 is never
 	idle     chan struct{}          // made by who waits for the last worker
+	telling  int                    // ticks that tell the Observer
 	flushes  int                    // callers in Flush
 	closed   bool
 	gaveUp   bool // Close gave items back
@@ -70,6 +71,7 @@ type batch[K comparable, T, R any] struct {
 	overdue   int64 // when the call counts as stuck
 	told      bool  // its callers were told ErrTimeout
 	abandoned bool  // Close gave its items back
+	tried     bool
 	fruitless int   // calls in a row that delivered nothing
 	lastErr   error // of an item that failed
 
@@ -348,9 +350,14 @@ func (e *engine[K, T, R]) tick() {
 	if h := e.lingers.head; h != nil {
 		e.arm(now, h.of.until)
 	}
+	e.telling++
 	e.freed()
 	e.mu.Unlock()
 	e.observe(expired, errExpired)
+	e.mu.Lock()
+	e.telling--
+	e.freed()
+	e.mu.Unlock()
 }
 
 // freed passes room in the budget on to the callers that wait for it, and
@@ -368,7 +375,7 @@ func (e *engine[K, T, R]) freed() {
 		clear(e.spare[1:])
 		e.spare = e.spare[:1]
 	}
-	if e.workers == 0 && e.idle != nil {
+	if e.workers+e.telling == 0 && e.idle != nil {
 		close(e.idle)
 		e.idle = nil
 	}

@@ -33,6 +33,7 @@ func (v *verdict[R]) of(i int) Result[R] {
 // deliver calls the handler with the entries [lo, hi) of b until all of them
 // have an outcome: so many times with what is left of them, then with halves.
 func (e *engine[K, T, R]) deliver(b *batch[K, T, R], lo, hi, attempts int) {
+	var delay time.Duration
 	for attempt := 1; ; attempt++ {
 		items := live(b.entries[lo:hi])
 		if len(items) == 0 {
@@ -42,12 +43,16 @@ func (e *engine[K, T, R]) deliver(b *batch[K, T, R], lo, hi, attempts int) {
 			e.settle(b, lo, hi, &verdict[R]{err: b.lastErr, final: true})
 			return
 		}
+		if b.tried {
+			e.wait(delay)
+		}
+		b.tried = true
 		v, ok := e.call(b, items)
 		if !ok {
 			return
 		}
 		e.judge(&v, len(items))
-		delay := e.backoff(attempt)
+		delay = e.backoff(attempt)
 		last := attempt >= attempts || e.tooOld(b, delay)
 		if v.whole() && !v.final && len(items) > 1 && (last || !v.again[0]) {
 			if v.again[0] { // the whole had its attempts
@@ -64,7 +69,6 @@ func (e *engine[K, T, R]) deliver(b *batch[K, T, R], lo, hi, attempts int) {
 		if e.settle(b, lo, hi, &v) == 0 {
 			return
 		}
-		e.wait(delay)
 	}
 }
 

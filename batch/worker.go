@@ -33,13 +33,14 @@ func (e *engine[K, T, R]) take(done *batch[K, T, R]) *batch[K, T, R] {
 			done = nil
 		}
 		b := e.nextReady(&expired)
-		if b == nil && len(expired) == 0 {
+		over := b == nil && e.ready.n == 0 && len(expired) == 0
+		if over {
 			e.workers--
 			e.freed()
 		}
 		e.mu.Unlock()
 		e.observe(expired, errExpired)
-		if b != nil || len(expired) == 0 {
+		if b != nil || over {
 			return b
 		}
 	}
@@ -65,29 +66,28 @@ func (e *engine[K, T, R]) putAway(b *batch[K, T, R]) {
 	e.refresh(l)
 }
 
-// nextReady moves the next ready batch into flight, when Pace allows. mu is held.
+// nextReady moves the first ready batch into flight, when Pace allows. It
+// returns nil if there is none, or if all of it has expired. mu is held.
 func (e *engine[K, T, R]) nextReady(expired *[]T) *batch[K, T, R] {
-	for e.ready.n > 0 {
+	if e.ready.n > 0 {
 		e.pace()
-		if e.ready.n == 0 { // withdrawn, or given back, while this waited
-			break
-		}
-		l := e.ready.head.of
-		b := l.queue.head.of
-		left := e.expire(b, e.now(), expired)
-		if left != 0 {
-			e.ready.remove(&l.ready) // behind the other lanes, if it has more
-			e.dequeue(b)
-			e.inflight.push(&b.inFlight, b)
-			l.busy = e.keyed
-			e.refresh(l)
-		}
-		e.freed()
-		if left != 0 {
-			return b
-		}
 	}
-	return nil
+	if e.ready.n == 0 { // or no longer: withdrawn, or given back
+		return nil
+	}
+	l := e.ready.head.of
+	b := l.queue.head.of
+	if e.expire(b, e.now(), expired) == 0 {
+		e.freed()
+		return nil
+	}
+	e.ready.remove(&l.ready) // behind the other lanes, if it has more
+	e.dequeue(b)
+	e.inflight.push(&b.inFlight, b)
+	l.busy = e.keyed
+	e.refresh(l)
+	e.freed()
+	return b
 }
 
 // pace waits until another call may start. mu is held, and free while it waits.

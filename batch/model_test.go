@@ -1,0 +1,628 @@
+package batch_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/batch"
+)
+
+// The model knows of every item what its callers and handlers were told, and
+// compares. It runs random operations against random handlers in a bubble.
+
+// An item knows who added it: the items of a stream are added one after the
+// other by one goroutine, and so have an order. Stream -1 has none.
+type item struct{ id, key, stream, size int }
+
+// A truth is what happened to one item, seen from outside.
+type truth struct {
+	item
+	admitted bool
+	handed   int      // times a handler got it
+	active   bool     // in a handler's hands
+	reported int      // times a handler said it was delivered
+	outcomes []string // as told to the Observer, to Close, to a Do
+	late     bool     // failed with ErrTimeout: may be reported all the same
+}
+
+// A script is read byte by byte; behind its end it is all zeros.
+type script struct{ data []byte }
+
+func (s *script) next() int {
+	if len(s.data) == 0 {
+		return 0
+	}
+	b := s.data[0]
+	s.data = s.data[1:]
+	return int(b)
+}
+
+func (s *script) upTo(n int) int { return s.next() % (n + 1) }
+
+// A subject is what Batcher, Caller and Keyed have in common, and do of Caller.
+type subject struct {
+	add    func(context.Context, item) error
+	try    func(item) error
+	all    func(context.Context, []item) (int, error)
+	do     func(context.Context, item) (int, error)
+	flush  func(context.Context) error
+	close  func(context.Context) error
+	stats  func() batch.Stats
+	audit  func() error
+	atRest func() error
+}
+
+type model struct {
+	t      *testing.T
+	opt    batch.Options[item]
+	keyed  bool
+	script *script
+	behave []int // of the handler, by call
+
+	mu     sync.Mutex
+	s      subject
+	truths []*truth
+	calls  int
+	active int
+	keys   map[int]bool // busy
+	first  map[int]int  // the newest id that was handed over, by stream
+	start  time.Time    // of the last call
+
+	wg        sync.WaitGroup
+	producers [3]chan func()
+	closed    bool
+}
+
+func (m *model) errorf(format string, args ...any) {
+	m.t.Helper()
+	m.t.Errorf(format, args...)
+}
+
+func runModel(t *testing.T, data []byte) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &model{t: t, script: &script{data}, keys: map[int]bool{}, first: map[int]int{}}
+		m.configure()
+		for i := range m.producers {
+			m.producers[i] = make(chan func(), 256)
+			m.wg.Go(func() {
+				for op := range m.producers[i] {
+					op()
+				}
+			})
+		}
+		for range 80 {
+			m.step()
+			m.audit()
+		}
+		m.finish()
+	})
+}
+
+func (m *model) configure() {
+	s := m.script
+	ms := time.Millisecond
+	m.opt = batch.Options[item]{
+		MaxItems: 1 + s.upTo(8), Linger: time.Duration(1+s.upTo(20)) * ms,
+		PendingItems: 1 + s.upTo(30), MaxWaiters: 1 + s.upTo(5), InFlight: 1 + s.upTo(3),
+		Timeout: time.Duration(10+s.upTo(40)) * ms, Attempts: 1 + s.upTo(4), Backoff: time.Duration(1+s.upTo(30)) * ms,
+		Observer: m.observe,
+	}
+	flags := s.next()
+	if flags&1 != 0 {
+		m.opt.SizeOf = func(it item) int { return it.size }
+		m.opt.MaxBytes, m.opt.PendingBytes = 20+s.upTo(20), 20+s.upTo(100)
+	}
+	if flags&2 != 0 {
+		m.opt.OnFull = batch.Reject
+	}
+	if flags&4 != 0 {
+		m.opt.Linger = batch.Immediately
+	}
+	if flags&8 != 0 {
+		m.opt.MaxAge = time.Duration(25+s.upTo(100)) * ms
+	}
+	if flags&16 != 0 {
+		m.opt.Pace = time.Duration(1+s.upTo(10)) * ms
+	}
+	if flags&32 != 0 {
+		m.opt.Retry = func(err error) bool { return !errors.Is(err, errPoison) }
+	}
+	for range 16 {
+		m.behave = append(m.behave, s.next())
+	}
+	m.build(s.upTo(2))
+}
+
+func (m *model) build(kind int) {
+	switch kind {
+	case 0:
+		b, err := batch.New(m.opt, func(ctx context.Context, items []item) error {
+			_, err := m.handle(ctx, items, false)
+			return err
+		})
+		require.NoError(m.t, err)
+		m.s = subject{b.Add, b.TryAdd, b.AddAll, nil, b.Flush, b.Close, b.Stats, b.Audit, b.AtRest}
+	case 1:
+		c, err := batch.NewResult(m.opt, func(ctx context.Context, items []item) ([]batch.Result[int], error) {
+			return m.handle(ctx, items, true)
+		})
+		require.NoError(m.t, err)
+		submit := func(ctx context.Context, it item) error { _, err := c.Submit(ctx, it); return err }
+		try := func(it item) error {
+			ctx, cancel := context.WithCancel(m.t.Context())
+			defer cancel()
+			return submit(ctx, it)
+		}
+		all := func(ctx context.Context, its []item) (n int, err error) {
+			for n < len(its) && err == nil {
+				if err = submit(ctx, its[n]); err == nil {
+					n++
+				}
+			}
+			return n, err
+		}
+		m.s = subject{submit, try, all, c.Do, c.Flush, c.Close, c.Stats, c.Audit, c.AtRest}
+	case 2:
+		m.keyed = true
+		k, err := batch.NewKeyed(m.opt, func(ctx context.Context, key int, items []item) error {
+			for _, it := range items {
+				if it.key != key {
+					m.errorf("item %+v came under key %d", it, key)
+				}
+			}
+			_, err := m.handle(ctx, items, false)
+			return err
+		})
+		require.NoError(m.t, err)
+		add := func(ctx context.Context, it item) error { return k.Add(ctx, it.key, it) }
+		try := func(it item) error { return k.TryAdd(it.key, it) }
+		all := func(ctx context.Context, its []item) (int, error) { return k.AddAll(ctx, its[0].key, its) }
+		m.s = subject{add, try, all, nil, k.Flush, k.Close, k.Stats, k.Audit, k.AtRest}
+	}
+}
+
+func (m *model) audit() {
+	m.t.Helper()
+	if err := m.s.audit(); err != nil {
+		m.errorf("%v\n%+v", err, m.opt)
+	}
+	s := m.s.stats()
+	if s.Admitted != s.Delivered+s.Failed+s.Expired+s.Withdrawn+s.Returned+s.Pending {
+		m.errorf("identity: %+v", s)
+	}
+}
+
+func (m *model) make(producer, key, size int, ordered bool) item {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	it := item{id: len(m.truths), key: producer*2 + key%2, stream: producer, size: size % 21}
+	if m.keyed {
+		it.stream = it.key
+	}
+	if !ordered {
+		it.stream = -1
+	}
+	m.truths = append(m.truths, &truth{item: it})
+	return it
+}
+
+func (m *model) admit(its ...item) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, it := range its {
+		m.truths[it.id].admitted = true
+	}
+}
+
+func (m *model) outcome(what string, its ...item) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, it := range its {
+		m.truths[it.id].outcomes = append(m.truths[it.id].outcomes, what)
+	}
+}
+
+func (m *model) observe(its []item, err error) {
+	switch {
+	case err == nil:
+		m.outcome("delivered", its...)
+	case errors.Is(err, context.DeadlineExceeded) && strings.Contains(err.Error(), "never handed over"):
+		m.outcome("expired", its...)
+	default:
+		m.outcome("failed", its...)
+	}
+	if errors.Is(err, batch.ErrTimeout) {
+		m.mu.Lock()
+		for _, it := range its {
+			m.truths[it.id].late = true
+		}
+		m.mu.Unlock()
+	}
+	m.audit()
+}
+
+func (m *model) step() {
+	op, arg := m.script.next(), m.script.next()
+	producer, wait := op>>4%3, time.Duration(arg%50)*time.Millisecond
+	context := func() (context.Context, context.CancelFunc) {
+		if arg%3 == 0 {
+			return context.WithCancel(context.Background())
+		}
+		return context.WithTimeout(context.Background(), wait)
+	}
+	switch op % 16 {
+	case 0, 1, 2, 3, 4:
+		m.producers[producer] <- func() { m.add(producer, arg, context) }
+	case 5:
+		m.producers[producer] <- func() {
+			it := m.make(producer, arg, arg, true)
+			if m.s.try(it) == nil {
+				m.admit(it)
+			}
+		}
+	case 6, 7:
+		m.producers[producer] <- func() {
+			var its []item
+			for i := range 1 + arg%100 {
+				its = append(its, m.make(producer, arg, i, true))
+			}
+			ctx, cancel := context()
+			defer cancel()
+			n, err := m.s.all(ctx, its)
+			if (err == nil) != (n == len(its)) {
+				m.errorf("AddAll returned %d of %d and %v", n, len(its), err)
+			}
+			m.admit(its[:n]...)
+		}
+	case 8, 9, 10:
+		if m.s.do == nil {
+			m.producers[producer] <- func() { m.add(producer, arg, context) }
+			return
+		}
+		m.wg.Go(func() {
+			ctx, cancel := context()
+			defer cancel()
+			m.do(ctx, m.make(producer, arg, arg, false))
+		})
+	case 11:
+		m.wg.Go(func() {
+			ctx, cancel := context()
+			defer cancel()
+			m.flush(ctx)
+		})
+	case 12, 13, 14:
+		time.Sleep(wait)
+	case 15:
+		if arg >= 16 { // seldom: nothing much happens after it
+			time.Sleep(wait / 4)
+			return
+		}
+		m.wg.Go(func() {
+			ctx, cancel := context()
+			defer cancel()
+			m.close(ctx)
+		})
+	}
+}
+
+func (m *model) add(producer, arg int, context func() (context.Context, context.CancelFunc)) {
+	it := m.make(producer, arg, arg, true)
+	ctx, cancel := context()
+	defer cancel()
+	err := m.s.add(ctx, it)
+	switch {
+	case err == nil:
+		m.admit(it)
+	case errors.Is(err, batch.ErrFull), errors.Is(err, batch.ErrClosed), errors.Is(err, ctx.Err()):
+	default:
+		m.errorf("Add: %v", err)
+	}
+}
+
+func (m *model) do(ctx context.Context, it item) {
+	v, err := m.s.do(ctx, it)
+	switch {
+	case err == nil:
+		m.admit(it)
+		if v != it.id*2 {
+			m.errorf("Do(%d) returned %d", it.id, v)
+		}
+		m.mu.Lock()
+		if m.truths[it.id].reported != 1 {
+			m.errorf("Do(%d) returned a result that no handler gave", it.id)
+		}
+		m.mu.Unlock()
+	case err == batch.ErrClosed, errors.Is(err, batch.ErrFull), err == ctx.Err():
+	case strings.Contains(err.Error(), "withdrawn"):
+		m.admit(it)
+		m.outcome("withdrawn", it)
+	default:
+		m.admit(it)
+	}
+}
+
+func (m *model) flush(ctx context.Context) {
+	m.mu.Lock()
+	var before []*truth
+	for _, tr := range m.truths {
+		if tr.admitted {
+			before = append(before, tr)
+		}
+	}
+	m.mu.Unlock()
+	if m.s.flush(ctx) != nil {
+		return
+	}
+	time.Sleep(1) // the Observer may be a step behind
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, tr := range before {
+		if len(tr.outcomes) != 1 {
+			m.errorf("Flush returned, and item %+v has no outcome", tr)
+		}
+	}
+}
+
+func (m *model) close(ctx context.Context) {
+	err := m.s.close(ctx)
+	var drain *batch.DrainError[item]
+	if errors.As(err, &drain) {
+		m.outcome("undelivered", drain.Undelivered...)
+		m.outcome("in doubt", drain.InDoubt...)
+		if !errors.Is(err, ctx.Err()) {
+			m.errorf("the DrainError does not wrap that of the context: %v", err)
+		}
+	} else if err != nil {
+		m.errorf("Close: %v", err)
+	}
+	m.mu.Lock()
+	m.closed = true
+	m.mu.Unlock()
+}
+
+var errPoison = errors.New("poison")
+
+// handle is every handler: it checks what it is given, then behaves as the
+// script says.
+func (m *model) handle(ctx context.Context, its []item, answers bool) ([]batch.Result[int], error) {
+	behaviour := m.enter(its)
+	m.audit()
+	failed, err, after := m.act(ctx, behaviour, its)
+	results := make([]batch.Result[int], len(its))
+	for i, it := range its {
+		results[i].Value = it.id * 2
+	}
+	if answers && behaviour%12 == 3 { // per item, not with Failed
+		for _, i := range failed {
+			results[i].Err = errors.New("failed")
+		}
+		err = nil
+	} else if len(failed) > 0 {
+		err = batch.Failed(failed, errors.New("some failed"))
+	}
+	if answers && behaviour%12 == 8 && len(its) > 1 {
+		results, err, failed = results[1:], nil, nil
+		m.leave(its, nil, errPoison)
+	} else {
+		m.leave(its, failed, err)
+	}
+	if behaviour&64 != 0 { // the slice is the handler's
+		clear(its)
+	}
+	if after != nil {
+		after()
+	}
+	return results, err
+}
+
+func (m *model) enter(its []item) (behaviour int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	behaviour = m.behave[m.calls%len(m.behave)]
+	m.calls++
+	m.active++
+	bytes := 0
+	if m.active > m.opt.InFlight {
+		m.errorf("%d calls in flight, limit %d", m.active, m.opt.InFlight)
+	}
+	if now := time.Now(); m.opt.Pace > 0 && now.Sub(m.start) < m.opt.Pace {
+		m.errorf("calls %v apart, pace %v", now.Sub(m.start), m.opt.Pace)
+	} else {
+		m.start = now
+	}
+	if m.keyed {
+		if m.keys[its[0].key] {
+			m.errorf("two calls for key %d", its[0].key)
+		}
+		m.keys[its[0].key] = true
+	}
+	for i, it := range its {
+		tr := m.truths[it.id]
+		if tr.active || tr.reported > 0 || len(tr.outcomes) > 0 {
+			m.errorf("handed over again: %+v", tr)
+		}
+		bytes += it.size
+		m.checkOrder(its, i)
+		tr.active = true
+		tr.handed++
+	}
+	if len(its) == 0 || len(its) > m.opt.MaxItems || m.opt.SizeOf != nil && bytes > m.opt.MaxBytes {
+		m.errorf("a batch of %d items, %d bytes", len(its), bytes)
+	}
+	return behaviour
+}
+
+// checkOrder: an item comes after all of its stream that were added before it.
+func (m *model) checkOrder(its []item, i int) {
+	it := its[i]
+	if it.stream < 0 || m.truths[it.id].handed > 0 || !m.keyed && m.opt.InFlight > 1 {
+		return
+	}
+	if last, ok := m.first[it.stream]; ok && last >= it.id {
+		m.errorf("item %d came after %d of its stream", it.id, last)
+	}
+	m.first[it.stream] = it.id
+	for _, tr := range m.truths[:it.id] {
+		before := slices.ContainsFunc(its[:i], func(o item) bool { return o.id == tr.id })
+		if tr.stream == it.stream && tr.handed > 0 && len(tr.outcomes) == 0 && !before {
+			m.errorf("item %d overtook %d, which waits for another attempt", it.id, tr.id)
+		}
+	}
+}
+
+func (m *model) leave(its []item, failed []int, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.active--
+	m.keys[its[0].key] = false
+	for i, it := range its {
+		tr := m.truths[it.id]
+		tr.active = false
+		if err == nil && !slices.Contains(failed, i) || len(failed) > 0 && !slices.Contains(failed, i) {
+			tr.reported++
+		}
+	}
+}
+
+// act takes its time and says what failed.
+func (m *model) act(ctx context.Context, behaviour int, its []item) (failed []int, err error, after func()) {
+	d := time.Duration(behaviour>>4) * time.Millisecond
+	switch behaviour % 12 {
+	case 0, 1:
+		time.Sleep(d)
+	case 2:
+		time.Sleep(d)
+		err = errors.New("down")
+	case 3, 4:
+		time.Sleep(d)
+		for i := range its {
+			if (its[i].id+behaviour>>4)%3 == 0 {
+				failed = append(failed, i)
+			}
+		}
+	case 5:
+		time.Sleep(d)
+		err, after = errors.New("panics"), func() { panic("the handler's") }
+	case 6: // does not heed its context
+		time.Sleep(m.opt.Timeout * time.Duration(1+behaviour>>5))
+	case 7:
+		<-ctx.Done()
+		err = ctx.Err()
+	case 9:
+		for _, it := range its {
+			if it.id%7 == 3 {
+				err = errPoison
+			}
+		}
+	case 10: // calls back
+		it := m.make(0, behaviour, behaviour, false)
+		if m.s.add(ctx, it) == nil {
+			m.admit(it)
+		}
+		if m.s.flush(ctx) == nil {
+			m.errorf("Flush returned nil from inside the handler")
+		}
+	}
+	return failed, err, after
+}
+
+// finish lets everything run out, and compares.
+func (m *model) finish() {
+	for _, p := range m.producers {
+		close(p)
+	}
+	m.wg.Wait()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+	defer cancel()
+	if err := m.s.flush(ctx); err != nil {
+		m.errorf("Flush at the end: %v", err)
+	}
+	time.Sleep(time.Hour) // the handlers that stayed behind
+	if err := m.s.close(ctx); err != nil && !m.closed {
+		m.errorf("Close at the end: %v", err)
+	}
+	if err := m.s.atRest(); err != nil {
+		m.errorf("%v", err)
+	}
+	m.compare()
+}
+
+func (m *model) compare() {
+	counts := map[string]int64{}
+	for _, tr := range m.truths {
+		for _, o := range tr.outcomes {
+			counts[o]++
+		}
+		if err := tr.fault(); err != "" {
+			m.errorf("item %+v: %s", tr, err)
+		}
+	}
+	s := m.s.stats()
+	got := map[string]int64{"delivered": s.Delivered, "failed": s.Failed, "expired": s.Expired, "withdrawn": s.Withdrawn, "returned": s.Returned}
+	counts["returned"] = counts["undelivered"] + counts["in doubt"]
+	for what, n := range got {
+		if counts[what] != n {
+			m.errorf("%d %s, Stats say %d", counts[what], what, n)
+		}
+	}
+}
+
+func (tr *truth) fault() string {
+	if !tr.admitted {
+		if tr.handed > 0 || len(tr.outcomes) > 0 {
+			return "not admitted, and has an outcome"
+		}
+		return ""
+	}
+	if len(tr.outcomes) != 1 {
+		return fmt.Sprintf("admitted, and has %d outcomes", len(tr.outcomes))
+	}
+	switch o := tr.outcomes[0]; {
+	case o == "delivered" && tr.reported != 1:
+		return "delivered, and no handler said so"
+	case o == "failed" && tr.reported > 0 && !tr.late:
+		return "failed, and a handler delivered it"
+	case (o == "undelivered" || o == "expired" || o == "withdrawn") && tr.handed > 0:
+		return o + ", and was handed over"
+	case o == "in doubt" && tr.handed == 0:
+		return "in doubt, and never handed over"
+	}
+	return ""
+}
+
+func randomScript(seed uint64) []byte {
+	r := rand.New(rand.NewPCG(seed, 7))
+	data := make([]byte, 40+r.IntN(180))
+	for i := range data {
+		data[i] = byte(r.Uint32())
+	}
+	return data
+}
+
+func FuzzModel(f *testing.F) {
+	for seed := range uint64(20) {
+		f.Add(randomScript(seed))
+	}
+	f.Fuzz(runModel)
+}
+
+// The same with fixed random scripts, so that every run of the tests has them.
+func TestModel(t *testing.T) {
+	for seed := range uint64(400) {
+		data := randomScript(1000 + seed)
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { runModel(t, data) })
+		if t.Failed() {
+			return
+		}
+	}
+}
