@@ -209,7 +209,7 @@ func TestDerivedContextsCostNoGoroutine(t *testing.T) {
 }
 
 func TestContextUnderConcurrentUse(t *testing.T) {
-	for range 200 {
+	for range 50 {
 		ctx, s := ctxreq.Start(context.WithValue(t.Context(), outsideKey{}, 1), "scope", &ctxreq.Config{Timeout: time.Hour})
 		var wg sync.WaitGroup
 		for range 4 {

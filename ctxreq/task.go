@@ -27,10 +27,6 @@ type task struct {
 	prev, next *task // in state.children
 }
 
-// run is never inlined: a stuck task is found in a dump of all goroutines by
-// this name and its receiver's address, which costs nothing until then.
-//
-//go:noinline
 func (t *task) run() {
 	returned := false
 	var err error
@@ -40,12 +36,23 @@ func (t *task) run() {
 		}
 		t.finish(err)
 	}()
-	if t.result != nil {
-		err = t.fn(t.ctx)
-	} else {
-		err = t.fn((*scopeCtx)(t.scope))
-	}
+	err = t.call()
 	returned = true
+}
+
+// call is a frame of its own, with its receiver alive to the end: a stuck task
+// is found in a dump of all goroutines by this name and this address, which
+// costs nothing until then.
+//
+//go:noinline
+func (t *task) call() error {
+	ctx := t.ctx
+	if ctx == nil {
+		ctx = (*scopeCtx)(t.scope)
+	}
+	err := t.fn(ctx)
+	runtime.KeepAlive(t)
+	return err
 }
 
 // unwound is called by the deferred function of run: the stack still shows who
@@ -256,7 +263,7 @@ func (t *task) stack(dump string) string {
 	if dump == "" {
 		return "no stack: a dump stops the world, and this Config took one less than a second ago"
 	}
-	frame := fmt.Sprintf("ctxreq.(*task).run(%p", t)
+	frame := fmt.Sprintf("ctxreq.(*task).call(%p", t)
 	for g := range strings.SplitSeq(dump, "\n\n") {
 		if strings.Contains(g, frame) {
 			return g
