@@ -96,6 +96,15 @@ func appendLine(file, line string) error {
 	return err
 }
 
+// baselineCommand takes all leaks of the package into a baseline file.
+func baselineCommand() string {
+	file := os.Getenv("LEAKSAFE_BASELINE")
+	if file == "" {
+		file = "leaks.txt"
+	}
+	return fmt.Sprintf("LEAKSAFE_BASELINE=%s LEAKSAFE_BASELINE_UPDATE=1 go test %s", file, testedPackage())
+}
+
 // testedPackage is the import path of the package under test.
 var testedPackage = sync.OnceValue(func() string {
 	info, ok := debug.ReadBuildInfo()

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"reflect"
 	"runtime"
 	"slices"
@@ -95,7 +96,7 @@ type scope struct {
 	goroutines bool
 	before     map[string]int // goroutines without a label at the start, by root
 
-	files *fileGroup
+	files *fileGroup // nil without Files
 
 	tracked []*tracked
 
@@ -104,13 +105,14 @@ type scope struct {
 
 // tests are the scopes that are open, and who owned the goroutines of those
 // that were.
-var tests = registry{open: map[testing.TB]*scope{}, owners: map[int]string{}}
+var tests = registry{open: map[testing.TB]*scope{}, running: map[string]bool{}, owners: map[int]string{}}
 
 type registry struct {
 	sync.Mutex
-	open   map[testing.TB]*scope
-	owners map[int]string // goroutine id of a test → its name
-	last   int
+	open    map[testing.TB]*scope
+	running map[string]bool // top-level tests, where Main can tell
+	owners  map[int]string  // goroutine id of a test → its name
+	last    int
 }
 
 // enter opens the scope of t, or adds opts to it. It returns nil after it has
@@ -189,6 +191,21 @@ func (r *registry) around(t testing.TB) *scope {
 	return nearest
 }
 
+// names are the tests that run now, as far as they are known.
+func (r *registry) names() []string {
+	r.Lock()
+	defer r.Unlock()
+	names := maps.Clone(r.running)
+	for _, s := range r.open {
+		names[s.name] = true
+		top, _, _ := strings.Cut(s.name, "/")
+		if top != s.name {
+			delete(names, top)
+		}
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
 func (r *registry) scopes() []*scope {
 	r.Lock()
 	defer r.Unlock()
@@ -230,7 +247,7 @@ func testFunction() string {
 		case strings.HasPrefix(f.Function, "testing.tRunner"),
 			strings.HasPrefix(f.Function, "testing.fRunner"),
 			strings.HasPrefix(f.Function, "testing.(*B).runN"),
-			f.Function == recorderRun:
+			f.Function == labelledRun, f.Function == recorderRun:
 			return function
 		}
 		function = f.Function

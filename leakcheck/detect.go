@@ -165,13 +165,18 @@ func (r *recorder) say(text string) {
 	r.said = append(r.said, strings.TrimRight(text, "\n"))
 }
 
-func (r *recorder) Error(args ...any) {
-	isLeak := slices.ContainsFunc(args, func(a any) bool { _, ok := a.(*failure); return ok })
-	r.Log(args...)
+func (r *recorder) Error(args ...any) { r.fail(fmt.Sprintln(args...), args) }
+
+func (r *recorder) Errorf(format string, args ...any) { r.fail(fmt.Sprintf(format, args...), args) }
+
+// fail counts a leak when a verdict is among args: its type tells it from
+// everything else that can fail f.
+func (r *recorder) fail(text string, args []any) {
+	r.say(text)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.failed = true
-	if isLeak {
+	if slices.ContainsFunc(args, func(a any) bool { _, ok := a.(*failure); return ok }) {
 		r.leaks++
 	}
 }
@@ -207,11 +212,8 @@ func (r *recorder) Cleanup(f func()) {
 	r.cleanups = append(r.cleanups, f)
 }
 
-func (r *recorder) Log(args ...any)                 { r.say(fmt.Sprintln(args...)) }
-func (r *recorder) Logf(format string, args ...any) { r.say(fmt.Sprintf(format, args...)) }
-func (r *recorder) Errorf(format string, args ...any) {
-	r.Error(fmt.Sprintf(format, args...))
-}
+func (r *recorder) Log(args ...any)                   { r.say(fmt.Sprintln(args...)) }
+func (r *recorder) Logf(format string, args ...any)   { r.say(fmt.Sprintf(format, args...)) }
 func (r *recorder) FailNow()                          { r.Fail(); runtime.Goexit() }
 func (r *recorder) Fatal(args ...any)                 { r.Error(args...); runtime.Goexit() }
 func (r *recorder) Fatalf(format string, args ...any) { r.Errorf(format, args...); runtime.Goexit() }

@@ -121,7 +121,7 @@ func (s *scope) owns(g *goroutine, l look) bool {
 	if testOf(g) == "" && s.alone(l) {
 		return true
 	}
-	unattributed.note(g.id, candidates)
+	unattributed.note(g.id, tests.names())
 	return false
 }
 
@@ -201,21 +201,34 @@ func testOf(g *goroutine) string {
 }
 
 // alone reports whether nothing but s can have run since it started: it is
-// not a subtest, no checked test overlapped it, and the goroutine that started
-// it waits for it, as it does for tests that are not parallel.
+// not a subtest, no checked test overlapped it, and it is not parallel.
 func (s *scope) alone(l look) bool {
-	if strings.Contains(s.name, "/") || len(s.beside) > 0 || planted(s.t) {
-		return false
-	}
+	return !strings.Contains(s.name, "/") && len(s.beside) == 0 && s.sequentialIn(l)
+}
+
+// sequential reports whether no test can have run beside s but those around it.
+func (s *scope) sequential() bool {
+	l, ok := lookAll()
+	return ok && s.sequentialIn(l)
+}
+
+// sequentialIn follows the goroutines that started each other to the main one.
+// One that started a test waits in T.Run only until the test ends or becomes
+// parallel. Benchmarks and fuzz functions are never parallel.
+func (s *scope) sequentialIn(l look) bool {
 	if _, ok := s.t.(*testing.T); !ok {
-		return true // benchmarks and fuzz functions are never parallel
+		return true
 	}
-	me := l[s.goid]
-	if me == nil {
-		return false
+	for g := l[s.goid]; g != nil; {
+		g = l[g.parent]
+		if g == nil || g.top() != "testing.(*T).Run" {
+			return false
+		}
+		if g.id == 1 {
+			return true
+		}
 	}
-	starter := l[me.parent]
-	return starter != nil && starter.top() == "testing.(*T).Run"
+	return false
 }
 
 func (s *scope) ignores(g *goroutine) bool {
@@ -300,25 +313,25 @@ func stateOf(g *goroutine) string {
 // report fails the test for goroutines with one stack.
 func (s *scope) report(group []*goroutine) {
 	s.t.Helper()
-	f := describe(group, "outlives "+s.name, "outlive "+s.name)
-	if s.cfg.grace > 0 && s.bubble == 0 {
-		f.add("waited", "the grace of "+s.cfg.grace.String())
+	f := describe(group, s.name)
+	switch {
+	case s.bubble != 0:
+		f.add("note", "in a synctest bubble the runtime panics next, because this goroutine can never end")
+	case s.cfg.grace > 0:
+		f.add("waited", s.cfg.grace.String()+", see leakcheck.Grace")
 	}
 	if s.t.Failed() {
 		f.add("note", "the test had failed before: this may be a consequence")
-	}
-	if s.bubble != 0 {
-		f.add("note", "in a synctest bubble the runtime now panics, because this goroutine can never end")
 	}
 	f.report(s.t)
 }
 
 // describe says what, where and the remedy.
-func describe(group []*goroutine, one, many string) *failure {
+func describe(group []*goroutine, whose string) *failure {
 	g := group[0]
-	f := &failure{title: counted(len(group), "goroutine") + " " + one}
-	if len(group) > 1 {
-		f.title = counted(len(group), "goroutine") + " " + many
+	f := &failure{title: fmt.Sprintf("%d goroutines outlive %s", len(group), whose)}
+	if len(group) == 1 {
+		f.title = "1 goroutine outlives " + whose
 	}
 	at := g.where()
 	f.add("state", g.state)
@@ -333,13 +346,6 @@ func describe(group []*goroutine, one, many string) *failure {
 	f.add("remedy", remedy(g)...)
 	f.add("to ignore", silence(g))
 	return f
-}
-
-func counted(n int, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return fmt.Sprintf("%d %ss", n, thing)
 }
 
 // silence is the option that makes the checks overlook goroutines like g.

@@ -1,0 +1,94 @@
+package leakcheck
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// openDescriptors lists what the process has open.
+func openDescriptors() map[descriptor]bool {
+	all := map[descriptor]bool{}
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return all
+	}
+	listing := fmt.Sprintf("/proc/%d/fd", os.Getpid())
+	for _, e := range entries {
+		number, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		target, err := os.Readlink("/proc/self/fd/" + e.Name())
+		if err != nil || target == listing { // closed meanwhile, or a listing like this one
+			continue
+		}
+		all[descriptor{number, target}] = true
+	}
+	return all
+}
+
+// socketAddress finds a socket by its inode: "tcp 127.0.0.1:41000 → 127.0.0.1:80".
+func socketAddress(inode string) string {
+	for _, network := range []string{"tcp", "tcp6", "udp", "udp6"} {
+		for _, f := range socketTable(network) {
+			if len(f) > 9 && f[9] == inode {
+				return inetSocket(network, f)
+			}
+		}
+	}
+	for _, f := range socketTable("unix") {
+		if len(f) > 6 && f[6] == inode {
+			return strings.TrimSpace("unix " + strings.Join(f[7:], " "))
+		}
+	}
+	return ""
+}
+
+func socketTable(network string) [][]string {
+	text, err := os.ReadFile("/proc/self/net/" + network)
+	if err != nil {
+		return nil
+	}
+	var table [][]string
+	for line := range strings.Lines(string(text)) {
+		table = append(table, strings.Fields(line))
+	}
+	return table
+}
+
+func inetSocket(network string, f []string) string {
+	const listening = "0A"
+	local, remote := parseAddress(f[1]), parseAddress(f[2])
+	switch {
+	case f[3] == listening:
+		return fmt.Sprintf("%s %s, listening", network, local)
+	case !remote.IsValid() || remote.Port() == 0:
+		return fmt.Sprintf("%s %s", network, local)
+	}
+	return fmt.Sprintf("%s %s → %s", network, local, remote)
+}
+
+// parseAddress reads "0100007F:1F90": 32-bit words in the machine's order, then
+// the port.
+func parseAddress(s string) netip.AddrPort {
+	host, port, _ := strings.Cut(s, ":")
+	p, err := strconv.ParseUint(port, 16, 16)
+	if err != nil {
+		return netip.AddrPort{}
+	}
+	var ip []byte
+	for word := range slices.Chunk([]byte(host), 8) {
+		n, err := strconv.ParseUint(string(word), 16, 32)
+		if err != nil {
+			return netip.AddrPort{}
+		}
+		ip = binary.NativeEndian.AppendUint32(ip, uint32(n))
+	}
+	addr, _ := netip.AddrFromSlice(ip)
+	return netip.AddrPortFrom(addr.Unmap(), uint16(p))
+}
