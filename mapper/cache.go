@@ -1,0 +1,157 @@
+package mapper
+
+import (
+	"reflect"
+	"sync"
+	"sync/atomic"
+)
+
+// The bounds of the caches, in plans.
+const (
+	maxPlans   = 512 // of the package-level functions
+	maxDynamic = 64  // of one Mapper, for types met in interfaces
+)
+
+// A cache holds plans by their pair of types, never by the types' names. When
+// it is full, the plan that makes room is one that was not used since the
+// cache last looked (the clock algorithm).
+type cache struct {
+	cfg   *config
+	limit int
+
+	mu      sync.RWMutex
+	entries map[pair]*entry
+	clock   []*entry // all entries, in a circle
+	hand    int
+
+	hits, misses, evictions atomic.Uint64
+}
+
+// An entry is built once, by the first goroutine that needs it, while the
+// others that need it wait.
+type entry struct {
+	pair pair
+	used atomic.Bool
+	once sync.Once
+	plan *plan
+	err  error
+}
+
+func newCache(limit int, cfg *config) *cache { return &cache{cfg: cfg, limit: limit} }
+
+func (c *cache) plan(p pair) (*plan, error) {
+	c.mu.RLock()
+	e := c.entries[p]
+	c.mu.RUnlock()
+	if e != nil {
+		c.hits.Add(1)
+		if !e.used.Load() {
+			e.used.Store(true)
+		}
+	} else {
+		e = c.insert(p)
+	}
+	e.once.Do(func() { e.plan, e.err = compile(p, c.cfg) })
+	return e.plan, e.err
+}
+
+// insert adds an entry for p, unless another goroutine was faster.
+func (c *cache) insert(p pair) *entry {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e := c.entries[p]; e != nil {
+		c.hits.Add(1)
+		return e
+	}
+	c.misses.Add(1)
+	if c.entries == nil {
+		c.entries = map[pair]*entry{}
+	}
+	e := &entry{pair: p}
+	c.entries[p] = e
+	if len(c.clock) < c.limit {
+		c.clock = append(c.clock, e)
+		return e
+	}
+	for c.clock[c.hand].used.Swap(false) {
+		c.hand = (c.hand + 1) % c.limit
+	}
+	delete(c.entries, c.clock[c.hand].pair)
+	c.evictions.Add(1)
+	c.clock[c.hand] = e
+	c.hand = (c.hand + 1) % c.limit
+	return e
+}
+
+// plans holds what Map, MapSlice and MapAny use.
+var plans = newCache(maxPlans, newConfig(nil))
+
+// CacheStats describe the cache of the package-level functions.
+type CacheStats struct {
+	Plans, Limit            int    // plans held, and the most there can be
+	Hits, Misses, Evictions uint64 // since the program started
+}
+
+// Stats returns the state of the cache that Map, MapSlice and MapAny share.
+// Evictions that go on rising mean that a program uses more pairs of types
+// than the cache holds, and builds plans again and again: use Mappers.
+func Stats() CacheStats {
+	plans.mu.RLock()
+	defer plans.mu.RUnlock()
+	return CacheStats{
+		Plans: len(plans.entries), Limit: plans.limit,
+		Hits: plans.hits.Load(), Misses: plans.misses.Load(), Evictions: plans.evictions.Load(),
+	}
+}
+
+// Map maps src to a D by the default plan of the two types, without options.
+// Plans are cached, up to a bound, for all of the package: see Stats. The
+// error is a *BuildError if the types do not map and an *Error if the value
+// does not. A Mapper is faster and tells at start-up that types do not map.
+func Map[D, S any](src S) (D, error) {
+	m, err := cached[S, D]()
+	if err != nil {
+		var zero D
+		return zero, err
+	}
+	return m.Map(src)
+}
+
+// MapSlice is Map for every element of a slice.
+func MapSlice[D, S any](src []S) ([]D, error) {
+	m, err := cached[S, D]()
+	if err != nil {
+		return nil, err
+	}
+	return m.Slice(src)
+}
+
+func cached[S, D any]() (Mapper[S, D], error) {
+	p, err := plans.plan(pairOf[S, D]())
+	return Mapper[S, D]{p}, err
+}
+
+// MapAny is Map for types known only at run time: dst is a pointer to the
+// destination, src is the source or a pointer to it.
+func MapAny(dst, src any) error {
+	to, from := reflect.ValueOf(dst), reflect.ValueOf(src)
+	if from.Kind() == reflect.Pointer {
+		from = from.Elem()
+	}
+	if to.Kind() != reflect.Pointer || to.IsNil() || !from.IsValid() {
+		return &Error{Src: reflect.TypeOf(src), Dst: reflect.TypeOf(dst), Err: errAny}
+	}
+	p, err := plans.plan(pair{from.Type(), to.Type().Elem()})
+	if err != nil {
+		return err
+	}
+	if !from.CanAddr() {
+		fresh := reflect.New(from.Type()).Elem()
+		fresh.Set(from)
+		from = fresh
+	}
+	if onlyReflect {
+		return p.reflect(to, from.Addr())
+	}
+	return p.run(to.UnsafePointer(), from.Addr().UnsafePointer())
+}

@@ -1,0 +1,169 @@
+package mapper
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// An Error says which part of a value could not be mapped, and why. Neither
+// its fields nor its text hold values of the source, which may be secret. The
+// one exception is Err, when a Convert function or an UnmarshalText method
+// returned it: its text is left out of Error's text and is there for whoever
+// asks for it with errors.As or errors.Unwrap.
+type Error struct {
+	// Path leads from the destination's top to the part: "Items[3].Price".
+	// It is empty for the top itself. Keys of maps are written [*].
+	Path string
+	// Src and Dst are the types of the two parts. Src is nil where the
+	// destination has no source.
+	Src, Dst reflect.Type
+	// Err is the reason.
+	Err error
+}
+
+func (e *Error) Error() string {
+	return "mapper: " + e.line()
+}
+
+// Unwrap returns e.Err.
+func (e *Error) Unwrap() error { return e.Err }
+
+func (e *Error) line() string {
+	var b strings.Builder
+	if e.Path != "" {
+		b.WriteString(e.Path + ": ")
+	}
+	if e.Src != nil {
+		fmt.Fprintf(&b, "%s to ", e.Src)
+	}
+	if e.Dst != nil {
+		fmt.Fprintf(&b, "%s: ", e.Dst)
+	}
+	b.WriteString(e.reason())
+	return b.String()
+}
+
+func (e *Error) reason() string {
+	var own reason
+	var build *BuildError
+	switch {
+	case errors.As(e.Err, &own):
+		return string(own)
+	case errors.As(e.Err, &build):
+		return strings.TrimPrefix(build.Error(), "mapper: ")
+	}
+	return fmt.Sprintf("the conversion failed with a %T (its text may hold values: see errors.Unwrap)", e.Err)
+}
+
+// A reason is an error of this package: its text holds no values.
+type reason string
+
+func (r reason) Error() string { return string(r) }
+
+const (
+	errRange    reason = "the destination cannot hold this number exactly"
+	errSyntax   reason = "the text is not a number or bool of this type"
+	errLength   reason = "the slice's length is not the array's"
+	errKeys     reason = "two keys of the source become one key"
+	errHash     reason = "the key cannot be hashed"
+	errDepth    reason = "nested deeper than MaxDepth: the data is cyclic, or set Options.MaxDepth higher"
+	errIdentity reason = "a copy of an error is another error: use Share or Convert"
+	errMethods  reason = "the source does not implement the destination: use Convert"
+	errNil      reason = "nil pointer: pass pointers to a destination and to a source"
+	errAny      reason = "MapAny needs a pointer to a destination and a source that is not nil"
+	errUnmade   reason = "this Mapper was not made by New: create it with New or Must"
+)
+
+// A failure is an Error on its way out: each level adds its name.
+type failure struct {
+	path     []string // innermost first
+	src, dst reflect.Type
+	err      error
+}
+
+func (n *node) fail(err error) *failure {
+	var nested *Error
+	if errors.As(err, &nested) && n.op == opFunc {
+		return &failure{path: []string{"." + nested.Path}, src: nested.Src, dst: nested.Dst, err: nested.Err}
+	}
+	return &failure{src: n.src, dst: n.dst, err: err}
+}
+
+// in adds a level: a field's name or, in brackets, an index.
+func (f *failure) in(name string) *failure {
+	f.path = append(f.path, "."+name)
+	return f
+}
+
+func (f *failure) at(i int) *failure {
+	f.path = append(f.path, "["+strconv.Itoa(i)+"]")
+	return f
+}
+
+func (f *failure) atKey() *failure {
+	f.path = append(f.path, "[*]")
+	return f
+}
+
+// maxPath bounds the levels of a path: that of cyclic data has a thousand.
+const maxPath = 24
+
+func (f *failure) error() error {
+	if f == nil {
+		return nil
+	}
+	parts := slices.Clone(f.path)
+	slices.Reverse(parts)
+	if over := len(parts) - maxPath; over > 0 {
+		parts = slices.Replace(parts, maxPath/2, maxPath/2+over, fmt.Sprintf("...%d levels...", over))
+	}
+	path := strings.TrimPrefix(strings.Join(parts, ""), ".")
+	return &Error{Path: strings.TrimSuffix(path, "."), Src: f.src, Dst: f.dst, Err: f.err}
+}
+
+// A BuildError lists every reason why a Mapper cannot be built.
+type BuildError struct {
+	Src, Dst reflect.Type
+	Problems []*Error
+}
+
+func (e *BuildError) Error() string {
+	var b strings.Builder
+	plural := "s"
+	if len(e.Problems) == 1 {
+		plural = ""
+	}
+	fmt.Fprintf(&b, "mapper: %s to %s: %d problem%s:", e.Src, e.Dst, len(e.Problems), plural)
+	for _, p := range e.Problems {
+		b.WriteString("\n\t" + strings.ReplaceAll(p.line(), "\n", "\n\t"))
+	}
+	return b.String()
+}
+
+// Unwrap returns the problems.
+func (e *BuildError) Unwrap() []error {
+	errs := make([]error, len(e.Problems))
+	for i, p := range e.Problems {
+		errs[i] = p
+	}
+	return errs
+}
+
+// atIndex adds the index of an element to an Error of it.
+func atIndex(err error, i int) error {
+	e, ok := err.(*Error)
+	if !ok {
+		return err
+	}
+	at := *e
+	at.Path = "[" + strconv.Itoa(i) + "]"
+	if e.Path != "" && e.Path[0] != '[' {
+		at.Path += "."
+	}
+	at.Path += e.Path
+	return &at
+}

@@ -1,0 +1,43 @@
+package mapper
+
+import "reflect"
+
+// A Plan gives tests both executors, and pairs of types known at run time.
+type Plan struct{ plan *plan }
+
+func Compile(src, dst reflect.Type, opts ...Option) (Plan, error) {
+	p, err := compile(pair{src, dst}, newConfig(opts))
+	return Plan{p}, err
+}
+
+// Kernels and Reflect map what src points to to what dst points to.
+func (p Plan) Kernels(dst, src reflect.Value) error {
+	return p.plan.run(dst.UnsafePointer(), src.UnsafePointer())
+}
+
+func (p Plan) Reflect(dst, src reflect.Value) error { return p.plan.reflect(dst, src) }
+
+func PlanOf[S, D any](m *Mapper[S, D]) Plan { return Plan{m.plan} }
+
+const (
+	OnlyReflect = onlyReflect
+	MaxPlans    = maxPlans
+	MaxDynamic  = maxDynamic
+	MaxBuilds   = maxBuilds
+	MaxSites    = maxSites
+)
+
+// Sites is how many lines the misuse warning counts.
+func Sites() int {
+	builds.mu.Lock()
+	defer builds.mu.Unlock()
+	return len(builds.counts)
+}
+
+// DynamicPlans is how many plans m holds for types met in interfaces.
+func DynamicPlans[S, D any](m *Mapper[S, D]) int {
+	c := m.plan.cfg.dynamic
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return len(c.entries)
+}

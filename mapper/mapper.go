@@ -1,0 +1,147 @@
+package mapper
+
+import (
+	"iter"
+	"reflect"
+	"unsafe"
+)
+
+// A Mapper maps values of type S to values of type D by one plan. Create it
+// with New or Must, once: in a package-level variable or in the constructor of
+// what uses it. It is safe for concurrent use, never changes, and holds
+// nothing of what it maps. When it is no longer referenced it is collected
+// with its plan.
+type Mapper[S, D any] struct {
+	plan *plan
+}
+
+// New builds the Mapper from S to D. The error is a *BuildError, which lists
+// everything that prevents it: fields of D without a source (unless Lenient),
+// types that do not map, and options that do not fit. New takes some
+// microseconds and allocates; nothing of it stays behind when the Mapper is
+// dropped. Building the same pair at the same line again and again is misuse:
+// it logs one warning with the line (slog, level Warn).
+func New[S, D any](opts ...Option) (*Mapper[S, D], error) {
+	return build[S, D](opts)
+}
+
+// Must is New for package-level variables: it panics with the *BuildError.
+func Must[S, D any](opts ...Option) *Mapper[S, D] {
+	m, err := build[S, D](opts)
+	if err != nil {
+		panic(err)
+	}
+	return m
+}
+
+func build[S, D any](opts []Option) (*Mapper[S, D], error) {
+	p := pairOf[S, D]()
+	builds.count(p)
+	plan, err := compile(p, newConfig(opts))
+	if err != nil {
+		return nil, err
+	}
+	return &Mapper[S, D]{plan}, nil
+}
+
+func pairOf[S, D any]() pair { return pair{reflect.TypeFor[S](), reflect.TypeFor[D]()} }
+
+// Map returns what src maps to. The error is an *Error, and then the value is
+// zero.
+func (m *Mapper[S, D]) Map(src S) (D, error) {
+	var dst D
+	if err := m.Into(&dst, &src); err != nil {
+		var zero D
+		return zero, err
+	}
+	return dst, nil
+}
+
+// Into maps *src into *dst. It writes the fields that the plan fills and leaves
+// the others as they are. Slices, maps and what pointers point to are made
+// anew, except where Bind or Set chose a field behind a pointer of dst: that
+// is filled in place. After an *Error some fields of dst may have been
+// written.
+func (m *Mapper[S, D]) Into(dst *D, src *S) error {
+	if err := m.check(dst == nil || src == nil); err != nil {
+		return err
+	}
+	if onlyReflect {
+		return m.plan.reflect(reflect.ValueOf(dst), reflect.ValueOf(src))
+	}
+	return m.plan.run(hide(unsafe.Pointer(dst)), hide(unsafe.Pointer(src)))
+}
+
+func (m *Mapper[S, D]) check(isNil bool) error {
+	p := pairOf[S, D]()
+	switch {
+	case m == nil || m.plan == nil:
+		return &Error{Src: p.src, Dst: p.dst, Err: errUnmade}
+	case isNil:
+		return &Error{Src: p.src, Dst: p.dst, Err: errNil}
+	}
+	return nil
+}
+
+// Slice maps every element. Nil gives nil, empty gives empty. After an *Error,
+// whose path begins with the index, the result is nil.
+func (m *Mapper[S, D]) Slice(src []S) ([]D, error) {
+	if src == nil {
+		return nil, m.check(false)
+	}
+	dst := make([]D, len(src))
+	if err := m.fill(dst, src); err != nil {
+		return nil, err
+	}
+	return dst, nil
+}
+
+// Append appends what src maps to to dst and returns the longer slice. The
+// memory behind dst is used if it suffices, as by the built-in append. After
+// an *Error it returns dst as it was.
+func (m *Mapper[S, D]) Append(dst []D, src []S) ([]D, error) {
+	n := len(dst)
+	grown := append(dst, make([]D, len(src))...)
+	if err := m.fill(grown[n:], src); err != nil {
+		clear(grown[n:])
+		return dst, err
+	}
+	return grown, nil
+}
+
+func (m *Mapper[S, D]) fill(dst []D, src []S) error {
+	if err := m.check(false); err != nil || len(src) == 0 {
+		return err
+	}
+	if !onlyReflect && m.plan.root.kernel.flat && !m.plan.root.recursive {
+		m.plan.root.kernel.moves.runAll(unsafe.Pointer(&dst[0]), unsafe.Pointer(&src[0]),
+			unsafe.Sizeof(dst[0]), unsafe.Sizeof(src[0]), uintptr(len(src)))
+		return nil
+	}
+	for i := range src {
+		if err := m.Into(&dst[i], &src[i]); err != nil {
+			return atIndex(err, i)
+		}
+	}
+	return nil
+}
+
+// Seq maps a stream lazily: one value each time the caller's loop asks. A value
+// that does not map yields the zero value and its *Error, whose path begins
+// with its index, and the stream goes on: break to stop. It keeps nothing of
+// the values it has yielded.
+func (m *Mapper[S, D]) Seq(src iter.Seq[S]) iter.Seq2[D, error] {
+	return func(yield func(D, error) bool) {
+		i := 0
+		for s := range src {
+			d, err := m.Map(s)
+			if err != nil {
+				err = atIndex(err, i)
+			}
+			if !yield(d, err) {
+				return
+			}
+			i++
+		}
+	}
+}

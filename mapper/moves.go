@@ -1,0 +1,187 @@
+package mapper
+
+import (
+	"cmp"
+	"reflect"
+	"slices"
+	"unsafe"
+)
+
+// A move assigns one piece of memory: from an offset to an offset.
+type move struct{ dst, src uintptr }
+
+// Moves are assignments, grouped by what they assign so that each group is a
+// loop without decisions. Bytes hold no pointers; a run of neighbouring bytes
+// on both sides is one piece.
+type moves struct {
+	strings, pointers, interfaces []move
+	bytes1, bytes2, bytes4        []move
+	bytes8, bytes16, bytes32      []move
+	long                          []stretch
+	bytes                         []stretch // until pack sorts them by size
+}
+
+// A stretch is a move of n bytes.
+type stretch struct {
+	move
+	n uintptr
+}
+
+// add adds the assignment of a t.
+func (m *moves) add(dst, src uintptr, t reflect.Type) {
+	switch t.Kind() {
+	case reflect.String:
+		m.strings = append(m.strings, move{dst, src})
+	case reflect.Pointer, reflect.Map, reflect.Chan, reflect.Func, reflect.UnsafePointer:
+		m.pointers = append(m.pointers, move{dst, src})
+	case reflect.Interface:
+		m.interfaces = append(m.interfaces, move{dst, src})
+	case reflect.Slice:
+		word := unsafe.Sizeof(dst)
+		m.pointers = append(m.pointers, move{dst, src})
+		m.bytes = append(m.bytes, stretch{move{dst + word, src + word}, 2 * word})
+	case reflect.Struct:
+		for i := range t.NumField() {
+			f := t.Field(i)
+			m.add(dst+f.Offset, src+f.Offset, f.Type)
+		}
+	case reflect.Array:
+		m.addArray(dst, src, t)
+	default:
+		m.bytes = append(m.bytes, stretch{move{dst, src}, t.Size()})
+	}
+}
+
+func (m *moves) addArray(dst, src uintptr, t reflect.Type) {
+	if bytesOnly(t) {
+		m.bytes = append(m.bytes, stretch{move{dst, src}, t.Size()})
+		return
+	}
+	for i := range uintptr(t.Len()) {
+		at := i * t.Elem().Size()
+		m.add(dst+at, src+at, t.Elem())
+	}
+}
+
+// bytesOnly reports whether a t holds no pointers.
+func bytesOnly(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Array:
+		return t.Len() == 0 || bytesOnly(t.Elem())
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if !bytesOnly(t.Field(i).Type) {
+				return false
+			}
+		}
+		return true
+	}
+	return isBasic(t.Kind()) && t.Kind() != reflect.String
+}
+
+// pack joins neighbouring bytes and sorts them by size.
+func (m *moves) pack() {
+	slices.SortFunc(m.bytes, func(a, b stretch) int { return cmp.Compare(a.dst, b.dst) })
+	var joined []stretch
+	for _, b := range m.bytes {
+		if n := len(joined); n > 0 && joined[n-1].precedes(b) {
+			joined[n-1].n += b.n
+			continue
+		}
+		joined = append(joined, b)
+	}
+	for _, b := range joined {
+		m.split(b)
+	}
+	m.bytes = nil
+}
+
+func (s stretch) precedes(next stretch) bool {
+	return s.dst+s.n == next.dst && s.src+s.n == next.src
+}
+
+// maxPieces is how many bytes are moved as pieces of fixed size.
+const maxPieces = 128
+
+func (m *moves) split(s stretch) {
+	if s.n > maxPieces {
+		m.long = append(m.long, s)
+		return
+	}
+	for _, class := range []struct {
+		size uintptr
+		list *[]move
+	}{{32, &m.bytes32}, {16, &m.bytes16}, {8, &m.bytes8}, {4, &m.bytes4}, {2, &m.bytes2}, {1, &m.bytes1}} {
+		for ; s.n >= class.size; s.n -= class.size {
+			*class.list = append(*class.list, s.move)
+			s.dst += class.size
+			s.src += class.size
+		}
+	}
+}
+
+// run makes all moves once.
+func (m *moves) run(dst, src unsafe.Pointer) {
+	each[string](m.strings, dst, src)
+	each[[8]byte](m.bytes8, dst, src)
+	each[[16]byte](m.bytes16, dst, src)
+	each[[32]byte](m.bytes32, dst, src)
+	each[[1]byte](m.bytes1, dst, src)
+	each[[2]byte](m.bytes2, dst, src)
+	each[[4]byte](m.bytes4, dst, src)
+	each[unsafe.Pointer](m.pointers, dst, src)
+	each[any](m.interfaces, dst, src)
+	for _, s := range m.long {
+		s.run(dst, src)
+	}
+}
+
+func each[T any](list []move, dst, src unsafe.Pointer) {
+	for _, m := range list {
+		*(*T)(unsafe.Add(dst, m.dst)) = *(*T)(unsafe.Add(src, m.src))
+	}
+}
+
+func (s stretch) run(dst, src unsafe.Pointer) {
+	copy(unsafe.Slice((*byte)(unsafe.Add(dst, s.dst)), s.n), unsafe.Slice((*byte)(unsafe.Add(src, s.src)), s.n))
+}
+
+// block is how many elements are moved at a time, so that they are still in
+// the processor's nearest cache when the next group moves its part of them.
+const block = 32
+
+// runAll makes all moves for n elements: step and size are the distances from
+// one to the next.
+func (m *moves) runAll(dst, src unsafe.Pointer, step, size, n uintptr) {
+	for i := uintptr(0); i < n; i += block {
+		m.runBlock(unsafe.Add(dst, i*step), unsafe.Add(src, i*size), step, size, min(block, n-i))
+	}
+}
+
+func (m *moves) runBlock(dst, src unsafe.Pointer, step, size, n uintptr) {
+	all[string](m.strings, dst, src, step, size, n)
+	all[[8]byte](m.bytes8, dst, src, step, size, n)
+	all[[16]byte](m.bytes16, dst, src, step, size, n)
+	all[[32]byte](m.bytes32, dst, src, step, size, n)
+	all[[1]byte](m.bytes1, dst, src, step, size, n)
+	all[[2]byte](m.bytes2, dst, src, step, size, n)
+	all[[4]byte](m.bytes4, dst, src, step, size, n)
+	all[unsafe.Pointer](m.pointers, dst, src, step, size, n)
+	all[any](m.interfaces, dst, src, step, size, n)
+	for _, s := range m.long {
+		for i := range n {
+			s.run(unsafe.Add(dst, i*step), unsafe.Add(src, i*size))
+		}
+	}
+}
+
+func all[T any](list []move, dst, src unsafe.Pointer, step, size, n uintptr) {
+	for _, m := range list {
+		d, s := m.dst, m.src
+		for range n {
+			*(*T)(unsafe.Add(dst, d)) = *(*T)(unsafe.Add(src, s))
+			d += step
+			s += size
+		}
+	}
+}
