@@ -1,0 +1,40 @@
+// Package watch draws the memory graph of a live service, and says what makes
+// it climb.
+//
+//	w, err := watch.Start(watch.Options{Dir: "/var/lib/app/leaks"})
+//	if err != nil {
+//		return err
+//	}
+//	defer w.Stop()
+//	mux.Handle("/debug/leaks/", w.Handler()) // behind authentication
+//
+// It samples the runtime's metrics without stopping the world, keeps them in
+// fixed memory, and judges the least value of eight windows in a row: growth
+// in every one of them that more work does not explain and that does not level
+// off is a [Finding], with the time at which it reaches the limit, and the lines
+// that grew. A window is eight samples; the same rule is applied to windows of
+// 64, 512 and more samples, so that a climb of days is found too.
+//
+// # Leak
+//
+// Anything that a service keeps for each request:
+//
+//	var seen = map[string]bool{}
+//
+//	func handle(w http.ResponseWriter, r *http.Request) {
+//		seen[r.URL.String()] = true
+//	}
+//
+// The rule: the least live heap of a window may rise and fall with traffic, but not
+// rise for ever. TestSeries shows the rule's verdict on a table of series; TestLeakIsFound
+// starts a leaking process and expects the line.
+//
+// # What it cannot know
+//
+// A cache that fills at an even pace looks like a leak until it is full. Memory
+// outside the Go heap and file descriptors are measured on Linux only. Which line
+// grew comes from the heap profile's samples: one in 512 KiB allocated
+// ([runtime.MemProfileRate]), so that a small leak's line may be missing at first. Who
+// keeps the memory is not here: a heap dump stops the world and can end the process;
+// the command leakcheck shows how to take one by hand and read it.
+package watch

@@ -1,0 +1,40 @@
+package watch
+
+import "iter"
+
+// FeedEach gives a series of samples to a Watcher that does not sample by
+// itself, and calls each after every one.
+func FeedEach(o Options, samples iter.Seq[Sample], each func(*Watcher)) (*Watcher, error) {
+	w, err := newWatcher(o)
+	if err != nil {
+		return nil, err
+	}
+	for s := range samples {
+		w.take(s)
+		each(w)
+	}
+	return w, nil
+}
+
+// Begin runs the callbacks of a Watcher that was fed.
+func (w *Watcher) Begin() { w.done.Go(w.call) }
+
+// Last is the newest sample.
+func (w *Watcher) Last() Sample {
+	l := &w.history.levels[0]
+	return l.at(len(l.ring) - 1).last
+}
+
+// Append writes a point of an earlier life to a folder's history.
+func Append(path string, life int64, up float64, used int64) error {
+	d := dir{path: path}
+	return d.append(point{Life: life, Up: up, Used: used})
+}
+
+// ReadOne is one sample of this process.
+func ReadOne() Sample { return newMeter(nil).read() }
+
+const (
+	MaxCaptures  = maxCaptures
+	HistoryLimit = historyLimit
+)

@@ -1,0 +1,107 @@
+package watch
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// The signals of a finding.
+const (
+	signalLive       = "live heap"
+	signalOutside    = "memory outside the Go heap"
+	signalGoroutines = "goroutines"
+	signalFiles      = "file descriptors"
+	signalCollection = "collection"
+	signalRestarts   = "restarts"
+)
+
+// A Finding is growth that does not stop, and what is known of it.
+type Finding struct {
+	Signal string    `json:"signal"` // "live heap", "memory outside the Go heap", "goroutines", "file descriptors", "collection" or "restarts"
+	Time   time.Time `json:"time"`   // when it was found
+	Over   Seconds   `json:"over"`   // how long it has been growing
+	From   float64   `json:"from"`   // at the beginning of that time: bytes, a number, or a share of the CPU
+	To     float64   `json:"to"`     // at its end
+	// PerHour is the growth an hour: bytes, or a number.
+	PerHour float64 `json:"perHour"`
+	// Limit and ETA say which limit is reached and when, at this pace. ETA is 0
+	// where there is no limit to reach; DoubleBuys is how much later twice the limit
+	// would be reached.
+	Limit       int64   `json:"limit,omitempty"`
+	LimitSource string  `json:"limitSource,omitempty"`
+	ETA         Seconds `json:"eta,omitempty"`
+	DoubleBuys  Seconds `json:"doubleBuys,omitempty"`
+	// Sites grew in that time, the most first: lines that allocate, or that start goroutines.
+	Sites []Site `json:"sites,omitempty"`
+	// Captures are the names of the profiles written for it in Options.Dir.
+	Captures []string `json:"captures,omitempty"`
+	// Lives is how many restarts the finding covers; for "restarts" only.
+	Lives int `json:"lives,omitempty"`
+}
+
+// Seconds is a duration that JSON writes as a number of seconds.
+type Seconds time.Duration
+
+// MarshalJSON writes s as a number of seconds.
+func (s Seconds) MarshalJSON() ([]byte, error) {
+	return fmt.Appendf(nil, "%.3f", time.Duration(s).Seconds()), nil
+}
+
+func (s Seconds) String() string { return about(time.Duration(s)) }
+
+// String is the finding as a person would put it: what, how fast, when it
+// ends, and which line grows.
+func (f Finding) String() string {
+	var b strings.Builder
+	switch f.Signal {
+	case signalCollection:
+		fmt.Fprintf(&b, "collection takes %.0f %% of the CPU, for %v: throughput falls; the live heap is close to the limit, or GOGC is too low", f.To*100, f.Over)
+	case signalRestarts:
+		fmt.Fprintf(&b, "memory climbed and fell with a restart %d times in a row, to about %s each, about every %v", f.Lives, size(f.To), f.Over)
+	case signalGoroutines, signalFiles:
+		fmt.Fprintf(&b, "%s grow: %.0f to %.0f in %v, %.0f an hour", f.Signal, f.From, f.To, f.Over, f.PerHour)
+	default:
+		fmt.Fprintf(&b, "%s grows: %s to %s in %v, %s an hour", f.Signal, size(f.From), size(f.To), f.Over, size(f.PerHour))
+	}
+	if f.ETA > 0 {
+		fmt.Fprintf(&b, "; reaches %s (%s) in about %v; doubling the limit buys %v", size(float64(f.Limit)), f.LimitSource, f.ETA, f.DoubleBuys)
+	}
+	if len(f.Sites) > 0 {
+		s := f.Sites[0]
+		fmt.Fprintf(&b, "; most at %s (%s:%d)", s.Func, s.File, s.Line)
+	}
+	return b.String()
+}
+
+// size formats bytes as people read them.
+func size(bytes float64) string {
+	unit := 0
+	for bytes >= 1024 && unit < 4 {
+		bytes /= 1024
+		unit++
+	}
+	format := "%.1f %s"
+	if unit == 0 || bytes >= 100 {
+		format = "%.0f %s"
+	}
+	return fmt.Sprintf(format, bytes, [...]string{"B", "KiB", "MiB", "GiB", "TiB"}[unit])
+}
+
+// about formats a duration to two units: "3 h 10 min".
+func about(d time.Duration) string {
+	switch {
+	case d >= 48*time.Hour:
+		return fmt.Sprintf("%d days", int(d.Hours()/24+0.5))
+	case d >= time.Hour:
+		d = d.Round(time.Minute)
+		if m := int(d.Minutes()) % 60; m != 0 {
+			return fmt.Sprintf("%d h %d min", int(d.Hours()), m)
+		}
+		return fmt.Sprintf("%d h", int(d.Hours()))
+	case d >= 2*time.Minute:
+		return fmt.Sprintf("%d min", int(d.Minutes()+0.5))
+	default:
+		return fmt.Sprintf("%.3g s", d.Seconds())
+	}
+}

@@ -1,0 +1,248 @@
+package watch
+
+import (
+	"bytes"
+	"errors"
+	"runtime/pprof"
+	"time"
+)
+
+// A baseline is what the process held before the windows that are judged.
+type baseline struct {
+	heap, goroutines snapshot
+	age              int    // windows since it was taken
+	profile          []byte // heap profile, taken when growth was first suspected
+}
+
+// A ceiling is where a signal may not get to.
+type ceiling struct {
+	at    float64 // 0: there is none
+	share float64 // how much it would rise for each byte of a higher limit
+}
+
+// judge looks at the last windows of a level, signal by signal. w.mu is held.
+func (w *Watcher) judge(lv int) {
+	any := func(*bucket) bool { return true }
+	all := w.history.levels[lv].tail(keep, any)
+	collected := w.history.levels[lv].tail(keep, (*bucket).collected)
+	live := seriesOf(collected, func(b *bucket) int64 { return b.low.live })
+	outside := seriesOf(all, func(b *bucket) int64 { return b.low.outside })
+	goroutines := seriesOf(all, func(b *bucket) int64 { return b.low.goroutines })
+	files := seriesOf(all, func(b *bucket) int64 { return b.low.files })
+
+	w.prepare(lv, live.rising() || outside.rising(), goroutines.rising())
+	floor := float64(w.o.Floor)
+	now := all[len(all)-1].last
+	w.judgeSignal(lv, signalLive, live, floor, w.liveCeiling(now))
+	w.judgeSignal(lv, signalOutside, outside, floor, w.outsideCeiling(now))
+	w.judgeSignal(lv, signalGoroutines, goroutines, countFloor, ceiling{})
+	w.judgeSignal(lv, signalFiles, files, countFloor, ceiling{})
+	w.judgeCollection(all[max(0, len(all)-windows):])
+}
+
+// liveCeiling is how much may live. Without GOMEMLIMIT the heap grows to its
+// goal before a collection brings it down to what lives, so that less may live.
+func (w *Watcher) liveCeiling(s Sample) ceiling {
+	share := 1.0
+	if !w.limit.soft && s.Live > 0 && s.Goal > s.Live {
+		share = float64(s.Live) / float64(s.Goal)
+	}
+	return w.ceilingBeside(s.Fixed+max(0, s.Outside), share)
+}
+
+func (w *Watcher) outsideCeiling(s Sample) ceiling {
+	return w.ceilingBeside(s.Fixed+s.Live, 1)
+}
+
+// ceilingBeside is what the limit leaves beside others.
+func (w *Watcher) ceilingBeside(others int64, share float64) ceiling {
+	if w.limit.bytes == 0 {
+		return ceiling{}
+	}
+	return ceiling{at: max(float64(w.limit.bytes-others)*share, 1), share: share}
+}
+
+func seriesOf(bs []*bucket, value func(*bucket) int64) series {
+	var s series
+	for i := range bs {
+		s.low = append(s.low, float64(value(bs[i])))
+		s.end = append(s.end, bs[i].last.Up)
+		s.work = append(s.work, bs[i].work(bs[max(0, i-1)]))
+	}
+	return s
+}
+
+// suspected is how many windows in a row grow before the profile is taken that
+// a later one is compared with.
+const suspected = windows / 2
+
+func (s series) rising() bool {
+	n := len(s.low)
+	if n < suspected {
+		return false
+	}
+	for i := n - suspected + 1; i < n; i++ {
+		if s.low[i] <= s.low[i-1] {
+			return false
+		}
+	}
+	return true
+}
+
+// judgeSignal makes a finding of a climb, once: the finding stands until half
+// of the growth is gone.
+func (w *Watcher) judgeSignal(lv int, signal string, s series, floor float64, top ceiling) {
+	if len(s.low) == 0 {
+		return
+	}
+	if stands, ok := w.open[signal]; ok {
+		if s.low[len(s.low)-1] < stands {
+			delete(w.open, signal)
+		}
+		return
+	}
+	c, ok := s.judge(floor, top.at)
+	if !ok {
+		return
+	}
+	w.open[signal] = (c.from + c.to) / 2
+	f := Finding{
+		Signal:  signal,
+		Time:    time.Now(),
+		Over:    Seconds(seconds(s.end[len(s.end)-1] - s.end[len(s.end)-windows])),
+		From:    c.from,
+		To:      c.to,
+		PerHour: c.perSecond * 3600,
+	}
+	if top.at > 0 {
+		f.Limit, f.LimitSource = w.limit.bytes, w.limit.source
+		f.ETA = Seconds(until(top.at-c.to, c.perSecond))
+		f.DoubleBuys = Seconds(until(float64(w.limit.bytes)*top.share, c.perSecond))
+	}
+	switch signal {
+	case signalGoroutines:
+		f.Sites = goroutineSites().grown(w.before[lv].goroutines)
+	case signalLive:
+		f.Sites = heapSites().grown(w.before[lv].heap)
+	}
+	w.found(f, w.before[lv].profile)
+}
+
+// judgeCollection finds that collection took a large share of the CPU in every
+// window. It stands until a window is below half of that.
+func (w *Watcher) judgeCollection(all []*bucket) {
+	least, sum := 1.0, 0.0
+	for i := range all {
+		least = min(least, all[i].collection)
+		sum += all[i].collection
+	}
+	if stands, ok := w.open[signalCollection]; ok {
+		if all[len(all)-1].collection < stands {
+			delete(w.open, signalCollection)
+		}
+		return
+	}
+	if len(all) < windows || least < collectionShare {
+		return
+	}
+	w.open[signalCollection] = collectionShare / 2
+	w.found(Finding{
+		Signal: signalCollection,
+		Time:   time.Now(),
+		Over:   Seconds(seconds(all[len(all)-1].last.Up - all[0].first.Up)),
+		From:   all[0].collection,
+		To:     sum / float64(len(all)),
+	}, nil)
+}
+
+// judgeRestarts looks at the lives before this one, once, at the start.
+func (w *Watcher) judgeRestarts() {
+	rising, ok := mountains(w.dir.past.lives(), w.o.Floor)
+	if !ok {
+		return
+	}
+	peak, each := 0.0, 0.0
+	for _, l := range rising {
+		peak += float64(l.peak) / float64(len(rising))
+		each += l.lasted.Seconds() / float64(len(rising))
+	}
+	w.found(Finding{
+		Signal: signalRestarts,
+		Time:   time.Now(),
+		Over:   Seconds(seconds(each)),
+		From:   float64(rising[0].first),
+		To:     peak,
+		Lives:  len(rising),
+	}, nil)
+}
+
+// prepare keeps what a finding will be compared with: the sites as they were
+// between one and two times the judged stretch ago, or at the first suspicion.
+func (w *Watcher) prepare(lv int, heapRises, goroutinesRise bool) {
+	b := &w.before[lv]
+	b.age++
+	if !heapRises {
+		b.profile = nil
+		if b.heap == nil || b.age >= windows {
+			b.heap = heapSites()
+			b.age = 0
+		}
+	}
+	if heapRises && b.profile == nil {
+		b.profile = heapProfile()
+	}
+	if !goroutinesRise {
+		b.goroutines = nil
+	} else if b.goroutines == nil {
+		b.goroutines = goroutineSites()
+	}
+}
+
+func heapProfile() []byte {
+	var b bytes.Buffer
+	if err := pprof.Lookup("heap").WriteTo(&b, 0); err != nil {
+		return nil
+	}
+	return b.Bytes()
+}
+
+// found records a finding and tells whoever asked. w.mu is held, but at Start.
+func (w *Watcher) found(f Finding, before []byte) {
+	if w.dir != nil && f.Signal != signalRestarts {
+		f.Captures = w.capture(before)
+	}
+	w.findings = append(w.findings, f)
+	if len(w.findings) > maxFindings {
+		w.findings = w.findings[1:]
+	}
+	if w.o.Log != nil {
+		w.o.Log.Warn("leak", "finding", f.String())
+	}
+	if w.o.OnFinding == nil {
+		return
+	}
+	select {
+	case w.calls <- func() { w.o.OnFinding(f) }:
+	default:
+		w.fault(errors.New("watch: OnFinding has not returned while 32 more findings came: they are on the page only; let it return"))
+	}
+}
+
+// press calls OnPressure when memory in use passes the mark. w.mu is held.
+func (w *Watcher) press(s Sample) {
+	if w.limit.bytes == 0 || w.o.OnPressure == nil {
+		return
+	}
+	share := float64(s.used()) / float64(w.limit.bytes)
+	switch {
+	case !w.pressed && share >= pressureAt:
+		w.pressed = true
+		p := Pressure{Used: s.used(), Limit: w.limit.bytes, LimitSource: w.limit.source, Sample: s}
+		if w.dir != nil {
+			w.capture(nil)
+		}
+		go w.o.OnPressure(p)
+	case w.pressed && share < pressureOff:
+		w.pressed = false
+	}
+}

@@ -1,0 +1,171 @@
+package watch
+
+import (
+	"cmp"
+	"math"
+	"runtime"
+	"slices"
+	"strings"
+)
+
+// A Site is a line of code: one that allocates what the heap profile says is
+// in use, or one that starts goroutines that are still there.
+type Site struct {
+	Func string `json:"func"`
+	File string `json:"file"`
+	Line int    `json:"line"`
+	// Bytes and Objects are by how much the site grew, estimated from the heap
+	// profile's samples. For goroutines Objects is their number and Bytes is 0.
+	Bytes   int64 `json:"bytes"`
+	Objects int64 `json:"objects"`
+}
+
+const (
+	sitesKept  = 512 // in a snapshot: the largest
+	sitesShown = 10
+)
+
+type amount struct{ bytes, objects int64 }
+
+// A snapshot is what each line of code holds. Lines, not stacks: it is bounded,
+// and the line is what a person mends.
+type snapshot map[Site]amount
+
+// heapSites reads the heap profile. It does not stop the world and does not
+// collect; the profile is as of the collection before the last.
+func heapSites() snapshot {
+	records := make([]runtime.MemProfileRecord, 512)
+	for {
+		n, ok := runtime.MemProfile(records, false)
+		if ok {
+			records = records[:n]
+			break
+		}
+		records = make([]runtime.MemProfileRecord, n+n/4)
+	}
+	all := make(snapshot)
+	for i := range records {
+		r := &records[i]
+		bytes, objects := r.InUseBytes(), r.InUseObjects()
+		if objects == 0 {
+			continue
+		}
+		bytes, objects = unsample(bytes, objects)
+		site := userSite(r.Stack())
+		a := all[site]
+		all[site] = amount{a.bytes + bytes, a.objects + objects}
+	}
+	return all.largest(sitesKept)
+}
+
+// unsample estimates the true amount from a sampled one, as package pprof
+// does: an object of size s is in the sample with probability 1-exp(-s/rate).
+func unsample(bytes, objects int64) (int64, int64) {
+	rate := float64(runtime.MemProfileRate)
+	if rate <= 1 {
+		return bytes, objects
+	}
+	scale := 1 / (1 - math.Exp(-float64(bytes)/float64(objects)/rate))
+	return int64(float64(bytes) * scale), int64(float64(objects) * scale)
+}
+
+// userSite is the innermost frame that is not the standard library's, or the
+// innermost one where all are.
+func userSite(stack []uintptr) Site {
+	frames := runtime.CallersFrames(stack)
+	var innermost Site
+	for {
+		f, more := frames.Next()
+		site := Site{Func: f.Function, File: f.File, Line: f.Line}
+		if f.Function != "" && !standard(f.Function) {
+			return site
+		}
+		if innermost.Func == "" {
+			innermost = site
+		}
+		if !more {
+			return innermost
+		}
+	}
+}
+
+// standard reports whether a function is of the standard library: the first
+// element of its import path has no dot, and it is not a program's.
+func standard(function string) bool {
+	first, _, inPath := strings.Cut(function, "/")
+	if !inPath {
+		first, _, _ = strings.Cut(function, ".")
+	}
+	return first != "main" && !strings.Contains(first, ".")
+}
+
+// goroutineSites counts goroutines by the line that started them. It stops
+// the world for the copy of the stacks, and is called on a finding only.
+func goroutineSites() snapshot {
+	records := make([]runtime.StackRecord, runtime.NumGoroutine()+64)
+	n, ok := runtime.GoroutineProfile(records)
+	if !ok {
+		records = make([]runtime.StackRecord, n+n/4)
+		n, _ = runtime.GoroutineProfile(records)
+	}
+	all := make(snapshot)
+	for i := range records[:min(n, len(records))] {
+		site := outermost(records[i].Stack())
+		a := all[site]
+		all[site] = amount{0, a.objects + 1}
+	}
+	return all.largest(sitesKept)
+}
+
+// outermost is the function the goroutine runs.
+func outermost(stack []uintptr) Site {
+	frames := runtime.CallersFrames(stack)
+	var site Site
+	for {
+		f, more := frames.Next()
+		if f.Function != "" && f.Function != "runtime.goexit" {
+			site = Site{Func: f.Function, File: f.File, Line: f.Line}
+		}
+		if !more {
+			return site
+		}
+	}
+}
+
+func (s snapshot) largest(n int) snapshot {
+	if len(s) <= n {
+		return s
+	}
+	kept := make(snapshot, n)
+	for _, site := range s.sorted()[:n] {
+		key := Site{Func: site.Func, File: site.File, Line: site.Line}
+		kept[key] = s[key]
+	}
+	return kept
+}
+
+// sorted lists the sites with their amounts, the largest first.
+func (s snapshot) sorted() []Site {
+	out := make([]Site, 0, len(s))
+	for site, a := range s {
+		site.Bytes, site.Objects = a.bytes, a.objects
+		out = append(out, site)
+	}
+	slices.SortFunc(out, func(a, b Site) int {
+		return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), cmp.Compare(b.Objects, a.Objects), cmp.Compare(a.Func, b.Func), cmp.Compare(a.Line, b.Line))
+	})
+	return out
+}
+
+// grown lists what grew since before, the most first.
+func (s snapshot) grown(before snapshot) []Site {
+	diff := make(snapshot)
+	for site, a := range s {
+		b := before[site]
+		if a.bytes > b.bytes || (a.bytes == 0 && a.objects > b.objects) {
+			diff[site] = amount{a.bytes - b.bytes, a.objects - b.objects}
+		}
+	}
+	sites := diff.sorted()
+	return sites[:min(len(sites), sitesShown)]
+}

@@ -1,0 +1,240 @@
+package watch
+
+import (
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// ExitPressure is the code with which a process should end after
+// [Options.OnPressure] has drained it: EX_TEMPFAIL of sysexits.h, which a
+// supervisor answers with a restart.
+const ExitPressure = 75
+
+// Options say what to watch. The zero value watches with an interval of 10 s
+// and shows the last 24 hours.
+type Options struct {
+	// Interval is the time between two samples; 10 s where it is 0. A window of
+	// the rule is eight samples or more, and eight windows make a finding.
+	Interval time.Duration
+
+	// History is how far back the page and the JSON go; 24 h where it is 0.
+	// Older samples are kept at coarser steps: memory does not depend on it.
+	History time.Duration
+
+	// Limit is the memory this process may use, in bytes. Where it is 0, it is
+	// GOMEMLIMIT, else the cgroup's limit, else the machine's memory. Watch
+	// never sets GOMEMLIMIT. Where several processes share a machine give each
+	// its share.
+	Limit int64
+
+	// Floor is the growth, in bytes, that is too small to be a finding; 1 MiB
+	// where it is 0.
+	Floor int64
+
+	// Traffic returns a counter that grows with the work done, such as requests
+	// served. Where it is nil, allocated bytes stand in for it. It is called
+	// once a sample, from one goroutine.
+	Traffic func() int64
+
+	// OnFinding is called for each new finding, from a goroutine of its own, one
+	// call at a time.
+	OnFinding func(Finding)
+
+	// OnPressure is called once when what no collection can free passes 80 % of
+	// the limit, and again only after it has fallen below 60 %. It runs in a
+	// goroutine of its own: stop taking work, drain, and end the process with
+	// [ExitPressure]; a supervisor starts it again.
+	OnPressure func(Pressure)
+
+	// Dir is a folder for profiles taken at findings and for the history that
+	// outlives a restart. It is made where it does not exist. Files in it that
+	// are not watch's own are left alone. Empty: nothing is written.
+	Dir string
+
+	// Log receives a line an interval, and the findings as warnings. nil: no lines.
+	Log *slog.Logger
+}
+
+// Pressure is the state in which OnPressure is called.
+type Pressure struct {
+	Used        int64  // bytes that no collection frees: live heap, the runtime's own, and outside the heap
+	Limit       int64  // bytes
+	LimitSource string // "Options.Limit", "GOMEMLIMIT", "the cgroup's limit" or "the machine's memory"
+	Sample      Sample
+}
+
+// A mark is a moment with a name on the graph.
+type mark struct {
+	Time time.Time `json:"time"`
+	Text string    `json:"text"`
+}
+
+const (
+	maxMarks    = 64
+	maxFindings = 32
+	pressureAt  = 0.80
+	pressureOff = 0.60
+	// Collection that takes a quarter of the CPU in every window is a finding.
+	collectionShare = 0.25
+	// Fewer goroutines or descriptors than this more are no finding.
+	countFloor = 20
+)
+
+// A Watcher samples the process that it runs in. Create it with [Start]; all
+// its methods may be called from any goroutine.
+type Watcher struct {
+	o     Options
+	limit limit
+	dir   *dir // nil without Options.Dir
+
+	mu       sync.Mutex
+	history  history
+	marks    []mark
+	findings []Finding
+	open     map[string]float64 // signals whose finding stands, with the value below which it falls
+	before   [levels]baseline   // what later sites and profiles are compared with, a level
+	pressed  bool
+	problem  string // the last thing that could not be written
+
+	expected expected
+
+	calls    chan func() // OnFinding, one at a time
+	stop     chan struct{}
+	stopOnce sync.Once
+	done     sync.WaitGroup
+}
+
+// Start begins to watch. The caller owns the Watcher and calls its Stop.
+// The error says which option makes no sense, or why Dir cannot be used.
+func Start(o Options) (*Watcher, error) {
+	w, err := newWatcher(o)
+	if err != nil {
+		return nil, err
+	}
+	w.done.Go(w.run)
+	w.done.Go(w.call)
+	return w, nil
+}
+
+// newWatcher prepares a Watcher that does not sample yet.
+func newWatcher(o Options) (*Watcher, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	w := &Watcher{
+		o:     o,
+		limit: findLimit(o.Limit),
+		open:  make(map[string]float64),
+		calls: make(chan func(), maxFindings),
+		stop:  make(chan struct{}),
+	}
+	w.expected.init()
+	if o.Dir != "" {
+		d, err := openDir(o.Dir, time.Now())
+		if err != nil {
+			return nil, err
+		}
+		w.dir = d
+		w.judgeRestarts()
+	}
+	return w, nil
+}
+
+func (o *Options) check() error {
+	switch {
+	case o.Interval < 0:
+		return fmt.Errorf("watch: Options.Interval is %v: give a positive interval, or 0 for 10 s", o.Interval)
+	case o.History < 0:
+		return fmt.Errorf("watch: Options.History is %v: give a positive time, or 0 for 24 h", o.History)
+	case o.Limit < 0:
+		return fmt.Errorf("watch: Options.Limit is %d: give bytes, or 0 to find the limit", o.Limit)
+	case o.Floor < 0:
+		return fmt.Errorf("watch: Options.Floor is %d: give bytes, or 0 for 1 MiB", o.Floor)
+	}
+	if o.Interval == 0 {
+		o.Interval = 10 * time.Second
+	}
+	if o.History == 0 {
+		o.History = 24 * time.Hour
+	}
+	if o.Floor == 0 {
+		o.Floor = 1 << 20
+	}
+	return nil
+}
+
+// Stop ends the sampling and returns when no goroutine of the Watcher is left
+// but one that is inside OnPressure. It may be called more than once, but not from
+// inside OnFinding, which it waits for.
+func (w *Watcher) Stop() {
+	w.stopOnce.Do(func() { close(w.stop) })
+	w.done.Wait()
+}
+
+// Mark puts a named moment on the graph, such as a deployment. The last 64 are kept.
+func (w *Watcher) Mark(text string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.marks = append(w.marks, mark{time.Now(), text})
+	if len(w.marks) > maxMarks {
+		w.marks = w.marks[1:]
+	}
+}
+
+// Findings returns what has been found, the oldest first; the last 32 are kept.
+func (w *Watcher) Findings() []Finding {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]Finding(nil), w.findings...)
+}
+
+func (w *Watcher) run() {
+	m := newMeter(w.o.Traffic)
+	tick := time.NewTicker(w.o.Interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-w.stop:
+			return
+		case <-tick.C:
+			w.take(m.read())
+		}
+	}
+}
+
+// call runs the callbacks, so that a slow one does not stop the sampling.
+func (w *Watcher) call() {
+	for {
+		select {
+		case <-w.stop:
+			return
+		case f := <-w.calls:
+			f()
+		}
+	}
+}
+
+// take adds a sample and judges what it completes.
+func (w *Watcher) take(s Sample) {
+	w.mu.Lock()
+	completed := w.history.add(s)
+	for i := 1; i <= completed; i++ {
+		w.judge(i)
+	}
+	w.press(s)
+	w.mu.Unlock()
+	if completed >= 1 {
+		w.remember(s)
+	}
+	w.log(s)
+}
+
+func (w *Watcher) log(s Sample) {
+	if w.o.Log == nil {
+		return
+	}
+	w.o.Log.Info("memory", "rss", s.RSS, "heap", s.Heap, "live", s.Live, "outside", s.Outside,
+		"goroutines", s.Goroutines, "files", s.Files, "collection", s.Collection)
+}

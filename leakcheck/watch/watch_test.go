@@ -1,0 +1,332 @@
+package watch_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/leakcheck"
+	"github.com/leaksafe/leaksafe/leakcheck/watch"
+)
+
+func TestMain(m *testing.M) { leakcheck.Main(m) }
+
+func TestSamplesOfThisProcess(t *testing.T) {
+	runtime.GC()
+	s := watch.ReadOne()
+	assert.Positive(t, s.Live)
+	assert.GreaterOrEqual(t, s.Heap, s.Live/2)
+	assert.Positive(t, s.Objects)
+	assert.Positive(t, s.Goal)
+	assert.Positive(t, s.Fixed)
+	assert.Positive(t, s.Goroutines)
+	assert.Positive(t, s.Cycles)
+	assert.Positive(t, s.Allocated)
+	assert.EqualValues(t, -1, s.Traffic)
+	if runtime.GOOS != "linux" {
+		assert.EqualValues(t, -1, s.RSS)
+		return
+	}
+	assert.Positive(t, s.RSS)
+	assert.GreaterOrEqual(t, s.Outside, int64(0))
+	f, err := os.Open(os.DevNull)
+	require.NoError(t, err)
+	defer f.Close()
+	assert.Equal(t, s.Files+1, watch.ReadOne().Files)
+}
+
+func TestStopEndsAllGoroutines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lines bytes.Buffer
+		w, err := watch.Start(watch.Options{Interval: time.Second, Log: slog.New(slog.NewTextHandler(&lines, nil)), OnFinding: func(watch.Finding) {}})
+		require.NoError(t, err)
+		time.Sleep(10*time.Second + time.Millisecond)
+		w.Stop()
+		w.Stop()
+		assert.Equal(t, 10, strings.Count(lines.String(), "msg=memory rss="), lines.String())
+	})
+}
+
+func TestStart(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	for name, c := range map[string]struct {
+		o    watch.Options
+		want string
+	}{
+		"negative interval": {watch.Options{Interval: -1}, "watch: Options.Interval is -1ns: give a positive interval, or 0 for 10 s"},
+		"negative history":  {watch.Options{History: -1}, "watch: Options.History is -1ns"},
+		"negative limit":    {watch.Options{Limit: -1}, "watch: Options.Limit is -1"},
+		"negative floor":    {watch.Options{Floor: -1}, "watch: Options.Floor is -1"},
+		"a file as folder":  {watch.Options{Dir: file}, "watch: Options.Dir cannot be made"},
+		"below a file":      {watch.Options{Dir: filepath.Join(file, "x")}, "watch: Options.Dir cannot be made"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, err := watch.Start(c.o)
+			require.ErrorContains(t, err, c.want)
+			assert.Nil(t, w)
+		})
+	}
+}
+
+// leaking is a series in which a finding comes after some minutes.
+func leaking() curve { return curve{lasts: 30 * min, live: climbing(40*mib, 64*kib)} }
+
+func none(*watch.Watcher) {}
+
+func TestFindingIsToldOnce(t *testing.T) {
+	var told []watch.Finding
+	var lines bytes.Buffer
+	var w *watch.Watcher
+	synctest.Test(t, func(t *testing.T) {
+		var err error
+		w, err = watch.FeedEach(watch.Options{
+			Limit: 1024 * mib, Log: slog.New(slog.NewTextHandler(&lines, nil)),
+			OnFinding: func(f watch.Finding) { told = append(told, f) },
+		}, leaking().samples(), none)
+		require.NoError(t, err)
+		w.Begin()
+		synctest.Wait()
+		w.Stop()
+	})
+	require.Len(t, told, 1)
+	assert.Equal(t, told, w.Findings())
+	assert.Equal(t, 1, strings.Count(lines.String(), "level=WARN"))
+	assert.Regexp(t, `^live heap grows: [\d.]+ MiB to [\d.]+ MiB in 12 min, 225 MiB an hour; reaches 1\.0 GiB \(Options\.Limit\) in about .*; doubling the limit buys 2 h 16 min`, told[0].String())
+}
+
+func TestFindingStandsUntilHalfIsGone(t *testing.T) {
+	twice := curve{lasts: 2 * hour, live: func(t float64) float64 {
+		return 40*mib + 64*kib*math.Mod(t, hour)
+	}}
+	w, err := watch.FeedEach(watch.Options{Limit: 8 << 30}, twice.samples(), none)
+	require.NoError(t, err)
+	assert.Len(t, w.Findings(), 1, "the second climb does not pass the first one's height")
+
+	higher := curve{lasts: 2 * hour, live: func(t float64) float64 {
+		return 40*mib + 64*kib*math.Mod(t, hour)*map[bool]float64{true: 1, false: 6}[t < hour]
+	}}
+	w, err = watch.FeedEach(watch.Options{Limit: 8 << 30}, higher.samples(), none)
+	require.NoError(t, err)
+	assert.Len(t, w.Findings(), 2, "the second climb is higher")
+}
+
+func TestPressure(t *testing.T) {
+	var calls atomic.Int32
+	var got watch.Pressure
+	curve := curve{lasts: hour, live: func(t float64) float64 {
+		switch {
+		case t < 20*min:
+			return 400*mib + 400*mib*t/(20*min)
+		case t < 30*min:
+			return 100 * mib
+		default:
+			return 850 * mib
+		}
+	}}
+	synctest.Test(t, func(t *testing.T) {
+		_, err := watch.FeedEach(watch.Options{Limit: 1000 * mib, OnPressure: func(p watch.Pressure) { got = p; calls.Add(1) }}, curve.samples(), func(w *watch.Watcher) {
+			synctest.Wait()
+			if used := w.Last().Live + w.Last().Outside; used < 800*mib && w.Last().Up < 20*min {
+				require.Zero(t, calls.Load(), "called at %d MiB", used/mib)
+			}
+		})
+		require.NoError(t, err)
+	})
+	assert.EqualValues(t, 2, calls.Load(), "once at each rise above 80 %")
+	assert.EqualValues(t, 855*mib, got.Used)
+	assert.EqualValues(t, 1000*mib, got.Limit)
+	assert.Equal(t, "Options.Limit", got.LimitSource)
+}
+
+// kept is what the test's leaking lines keep.
+var kept [][]byte
+
+func TestFindingNamesTheLine(t *testing.T) {
+	defer func() { kept = nil }()
+	rate := runtime.MemProfileRate
+	runtime.MemProfileRate = 1
+	defer func() { runtime.MemProfileRate = rate }()
+	w, err := watch.FeedEach(watch.Options{Limit: 1024 * mib}, leaking().samples(), func(*watch.Watcher) {
+		kept = append(kept, make([]byte, 4000))
+		if len(kept)%30 == 0 {
+			runtime.GC() // the profile is as of the collection before the last
+			runtime.GC()
+		}
+	})
+	require.NoError(t, err)
+	require.NotEmpty(t, w.Findings())
+	sites := w.Findings()[0].Sites
+	require.NotEmpty(t, sites)
+	assert.Contains(t, sites[0].Func, "TestFindingNamesTheLine")
+	assert.True(t, strings.HasSuffix(sites[0].File, "watch_test.go"), sites[0].File)
+	assert.Positive(t, sites[0].Bytes)
+}
+
+func TestGoroutineFindingNamesTheFunction(t *testing.T) {
+	stop := make(chan struct{})
+	defer close(stop)
+	started := 0
+	c := curve{lasts: hour, live: flat(40 * mib), goroutines: climbing(50, 1)}
+	w, err := watch.FeedEach(watch.Options{}, c.samples(), func(w *watch.Watcher) {
+		for ; started < int(w.Last().Up/10); started++ {
+			go blocked(stop)
+		}
+	})
+	require.NoError(t, err)
+	require.NotEmpty(t, w.Findings())
+	require.NotEmpty(t, w.Findings()[0].Sites)
+	assert.Contains(t, w.Findings()[0].Sites[0].Func, "watch_test.blocked")
+}
+
+func blocked(stop chan struct{}) { <-stop }
+
+func TestExpect(t *testing.T) {
+	w, err := watch.FeedEach(watch.Options{}, curve{lasts: 20, live: flat(mib)}.samples(), none)
+	require.NoError(t, err)
+	type session struct {
+		user string
+		data [100]byte
+	}
+	held, dropped := &session{user: "a"}, &session{user: "b"}
+	watch.Expect(w, held, "session")
+	watch.Expect(w, dropped, "session")
+	watch.Expect(w, (*session)(nil), "nothing")
+	watch.Expect[session](nil, held, "nothing")
+	count := func() float64 {
+		list, _ := data(t, w)["expected"].([]any)
+		if len(list) == 0 {
+			return 0
+		}
+		require.Equal(t, "session", list[0].(map[string]any)["name"])
+		return list[0].(map[string]any)["alive"].(float64)
+	}
+	assert.EqualValues(t, 2, count())
+	runtime.KeepAlive(dropped)
+	require.Eventually(t, func() bool { runtime.GC(); return count() == 1 }, 10*time.Second, time.Millisecond)
+	runtime.KeepAlive(held)
+}
+
+func TestMarksAndFindingsAreBounded(t *testing.T) {
+	w, err := watch.FeedEach(watch.Options{}, curve{lasts: 20, live: flat(mib)}.samples(), none)
+	require.NoError(t, err)
+	for range 1000 {
+		w.Mark("deploy")
+	}
+	assert.Len(t, data(t, w)["marks"], 64)
+}
+
+// get asks the handler.
+func get(w *watch.Watcher, method, path string) *http.Response {
+	rec := httptest.NewRecorder()
+	w.Handler().ServeHTTP(rec, httptest.NewRequest(method, path, nil))
+	return rec.Result()
+}
+
+func body(t *testing.T, r *http.Response) string {
+	t.Helper()
+	b, err := io.ReadAll(r.Body)
+	require.NoError(t, err)
+	return string(b)
+}
+
+func data(t *testing.T, w *watch.Watcher) map[string]any {
+	t.Helper()
+	var v map[string]any
+	require.NoError(t, json.Unmarshal([]byte(body(t, get(w, "GET", "/debug/leaks/data.json"))), &v))
+	return v
+}
+
+func TestHandler(t *testing.T) {
+	dir := t.TempDir()
+	w, err := watch.FeedEach(watch.Options{Limit: 1024 * mib, Dir: dir}, leaking().samples(), none)
+	require.NoError(t, err)
+	w.Mark("deploy <1.4.2>")
+	require.NotEmpty(t, w.Findings())
+	captures := w.Findings()[0].Captures
+	require.NotEmpty(t, captures)
+
+	for name, c := range map[string]struct {
+		method, path string
+		status       int
+		contains     string
+	}{
+		"page":                  {"GET", "/debug/leaks/", 200, "<svg"},
+		"head":                  {"HEAD", "/debug/leaks/", 200, ""},
+		"json":                  {"GET", "/debug/leaks/data.json", 200, `"version":1`},
+		"profile":               {"GET", "/debug/leaks/files/" + captures[0], 200, "\x1f\x8b"},
+		"post":                  {"POST", "/debug/leaks/", 405, "only GET and HEAD"},
+		"delete":                {"DELETE", "/debug/leaks/files/" + captures[0], 405, "only GET and HEAD"},
+		"unknown":               {"GET", "/debug/leaks/x", 404, "no such page"},
+		"history is no profile": {"GET", "/debug/leaks/files/leaksafe-history.jsonl", 404, "no such profile"},
+		"path out of the dir":   {"GET", "/debug/leaks/files/..%2f..%2fetc%2fpasswd", 404, "no such profile"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := get(w, c.method, c.path)
+			assert.Equal(t, c.status, r.StatusCode)
+			assert.Contains(t, body(t, r), c.contains)
+			if c.status == 405 {
+				assert.Equal(t, "GET, HEAD", r.Header.Get("Allow"))
+			}
+		})
+	}
+
+	page := body(t, get(w, "GET", "/debug/leaks/"))
+	assert.Contains(t, page, "live heap grows")
+	assert.Contains(t, page, "deploy &lt;1.4.2&gt;")
+	assert.NotContains(t, page, "<script")
+	assert.NotRegexp(t, `(src|href)="?(https?:)?//`, page, "the page asks nobody")
+	for _, path := range regexp.MustCompile(` d="([^"]*)"`).FindAllStringSubmatch(page, -1) {
+		assert.Regexp(t, `^(M[\d.]+ [\d.]+(L[\d.]+ [\d.]+)*)+$`, path[1])
+	}
+}
+
+func TestJSONForm(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, watch.Append(dir, 7, 80, 100*mib))
+	w, err := watch.FeedEach(watch.Options{Limit: 1024 * mib, Dir: dir}, leaking().samples(), none)
+	require.NoError(t, err)
+	w.Mark("deploy")
+	v := data(t, w)
+	keys := func(v any) []string {
+		var out []string
+		for k := range v.(map[string]any) {
+			out = append(out, k)
+		}
+		return out
+	}
+	assert.ElementsMatch(t, []string{"version", "time", "interval", "limit", "limitSource", "samples", "past", "marks", "findings", "expected", "captures"}, keys(v))
+	assert.ElementsMatch(t, []string{"time", "up", "live", "heap", "objects", "goal", "fixed", "rss", "outside", "goroutines", "files", "collection", "cycles", "allocated", "traffic"}, keys(v["samples"].([]any)[0]))
+	assert.ElementsMatch(t, []string{"time", "text"}, keys(v["marks"].([]any)[0]))
+	assert.Subset(t, keys(v["findings"].([]any)[0]), []string{"signal", "time", "over", "from", "to", "perHour", "limit", "limitSource", "eta", "doubleBuys", "captures"})
+	assert.EqualValues(t, 10, v["interval"])
+	assert.Len(t, v["samples"], 180)
+}
+
+func TestHistoryIsShownAtCoarserSteps(t *testing.T) {
+	c := curve{lasts: 2 * day, live: flat(40 * mib)}
+	w, err := watch.FeedEach(watch.Options{History: day}, c.samples(), none)
+	require.NoError(t, err)
+	samples := data(t, w)["samples"].([]any)
+	assert.LessOrEqual(t, len(samples), 300)
+	first := samples[0].(map[string]any)["up"].(float64)
+	assert.InDelta(t, 1*day, first, 11*min, "a day back, within a step")
+	last := samples[len(samples)-1].(map[string]any)["up"].(float64)
+	assert.InDelta(t, 2*day-10, last, 1)
+}
