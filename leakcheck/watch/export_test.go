@@ -1,6 +1,9 @@
 package watch
 
-import "iter"
+import (
+	"iter"
+	"time"
+)
 
 // FeedEach gives a series of samples to a Watcher that does not sample by
 // itself, and calls each after every one.
@@ -28,7 +31,7 @@ func (w *Watcher) Last() Sample {
 // Append writes a point of an earlier life to a folder's history.
 func Append(path string, life int64, up float64, used int64) error {
 	d := dir{path: path}
-	return d.append(point{Life: life, Up: up, Used: used})
+	return d.append(point{Life: life, Time: time.Unix(0, life).Add(time.Duration(up * float64(time.Second))), Up: up, Used: used, Live: used, RSS: 2 * used})
 }
 
 // ReadOne is one sample of this process.

@@ -96,7 +96,8 @@ func (w *Watcher) judgeSignal(lv int, signal string, s series, floor float64, to
 		return
 	}
 	if stands, ok := w.open[signal]; ok {
-		if s.low[len(s.low)-1] < stands {
+		// The finest windows know first; the last coarse one may be from before the climb.
+		if lv == 1 && s.low[len(s.low)-1] < stands {
 			delete(w.open, signal)
 		}
 		return

@@ -19,6 +19,7 @@ var pageText string
 
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"size":  func(n int64) string { return sizeOr(n) },
+	"kind":  func(capture string) string { return captureName.FindStringSubmatch(capture)[1] },
 	"clock": func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") },
 }).Parse(pageText))
 
@@ -184,7 +185,7 @@ func pointsOf(s status, past func(point) int64, now func(Sample) int64) []xy {
 // The size of a graph, in the units of its viewBox, and the space for its axes.
 const (
 	width, height      = 900.0, 260.0
-	left, right        = 70.0, 10.0
+	left, right        = 104.0, 10.0
 	above, below       = 14.0, 24.0
 	plotWide, plotHigh = width - left - right, height - above - below
 )

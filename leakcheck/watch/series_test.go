@@ -44,6 +44,9 @@ type curve struct {
 
 func flat(v float64) func(float64) float64 { return func(float64) float64 { return v } }
 
+// began is when every curve begins, by the wall clock.
+var began = time.Now().Add(-time.Hour)
+
 // samples draws the curve at one sample in 10 s.
 func (c curve) samples() iter.Seq[watch.Sample] {
 	value := func(f func(float64) float64, t, otherwise float64) float64 {
@@ -54,7 +57,6 @@ func (c curve) samples() iter.Seq[watch.Sample] {
 	}
 	return func(yield func(watch.Sample) bool) {
 		random := rand.New(rand.NewPCG(c.seed, 2))
-		began := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 		allocated, traffic, live, collected := 0.0, 0.0, 0.0, -1e9
 		cycles := int64(0)
 		if c.pause == 0 {

@@ -108,7 +108,7 @@ func TestFindingIsToldOnce(t *testing.T) {
 	require.Len(t, told, 1)
 	assert.Equal(t, told, w.Findings())
 	assert.Equal(t, 1, strings.Count(lines.String(), "level=WARN"))
-	assert.Regexp(t, `^live heap grows: [\d.]+ MiB to [\d.]+ MiB in 12 min, 225 MiB an hour; reaches 1\.0 GiB \(Options\.Limit\) in about .*; doubling the limit buys 2 h 16 min`, told[0].String())
+	assert.Regexp(t, `^live heap grows: [\d.]+ MiB to [\d.]+ MiB in 12 min, 225 MiB an hour; reaches 1\.0 GiB \(Options\.Limit\) in about .*; doubling the limit buys 2 h 17 min`, told[0].String())
 }
 
 func TestFindingStandsUntilHalfIsGone(t *testing.T) {
@@ -275,7 +275,7 @@ func TestHandler(t *testing.T) {
 		"delete":                {"DELETE", "/debug/leaks/files/" + captures[0], 405, "only GET and HEAD"},
 		"unknown":               {"GET", "/debug/leaks/x", 404, "no such page"},
 		"history is no profile": {"GET", "/debug/leaks/files/leaksafe-history.jsonl", 404, "no such profile"},
-		"path out of the dir":   {"GET", "/debug/leaks/files/..%2f..%2fetc%2fpasswd", 404, "no such profile"},
+		"path out of the dir":   {"GET", "/debug/leaks/files/..%2f..%2fetc%2fpasswd", 404, "no such page"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := get(w, c.method, c.path)
@@ -299,7 +299,7 @@ func TestHandler(t *testing.T) {
 
 func TestJSONForm(t *testing.T) {
 	dir := t.TempDir()
-	require.NoError(t, watch.Append(dir, 7, 80, 100*mib))
+	require.NoError(t, watch.Append(dir, began.Add(-time.Hour).UnixNano(), 80, 100*mib))
 	w, err := watch.FeedEach(watch.Options{Limit: 1024 * mib, Dir: dir}, leaking().samples(), none)
 	require.NoError(t, err)
 	w.Mark("deploy")
@@ -313,6 +313,7 @@ func TestJSONForm(t *testing.T) {
 	}
 	assert.ElementsMatch(t, []string{"version", "time", "interval", "limit", "limitSource", "samples", "past", "marks", "findings", "expected", "captures"}, keys(v))
 	assert.ElementsMatch(t, []string{"time", "up", "live", "heap", "objects", "goal", "fixed", "rss", "outside", "goroutines", "files", "collection", "cycles", "allocated", "traffic"}, keys(v["samples"].([]any)[0]))
+	assert.ElementsMatch(t, []string{"life", "time", "up", "used", "live", "rss"}, keys(v["past"].([]any)[0]))
 	assert.ElementsMatch(t, []string{"time", "text"}, keys(v["marks"].([]any)[0]))
 	assert.Subset(t, keys(v["findings"].([]any)[0]), []string{"signal", "time", "over", "from", "to", "perHour", "limit", "limitSource", "eta", "doubleBuys", "captures"})
 	assert.EqualValues(t, 10, v["interval"])
@@ -321,7 +322,7 @@ func TestJSONForm(t *testing.T) {
 
 func TestHistoryIsShownAtCoarserSteps(t *testing.T) {
 	c := curve{lasts: 2 * day, live: flat(40 * mib)}
-	w, err := watch.FeedEach(watch.Options{History: day}, c.samples(), none)
+	w, err := watch.FeedEach(watch.Options{History: 24 * time.Hour}, c.samples(), none)
 	require.NoError(t, err)
 	samples := data(t, w)["samples"].([]any)
 	assert.LessOrEqual(t, len(samples), 300)
