@@ -27,6 +27,7 @@ type budget struct {
 	leases  int
 	waiting list.List // of *waiter
 	lost    uint64
+	flowing bool // bytes came back since a waiter looked
 	looked  time.Time
 
 	// What the collector found. It only leaves a note here, and the next who
@@ -62,6 +63,7 @@ func (b *budget) give(n int) {
 	defer b.mu.Unlock()
 	b.used -= n
 	b.leases--
+	b.flowing = true
 	b.admit()
 }
 
@@ -80,6 +82,7 @@ func (b *budget) settle() {
 	b.used -= bytes
 	b.leases -= n
 	b.lost += uint64(n)
+	b.flowing = true
 }
 
 // admit serves the waiters from the first on. It runs with mu held.
@@ -148,24 +151,31 @@ func (b *budget) leave(ctx context.Context, e *list.Element) error {
 	default:
 		b.waiting.Remove(e)
 	}
+	err := fmt.Errorf("pool: GetContext: waited for %d bytes, %d of MaxInUse %d in use: %w", w.n, b.used, b.limit, ctx.Err())
 	b.admit()
-	return fmt.Errorf("pool: GetContext: waited for %d bytes, %d of MaxInUse %d in use: %w", w.n, b.used, b.limit, ctx.Err())
+	return err
 }
 
 // look serves the waiters, and runs the collector if nothing has come back since
-// somebody looked: at most once in lastLook for all the pool's waiters.
+// one of them looked: at most once in lastLook for all of them.
 func (b *budget) look() {
-	b.mu.Lock()
-	b.admit()
-	now := time.Now()
-	stalled := b.waiting.Len() > 0 && now.Sub(b.looked) >= lastLook
-	if stalled {
-		b.looked = now
-	}
-	b.mu.Unlock()
-	if stalled {
+	if b.stalled() {
 		runtime.GC()
 	}
+}
+
+func (b *budget) stalled() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.admit()
+	flowing := b.flowing
+	b.flowing = false
+	now := time.Now()
+	if flowing || b.waiting.Len() == 0 || within(lastLook, b.looked, now) {
+		return false
+	}
+	b.looked = now
+	return true
 }
 
 func (b *budget) stats(s *Stats) {

@@ -162,19 +162,21 @@ func (h *header) truncate(n int) {
 // reserve makes room for n bytes in all.
 func (h *header) reserve(n int) {
 	if n > len(h.data) {
-		h.grow(n)
+		h.grow(n, nil)
 	}
 }
 
-// grow moves the contents to larger memory. The smaller memory stays with the
-// lease until its end: slices of it are still the lease's own.
-func (h *header) grow(n int) {
+// grow moves the contents to memory of at least n bytes and puts more, which may
+// be of the contents, after them. The smaller memory stays with the lease until
+// its end: slices of it are still the lease's own.
+func (h *header) grow(n int, more []byte) {
 	p := h.pool
 	bigger := p.memory(max(n, 2*len(h.data)))
 	if p.watch != nil {
 		p.watch.grow(h, bigger)
 	}
 	copy(bigger.data, h.data[:h.n])
+	copy(bigger.data[h.n:], more)
 	bigger.high, h.high = max(h.high, h.n), 0
 	bigger.data, h.data = h.data, bigger.data
 	bigger.class, h.class = h.class, bigger.class

@@ -12,9 +12,6 @@ func Capacity(b Buffer) int { return len(b.h.data) }
 // ScratchMemory returns how many bytes s holds.
 func ScratchMemory(s *Scratch) int { return cap(s.data) }
 
-// Sentinel returns a part of the pool that is collected with it.
-func Sentinel(p *Bytes) *tier { return p.large }
-
 const (
 	DecayEvery = decayEvery
 	PoisonByte = poisonByte

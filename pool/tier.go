@@ -74,11 +74,11 @@ func (t *tier) drop(h *header) {
 
 // arm sees to it that decay runs after an interval. There is a timer only while
 // something is idle, and it does not hold the tier. A timer of a synctest
-// bubble may never fire, and its clock is another: one that is not due in the
-// present interval is not relied on.
+// bubble may never fire: one that is overdue, or from another clock, is not
+// relied on.
 func (t *tier) arm() {
 	now := time.Now()
-	if since := now.Sub(t.armed); since >= 0 && since < 2*decayEvery {
+	if within(2*decayEvery, t.armed, now) {
 		return
 	}
 	t.armed = now
@@ -88,6 +88,13 @@ func (t *tier) arm() {
 			t.decay()
 		}
 	})
+}
+
+// within says whether now is no more than d after then, and not before it: the
+// clock of a synctest bubble is years behind.
+func within(d time.Duration, then, now time.Time) bool {
+	since := now.Sub(then)
+	return since >= 0 && since < d
 }
 
 // decay drops what was not needed since it ran last.

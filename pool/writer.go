@@ -36,9 +36,14 @@ func (b Buffer) Writer() *Writer {
 // Write appends p.
 func (w *Writer) Write(p []byte) (int, error) {
 	h := w.b.own("Writer.Write")
-	n := h.n
-	h.extend(len(p))
-	return copy(h.data[n:h.n], p), nil
+	end := h.n + len(p)
+	if end > len(h.data) {
+		h.grow(end, p)
+	} else {
+		copy(h.data[h.n:], p)
+	}
+	h.n = end
+	return len(p), nil
 }
 
 // WriteString appends s.

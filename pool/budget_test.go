@@ -1,0 +1,188 @@
+package pool_test
+
+import (
+	"context"
+	"math/rand/v2"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/pool"
+)
+
+func TestGetContextWaitsAndServesInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := pool.NewBytes(pool.Options{MaxInUse: 4096})
+		first := p.Get(4096)
+		served := make(chan int, 4)
+		var all sync.WaitGroup
+		// The first waits for all of the budget; the small ones behind it fit
+		// earlier, and must not overtake it.
+		for i, n := range []int{4096, 256, 256, 256} {
+			all.Go(func() {
+				b, err := p.GetContext(t.Context(), n)
+				assert.NoError(t, err)
+				served <- i
+				time.Sleep(time.Millisecond)
+				b.Release()
+			})
+			synctest.Wait()
+			assert.Equal(t, i+1, p.Stats().Waiting)
+		}
+		part := p.Get(100)
+		first.Release()
+		synctest.Wait()
+		assert.Empty(t, served, "256 bytes are in use, and the first asks for 4096")
+		part.Release()
+		all.Wait()
+		assert.Len(t, served, 4)
+		assert.Equal(t, 0, <-served)
+		assert.Equal(t, pool.Stats{Gets: 6, Made: p.Stats().Made}, p.Stats())
+	})
+}
+
+func TestAWaiterLeavesOnItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := pool.NewBytes(pool.Options{MaxInUse: 1024})
+		held := p.Get(512)
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		var small error
+		go func() {
+			// Behind the one that leaves, and served by its leaving.
+			synctest.Wait()
+			var b pool.Buffer
+			b, small = p.GetContext(t.Context(), 256)
+			b.Release()
+		}()
+		b, err := p.GetContext(ctx, 1024)
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.EqualError(t, err, "pool: GetContext: waited for 1024 bytes, 512 of MaxInUse 1024 in use: context deadline exceeded")
+		assert.Equal(t, pool.Buffer{}, b)
+		synctest.Wait()
+		assert.NoError(t, small)
+		assert.Equal(t, 512, p.Stats().InUse)
+		assert.Zero(t, p.Stats().Waiting)
+		held.Release()
+
+		_, err = p.GetContext(ctx, 1)
+		assert.ErrorIs(t, err, context.DeadlineExceeded, "an ended context gets nothing, though there is room")
+	})
+}
+
+func TestWhatCanNeverBeServedIsRefusedAtOnce(t *testing.T) {
+	p := pool.NewBytes(pool.Options{MaxInUse: 1000})
+	_, err := p.GetContext(t.Context(), 600)
+	assert.EqualError(t, err, "pool: GetContext: a buffer of 1024 bytes (its size class) exceeds Options.MaxInUse, 1000, by itself")
+}
+
+func TestGetAndGrowthCountAndDoNotWait(t *testing.T) {
+	p := pool.NewBytes(pool.Options{MaxInUse: 1024})
+	a, b := p.Get(1024), p.Get(1024)
+	assert.Equal(t, 2048, p.Stats().InUse)
+	a.Set(make([]byte, 4096)) // what it outgrew stays with it
+	assert.Equal(t, 2048+4096, p.Stats().InUse)
+	a.Release()
+	b.Release()
+	assert.Zero(t, p.Stats().InUse)
+}
+
+func TestEveryEndOfALeaseGivesItsBytesBack(t *testing.T) {
+	p := pool.NewBytes(pool.Options{MaxInUse: 1 << 30})
+	for _, n := range []int{0, 1000, 100_000, 32 << 20} {
+		p.Get(n).Release()
+		p.Get(n).Detach()
+		p.Get(n).Body().Close()
+		b := p.Get(n)
+		b.Set(make([]byte, 3*n+1000))
+		b.Detach()
+		assert.Zero(t, p.Stats().InUse, n)
+		assert.Zero(t, p.Stats().InUseLeases, n)
+	}
+}
+
+//go:noinline
+func lose(p *pool.Bytes, n int) { p.Get(n).Set(make([]byte, 2*n)) }
+
+func TestALostLeaseIsRefunded(t *testing.T) {
+	p := pool.NewBytes(pool.Options{MaxInUse: 1 << 20})
+	lose(p, 1000)
+	require.Equal(t, 1024+2048, p.Stats().InUse)
+	eventually(t, func() bool { return p.Stats().InUse == 0 })
+	assert.EqualValues(t, 1, p.Stats().Lost)
+	assert.Zero(t, p.Stats().InUseLeases)
+}
+
+// eventually runs the collector until f.
+func eventually(t *testing.T, f func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !f(); runtime.GC() {
+		if time.Now().After(end) {
+			require.Fail(t, "did not become true in 20 s of collections")
+		}
+		runtime.Gosched()
+	}
+}
+
+func TestWaitersFindLostLeasesThoughNothingAllocates(t *testing.T) {
+	// Nothing but the waiters runs the collector.
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	p := pool.NewBytes(pool.Options{MaxInUse: 4096})
+	lose(p, 1024)
+	lose(p, 256)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			b, err := p.GetContext(ctx, 4096)
+			assert.NoError(t, err)
+			b.Release()
+		})
+	}
+	all.Wait()
+	assert.EqualValues(t, 2, p.Stats().Lost)
+}
+
+func TestALostLeaseIsFoundInABubble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := pool.NewBytes(pool.Options{MaxInUse: 4096})
+		lose(p, 1024)
+		b, err := p.GetContext(t.Context(), 4096)
+		require.NoError(t, err)
+		b.Release()
+	})
+}
+
+func TestTheBudgetHoldsUnderLoad(t *testing.T) {
+	const limit = 16 << 10
+	p := pool.NewBytes(pool.Options{MaxInUse: limit})
+	ctx := t.Context()
+	var all sync.WaitGroup
+	for seed := range uint64(16) {
+		all.Go(func() {
+			r := rand.New(rand.NewPCG(seed, 1))
+			for range 300 {
+				some, cancel := context.WithTimeout(ctx, time.Duration(r.IntN(2000))*time.Microsecond)
+				b, err := p.GetContext(some, r.IntN(8<<10))
+				if err == nil {
+					assert.LessOrEqual(t, p.Stats().InUse, limit)
+					runtime.Gosched()
+					b.Release()
+				}
+				cancel()
+			}
+		})
+	}
+	all.Wait()
+	s := p.Stats()
+	assert.Zero(t, s.InUse)
+	assert.Zero(t, s.InUseLeases)
+	assert.Zero(t, s.Waiting)
+}

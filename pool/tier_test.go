@@ -1,0 +1,130 @@
+package pool_test
+
+import (
+	"runtime"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+	"weak"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/leaksafe/leaksafe/pool"
+)
+
+const mib = 1 << 20
+
+func TestIdleBuffersDecayWithoutTraffic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := pool.NewBytes(pool.Options{})
+		burst(p, 8, mib)
+		assert.Equal(t, 8*mib, p.Stats().Idle)
+		time.Sleep(pool.DecayEvery / 2)
+		assert.Equal(t, 8*mib, p.Stats().Idle, "they may be needed in an instant")
+		time.Sleep(2 * pool.DecayEvery)
+		assert.Equal(t, pool.Stats{Made: 8, Dropped: 8, Gets: 8}, p.Stats())
+	})
+}
+
+// burst leases n buffers at once and releases them.
+func burst(p *pool.Bytes, n, size int) {
+	all := make([]pool.Buffer, n)
+	for i := range all {
+		all[i] = p.Get(size)
+	}
+	for _, b := range all {
+		b.Release()
+	}
+}
+
+func TestWhatIsNeededDoesNotDecay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := pool.NewBytes(pool.Options{})
+		burst(p, 8, mib)
+		for range 100 {
+			burst(p, 2, mib)
+			time.Sleep(pool.DecayEvery / 2)
+		}
+		assert.EqualValues(t, 8, p.Stats().Made)
+		assert.Equal(t, 2*mib, p.Stats().Idle)
+	})
+}
+
+func TestABurstKeepsMaxIdleBytes(t *testing.T) {
+	p := pool.NewBytes(pool.Options{MaxIdleBytes: 3 * mib})
+	burst(p, 64, mib)
+	s := p.Stats()
+	assert.Equal(t, 3*mib, s.Idle)
+	assert.EqualValues(t, 61, s.Dropped)
+}
+
+func TestMadeToMeasure(t *testing.T) {
+	p := pool.NewBytes(pool.Options{MaxBuffer: 100_000})
+	b := p.Get(131_072)
+	assert.Equal(t, 131_072, pool.Capacity(b), "MaxBuffer is rounded up to a class")
+	b.Release()
+	assert.Equal(t, 131_072, p.Stats().Idle)
+	b = p.Get(131_073)
+	assert.Equal(t, 131_073, pool.Capacity(b))
+	b.Release()
+	assert.EqualValues(t, 1, p.Stats().Dropped)
+}
+
+func TestTrimLetsGoOfAll(t *testing.T) {
+	p := pool.NewBytes(pool.Options{})
+	burst(p, 8, mib)
+	p.Trim()
+	assert.Zero(t, p.Stats().Idle)
+}
+
+func TestAPoolUsedInABubbleDecaysOutsideToo(t *testing.T) {
+	p := pool.NewBytes(pool.Options{})
+	// The bubble ends with its timer pending: it never fires.
+	synctest.Test(t, func(*testing.T) { burst(p, 1, mib) })
+	burst(p, 1, mib)
+	for end := time.Now().Add(20 * time.Second); p.Stats().Idle > 0; runtime.Gosched() {
+		if time.Now().After(end) {
+			t.Fatal("nothing decayed in 20 s")
+		}
+	}
+	// And the other way about.
+	burst(p, 1, mib)
+	synctest.Test(t, func(*testing.T) {
+		burst(p, 1, mib)
+		time.Sleep(3 * pool.DecayEvery)
+		assert.Zero(t, p.Stats().Idle)
+	})
+}
+
+func TestAnUnusedPoolIsCollected(t *testing.T) {
+	for name, o := range everyOption {
+		t.Run(name, func(t *testing.T) {
+			p := pool.NewBytes(o)
+			burst(p, 4, mib/2)
+			burst(p, 4, 100)
+			lose(p, 100)
+			gone := weak.Make(p)
+			p = nil
+			eventually(t, func() bool { return gone.Value() == nil })
+		})
+	}
+}
+
+func TestTheTierUnderLoad(t *testing.T) {
+	p := pool.NewBytes(pool.Options{MaxIdleBytes: 2 * mib})
+	var all sync.WaitGroup
+	for i := range 8 {
+		all.Go(func() {
+			for range 500 {
+				b := p.Get(100_000 << (i % 4))
+				b.Bytes()[0] = byte(i)
+				runtime.Gosched()
+				assert.Equal(t, byte(i), b.Bytes()[0])
+				b.Release()
+				assert.LessOrEqual(t, p.Stats().Idle, 2*mib)
+			}
+		})
+	}
+	all.Wait()
+}
