@@ -197,7 +197,7 @@ func (e *lease) stale(method string, gen uint64) string {
 	if e == nil || gen < e.gen {
 		return fmt.Sprintf("pool: %s after the lease has ended. LEAKSAFE_POOL=check tells where it was acquired and released", method)
 	}
-	return fmt.Sprintf("pool: %s after the lease has ended, %v", method, e)
+	return fmt.Sprintf("pool: %s after the lease has ended%v", method, e)
 }
 
 // String names both places.

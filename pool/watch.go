@@ -126,7 +126,7 @@ func (w *watch) wake(h *header) {
 	}
 	h.record.poison = nil
 	if at := firstUnpoisoned(h.data); at >= 0 {
-		panic(fmt.Sprintf("pool: written at byte %d after the lease had ended, %v\n\tKeep no slice of a Buffer past its Release", at, l))
+		panic(fmt.Sprintf("pool: written at byte %d after the lease had ended%v\n\tKeep no slice of a Buffer past its Release", at, l))
 	}
 	if w.zero {
 		clear(h.data)

@@ -1,0 +1,179 @@
+package pool_test
+
+import (
+	"fmt"
+	"regexp"
+	"runtime"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/pool"
+)
+
+// panicOf returns what f panics with.
+func panicOf(t *testing.T, f func()) (text string) {
+	t.Helper()
+	defer func() { text = fmt.Sprint(recover()) }()
+	f()
+	require.Fail(t, "did not panic")
+	return ""
+}
+
+// here is the place n lines below its call, as a message names it.
+func here(below int) string {
+	_, file, line, _ := runtime.Caller(1)
+	return fmt.Sprintf("%s:%d)", file, line+below)
+}
+
+func TestStaleUseNamesBothPlaces(t *testing.T) {
+	p := pool.NewBytes(pool.Options{Level: pool.Check})
+	acquired := here(1)
+	b := p.Get(10)
+	released := here(1)
+	b.Release()
+	for range 10 {
+		p.Get(10).Release()
+	}
+
+	text := panicOf(t, func() { b.Bytes() })
+	assert.Regexp(t, `^pool: Buffer.Bytes after the lease has ended
+	acquired at \S+TestStaleUseNamesBothPlaces \(\S+\)
+	released at \S+TestStaleUseNamesBothPlaces \(\S+\)$`, text)
+	assert.Contains(t, text, "acquired at github.com/leaksafe/leaksafe/pool_test.TestStaleUseNamesBothPlaces ("+acquired)
+	assert.Contains(t, text, "released at github.com/leaksafe/leaksafe/pool_test.TestStaleUseNamesBothPlaces ("+released)
+
+	for end, f := range map[string]func(pool.Buffer){
+		"detached at ":        func(b pool.Buffer) { b.Detach() },
+		"moved into Body at ": func(b pool.Buffer) { b.Body() },
+	} {
+		b := p.Get(10)
+		f(b)
+		assert.Contains(t, panicOf(t, func() { b.Writer() }), end)
+	}
+}
+
+func TestStaleUseAtLevelOffTellsHowToLearnMore(t *testing.T) {
+	p := pool.NewBytes(pool.Options{})
+	b := p.Get(10)
+	b.Release()
+	assert.Equal(t, "pool: Buffer.Clear after the lease has ended. LEAKSAFE_POOL=check tells where it was acquired and released",
+		panicOf(t, b.Clear))
+	assert.Equal(t, "pool: Bytes of the zero Buffer: lease one with Get",
+		panicOf(t, func() { pool.Buffer{}.Bytes() }))
+}
+
+func TestASampledLeaseIsNotTakenForAnEarlierOne(t *testing.T) {
+	p := pool.NewBytes(pool.Options{Level: pool.Sample})
+	p.Get(10).Release() // sampled
+	for range 1000 {
+		b := p.Get(10)
+		b.Release()
+		text := panicOf(t, func() { b.Bytes() })
+		if regexp.MustCompile("acquired at").MatchString(text) {
+			require.Contains(t, text, "released at")
+		}
+	}
+}
+
+func TestAWriteAfterReleaseIsFoundOnReuse(t *testing.T) {
+	p := pool.NewBytes(pool.Options{Level: pool.Check})
+	for _, n := range []int{100, 4096, mib} {
+		b := p.Get(n)
+		kept := b.Bytes()
+		b.Release()
+		assert.Equal(t, byte(pool.PoisonByte), kept[0], "what was read there shows")
+		kept[n-1] = 1
+		text := panicOf(t, func() { p.Get(n) })
+		assert.Contains(t, text, fmt.Sprintf("pool: written at byte %d after the lease had ended\n\tacquired at ", n-1))
+		assert.Contains(t, text, "\n\treleased at ")
+	}
+}
+
+func TestAWriteIntoOutgrownMemoryIsFoundOnReuse(t *testing.T) {
+	p := pool.NewBytes(pool.Options{Level: pool.Check})
+	b := p.Get(256)
+	kept := b.Bytes()
+	b.Set(make([]byte, 1000))
+	kept[3] = 1 // still the lease's
+	b.Release()
+	kept[3] = 1
+	assert.Contains(t, panicOf(t, func() { p.Get(256) }), "pool: written at byte 3 ")
+}
+
+func TestOutstandingIsOneLineAPlace(t *testing.T) {
+	p := pool.NewBytes(pool.Options{Level: pool.Check})
+	place := here(2)
+	for range 3 {
+		p.Get(4096)
+	}
+	one := p.Get(1)
+	all := p.Outstanding()
+	require.Len(t, all, 2)
+	assert.Equal(t, "3 leases (12288 bytes) not released, acquired at github.com/leaksafe/leaksafe/pool_test.TestOutstandingIsOneLineAPlace ("+place, all[0].String())
+	assert.Contains(t, all[1].String(), "1 lease (256 bytes) not released, acquired at ")
+	one.Release()
+	assert.Len(t, p.Outstanding(), 1)
+}
+
+func TestOutstandingKnowsLostLeases(t *testing.T) {
+	p := pool.NewBytes(pool.Options{Level: pool.Check})
+	lose(p, 1000)
+	eventually(t, func() bool { return p.Outstanding()[0].Lost == 1 })
+	assert.Contains(t, p.Outstanding()[0].String(), "1 lease (1024 bytes) not released, 1 of them lost, acquired at github.com/leaksafe/leaksafe/pool_test.lose (")
+}
+
+func TestOutstandingAtLevelOffDoesNotClaimThereIsNone(t *testing.T) {
+	for _, p := range []*pool.Bytes{pool.NewBytes(pool.Options{}), pool.NewBytes(pool.Options{MaxInUse: 1000})} {
+		assert.Equal(t, "[leases are not traced at level Off: set Options.Level to pool.Check, or LEAKSAFE_POOL=check]",
+			fmt.Sprint(p.Outstanding()))
+	}
+}
+
+func TestSampleTracesOneIn128(t *testing.T) {
+	p := pool.NewBytes(pool.Options{Level: pool.Sample})
+	var all []pool.Buffer
+	for range 128 * 5 {
+		all = append(all, p.Get(100))
+	}
+	require.Len(t, p.Outstanding(), 1)
+	assert.Equal(t, 5, p.Outstanding()[0].Leases)
+	for _, b := range all {
+		require.True(t, b.Release())
+	}
+	assert.Empty(t, p.Outstanding())
+}
+
+func TestTheEnvironmentRaisesTheLevel(t *testing.T) {
+	checks := func(o pool.Options) bool {
+		p := pool.NewBytes(o)
+		return len(p.Outstanding()) == 0
+	}
+	assert.False(t, checks(pool.Options{}))
+	for env, on := range map[string]bool{"": false, "off": false, "sample": true, "check": true} {
+		t.Setenv("LEAKSAFE_POOL", env)
+		assert.Equal(t, on, checks(pool.Options{}), env)
+		assert.True(t, checks(pool.Options{Level: pool.Check}), "it does not lower it")
+	}
+	t.Setenv("LEAKSAFE_POOL", "chekc")
+	assert.PanicsWithValue(t, `pool: LEAKSAFE_POOL="chekc": use off, sample or check`, func() { pool.NewBytes(pool.Options{}) })
+}
+
+func TestOutstandingUnderLoad(t *testing.T) {
+	p := pool.NewBytes(pool.Options{Level: pool.Check})
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 200 {
+				b := p.Get(300)
+				b.Set(make([]byte, 700))
+				p.Outstanding()
+				b.Release()
+			}
+		})
+	}
+	all.Wait()
+	assert.Empty(t, p.Outstanding())
+}

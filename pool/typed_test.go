@@ -1,0 +1,195 @@
+package pool_test
+
+import (
+	"bytes"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"weak"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/pool"
+)
+
+type object struct {
+	n    int
+	user *[64]byte
+}
+
+func newObject() *object { return &object{} }
+
+func TestPoolReusesObjects(t *testing.T) {
+	var made atomic.Int32
+	p := pool.New(func() *object { made.Add(1); return &object{} })
+	for range 1000 {
+		l := p.Get()
+		l.Value().n++
+		require.True(t, l.Release())
+	}
+	if !raceEnabled {
+		assert.Less(t, made.Load(), int32(100))
+	}
+}
+
+func TestMisuseOfNew(t *testing.T) {
+	assert.PanicsWithValue(t, "pool: New: the function that makes objects is nil", func() { pool.New[object](nil) })
+	assert.PanicsWithValue(t, "pool: Get: the function given to New returned nil",
+		func() { pool.New(func() *object { return nil }).Get() })
+}
+
+func TestAnObjectIsReleasedOnce(t *testing.T) {
+	for _, level := range []pool.Level{pool.Off, pool.Sample, pool.Check} {
+		p := pool.New(newObject, pool.At[object](level))
+		for range 50 {
+			l := p.Get()
+			var ended atomic.Int32
+			var all sync.WaitGroup
+			for range 64 {
+				all.Go(func() {
+					if l.Release() {
+						ended.Add(1)
+					}
+				})
+			}
+			all.Wait()
+			require.EqualValues(t, 1, ended.Load())
+		}
+	}
+	assert.False(t, pool.Lease[object]{}.Release())
+}
+
+func TestAStaleLeaseIsRefusedAfterReuse(t *testing.T) {
+	p := pool.New(newObject)
+	stale := p.Get()
+	was := stale.Value()
+	stale.Release()
+	for range 1000 {
+		now := p.Get()
+		assert.Panics(t, func() { stale.Value() })
+		assert.False(t, stale.Release())
+		if now.Value() == was {
+			return
+		}
+		defer now.Release()
+	}
+	t.Skip("the sync.Pool dropped the object")
+}
+
+func TestStaleLeaseNamesBothPlaces(t *testing.T) {
+	p := pool.New(newObject, pool.At[object](pool.Check))
+	l := p.Get()
+	l.Release()
+	assert.Regexp(t, `^pool: Lease.Value after the lease has ended
+	acquired at \S+TestStaleLeaseNamesBothPlaces \(\S+\)
+	released at \S+TestStaleLeaseNamesBothPlaces \(\S+\)$`, panicOf(t, func() { l.Value() }))
+	assert.Equal(t, "pool: Value of the zero Lease: lease one with Get", panicOf(t, func() { pool.Lease[object]{}.Value() }))
+}
+
+func TestResetIsWhenTheLeaseEnds(t *testing.T) {
+	p := pool.New(newObject, pool.Reset(func(o *object) { *o = object{} }))
+	l := p.Get()
+	user := &[64]byte{1}
+	gone := weak.Make(user)
+	l.Value().user = user
+	user = nil
+	object := l.Value() // as idle objects are held
+	l.Release()
+	eventually(t, func() bool { return gone.Value() == nil })
+	runtime.KeepAlive(object)
+}
+
+func TestWithoutResetAnIdleObjectHolds(t *testing.T) {
+	// The twin.
+	p := pool.New(newObject)
+	l := p.Get()
+	user := &[64]byte{1}
+	held := weak.Make(user)
+	l.Value().user = user
+	user = nil
+	object := l.Value()
+	l.Release()
+	runtime.GC()
+	assert.NotNil(t, held.Value())
+	runtime.KeepAlive(object)
+}
+
+func TestKeepRefuses(t *testing.T) {
+	reset := 0
+	p := pool.New(func() *bytes.Buffer { return new(bytes.Buffer) },
+		pool.Keep(func(b *bytes.Buffer) bool { return b.Cap() <= 64<<10 }),
+		pool.Reset(func(b *bytes.Buffer) { reset++; b.Reset() }))
+	for range 100 {
+		l := p.Get()
+		require.LessOrEqual(t, l.Value().Cap(), 64<<10)
+		l.Value().Write(make([]byte, mib))
+		require.True(t, l.Release())
+	}
+	assert.Zero(t, reset, "what is not kept need not be reset")
+	p.With(func(b *bytes.Buffer) { b.WriteString("small") })
+	assert.Equal(t, 1, reset)
+}
+
+func TestWithDropsTheObjectOfAPanic(t *testing.T) {
+	p := pool.New(newObject, pool.At[object](pool.Check))
+	var broken *object
+	assert.PanicsWithValue(t, "f's own", func() {
+		p.With(func(o *object) {
+			broken = o
+			panic("f's own")
+		})
+	})
+	assert.Empty(t, p.Outstanding())
+	for range 100 {
+		p.With(func(o *object) { require.NotSame(t, broken, o) })
+	}
+}
+
+func TestOutstandingObjects(t *testing.T) {
+	p := pool.New(newObject, pool.At[object](pool.Check))
+	l := p.Get()
+	func() { p.Get() }()
+	eventually(t, func() bool {
+		for _, h := range p.Outstanding() {
+			if h.Lost == 1 {
+				return true
+			}
+		}
+		return false
+	})
+	require.Len(t, p.Outstanding(), 2)
+	assert.Contains(t, p.Outstanding()[0].String(), "1 lease not released")
+	l.Release()
+	require.Len(t, p.Outstanding(), 1)
+	assert.Contains(t, p.Outstanding()[0].String(), "1 lease not released, 1 of them lost, acquired at")
+	assert.Contains(t, pool.New(newObject).Outstanding()[0].String(), "leases are not traced at level Off")
+}
+
+func TestAnUnusedTypedPoolIsCollected(t *testing.T) {
+	for _, level := range []pool.Level{pool.Off, pool.Sample, pool.Check} {
+		p := pool.New(newObject, pool.At[object](level))
+		p.Get().Release()
+		gone := weak.Make(p)
+		p = nil
+		eventually(t, func() bool { return gone.Value() == nil })
+	}
+}
+
+func TestObjectsAreNeverShared(t *testing.T) {
+	p := pool.New(newObject, pool.At[object](pool.Sample))
+	var all sync.WaitGroup
+	for i := range 16 {
+		all.Go(func() {
+			for range 1000 {
+				p.With(func(o *object) {
+					o.n = i
+					runtime.Gosched()
+					assert.Equal(t, i, o.n)
+				})
+			}
+		})
+	}
+	all.Wait()
+}

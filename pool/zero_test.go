@@ -1,0 +1,102 @@
+package pool_test
+
+import (
+	"bytes"
+	"runtime"
+	"testing"
+	"unsafe"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/pool"
+)
+
+// allZero says whether all of b's memory is, also beyond its length.
+func allZero(b []byte) bool { return len(bytes.Trim(b, "\x00")) == 0 }
+
+func TestZeroedLeasesShowNothingEarlier(t *testing.T) {
+	for name, o := range map[string]pool.Options{
+		"zeroing": {ZeroOnRelease: true}, "secret": {Secret: true},
+		"zeroing, checked": {ZeroOnRelease: true, Level: pool.Check}, "secret, sampled": {Secret: true, Level: pool.Sample},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := pool.NewBytes(o)
+			for range 300 {
+				b := p.Get(200)
+				require.True(t, allZero(b.Bytes()))
+				b.Set(bytes.Repeat([]byte{'s'}, 1000)) // grows
+				b.Clear()                              // the high-water mark stays
+				b.Set([]byte("s"))
+				w := b.Writer()
+				w.Write(bytes.Repeat([]byte{'s'}, 2000))
+				b.Release()
+				for _, n := range []int{256, 1024, 2048, 4096} {
+					b := p.Get(n)
+					require.True(t, allZero(b.Bytes()), n)
+					b.Release()
+				}
+			}
+		})
+	}
+}
+
+func TestWithoutZeroingEarlierBytesShow(t *testing.T) {
+	// The twin: the same check catches a pool that does not clear.
+	p := pool.NewBytes(pool.Options{})
+	for range 100 {
+		b := p.Get(256)
+		b.Set(bytes.Repeat([]byte{'s'}, 256))
+		b.Release()
+		b = p.Get(256)
+		shows := !allZero(b.Bytes())
+		b.Release()
+		if shows {
+			return
+		}
+	}
+	t.Fatal("the memory was never reused")
+}
+
+func TestASecretIsClearedWhereItWas(t *testing.T) {
+	p := pool.NewBytes(pool.Options{Secret: true})
+	b := p.Get(256)
+	first := b.Bytes()
+	copy(first, "secret")
+	b.Set(bytes.Repeat([]byte("secret"), 200)) // grows
+	assert.True(t, allZero(first), "on growth, at once")
+	second := b.Bytes()
+	b.Release()
+	assert.True(t, allZero(second), "on release")
+
+	big := p.Get(20 << 20) // made to measure, and dropped
+	third := big.Bytes()
+	third[len(third)-1] = 's'
+	big.Release()
+	assert.True(t, allZero(third), "on drop")
+}
+
+func TestALostSecretIsCleared(t *testing.T) {
+	p := pool.NewBytes(pool.Options{Secret: true})
+	kept := loseSecret(p)
+	eventually(t, func() bool { return p.Stats().Lost == 1 })
+	assert.True(t, allZero(kept))
+}
+
+//go:noinline
+func loseSecret(p *pool.Bytes) []byte {
+	b := p.Get(0)
+	b.Set([]byte("secret"))
+	b.Set(bytes.Repeat([]byte("secret"), 1000))
+	return b.Bytes()
+}
+
+func TestTheZeroingOfALeaseGoesToItsHighWaterMarkOnly(t *testing.T) {
+	p := pool.NewBytes(pool.Options{ZeroOnRelease: true})
+	b := p.Get(100)
+	beyond := unsafe.Slice(&b.Bytes()[0], 4096>>4)
+	beyond[200] = 'x' // against the rules, to see how far clearing goes
+	b.Release()
+	assert.Equal(t, byte('x'), beyond[200])
+	runtime.KeepAlive(b)
+}
