@@ -3,15 +3,12 @@ package pool_test
 import (
 	"io"
 	"io/fs"
-	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
 	"testing/iotest"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
 	"github.com/leaksafe/leaksafe/pool"
 )
@@ -52,42 +49,4 @@ func TestBodyClosedDuringReads(t *testing.T) {
 			all.Wait()
 		}
 	})
-}
-
-// earlyServer answers before it has read the request's body, so that the
-// client's Do returns while its Transport may still be reading.
-func earlyServer(t *testing.T) *httptest.Server {
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.WriteHeader(http.StatusTeapot)
-		http.NewResponseController(w).Flush()
-		io.Copy(io.Discard, r.Body)
-	}))
-	t.Cleanup(s.Close)
-	return s
-}
-
-func TestTransportReadsTheBodyAfterReturn(t *testing.T) {
-	s := earlyServer(t)
-	p := pool.NewBytes(pool.Options{Level: pool.Check, MaxIdleBytes: 256 << 20})
-	for range 20 {
-		post(t, s, p)
-	}
-	s.CloseClientConnections()
-	eventually(t, func() bool { return len(p.Outstanding()) == 0 })
-}
-
-func post(t *testing.T, s *httptest.Server, p *pool.Bytes) {
-	b := p.Get(4 << 20)
-	defer b.Release()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL, b.Body())
-	require.NoError(t, err)
-	req.ContentLength = 4 << 20
-	resp, err := s.Client().Do(req)
-	require.NoError(t, err)
-	resp.Body.Close()
-
-	// What the Transport may still be reading is nobody else's.
-	other := p.Get(4 << 20)
-	clear(other.Bytes())
-	other.Release()
 }

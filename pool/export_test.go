@@ -9,6 +9,9 @@ func SameMemory(b Buffer, p *byte) bool { return &b.h.data[0] == p }
 // Capacity returns how many bytes b's memory has.
 func Capacity(b Buffer) int { return len(b.h.data) }
 
+// Memory returns all of b's memory.
+func Memory(b Buffer) []byte { return b.h.data }
+
 // ScratchMemory returns how many bytes s holds.
 func ScratchMemory(s *Scratch) int { return cap(s.data) }
 
