@@ -1,0 +1,147 @@
+package ctxreq_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/ctxreq"
+	"github.com/leaksafe/leaksafe/leakcheck"
+)
+
+// long reports whether the long proofs are asked for.
+var long = os.Getenv("LEAKSAFE_LONG") != ""
+
+type storyUser struct {
+	name string
+	ctx  context.Context
+}
+
+var (
+	userKey = ctxreq.NewKey[*storyUser]("test.user")
+
+	// What outlives the requests of the story: a reporter's queue.
+	queuedContexts []context.Context
+	queuedWriters  []http.ResponseWriter
+	queuedBodies   []io.ReadCloser
+)
+
+type storyBody struct {
+	io.ReadCloser
+	content [64]*byte
+}
+
+// story is Node's test-domain-async-id-map-leak: an error reporter wrapped each
+// request in an object that referred back to it, and was itself kept. Here the
+// user refers to the context that has the user, and a queue keeps that context,
+// the writer and the body.
+func story(t testing.TB, middleware func(http.Handler) http.Handler, setUser func(*http.Request, *storyUser) *http.Request) {
+	track := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		leakcheck.Track(t, r)
+		u := leakcheck.Track(t, &storyUser{name: "Jane"})
+		r = setUser(r, u)
+		u.ctx = r.Context()
+		queuedContexts = append(queuedContexts, r.Context())
+		queuedWriters = append(queuedWriters, w)
+		queuedBodies = append(queuedBodies, r.Body)
+	})
+	inner := middleware(track)
+	outer := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = leakcheck.Track(t, &storyBody{ReadCloser: r.Body})
+		inner.ServeHTTP(w, r)
+	})
+	srv := httptest.NewServer(outer)
+	defer srv.Close()
+	for range 3 {
+		resp, err := srv.Client().Post(srv.URL, "text/plain", strings.NewReader("body"))
+		require.NoError(t, err)
+		resp.Body.Close()
+	}
+	require.Len(t, queuedContexts, 3)
+}
+
+func forgetStory() { queuedContexts, queuedWriters, queuedBodies = nil, nil, nil }
+
+func TestStoryOfTheCircularReference(t *testing.T) {
+	t.Cleanup(forgetStory)
+	story(t, new(ctxreq.Config).Middleware, func(r *http.Request, u *storyUser) *http.Request {
+		assert.NoError(t, userKey.Set(r.Context(), u))
+		return r
+	})
+}
+
+func TestStoryOfTheCircularReferenceIsCaughtWithoutTheScope(t *testing.T) {
+	t.Cleanup(forgetStory)
+	leakcheck.MustDetect(t, func(t testing.TB) {
+		story(t, func(h http.Handler) http.Handler { return h }, func(r *http.Request, u *storyUser) *http.Request {
+			return r.WithContext(context.WithValue(r.Context(), outsideKey{}, u))
+		})
+	})
+}
+
+// oneRequest serves a request that uses everything a scope has.
+func oneRequest(c *ctxreq.Config) {
+	c.Middleware(ctxreq.Seal(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx := r.Context()
+		s := ctxreq.From(ctx)
+		tenant.Set(ctx, "acme")
+		s.Go("child", func(ctx context.Context) error { <-ctx.Done(); return nil })
+		s.Defer(func(context.Context) error { return nil })
+		sub, cancel := context.WithCancel(ctx)
+		context.AfterFunc(sub, func() {})
+		cancel()
+		ctxreq.Detach(ctx)
+		io.Copy(w, r.Body)
+		s.Report(errors.New("reported"))
+	}))).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("POST", "/users/7", strings.NewReader("body")))
+}
+
+type discard struct{}
+
+func (discard) Report(context.Context, *ctxreq.Report) {}
+
+func TestRequestsDoNotGrow(t *testing.T) {
+	c := &ctxreq.Config{Reporter: discard{}, BodyCapture: 16}
+	leakcheck.NoGrowth(t, func() { oneRequest(c) }, leakcheck.Iterations(10))
+}
+
+func TestScopeThatIsNeverEndedIsCaught(t *testing.T) {
+	c := new(ctxreq.Config)
+	leakcheck.MustDetect(t, func(t testing.TB) {
+		leakcheck.NoGrowth(t, func() { ctxreq.Start(context.Background(), "never ended", c) })
+	})
+	require.NotEmpty(t, c.InFlight(), "and InFlight shows it")
+	runtime.KeepAlive(c)
+}
+
+func TestOneHundredThousandRequestsAreFlat(t *testing.T) {
+	if !long {
+		t.Skip("set LEAKSAFE_LONG=1: 100,000 requests")
+	}
+	c := &ctxreq.Config{Reporter: discard{}}
+	live := func() uint64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	serve := func(n int) {
+		for range n {
+			oneRequest(c)
+		}
+	}
+	serve(10_000)
+	before := live()
+	serve(100_000)
+	require.Less(t, int64(live())-int64(before), int64(100_000), "less than a byte a request")
+}
