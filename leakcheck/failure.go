@@ -38,12 +38,21 @@ func (f *failure) add(name string, lines ...string) {
 const fieldWidth = 15
 
 func (f *failure) String() string {
+	return "leakcheck: " + f.title + f.text("\n    ")
+}
+
+// more is the fields alone, for the Output of a test whose log already has the
+// title.
+func (f *failure) more() string {
+	return strings.TrimPrefix(f.text("\n        "), "\n") + "\n"
+}
+
+func (f *failure) text(indent string) string {
 	var b strings.Builder
-	b.WriteString("leakcheck: " + f.title)
 	for _, fd := range f.fields {
 		name := fd.name
 		for _, line := range fd.lines {
-			fmt.Fprintf(&b, "\n    %-*s%s", fieldWidth, name, line)
+			fmt.Fprintf(&b, "%s%-*s%s", indent, fieldWidth, name, line)
 			name = ""
 		}
 	}

@@ -385,11 +385,20 @@ var remediesByState = []struct{ state, remedy string }{
 	{"runnable", "it still runs: give its loop a context, cancel it and wait"},
 }
 
-func remedy(g *goroutine) []string {
-	for _, r := range remediesByFunction {
-		if slices.ContainsFunc(g.frames, func(f frame) bool { return strings.HasPrefix(f.function, r.function) }) {
-			return []string{r.remedy}
+// remedyRank is the first entry of remediesByFunction that applies to g, or
+// their number.
+func remedyRank(g *goroutine) int {
+	for i, r := range remediesByFunction {
+		if g != nil && slices.ContainsFunc(g.frames, func(f frame) bool { return strings.HasPrefix(f.function, r.function) }) {
+			return i
 		}
+	}
+	return len(remediesByFunction)
+}
+
+func remedy(g *goroutine) []string {
+	if i := remedyRank(g); i < len(remediesByFunction) {
+		return []string{remediesByFunction[i].remedy}
 	}
 	for _, r := range remediesByState {
 		if strings.HasPrefix(g.state, r.state) {

@@ -39,7 +39,11 @@ import (
 // in op passes through. op may start goroutines; those that still run after
 // [Grace] are leaked.
 func NoGrowth(t testing.TB, op func(), opts ...Option) Report {
+	t = must(t, "NoGrowth")
 	t.Helper()
+	if planted(t) {
+		opts = append([]Option{Grace(plantedGrace)}, opts...)
+	}
 	m, err := newMeter(op, newConfig(opts))
 	if err != nil {
 		t.Errorf("%v", err)
@@ -47,6 +51,9 @@ func NoGrowth(t testing.TB, op func(), opts ...Option) Report {
 	}
 	defer m.close()
 	r := m.measure()
+	if r.Verdict != Unmeasured {
+		r.forgive(t)
+	}
 	r.tell(t)
 	return r
 }
@@ -91,9 +98,11 @@ type meter struct {
 	heap      []int64 // bytes live at each look
 	alive     []int64 // goroutines
 	open      []int64 // descriptors
-	routines  census
-	files     census
-	newest    int // the highest goroutine number seen
+	routines  census[frame]
+	files     census[string]
+	newest    int              // the highest goroutine number seen
+	creators  map[string]frame // go statements by their line in runtime.Stack
+	text      []byte           // of runtime.Stack
 	sentinels []*sentinel
 	gauges    gauges
 }
@@ -110,7 +119,7 @@ func newMeter(op func(), c config) (*meter, error) {
 		}
 		measuring.Lock()
 	}
-	m := &meter{op: op, config: c, rate: runtime.MemProfileRate, gauges: newGauges()}
+	m := &meter{op: op, config: c, rate: runtime.MemProfileRate, gauges: newGauges(), creators: map[string]frame{}}
 	runtime.MemProfileRate = 1
 	return m, nil
 }
@@ -253,7 +262,7 @@ func (m *meter) operationsIn(phase int) int {
 	n = m.within(n, m.open, 64)
 	n = m.within(n, m.alive, 250)
 	if m.cost > 0 {
-		n = min(n, max(4*m.iterations, int(750*time.Millisecond/m.cost)))
+		n = min(n, max(16*m.iterations, int(500*time.Millisecond/m.cost)))
 	}
 	return max(n, least)
 }
@@ -302,23 +311,16 @@ func (m *meter) sawSentinels() bool {
 // withinOperation says whether the calling goroutine is, or descends from, the
 // one that is being measured.
 func withinOperation() bool {
-	all := stacks(make([]byte, 1<<16))
-	var meterID, self string
-	parents := map[string]string{}
-	for id, text := range all {
-		if self == "" {
-			self = id // runtime.Stack starts with the calling goroutine
+	all := look{}
+	for text := range (&meter{}).goroutines() {
+		if g := parseStack(string(text)); g != nil {
+			all[g.id] = g
 		}
-		if strings.Contains(text, runName+"(") {
-			meterID = id
-		}
-		_, parents[id], _ = strings.Cut(text, " in goroutine ")
 	}
-	for id := self; id != ""; {
-		if id == meterID {
+	for g := self(); g != nil; g = all[g.parent] {
+		if g.mentions(runName) {
 			return true
 		}
-		id, _, _ = strings.Cut(parents[id], "\n")
 	}
 	return false
 }

@@ -103,7 +103,7 @@ func judge(rounds []round, s series, allow float64) (v Verdict, steps bool) {
 	if growsByObjects(rounds, s.objects) {
 		return Growing, false
 	}
-	return growsInSteps(rounds, s.bytes), true
+	return growsInSteps(rounds, s), true
 }
 
 // neighbours says whether the site grew while the operation did not run: per
@@ -147,29 +147,37 @@ func growsByObjects(rounds []round, objects []int64) bool {
 	return true
 }
 
+// enough is how many objects a site must gain in the last rounds unless it
+// gains bytes without: fewer come and go by chance, with connections or
+// timers. A map of integers gains eight when it doubles.
+const enough = 6
+
 // growsInSteps is Growing, Saturating, or Noisy where the site shrank by about
 // as much as it grew.
-func growsInSteps(rounds []round, bytes []int64) Verdict {
+func growsInSteps(rounds []round, s series) Verdict {
 	first := true
-	var early, late, shrunk int64
+	var early, late, shrunk, objects int64
 	var earlyOps, lateOps int
 	for i, r := range rounds {
 		if !active(r) {
 			continue
 		}
-		delta := bytes[i+1] - bytes[i]
+		delta := s.bytes[i+1] - s.bytes[i]
 		if r.phase < confirming || first {
 			early, earlyOps = early+delta, earlyOps+r.ops
 			first = r.phase < confirming
 			continue
 		}
 		late, lateOps = late+delta, lateOps+r.ops
+		objects += s.objects[i+1] - s.objects[i]
 		shrunk += max(0, -delta)
 	}
-	if late <= 0 || 4*float64(late)*float64(earlyOps) < float64(early)*float64(lateOps) {
+	switch {
+	case late <= 0, 4*float64(late)*float64(earlyOps) < float64(early)*float64(lateOps):
 		return Saturating
-	}
-	if 2*shrunk > late {
+	case 0 < objects && objects < enough:
+		return Saturating
+	case 2*shrunk > late:
 		return Noisy
 	}
 	return Growing

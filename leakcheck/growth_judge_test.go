@@ -142,6 +142,15 @@ func TestJudge(t *testing.T) {
 			return n, 16 * n
 		}, slow, leakcheck.Growing, false},
 
+		{"a connection more now and then", func(ops int, _ time.Duration) (int64, int64) {
+			var n int64
+			for _, at := range []int{30, 600, 2000, 3000, 3400, 4800, 5900} {
+				if ops >= at {
+					n++
+				}
+			}
+			return n, 8192 * n
+		}, cheap, leakcheck.Saturating, true},
 		{"up and down, a little more up", func(ops int, _ time.Duration) (int64, int64) {
 			b := int64(8 * ops)
 			if ops > 1000 {

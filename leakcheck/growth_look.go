@@ -6,7 +6,6 @@ import (
 	"os"
 	"runtime"
 	"runtime/metrics"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -107,14 +106,14 @@ func (g gauges) waiting() int64 {
 }
 
 // A census counts things by a key at each look.
-type census struct {
-	keys  map[string]int
+type census[K comparable] struct {
+	keys  map[K]int
 	looks [][]int64
 }
 
-func (c *census) add(counts map[string]int64) {
+func (c *census[K]) add(counts map[K]int64) {
 	if c.keys == nil {
-		c.keys = map[string]int{}
+		c.keys = map[K]int{}
 	}
 	look := make([]int64, len(c.keys), len(c.keys)+len(counts))
 	for key, n := range counts {
@@ -129,7 +128,7 @@ func (c *census) add(counts map[string]int64) {
 	c.looks = append(c.looks, look)
 }
 
-func (c *census) series(key string) series {
+func (c *census[K]) series(key K) series {
 	at := c.keys[key]
 	s := make([]int64, len(c.looks))
 	for i, look := range c.looks {
@@ -140,19 +139,49 @@ func (c *census) series(key string) series {
 	return series{objects: s, bytes: s}
 }
 
-// stacks are all goroutines by number, with their stacks as runtime.Stack
-// prints them; the caller's comes first.
-func stacks(buf []byte) iter.Seq2[string, string] {
-	n := runtime.Stack(buf, true)
-	for n == len(buf) {
-		buf = make([]byte, 2*len(buf))
-		n = runtime.Stack(buf, true)
+// A stackText is one goroutine as runtime.Stack prints it. Thousands are read
+// in a look, most of which need no more than a number and a place.
+type stackText []byte
+
+func (t stackText) id() int {
+	n := 0
+	for _, c := range bytes.TrimPrefix(t, []byte("goroutine ")) {
+		if c < '0' || c > '9' {
+			break
+		}
+		n = 10*n + int(c-'0')
 	}
-	return func(yield func(id, text string) bool) {
-		for text := range bytes.SplitSeq(buf[:n], []byte("\n\n")) {
-			rest, ok := strings.CutPrefix(string(text), "goroutine ")
-			id, rest, ok2 := strings.Cut(rest, " ")
-			if ok && ok2 && !yield(id, rest) {
+	return n
+}
+
+func (t stackText) hasWork() bool {
+	_, state, _ := bytes.Cut(t, []byte(" ["))
+	return bytes.HasPrefix(state, []byte("run")) || bytes.HasPrefix(state, []byte("copystack"))
+}
+
+// creation is the place of the go statement: the last line, "\t/a/b.go:7 +0x1d".
+func (t stackText) creation() []byte {
+	i := bytes.LastIndex(t, []byte("\ncreated by "))
+	if i < 0 {
+		return nil
+	}
+	_, at, _ := bytes.Cut(t[i+1:], []byte("\n"))
+	return bytes.TrimRight(at, "\n")
+}
+
+// goroutines are all of the process.
+func (m *meter) goroutines() iter.Seq[stackText] {
+	if m.text == nil {
+		m.text = make([]byte, 1<<16)
+	}
+	n := runtime.Stack(m.text, true)
+	for n == len(m.text) {
+		m.text = make([]byte, 2*len(m.text))
+		n = runtime.Stack(m.text, true)
+	}
+	return func(yield func(stackText) bool) {
+		for text := range bytes.SplitSeq(m.text[:n], []byte("\n\n")) {
+			if !yield(text) {
 				return
 			}
 		}
@@ -162,12 +191,8 @@ func stacks(buf []byte) iter.Seq2[string, string] {
 // newcomersRun says whether a goroutine that started since the last look has
 // something to run.
 func (m *meter) newcomersRun() bool {
-	for id, text := range stacks(make([]byte, 1<<16)) {
-		n, err := strconv.Atoi(id)
-		if err != nil || n <= m.newest {
-			continue
-		}
-		if strings.HasPrefix(text, "[runnable") || strings.HasPrefix(text, "[running") || strings.HasPrefix(text, "[copystack") {
+	for text := range m.goroutines() {
+		if text.id() > m.newest && text.hasWork() {
 			return true
 		}
 	}
@@ -176,27 +201,33 @@ func (m *meter) newcomersRun() bool {
 
 // countRoutines counts goroutines by the place of their go statement.
 func (m *meter) countRoutines() {
-	counts := map[string]int64{}
-	for id, text := range stacks(make([]byte, 1<<16)) {
-		if n, err := strconv.Atoi(id); err == nil {
-			m.newest = max(m.newest, n)
+	counts := map[frame]int64{}
+	for text := range m.goroutines() {
+		m.newest = max(m.newest, text.id())
+		at := text.creation()
+		by, known := m.creators[string(at)]
+		if !known {
+			if g := parseStack(string(text)); g != nil {
+				by = g.creator
+			}
+			m.creators[string(at)] = by
 		}
-		counts[creation(text)]++
+		counts[by]++
 	}
 	m.routines.add(counts)
 	m.alive = append(m.alive, int64(runtime.NumGoroutine()))
 }
 
-// creation is the place of a goroutine's go statement as "function\nfile:line".
-func creation(text string) string {
-	_, by, ok := strings.Cut(text, "\ncreated by ")
-	if !ok {
-		return ""
+// newestOf is the goroutine last started at by.
+func (m *meter) newestOf(by frame) *goroutine {
+	var newest *goroutine
+	for text := range m.goroutines() {
+		if m.creators[string(text.creation())] != by || newest != nil && text.id() < newest.id {
+			continue
+		}
+		newest = parseStack(string(text))
 	}
-	function, at, _ := strings.Cut(by, "\n")
-	function, _, _ = strings.Cut(function, " in goroutine ")
-	at, _, _ = strings.Cut(strings.TrimSpace(at), " +0x")
-	return function + "\n" + at
+	return newest
 }
 
 func (m *meter) countFiles() {

@@ -1,12 +1,9 @@
 package leakcheck
 
 import (
-	"cmp"
 	"reflect"
 	"runtime"
-	"runtime/debug"
 	"strings"
-	"sync"
 )
 
 // A callStack is an allocation's stack as runtime.MemProfile gives it:
@@ -111,13 +108,14 @@ var (
 	sentinelName = packagePath + ".plantSentinel"
 )
 
-// frames resolves a stack up to the operation, whose caller is the harness.
-func frames(s []uintptr) ([]runtime.Frame, origin) {
-	var out []runtime.Frame
-	next := runtime.CallersFrames(s)
+// resolve is the stack up to the operation, whose caller is the harness.
+func resolve(stack []uintptr) ([]frame, origin) {
+	var out []frame
+	next := runtime.CallersFrames(stack)
 	onlyRuntime := true
-	for {
-		f, more := next.Next()
+	for more := true; more; {
+		var f runtime.Frame
+		f, more = next.Next()
 		switch {
 		case f.Function == runName:
 			return out, operation
@@ -126,11 +124,8 @@ func frames(s []uintptr) ([]runtime.Frame, origin) {
 		case f.Function == "testing.tRunner", runtimeNoise[f.Function]:
 			return out, unrelated
 		}
-		out = append(out, f)
+		out = append(out, frame{f.Function, f.File, f.Line})
 		onlyRuntime = onlyRuntime && strings.HasPrefix(f.Function, "runtime.")
-		if !more {
-			break
-		}
 	}
 	if onlyRuntime {
 		return out, unrelated
@@ -149,59 +144,15 @@ var runtimeNoise = map[string]bool{
 
 // userFrame is the innermost frame outside the standard library; without one,
 // the innermost outside the runtime.
-func userFrame(fs []runtime.Frame) runtime.Frame {
-	var second runtime.Frame
+func userFrame(fs []frame) frame {
+	var second frame
 	for _, f := range fs {
-		if !standard(f) {
+		if !f.inLibrary() {
 			return f
 		}
-		if second.Function == "" && !strings.HasPrefix(f.Function, "runtime.") {
+		if second.function == "" && !strings.HasPrefix(f.function, "runtime.") {
 			second = f
 		}
 	}
-	return cmp.Or(second, firstFrame(fs))
-}
-
-func firstFrame(fs []runtime.Frame) runtime.Frame {
-	if len(fs) == 0 {
-		return runtime.Frame{}
-	}
-	return fs[0]
-}
-
-// standardRoot is the folder of the standard library's sources as the binary
-// names it: empty under -trimpath.
-var standardRoot = sync.OnceValue(func() string {
-	pc := reflect.ValueOf(runtime.GC).Pointer()
-	file, _ := runtime.FuncForPC(pc).FileLine(pc)
-	root, _ := strings.CutSuffix(file, "runtime/mgc.go")
-	return root
-})
-
-// modules are the paths of the binary's modules.
-var modules = sync.OnceValue(func() []string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return nil
-	}
-	paths := []string{"command-line-arguments", "main", info.Main.Path}
-	for _, dep := range info.Deps {
-		paths = append(paths, dep.Path)
-	}
-	return paths
-})
-
-func standard(f runtime.Frame) bool {
-	if root := standardRoot(); root != "" {
-		return strings.HasPrefix(f.File, root)
-	}
-	for _, path := range modules() {
-		if path == "" {
-			continue
-		}
-		if rest, ok := strings.CutPrefix(f.Function, path); ok && rest != "" && strings.ContainsRune("./_", rune(rest[0])) {
-			return false
-		}
-	}
-	return true
+	return second
 }

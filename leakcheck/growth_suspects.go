@@ -1,19 +1,19 @@
 package leakcheck
 
 import (
-	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 )
 
 // A suspect is a site that grew at every scale.
 type suspect struct {
 	kind kind
-	site runtime.Frame
+	site frame
 
-	direct bool      // all of it was allocated beneath the operation
-	stack  []uintptr // the stack that grew most, for a search of the heap dump
+	direct bool       // all of it was allocated beneath the operation
+	stack  []uintptr  // the stack that grew most, for a search of the heap dump
+	sample *goroutine // the newest of those that stay
+	opens  string     // the kind of file whose struct this is; empty for others
 	series series
 }
 
@@ -36,16 +36,20 @@ func (m *meter) suspects() []suspect {
 		}
 	}
 	for key := range m.files.keys {
-		s := suspect{kind: kindFile, site: runtime.Frame{Function: key}, series: m.files.series(key)}
-		if suspicious(m.rounds, s.series) {
-			found = append(found, s)
+		s := suspect{kind: kindFile, opens: key, series: m.files.series(key)}
+		if !suspicious(m.rounds, s.series) {
+			continue
 		}
+		if i := slices.IndexFunc(found, func(h suspect) bool { return h.kind == kindHeap && h.opens == key }); i >= 0 {
+			s.site, s.stack = found[i].site, found[i].stack
+		}
+		found = append(found, s)
 	}
 	return found
 }
 
 func (m *meter) heapSuspects() []suspect {
-	sums := map[string]*suspect{}
+	sums := map[frame]*suspect{}
 	var single []suspect
 	for i := range m.profile.stacks {
 		if !m.profile.changed(i) {
@@ -55,11 +59,10 @@ func (m *meter) heapSuspects() []suspect {
 		if !ok {
 			continue
 		}
-		key := siteKey(s.site)
-		if sum, known := sums[key]; known {
+		if sum, known := sums[s.site]; known {
 			sum.add(s)
 		} else {
-			sums[key] = &s
+			sums[s.site] = &s
 		}
 		single = append(single, s)
 	}
@@ -70,20 +73,18 @@ func (m *meter) heapSuspects() []suspect {
 		}
 	}
 	for _, s := range single {
-		if sum := sums[siteKey(s.site)]; !suspicious(m.rounds, sum.series) && suspicious(m.rounds, s.series) {
+		if sum := sums[s.site]; !suspicious(m.rounds, sum.series) && suspicious(m.rounds, s.series) {
 			found = append(found, s)
 		}
 	}
 	return found
 }
 
-func siteKey(f runtime.Frame) string { return f.Function + "\n" + f.File + ":" + strconv.Itoa(f.Line) }
-
 // stackSuspect resolves one allocation stack; false where it is not the
 // operation's, or ignored.
 func (m *meter) stackSuspect(i int) (suspect, bool) {
 	stack := trim(&m.profile.stacks[i])
-	fs, from := frames(stack)
+	fs, from := resolve(stack)
 	if from == harness || from == unrelated || m.ignored(fs) {
 		return suspect{}, false
 	}
@@ -93,12 +94,26 @@ func (m *meter) stackSuspect(i int) (suspect, bool) {
 		direct: from == operation,
 		stack:  stack,
 		series: m.profile.series(i),
+		opens:  opens(fs),
 	}
 	return s, true
 }
 
-func (m *meter) ignored(fs []runtime.Frame) bool {
-	return slices.ContainsFunc(fs, func(f runtime.Frame) bool { return startsWithAny(f.Function, m.config.ignoreSites) })
+// opens is the kind of file that the stack makes the struct of.
+func opens(fs []frame) string {
+	for _, f := range fs {
+		switch f.function {
+		case "os.newFile":
+			return "file"
+		case "net.newFD":
+			return "socket"
+		}
+	}
+	return ""
+}
+
+func (m *meter) ignored(fs []frame) bool {
+	return slices.ContainsFunc(fs, func(f frame) bool { return startsWithAny(f.function, m.config.ignoreSites) })
 }
 
 // startsWithAny matches a function by its full name and as failures print it.
@@ -127,22 +142,17 @@ func sum(a, b []int64) []int64 {
 	return out
 }
 
-// routineSuspect is the go statement of key, as creation gives it.
-func (m *meter) routineSuspect(key string) (suspect, bool) {
-	function, at, _ := strings.Cut(key, "\n")
-	if function == "" || strings.HasPrefix(function, "testing.") || strings.HasPrefix(function, "runtime.") ||
-		startsWithAny(function, m.config.ignoreSites) || startsWithAny(function, m.config.ignoreCreators) {
+// routineSuspect is the go statement at by.
+func (m *meter) routineSuspect(by frame) (suspect, bool) {
+	s := suspect{kind: kindGoroutine, site: by, series: m.routines.series(by)}
+	if by.function == "" || by.isTesting() || startsWithAny(by.function, m.config.ignoreSites) || !suspicious(m.rounds, s.series) {
 		return suspect{}, false
 	}
-	file, line := at, 0
-	if i := strings.LastIndexByte(at, ':'); i >= 0 {
-		file = at[:i]
-		line, _ = strconv.Atoi(at[i+1:])
-	}
-	s := suspect{
-		kind:   kindGoroutine,
-		site:   runtime.Frame{Function: function, File: file, Line: line},
-		series: m.routines.series(key),
-	}
-	return s, suspicious(m.rounds, s.series)
+	s.sample = m.newestOf(by)
+	return s, s.sample == nil || !m.config.ignoresGoroutine(s.sample)
+}
+
+// isTesting tells go statements of the runtime and of package testing.
+func (f frame) isTesting() bool {
+	return strings.HasPrefix(f.function, "runtime.") || strings.HasPrefix(f.function, "testing.")
 }

@@ -3,6 +3,7 @@ package leakcheck
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 	"slices"
@@ -57,8 +58,8 @@ type Site struct {
 	// Verdict is that of this site: Growing, Noisy or Saturating.
 	Verdict Verdict
 	// Func, File and Line are the innermost frame of the allocation outside
-	// the standard library, or the go statement of a goroutine. A file has
-	// only its kind in Func: "socket", "file", "pipe".
+	// the standard library, or the go statement of a goroutine, or where a
+	// file was opened, which is not always known.
 	Func string
 	File string
 	Line int
@@ -69,9 +70,14 @@ type Site struct {
 	// counts goroutines and files too.
 	Objects []int64
 	Bytes   []int64
+	// KeptBy says who keeps the objects of the worst sites alive; nil where
+	// that was not asked or not found.
+	KeptBy *Path
 
-	steps bool
-	stack []uintptr
+	steps  bool
+	opens  string     // the kind of file: "socket", "file"
+	stack  []uintptr  // of the allocation, as runtime.MemProfile gives it
+	sample *goroutine // one of those that stay
 }
 
 // report judges what was recorded so far.
@@ -90,9 +96,7 @@ func (m *meter) report() Report {
 		}
 	}
 	r.Sites = worstFirst(r.Sites)
-	if len(r.Sites) > 0 {
-		r.Verdict = r.Sites[0].Verdict
-	}
+	r.settle()
 	return r
 }
 
@@ -106,9 +110,9 @@ func (m *meter) allowed(s suspect) float64 {
 func (m *meter) newSite(s suspect, v Verdict, steps bool) Site {
 	site := Site{
 		Kind: string(s.kind), Verdict: v,
-		Func: s.site.Function, File: s.site.File, Line: s.site.Line,
+		Func: s.site.function, File: s.site.file, Line: s.site.line,
 		Objects: deltas(s.series.objects), Bytes: deltas(s.series.bytes),
-		steps: steps, stack: s.stack,
+		steps: steps, stack: s.stack, sample: s.sample, opens: s.opens,
 	}
 	objects, ops, _ := gained(m.rounds, s.series.objects, active)
 	bytes, _, _ := gained(m.rounds, s.series.bytes, active)
@@ -129,15 +133,14 @@ func deltas(live []int64) []int64 {
 	return out
 }
 
-// worstFirst orders sites: by verdict; goroutines before the heap they hold;
+// worstFirst orders sites: by verdict; what holds others before what is held;
 // then by size.
 func worstFirst(sites []Site) []Site {
 	severity := map[Verdict]int{Growing: 2, Noisy: 1}
-	weight := map[string]int{"goroutine": 2, "file": 1}
 	slices.SortFunc(sites, func(a, b Site) int {
 		return cmp.Or(
 			cmp.Compare(severity[b.Verdict], severity[a.Verdict]),
-			cmp.Compare(weight[b.Kind], weight[a.Kind]),
+			cmp.Compare(a.rank(), b.rank()),
 			cmp.Compare(b.BytesPerOp, a.BytesPerOp),
 			cmp.Compare(b.ObjectsPerOp, a.ObjectsPerOp),
 			cmp.Compare(a.File, b.File),
@@ -147,49 +150,160 @@ func worstFirst(sites []Site) []Site {
 	return sites
 }
 
-// tell reports the verdict to the test.
-func (r Report) tell(t testing.TB) {
+// rank puts first what explains the rest: goroutines hold heap and files, and
+// code outside the standard library makes it allocate within.
+func (s Site) rank() int {
+	inLibrary := frame{s.Func, s.File, s.Line}.inLibrary()
+	switch {
+	case kind(s.Kind) == kindGoroutine && !inLibrary:
+		return 0
+	case kind(s.Kind) == kindGoroutine:
+		return 1 + remedyRank(s.sample)
+	case kind(s.Kind) == kindFile:
+		return 100
+	case !inLibrary:
+		return 101
+	}
+	return 102
+}
+
+// forgive takes the leaks of the baseline file out of the verdict.
+func (r *Report) forgive(t testing.TB) {
+	t.Helper()
+	if planted(t) {
+		return
+	}
+	r.Sites = slices.DeleteFunc(r.Sites, func(s Site) bool {
+		if s.Verdict != Growing || !known("growth", s.Kind+" "+cmp.Or(s.Func, s.opens)) {
+			return false
+		}
+		t.Logf("leakcheck: known leak, in the baseline file: %s at %s", s.title(), s.place())
+		return true
+	})
+	r.settle()
+}
+
+// settle takes the verdict from the sites.
+func (r *Report) settle() {
+	r.Verdict = Steady
+	if len(r.Sites) > 0 {
+		r.Verdict = r.Sites[0].Verdict
+	}
+}
+
+// tell reports the verdict to the test: what and where first, because the
+// search for who keeps it, which follows, can end the process.
+func (r *Report) tell(t testing.TB) {
 	t.Helper()
 	switch r.Verdict {
 	case Unmeasured:
 		t.Errorf("%v", errUnmeasured)
-	case Growing, Noisy:
-		f := r.failure()
-		f.annotate(os.Stdout)
-		t.Errorf("%v", f)
+		return
+	case Steady:
+		r.write(t)
+		return
 	case Saturating:
-		t.Logf("%v", r.failure())
+		f := r.head()
+		f.fields = append(f.fields, r.tail(r.write(t)).fields...)
+		t.Logf("%v", f)
+		return
+	}
+	f := r.head()
+	f.report(t)
+	r.explain(t, f)
+	io.WriteString(t.Output(), r.tail(r.write(t)).more())
+}
+
+// explained is how many sites are searched for in one heap dump.
+const explained = 3
+
+// explain asks who keeps what was allocated at the worst sites.
+func (r *Report) explain(t testing.TB, f *failure) {
+	if r.Verdict != Growing || planted(t) {
+		return
+	}
+	var sites []*Site
+	var stacks [][]uintptr
+	for i := range r.Sites {
+		if s := &r.Sites[i]; s.Verdict == Growing && len(s.stack) > 0 && len(sites) < explained {
+			sites = append(sites, s)
+			stacks = append(stacks, s.stack)
+		}
+	}
+	if len(sites) == 0 {
+		return
+	}
+	fmt.Fprintln(os.Stderr, f)
+	paths, err := explainSites(t, stacks)
+	if err != nil {
+		return
+	}
+	for i := range min(len(paths), len(sites)) {
+		if paths[i].Answer != "" {
+			sites[i].KeptBy = &paths[i]
+		}
 	}
 }
 
-func (r Report) failure() *failure {
+// head says what grows, and where.
+func (r *Report) head() *failure {
 	worst := r.Sites[0]
 	f := &failure{title: worst.title(), file: worst.File, line: worst.Line}
 	f.add(worst.fieldName(), worst.place())
-	f.add("rounds", r.roundsText(worst))
-	var also []string
-	for _, s := range r.Sites[1:] {
-		if s.Verdict == worst.Verdict {
-			also = append(also, s.title(), "    "+s.place())
-		}
-	}
-	f.add("also", also...)
-	f.add("remedy", worst.remedy())
 	return f
 }
 
-func (s Site) title() string {
-	rate := ""
-	switch {
-	case s.Kind == "goroutine":
-		rate = fmt.Sprintf("%s stays running per operation", count(s.ObjectsPerOp, "goroutine"))
-	case s.Kind == "file":
-		rate = fmt.Sprintf("%s stays open per operation", count(s.ObjectsPerOp, "file descriptor"))
-	case s.steps:
-		rate = fmt.Sprintf("heap grows %s per operation", size(s.BytesPerOp))
-	default:
-		rate = fmt.Sprintf("heap grows %s (+%s) per operation", count(s.ObjectsPerOp, "object"), size(s.BytesPerOp))
+// tail says the rest.
+func (r *Report) tail(page string) *failure {
+	f := &failure{}
+	worst := r.Sites[0]
+	if g := worst.sample; worst.Kind == string(kindGoroutine) && g != nil {
+		f.add("state", g.state)
+		f.add("stands at", g.where().String())
 	}
+	if worst.KeptBy != nil {
+		f.add("kept by", strings.Split(worst.KeptBy.String(), "\n")...)
+	}
+	f.add("rounds", r.roundsText(worst))
+	f.add("also", r.also()...)
+	f.add("remedy", worst.remedy()...)
+	f.add("to ignore", worst.silence()...)
+	if page != "" {
+		f.add("graph", page)
+	}
+	return f
+}
+
+// also lists the next sites, two lines each.
+func (r *Report) also() []string {
+	const listed = 3
+	var lines []string
+	for i, s := range r.Sites[1:] {
+		switch {
+		case s.Verdict != r.Verdict:
+		case i == listed:
+			return append(lines, fmt.Sprintf("and %d more sites", len(r.Sites)-1-listed))
+		default:
+			lines = append(lines, s.rate(), "  at "+s.place())
+		}
+	}
+	return lines
+}
+
+func (s Site) rate() string {
+	switch {
+	case s.Kind == string(kindGoroutine):
+		return count(s.ObjectsPerOp, "goroutine") + " per operation left running"
+	case s.Kind == string(kindFile):
+		return fmt.Sprintf("%s (%s) per operation left open", count(s.ObjectsPerOp, "file descriptor"), s.opens)
+	case s.steps:
+		return fmt.Sprintf("heap grows %s per operation", size(s.BytesPerOp))
+	}
+	return fmt.Sprintf("heap grows %s (+%s) per operation", count(s.ObjectsPerOp, "object"), size(s.BytesPerOp))
+}
+
+func (s Site) title() string {
+	rate := s.rate()
 	switch {
 	case s.Verdict == Saturating:
 		return "no leak: " + rate + " at first, and then stopped"
@@ -206,36 +320,49 @@ func (s Site) fieldName() string {
 	case "goroutine":
 		return "created at"
 	case "file":
-		return "kind"
+		return "opened at"
 	}
 	return "allocated at"
 }
 
 func (s Site) place() string {
 	if s.File == "" {
-		return s.Func
+		return "unknown: by a system call"
 	}
 	return place(s.Func, s.File, s.Line)
 }
 
-func (s Site) remedy() string {
+func (s Site) remedy() []string {
 	if s.Verdict == Noisy {
-		return "raise Iterations, or take work that runs beside the operation out of the test"
+		return []string{"raise Iterations, or take work that runs beside the operation out of the test"}
 	}
-	switch s.Kind {
-	case "goroutine":
-		return "let it end: close its channel, cancel its context, or wait for it in the operation"
-	case "file":
-		return "close it in the operation"
+	switch kind(s.Kind) {
+	case kindGoroutine:
+		if s.sample != nil {
+			return remedy(s.sample)
+		}
+	case kindFile:
+		return []string{"close it in the operation"}
 	}
 	text := sourceLine(s.File, s.Line)
 	switch {
 	case strings.Contains(text, "append("):
-		return "a slice that outlives the operation only grows: declare it inside, or bound it"
+		return []string{"declare the slice inside the operation, or bound it"}
 	case strings.Contains(text, "] ="):
-		return "delete what you put, or bound the map"
+		return []string{"delete what you put, or bound the map"}
 	}
-	return "drop it when the operation ends, or bound what collects it"
+	return []string{"let go of it when the operation ends, or bound what collects it"}
+}
+
+// silence is the option that overlooks the site; a file has none.
+func (s Site) silence() []string {
+	switch {
+	case s.Verdict == Saturating, s.Kind == string(kindFile):
+		return nil
+	case s.Kind == string(kindGoroutine):
+		return []string{fmt.Sprintf("leakcheck.IgnoreCreatedBy(%q)", s.Func)}
+	}
+	return []string{fmt.Sprintf("leakcheck.IgnoreSite(%q)", s.Func)}
 }
 
 // roundsText lists the growth in each active round, grouped by the number of

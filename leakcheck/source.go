@@ -45,8 +45,12 @@ var moduleRoot = sync.OnceValue(func() string {
 	}
 })
 
-// shortFile is the path within the module, as an editor opens it.
+// shortFile is the path within the module, as an editor opens it, or within
+// the standard library.
 func shortFile(file string) string {
+	if rel, ok := strings.CutPrefix(file, librarySource()); ok {
+		return rel
+	}
 	root := moduleRoot()
 	if rel, ok := strings.CutPrefix(filepath.ToSlash(file), filepath.ToSlash(root)+"/"); ok && root != "" {
 		return rel

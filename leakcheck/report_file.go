@@ -1,0 +1,80 @@
+package leakcheck
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// write puts the report's figures and its page where they are wanted, and
+// returns the page's path; empty where they are not.
+func (r *Report) write(t testing.TB) string {
+	t.Helper()
+	dir := artefactDir(t)
+	if dir == "" {
+		return ""
+	}
+	name := filepath.Join(dir, artefactName(t.Name()))
+	figures, err := json.MarshalIndent(struct {
+		Test string
+		*Report
+	}{t.Name(), r}, "", "\t")
+	err = errors.Join(err,
+		os.MkdirAll(dir, 0o777),
+		os.WriteFile(name+".json", append(figures, '\n'), 0o666),
+		os.WriteFile(name+".html", []byte(r.page(t.Name())), 0o666))
+	if err != nil {
+		t.Logf("leakcheck: the report is not written: %v", err)
+		return ""
+	}
+	return name + ".html"
+}
+
+// artefactDir is $LEAKSAFE_DIR/Test/Name, or the test's own folder under
+// go test -artifacts; empty where neither is asked for.
+func artefactDir(t testing.TB) string {
+	if dir := os.Getenv("LEAKSAFE_DIR"); dir != "" {
+		return filepath.Join(dir, filepath.FromSlash(fileName(t.Name())))
+	}
+	if f := flag.Lookup("test.artifacts"); f != nil && f.Value.String() == "true" {
+		return t.ArtifactDir()
+	}
+	return ""
+}
+
+// fileName keeps of a test's name what every file system takes.
+func fileName(test string) string {
+	return strings.Map(func(r rune) rune {
+		if strings.ContainsRune(`<>:"\|?*`, r) || r < ' ' {
+			return '_'
+		}
+		return r
+	}, test)
+}
+
+var artefacts struct {
+	sync.Mutex
+	byTest map[string]int
+}
+
+// artefactName numbers the checks of one test: growth, growth-2.
+func artefactName(test string) string {
+	artefacts.Lock()
+	defer artefacts.Unlock()
+	if artefacts.byTest == nil {
+		artefacts.byTest = map[string]int{}
+	}
+	artefacts.byTest[test]++
+	if n := artefacts.byTest[test]; n > 1 {
+		return fmt.Sprintf("growth-%d", n)
+	}
+	return "growth"
+}
+
+func (r *Report) page(test string) string { return "" }
