@@ -1,0 +1,313 @@
+package batch_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/batch"
+)
+
+func TestCloseDeliversTheTail(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := record(nil)
+		b := start(t, batch.Options[int]{MaxItems: 4, Linger: time.Hour}, r.handle)
+		addAll(t, b, ints(10)...)
+		finish(t, b)
+		assert.Equal(t, [][]int{{0, 1, 2, 3}, {4, 5, 6, 7}, {8, 9}}, r.calls)
+		assert.Zero(t, time.Since(r.start))
+		require.ErrorIs(t, b.Add(t.Context(), 1), batch.ErrClosed)
+		require.ErrorIs(t, b.TryAdd(1), batch.ErrClosed)
+		_, err := b.AddAll(t.Context(), ints(2))
+		require.ErrorIs(t, err, batch.ErrClosed)
+		require.NoError(t, b.Flush(t.Context()))
+	})
+}
+
+// On real time: producers that never stop, and a Close in the middle.
+func TestCloseDuringABurst(t *testing.T) {
+	for range 20 {
+		var delivered, admitted, refused atomic.Int64
+		b := start(t, batch.Options[int]{MaxItems: 7, InFlight: 3, PendingItems: 50}, func(_ context.Context, items []int) error {
+			delivered.Add(int64(len(items)))
+			return nil
+		})
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				for {
+					if b.Add(t.Context(), 1) != nil {
+						refused.Add(1)
+						return
+					}
+					admitted.Add(1)
+				}
+			})
+		}
+		for admitted.Load() < 500 {
+		}
+		var closers sync.WaitGroup
+		for range 4 { // and all at once
+			closers.Go(func() { assert.NoError(t, b.Close(t.Context())) })
+		}
+		closers.Wait()
+		atClose := delivered.Load()
+		wg.Wait()
+		assert.Equal(t, admitted.Load(), atClose)
+		assert.Equal(t, admitted.Load(), delivered.Load())
+		assert.EqualValues(t, 8, refused.Load())
+		finish(t, b) // twice
+	}
+}
+
+// stuckHandler heeds no context until it is released.
+func stuckHandler() (handler func(context.Context, []int) error, release func()) {
+	hold := make(chan struct{})
+	return func(context.Context, []int) error { <-hold; return nil }, sync.OnceFunc(func() { close(hold) })
+}
+
+func TestCloseWithAStuckHandler(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		handler, release := stuckHandler()
+		b := start(t, batch.Options[int]{MaxItems: 2, PendingItems: 5}, handler)
+		addAll(t, b, ints(5)...)
+		var waiting error
+		go func() { waiting = b.Add(t.Context(), 5) }()
+		synctest.Wait()
+
+		begin := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), 100*ms)
+		defer cancel()
+		err := b.Close(ctx)
+		assert.Equal(t, 100*ms, time.Since(begin))
+		var drain *batch.DrainError[int]
+		require.ErrorAs(t, err, &drain)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.Equal(t, []int{0, 1}, drain.InDoubt)
+		assert.Equal(t, []int{2, 3, 4}, drain.Undelivered)
+		assert.Equal(t, 1, drain.Stuck)
+		assert.EqualError(t, err, "batch: Close did not finish: 3 items were never handed over, 2 are in doubt, 1 handler calls have not returned; keep the items of this error, or close with more time: context deadline exceeded")
+		synctest.Wait()
+		require.ErrorIs(t, waiting, batch.ErrClosed, "a blocked caller is turned away, not kept")
+		assert.EqualValues(t, 5, b.Stats().Returned)
+
+		again, cancel := context.WithTimeout(t.Context(), 100*ms)
+		defer cancel()
+		require.ErrorAs(t, b.Close(again), &drain, "it still has not returned")
+		assert.Empty(t, drain.InDoubt, "and nothing is given back twice")
+		assert.Empty(t, drain.Undelivered)
+		assert.Equal(t, 1, drain.Stuck)
+		release()
+		finish(t, b)
+		assert.EqualValues(t, 0, b.Stats().Delivered)
+	})
+}
+
+func TestCloseWithAnEndedContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		b := start(t, batch.Options[int]{}, record(nil).handle)
+		require.NoError(t, b.Close(ended), "nothing was left to do")
+
+		handler, release := stuckHandler()
+		b = start(t, batch.Options[int]{Linger: time.Hour}, handler)
+		addAll(t, b, 1, 2)
+		var drain *batch.DrainError[int]
+		require.ErrorAs(t, b.Close(ended), &drain)
+		require.ErrorIs(t, drain, context.Canceled)
+		assert.Equal(t, []int{1, 2}, slices.Concat(drain.InDoubt, drain.Undelivered))
+		release()
+		finish(t, b)
+	})
+}
+
+// Whoever of several gives up first takes the items; the others get none.
+func TestClosesThatGiveUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		handler, release := stuckHandler()
+		b := start(t, batch.Options[int]{MaxItems: 2, PendingItems: 5}, handler)
+		addAll(t, b, ints(5)...)
+		var mu sync.Mutex
+		var given []int
+		var failed int
+		for i := range 5 {
+			ctx, cancel := context.WithTimeout(t.Context(), 100*ms*time.Duration(1+i/2))
+			defer cancel()
+			go func() {
+				var drain *batch.DrainError[int]
+				err := b.Close(ctx)
+				mu.Lock()
+				defer mu.Unlock()
+				if errors.As(err, &drain) {
+					failed++
+					given = append(given, slices.Concat(drain.InDoubt, drain.Undelivered)...)
+				}
+			}()
+			synctest.Wait()
+		}
+		pass(250 * ms)
+		assert.Equal(t, 4, failed)
+		assert.Equal(t, ints(5), given)
+		release() // before the last one gives up
+		synctest.Wait()
+		assert.Equal(t, 4, failed)
+		finish(t, b)
+	})
+}
+
+// A handler that heeds its context is told that Close has given up.
+func TestCloseEndsTheHandlersContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var told bool
+		b := start(t, batch.Options[int]{Linger: batch.Immediately}, func(ctx context.Context, _ []int) error {
+			<-ctx.Done()
+			told = true
+			return ctx.Err()
+		})
+		addAll(t, b, 1)
+		ctx, cancel := context.WithTimeout(t.Context(), 100*ms)
+		defer cancel()
+		var drain *batch.DrainError[int]
+		require.ErrorAs(t, b.Close(ctx), &drain)
+		synctest.Wait()
+		assert.True(t, told)
+		finish(t, b)
+	})
+}
+
+// An item that waits for another attempt was handed over: it is in doubt.
+func TestCloseDuringABackoff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := record(func(context.Context, int, []int) error { return batch.Failed([]int{1}, errDown) })
+		b := start(t, batch.Options[int]{MaxItems: 3, Attempts: 2, Backoff: time.Minute}, r.handle)
+		addAll(t, b, 1, 2, 3)
+		ctx, cancel := context.WithTimeout(t.Context(), 100*ms)
+		defer cancel()
+		var drain *batch.DrainError[int]
+		require.ErrorAs(t, b.Close(ctx), &drain)
+		assert.Equal(t, []int{2}, drain.InDoubt)
+		assert.Empty(t, drain.Undelivered)
+		assert.Zero(t, drain.Stuck)
+		synctest.Wait()
+		assert.Len(t, r.calls, 1, "what was given back is not handed over again")
+		finish(t, b)
+		s := b.Stats()
+		assert.EqualValues(t, 2, s.Delivered)
+		assert.EqualValues(t, 1, s.Returned)
+	})
+}
+
+func TestCloseDuringAPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := record(nil)
+		b := start(t, batch.Options[int]{MaxItems: 1, Pace: time.Minute, PendingItems: 5}, r.handle)
+		addAll(t, b, 1, 2, 3)
+		ctx, cancel := context.WithTimeout(t.Context(), 100*ms)
+		defer cancel()
+		var drain *batch.DrainError[int]
+		require.ErrorAs(t, b.Close(ctx), &drain)
+		assert.Equal(t, []int{2, 3}, drain.Undelivered)
+		finish(t, b)
+		assert.Len(t, r.calls, 1)
+	})
+}
+
+func TestCloseTellsCallers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hold := make(chan struct{})
+		c, err := batch.NewResult(batch.Options[int]{MaxItems: 1, PendingItems: 2}, func(_ context.Context, items []int) ([]batch.Result[int], error) {
+			<-hold
+			return doubled(items), nil
+		})
+		require.NoError(t, err)
+		var errs [3]error
+		for i := range 3 {
+			go func() { _, errs[i] = c.Do(t.Context(), i) }()
+			synctest.Wait()
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 100*ms)
+		defer cancel()
+		var drain *batch.DrainError[int]
+		require.ErrorAs(t, c.Close(ctx), &drain)
+		synctest.Wait()
+		for _, err := range errs {
+			require.ErrorIs(t, err, batch.ErrClosed)
+		}
+		require.ErrorContains(t, errs[0], "the outcome is unknown")
+		require.ErrorContains(t, errs[1], "before the item was handed over")
+		require.Equal(t, batch.ErrClosed, errs[2], "never admitted")
+		close(hold)
+		finish(t, c)
+	})
+}
+
+func TestFlushWhileCloseGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		handler, release := stuckHandler()
+		b := start(t, batch.Options[int]{}, handler)
+		addAll(t, b, 1)
+		var err error
+		go func() { err = b.Flush(t.Context()) }()
+		synctest.Wait()
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		require.Error(t, b.Close(ctx))
+		synctest.Wait()
+		require.ErrorIs(t, err, batch.ErrClosed)
+		release()
+		finish(t, b)
+	})
+}
+
+func TestDrainOfAKeyed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hold := make(chan struct{})
+		k, err := batch.NewKeyed(batch.Options[int]{MaxItems: 2, PendingItems: 10}, func(context.Context, string, []int) error { <-hold; return nil })
+		require.NoError(t, err)
+		for key, n := range map[string]int{"a": 0, "b": 10} {
+			_, err := k.AddAll(t.Context(), key, []int{n, n + 1, n + 2})
+			require.NoError(t, err)
+		}
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), 100*ms)
+		defer cancel()
+		err = k.Close(ctx)
+		var keyed *batch.KeyedDrainError[string, int]
+		require.ErrorAs(t, err, &keyed)
+		require.Len(t, keyed.InDoubt, 1)
+		for key, n := range map[string]int{"a": 0, "b": 10} {
+			assert.Equal(t, []int{n, n + 1, n + 2}, slices.Concat(keyed.InDoubt[key], keyed.Undelivered[key]))
+		}
+		var flat *batch.DrainError[int]
+		require.ErrorAs(t, err, &flat)
+		assert.Len(t, flat.Undelivered, 4)
+		assert.Len(t, flat.InDoubt, 2)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.Equal(t, flat.Error(), keyed.Error())
+		close(hold)
+		finish(t, k)
+	})
+}
+
+// Idle is without goroutines and without timers; the bubble ends only when no
+// goroutine is left, and nobody closes here.
+func TestIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, batch.Options[int]{MaxItems: 3, InFlight: 4}, record(nil).handle)
+		require.NoError(t, b.AtRest(), "before the first item")
+		for range 5 {
+			addAll(t, b, ints(100)...)
+			pass(101 * ms)
+			require.NoError(t, b.AtRest())
+		}
+	})
+}
