@@ -77,7 +77,7 @@ func Files(t testing.TB, opts ...Option) {
 func Context(t testing.TB) context.Context {
 	t = must(t, "Context")
 	ctx := t.Context()
-	if s := tests.around(t); s != nil {
+	if s := tests.around(t, nil); s != nil {
 		return withLabel(ctx, s.id, s.name)
 	}
 	return ctx
@@ -99,8 +99,10 @@ type scope struct {
 	files *fileGroup // nil without Files
 
 	tracked []*tracked
+	beside  map[string]bool // checked tests that ran at the same time
 
-	beside map[string]bool // checked tests that ran at the same time
+	leaked       []*goroutine // what the verdict found
+	failedBefore bool
 }
 
 // tests are the scopes that are open, and who owned the goroutines of those
@@ -175,32 +177,29 @@ func (r *registry) leave(s *scope) {
 	delete(r.open, s.t)
 }
 
-// around is the open scope of t, or of the nearest test around it.
-func (r *registry) around(t testing.TB) *scope {
+// around is the open scope of t or else of the nearest test around it, except
+// for one.
+func (r *registry) around(t testing.TB, except *scope) *scope {
 	r.Lock()
 	defer r.Unlock()
-	if s := r.open[t]; s != nil {
-		return s
-	}
 	var nearest *scope
 	for _, s := range r.open {
-		if within(t.Name(), s.name) && (nearest == nil || len(s.name) > len(nearest.name)) {
+		if s != except && (s.t == t || within(t.Name(), s.name)) && (nearest == nil || len(s.name) > len(nearest.name)) {
 			nearest = s
 		}
 	}
 	return nearest
 }
 
-// names are the tests that run now, as far as they are known.
-func (r *registry) names() []string {
+// company is s and the tests that ran beside it, as far as they are known.
+func (r *registry) company(s *scope) []string {
 	r.Lock()
 	defer r.Unlock()
-	names := maps.Clone(r.running)
-	for _, s := range r.open {
-		names[s.name] = true
-		top, _, _ := strings.Cut(s.name, "/")
-		if top != s.name {
-			delete(names, top)
+	names := maps.Clone(s.beside)
+	names[s.name] = true
+	for top := range r.running {
+		if !within(s.name, top) {
+			names[top] = true
 		}
 	}
 	return slices.Sorted(maps.Keys(names))
@@ -219,7 +218,8 @@ func (r *registry) scopes() []*scope {
 
 // end is the verdict, the test's last Cleanup. Files come before goroutines,
 // and both before the collections that Track needs: a collection closes a
-// dropped file.
+// dropped file. The heap comes before the goroutineleak profile, which makes a
+// heap dump impossible.
 func (s *scope) end() {
 	s.t.Helper()
 	if s.files != nil {
@@ -229,10 +229,21 @@ func (s *scope) end() {
 		s.endGoroutines()
 	}
 	if len(s.tracked) > 0 {
-		s.endTracked(firstOverwrite)
+		s.endTracked(firstOverwrite) // calls close
 		return
 	}
+	s.close()
+}
+
+func (s *scope) close() {
+	s.t.Helper()
 	tests.leave(s)
+	if mainJudges() || planted(s.t) || len(s.leaked) == 0 {
+		return // Main proves at the end of the process: dumps stay possible
+	}
+	if proven := prove(s.leaked); len(proven) > 0 {
+		s.t.Logf("leakcheck: PROVEN: nothing can ever wake %s: the goroutineleak profile finds no reference to what they wait for", strings.Join(proven, ", "))
+	}
 }
 
 // testFunction is the function of the running test: "example.com/cache.TestPut",

@@ -115,7 +115,7 @@ func (s *scope) reportFile(d descriptor) {
 	whose := s.name
 	f := &failure{}
 	if len(s.files.names) > 1 {
-		whose = "one of " + strings.Join(s.files.names, ", ")
+		whose = oneOf(s.files.names)
 		f.add("note", "descriptors carry no owner, and these tests overlapped: go test -parallel=1 tells which")
 	} else if !s.sequential() {
 		f.add("note", "descriptors carry no owner: it may also be of a test beside it that has no leakcheck.Check")

@@ -31,6 +31,7 @@ func (s *scope) endGoroutines() {
 		s.t.Errorf("leakcheck: goroutines of %s were not judged: %s prints goroutine labels in a form unknown here; update leaksafe, or leave the verdict to leakcheck.Main", s.name, runtime.Version())
 		return
 	}
+	s.leaked, s.failedBefore = leaked, s.t.Failed()
 	for _, group := range groupGoroutines(leaked) {
 		s.report(group)
 	}
@@ -55,7 +56,7 @@ func (s *scope) await() (leaked []*goroutine, ok bool) {
 		if !ok {
 			return nil, false
 		}
-		leaked = s.leaked(l, suspects)
+		leaked = s.findLeaked(l, suspects)
 		if len(leaked) == 0 || s.bubble != 0 || !time.Now().Before(end) {
 			return leaked, true
 		}
@@ -83,8 +84,8 @@ func (s *scope) suspects(now headcount) (roots map[string]bool, clean bool) {
 	return roots, len(roots) == 0 && now.byScope[s.id] == 0
 }
 
-// leaked are the goroutines in l that are the test's and not ignored.
-func (s *scope) leaked(l look, suspects map[string]bool) []*goroutine {
+// findLeaked returns the goroutines in l that are the test's and not ignored.
+func (s *scope) findLeaked(l look, suspects map[string]bool) []*goroutine {
 	var leaked []*goroutine
 	unlabelled := map[string][]*goroutine{}
 	for _, g := range l {
@@ -113,15 +114,18 @@ func (s *scope) leaked(l look, suspects map[string]bool) []*goroutine {
 func (s *scope) owns(g *goroutine, l look) bool {
 	candidates := tests.scopes()
 	if owner := byCreators(g, l, candidates); owner != nil {
+		g.blamed = "it has lost the test's label; the test's own goroutine started it"
 		return owner == s
 	}
-	if owner, ok := bySymbol(g, l, candidates); ok {
+	if owner, known := bySymbol(g, l, candidates); known {
+		g.blamed = "it carries no label; it runs in a closure of the test"
 		return owner == s
 	}
 	if testOf(g) == "" && s.alone(l) {
+		g.blamed = "it carries no label and nobody knows who started it; but no other test ran"
 		return true
 	}
-	unattributed.note(g.id, tests.names())
+	unattributed.note(g.id, tests.company(s))
 	return false
 }
 
@@ -320,10 +324,16 @@ func (s *scope) report(group []*goroutine) {
 	case s.cfg.grace > 0:
 		f.add("waited", s.cfg.grace.String()+", see leakcheck.Grace")
 	}
-	if s.t.Failed() {
+	if g := group[0]; g.blamed != "" {
+		f.add("blamed", g.blamed)
+	}
+	if s.failedBefore {
 		f.add("note", "the test had failed before: this may be a consequence")
 	}
 	f.report(s.t)
+	if !planted(s.t) { // Main still wants to see what is not let go
+		reported.add(group)
+	}
 }
 
 // describe says what, where and the remedy.
@@ -337,10 +347,13 @@ func describe(group []*goroutine, whose string) *failure {
 	f.add("state", g.state)
 	f.add("stands at", at.String())
 	f.file, f.line = at.file, at.line
-	if g.creator.function != "" {
-		f.add("started at", g.creator.String())
-		if !g.creator.inLibrary() {
-			f.file, f.line = g.creator.file, g.creator.line
+	switch by := g.creator; {
+	case by.function == "time.goFunc":
+		f.add("started by", "time.AfterFunc; the runtime does not say who called it")
+	case by.function != "":
+		f.add("started at", by.String())
+		if !by.inLibrary() {
+			f.file, f.line = by.file, by.line
 		}
 	}
 	f.add("remedy", remedy(g)...)

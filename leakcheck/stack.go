@@ -30,6 +30,8 @@ type goroutine struct {
 	frames  []frame // innermost first
 	creator frame   // zero where the runtime does not say
 	parent  int     // id of the creating goroutine; 0 where it does not say
+
+	blamed string // why it is thought to be a test's, where its label does not say
 }
 
 type frame struct {

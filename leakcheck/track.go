@@ -1,10 +1,12 @@
 package leakcheck
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"reflect"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 	"unsafe"
@@ -33,7 +35,7 @@ func Track[T any](t testing.TB, p *T) *T {
 		return p
 	}
 	if s := enter(t, "Track", nil); s != nil {
-		s.tracked = append(s.tracked, newTracked(p, caller(1)))
+		s.inherit(newTracked(p, caller(1)))
 	}
 	return p
 }
@@ -137,76 +139,130 @@ func (s *scope) endTracked(overwrite int) {
 	const last = 1 << 14
 	s.t.Cleanup(func() {
 		s.t.Helper()
-		runtime.GC()
-		if overwrite < last && anyAlive(s.tracked) {
+		if overwrite < last && len(remaining(s.tracked)) > 0 {
 			s.endTracked(4 * overwrite)
 			return
 		}
-		tests.leave(s)
 		s.reportTracked(s.awaitCollection(s.tracked))
+		s.close()
 	})
 	for range overwrite {
 		s.t.Cleanup(func() {})
 	}
 }
 
-func anyAlive(all []*tracked) bool {
+// remaining are the objects that a collection leaves.
+func remaining(all []*tracked) []*tracked {
+	runtime.GC()
+	var alive []*tracked
 	for _, o := range all {
 		if !o.collected() {
-			return true
+			alive = append(alive, o)
 		}
 	}
-	return false
+	return alive
 }
 
-// awaitCollection returns the objects that are alive when the grace ends.
+// awaitCollection returns the objects that are alive when the grace ends. In a
+// bubble, where waiting would move its clock, a few collections must do.
 func (s *scope) awaitCollection(all []*tracked) (alive []*tracked) {
 	end := time.Now().Add(s.cfg.grace)
-	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
-		runtime.GC()
-		alive = nil
-		for _, o := range all {
-			if !o.collected() {
-				alive = append(alive, o)
+	pause := time.Millisecond
+	for attempt := 1; ; attempt++ {
+		alive = remaining(all)
+		switch {
+		case len(alive) == 0:
+			return nil
+		case s.bubble != 0:
+			if attempt == 5 {
+				return alive
 			}
-		}
-		if len(alive) == 0 || s.bubble != 0 || !time.Now().Before(end) {
+			continue
+		case !time.Now().Before(end):
 			return alive
 		}
 		time.Sleep(pause)
+		pause = min(2*pause, 50*time.Millisecond)
 	}
 }
 
-// reportTracked writes what is known before it asks for the path: the runtime
-// can die while it dumps the heap.
+// reportTracked fails the test for what is alive, unless only the test itself
+// holds it. What is known is written before explain is asked: the runtime can
+// die while it dumps the heap.
 func (s *scope) reportTracked(alive []*tracked) {
 	s.t.Helper()
 	if len(alive) == 0 {
 		return
 	}
+	paths, err := s.explainTracked(alive)
+	outer := tests.around(s.t, s)
+	for i, o := range alive {
+		switch {
+		case err == nil && s.holds(paths[i]):
+			s.t.Logf("leakcheck: %s still holds the %s tracked at %s: not a leak\n%s", s.name, o.typ, o.at, paths[i])
+			outer.inherit(o)
+		case err != nil && outer != nil:
+			outer.inherit(o) // perhaps it is the outer test's: a row of its table
+		default:
+			f := s.describe(o)
+			if err == nil {
+				f.add("kept by", strings.Split(paths[i].String(), "\n")...)
+			} else {
+				f.add("kept by", "unknown: "+strings.TrimPrefix(err.Error(), "leakcheck: "))
+			}
+			f.report(s.t)
+		}
+	}
+}
+
+// explainTracked asks who keeps the objects. What is planted needs no dump.
+func (s *scope) explainTracked(alive []*tracked) ([]Path, error) {
+	if planted(s.t) {
+		return nil, errPlanted
+	}
 	addrs := make([]uintptr, len(alive))
 	for i, o := range alive {
 		text := s.describe(o).String()
 		s.t.Log(text)
-		if !planted(s.t) {
-			fmt.Fprintln(os.Stderr, text)
-		}
+		fmt.Fprintln(os.Stderr, text)
 		addrs[i] = o.address()
 	}
 	paths, err := explain(s.t, addrs)
-	for i, o := range alive {
-		f := s.describe(o)
-		if err == nil && i < len(paths) {
-			f.add("kept by", paths[i].String())
-		}
-		f.report(s.t)
+	if err == nil && len(paths) != len(alive) {
+		err = errPaths
 	}
+	return paths, err
+}
+
+var (
+	errPlanted = errors.New("leakcheck: no heap is dumped for a planted leak")
+	errPaths   = errors.New("leakcheck: the heap dump does not show the object")
+)
+
+// holds reports whether the path begins in the test itself: its frame, that of
+// a test around it, or package testing's list of its Cleanups.
+func (s *scope) holds(p Path) bool {
+	if len(p.Hops) == 0 || p.Hops[0].Kind != "goroutine" {
+		return false
+	}
+	function := p.Hops[0].Name
+	return strings.HasPrefix(function, "testing.") || function != "" && inFunction(s.symbol, function)
+}
+
+// inherit makes a test judge an object that a test within it could not.
+func (s *scope) inherit(o *tracked) {
+	if s == nil {
+		return
+	}
+	tests.Lock()
+	defer tests.Unlock()
+	s.tracked = append(s.tracked, o)
 }
 
 func (s *scope) describe(o *tracked) *failure {
 	f := &failure{title: fmt.Sprintf("a %s outlives %s: it cannot be collected", o.typ, s.name), file: o.at.file, line: o.at.line}
 	f.add("tracked at", o.at.String())
-	f.add("remedy", "delete it from what keeps it: a map, a list, a package variable, a goroutine that has not ended")
+	f.add("remedy", "remove it from what keeps it: a map, a list, a package variable, a goroutine that has not ended,", "or a Cleanup registered before leakcheck's first call in this test")
 	return f
 }
 

@@ -1,0 +1,70 @@
+package leakcheck_test
+
+import (
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/leaksafe/leaksafe/leakcheck"
+)
+
+// TestMain gives this package's tests goleak's own verdict: a bug of Main must
+// not hide itself. In a child process (see child) Main is what is tested.
+func TestMain(m *testing.M) {
+	switch os.Getenv("LEAKCHECK_CHILD") {
+	case "":
+		goleak.VerifyTestMain(m)
+	case "main":
+		leakcheck.Main(m, childOptions()...)
+	case "bare":
+		os.Exit(m.Run())
+	}
+}
+
+// childTest skips a test that is meant to fail, but for the child process that
+// is started to see it fail.
+func childTest(t testing.TB) {
+	if os.Getenv("LEAKCHECK_CHILD") == "" {
+		t.Skip("runs in a child process only")
+	}
+}
+
+type outcome struct {
+	text   string
+	failed []string // names of the tests that failed, sorted
+	code   int
+}
+
+var failLine = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)`)
+
+// child runs the tests that match pattern in a process of their own: with
+// leakcheck.Main for mode "main", without for "bare".
+func child(t *testing.T, mode, pattern string, env ...string) outcome {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run=^("+pattern+")$", "-test.bench=^("+pattern+")$", "-test.benchtime=2x", "-test.v", "-test.parallel=8", "-test.timeout=60s")
+	cmd.Env = append(os.Environ(), "LEAKCHECK_CHILD="+mode, "LEAKSAFE_BASELINE=", "GITHUB_ACTIONS=")
+	cmd.Env = append(cmd.Env, env...)
+	text, err := cmd.CombinedOutput()
+	if err != nil && cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	o := outcome{text: strings.ReplaceAll(string(text), "\r\n", "\n"), code: cmd.ProcessState.ExitCode()}
+	for _, m := range failLine.FindAllStringSubmatch(o.text, -1) {
+		o.failed = append(o.failed, m[1])
+	}
+	slices.Sort(o.failed)
+	t.Logf("child %s %s: exit code %d\n%s", mode, pattern, o.code, indent(o.text))
+	return o
+}
+
+func indent(s string) string { return "\t" + strings.ReplaceAll(s, "\n", "\n\t") }
+
+func childOptions() []leakcheck.Option {
+	return []leakcheck.Option{leakcheck.Grace(20 * time.Millisecond)}
+}

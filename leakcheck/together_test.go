@@ -1,0 +1,31 @@
+package leakcheck_test
+
+import (
+	"strings"
+	"sync"
+	"time"
+)
+
+// together makes parallel tests of a child process overlap: each waits until
+// the others have arrived, or for a while.
+var together rendezvous
+
+type rendezvous struct {
+	mu   sync.Mutex
+	here int
+}
+
+func (r *rendezvous) wait() {
+	r.mu.Lock()
+	r.here++
+	r.mu.Unlock()
+	for range 50 {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// cutAt is what stands in text before mark.
+func cutAt(text, mark string) (before string, found bool) {
+	before, _, found = strings.Cut(text, mark)
+	return before, found
+}
