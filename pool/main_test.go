@@ -4,11 +4,11 @@ import (
 	"os"
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/leaksafe/leaksafe/leakcheck"
 )
 
 func TestMain(m *testing.M) {
 	// The tests choose their levels themselves.
 	os.Unsetenv("LEAKSAFE_POOL")
-	goleak.VerifyTestMain(m)
+	leakcheck.Main(m)
 }
