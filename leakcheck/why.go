@@ -9,8 +9,8 @@ import (
 	"unsafe"
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
-	"github.com/leaksafe/leaksafe/leakcheck/internal/retain"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/ownheap"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/retain"
 )
 
 // A Path says who keeps an object alive: a chain of references that begins at a root, such as

@@ -40,13 +40,17 @@ func namesOf(d *heapdump.Dump) retain.Names {
 	return n
 }
 
-func funcAt(pc uint64) retain.Func {
-	f := runtime.FuncForPC(uintptr(pc))
-	if f == nil {
-		return retain.Func{}
+// funcAt returns the calls at a code address, innermost first: more than one where some were inlined.
+func funcAt(pc uint64) []retain.Func {
+	var out []retain.Func
+	frames := runtime.CallersFrames([]uintptr{uintptr(pc) + 1})
+	for more := true; more; {
+		var f runtime.Frame
+		if f, more = frames.Next(); f.Function != "" {
+			out = append(out, retain.Func{Name: f.Function, File: f.File, Line: f.Line, Entry: uint64(f.Entry)})
+		}
 	}
-	file, line := f.FileLine(uintptr(pc))
-	return retain.Func{Name: f.Name(), File: file, Line: line, Entry: uint64(f.Entry())}
+	return out
 }
 
 // built remembers the executable with symbols: building it again takes about a second.

@@ -51,28 +51,19 @@ func (w *walker) variableAnswer() string {
 		w.hops[0].Hop = Hop{Kind: "timer", Name: "pending"}
 		w.hops[0].group = "timer"
 		if d > 0 {
-			w.hops[0].Name = "pending for " + d.String()
-			return fmt.Sprintf("a timer pending for %s holds it: stop it when it is no longer needed", d)
+			w.hops[0].Name = "pending for " + inWords(d)
+			return fmt.Sprintf("a timer pending for %s holds it: stop it when it is no longer needed", inWords(d))
 		}
 		return "a pending timer holds it: stop it when it is no longer needed"
 	}
-	name := w.hops[0].Name
-	if w.expr != "" && w.expr != name {
-		return "the package variable " + base(name) + " holds it: " + w.expr
+	if w.variableName == "" {
+		return "the package " + w.hops[0].what() + " holds it"
 	}
-	return "the package variable " + name + " holds it"
-}
-
-// base is the variable of an expression.
-func base(expr string) string {
-	if i := strings.IndexByte(expr, '['); i >= 0 {
-		expr = expr[:i]
+	s := "the package variable " + w.variableName + " holds it"
+	if w.expr != "" && w.expr != w.variableName {
+		s += ": " + w.expr
 	}
-	if pkg, rest, ok := strings.Cut(expr, "."); ok {
-		name, _, _ := strings.Cut(rest, ".")
-		return pkg + "." + name
-	}
-	return expr
+	return s
 }
 
 // pending tells whether a path goes through a timer, and how long that still waits.
@@ -94,16 +85,21 @@ func (w *walker) pending() (time.Duration, bool) {
 	if w.h.names.Now == 0 {
 		return 0, true
 	}
-	d := time.Duration(signed(b) - w.h.names.Now)
-	switch {
-	case d > time.Hour-time.Minute:
-		d = d.Round(time.Minute)
-	case d > time.Minute:
-		d = d.Round(time.Second)
-	default:
-		d = d.Round(time.Millisecond)
+	return time.Duration(signed(b) - w.h.names.Now), true
+}
+
+// inWords rounds a duration to its largest unit.
+func inWords(d time.Duration) string {
+	units := []struct {
+		unit time.Duration
+		name string
+	}{{time.Hour, "h"}, {time.Minute, "min"}, {time.Second, "s"}, {time.Millisecond, "ms"}}
+	for _, u := range units {
+		if n := d.Round(u.unit) / u.unit; n > 0 {
+			return fmt.Sprintf("%d %s", n, u.name)
+		}
 	}
-	return d, true
+	return "less than 1 ms"
 }
 
 func (w *walker) goroutineAnswer(r root) string {
@@ -116,13 +112,9 @@ func (w *walker) goroutineAnswer(r root) string {
 	if at.File != "" {
 		where += fmt.Sprintf(" (%s:%d)", shortFile(at.File), at.Line)
 	}
-	what := map[rootKind]string{rootFrame: "variable of its frame", rootContext: "its closure", rootDefer: "in a deferred call", rootPanic: "a panic's value"}[r.kind]
-	if r.kind == rootFrame && (r.rank == Stack || r.rank == CallerStack) {
-		what = "a word on its stack: a variable whose address was taken"
-	}
-	test := h.testOf(g)
+	what := w.frameWords(r, at)
 	switch {
-	case test != "":
+	case h.testOf(g):
 		return fmt.Sprintf("your test still holds it in %s (%s)", where, what)
 	case g == h.caller:
 		return fmt.Sprintf("only the calling goroutine holds it, in %s (%s)", where, what)
@@ -134,15 +126,34 @@ func (w *walker) goroutineAnswer(r root) string {
 	return s
 }
 
-// testOf is the test a goroutine runs, or "".
-func (h *Heap) testOf(g int) string {
-	frames := h.Goroutines[g].Frames
-	for i, f := range frames {
-		if strings.HasPrefix(h.Frames[f].Func, "testing.tRunner") && i > 0 {
-			return h.Frames[frames[i-1]].Func
+// frameWords says how a goroutine that stands at this line holds something.
+func (w *walker) frameWords(r root, at Func) string {
+	switch r.kind {
+	case rootContext:
+		return "its closure"
+	case rootDefer:
+		return "in a deferred call"
+	case rootPanic:
+		return "the value of a panic"
+	}
+	whose := "its frame"
+	if f := &w.h.Frames[r.index]; f.Func != at.Name && !internalFunc(f.Func) {
+		whose = symbols.Short(f.Func) + ", which called it"
+	}
+	if r.rank >= Stack {
+		return "on the stack of " + whose + ": a variable whose address was taken, or a leftover"
+	}
+	return "variable of " + whose
+}
+
+// testOf tells whether a goroutine runs a test.
+func (h *Heap) testOf(g int) bool {
+	for _, f := range h.Goroutines[g].Frames {
+		if strings.HasPrefix(h.Frames[f].Func, "testing.") {
+			return true
 		}
 	}
-	return ""
+	return false
 }
 
 // cycle tells whether the object with the finalizer is on the way, or is what was asked for.

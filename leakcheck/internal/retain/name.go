@@ -12,9 +12,9 @@ import (
 
 // Names says what a dump does not. The zero value knows nothing.
 type Names struct {
-	Table  *symbols.Table // of the executable, or nil
-	Types  *symbols.Types // or nil
-	Func   func(pc uint64) Func
+	Table  *symbols.Table                     // of the executable, or nil
+	Types  *symbols.Types                     // or nil
+	Func   func(pc uint64) []Func             // the calls at a code address, innermost first
 	Source func(file string, line int) string // text of a line, or ""
 	Now    int64                              // the runtime's clock at the dump, or 0
 	Remedy string                             // what to do about a variable without a name
@@ -29,11 +29,11 @@ type Func struct {
 
 // A walker turns one path into hops.
 type walker struct {
-	h    *Heap
-	root root
-	hops []hop
-	expr string // "" once there is no expression
-	held string // how the last object is referred to
+	h            *Heap
+	root         root
+	hops         []hop
+	expr         string // "" once there is no expression
+	variableName string
 }
 
 // A hop knows more about a Hop than is printed.
@@ -76,7 +76,7 @@ const shownRepeats = 3
 func compress(h *Heap, steps []step) []stop {
 	var out []stop
 	for i := 0; i < len(steps); {
-		period, n := repeats(h, steps[i:])
+		period, n := repeats(h, steps[i:len(steps)-1]) // the last is the object itself
 		if n <= shownRepeats {
 			out = append(out, stop{step: steps[i]})
 			i++
@@ -148,6 +148,7 @@ func (w *walker) variable(r root) (view, link) {
 		w.say("variable", w.unnamed(r, at))
 		return view{}, link{addr: at, opaque: true}
 	}
+	w.variableName = v.root
 	w.hops = append(w.hops, hop{Hop: Hop{Kind: "variable", Name: v.name, Type: v.typ}, object: heapdump.None})
 	if !v.partial {
 		w.expr = v.name
@@ -165,7 +166,7 @@ func (w *walker) unnamed(r root, at uint64) string {
 
 func (w *walker) finalizer(r root) {
 	f := w.h.Finalizers[r.index]
-	name := w.h.funcName(f.Code)
+	name := symbols.Short(w.h.code(f.Code).Name)
 	switch r.kind {
 	case rootFinalizer:
 		name = "of " + w.h.kindName(f.Object) + ", " + name
@@ -177,18 +178,28 @@ func (w *walker) finalizer(r root) {
 
 func (h *Heap) kindName(o int32) string {
 	if a := h.Alloc(o); a != nil {
-		if c, ok := userCall(a.Stack); ok {
+		if c, ok := h.userCall(a.Stack); ok {
 			return "the object of " + c.place()
 		}
 	}
 	return fmt.Sprintf("an object of %s", Bytes(int64(h.Size(o))))
 }
 
-func (h *Heap) funcName(pc uint64) string {
+// code is the user's call at a code address.
+func (h *Heap) code(pc uint64) Func {
 	if h.names.Func == nil {
-		return ""
+		return Func{}
 	}
-	return symbols.Short(h.names.Func(pc).Name)
+	calls := h.names.Func(pc)
+	for _, c := range calls {
+		if !internalFunc(c.Name) {
+			return c
+		}
+	}
+	if len(calls) > 0 {
+		return calls[len(calls)-1]
+	}
+	return Func{}
 }
 
 // goroutine names who runs, where it stands, and which of its calls holds.
@@ -201,8 +212,7 @@ func (w *walker) goroutine(g, frame int) {
 }
 
 func (h *Heap) describe(g int, fn string) string {
-	x := &h.Goroutines[g]
-	s := fmt.Sprintf("%d, %s, in %s", x.ID, h.state(g), symbols.Short(fn))
+	s := fmt.Sprintf("%d, %s, in %s", h.Goroutines[g].ID, h.state(g), symbols.Short(fn))
 	if by := h.creator(g); by != "" {
 		s += ", created by " + by
 	}
@@ -210,10 +220,10 @@ func (h *Heap) describe(g int, fn string) string {
 }
 
 func (h *Heap) creator(g int) string {
-	if h.names.Func == nil || h.Goroutines[g].CreatedPC == 0 {
+	if h.Goroutines[g].CreatedPC == 0 {
 		return ""
 	}
-	return symbols.Short(h.names.Func(h.Goroutines[g].CreatedPC).Name)
+	return symbols.Short(h.code(h.Goroutines[g].CreatedPC).Name)
 }
 
 // state says what a goroutine does, in words.
@@ -230,32 +240,36 @@ func (h *Heap) state(g int) string {
 	return "runnable"
 }
 
-// standing is the user's line of the goroutine that a frame belongs to: the frame itself, or when that is the
-// runtime's, the one that called it.
+// standing is the user's line at which a goroutine stands: of a test, which goes on, the call that holds.
 func (h *Heap) standing(g, frame int) Func {
-	var best Func
-	frames := h.Goroutines[g].Frames
-	from := max(0, slices.Index(frames, frame))
-	for i, f := range frames[from:] {
-		fr := &h.Frames[f]
-		c := Func{Name: fr.Func}
-		if h.names.Func != nil {
-			pc := fr.PC
-			if from+i > 0 {
-				pc-- // the call, not where it returns to
-			}
-			if at := h.names.Func(pc); at.Name != "" {
-				c.File, c.Line = at.File, at.Line
-			}
-		}
-		if !internalFunc(fr.Func) {
+	frames := h.framesOf(g)
+	if h.rankOf(g) >= Test {
+		frames = frames[max(0, slices.Index(frames, frame)):]
+	}
+	var first Func
+	for i, f := range frames {
+		c := h.line(f, i > 0)
+		if !internalFunc(c.Name) {
 			return c
 		}
-		if best.Name == "" {
-			best = c
+		if i == 0 {
+			first = c
 		}
 	}
-	return best
+	return first
+}
+
+// line is the user's line of one frame.
+func (h *Heap) line(frame int, called bool) Func {
+	f := &h.Frames[frame]
+	pc := f.PC
+	if called {
+		pc-- // the call, not where it returns to
+	}
+	if c := h.code(pc); c.Name != "" {
+		return c
+	}
+	return Func{Name: f.Func}
 }
 
 func (h *Heap) source(file string, line int) string {
@@ -305,11 +319,11 @@ func (w *walker) add(st stop, v *view, via link) {
 	h, o := w.h, st.object
 	*v = h.target(via, o)
 	x := hop{object: o, step: st.step, view: *v, via: via, more: st.more, Hop: Hop{Kind: "object"}}
-	w.say2(&x, via)
+	w.extend(&x, via)
 	x.Type = h.typeName(*v, via)
 	if a := h.Alloc(o); a != nil {
 		x.Kind, x.group = kindOfAlloc(a.Stack)
-		if c, ok := userCall(a.Stack); ok {
+		if c, ok := h.userCall(a.Stack); ok {
 			x.File, x.Line = c.File, c.Line
 			x.Source = h.source(c.File, c.Line)
 		}
@@ -321,23 +335,19 @@ func (w *walker) add(st stop, v *view, via link) {
 		x.view.name = f.Name
 	}
 	if x.Kind == "object" && x.Type == "" && x.File == "" {
-		x.Type = "object of " + Bytes(int64(h.Size(o)))
+		x.Name = "of " + Bytes(int64(h.Size(o)))
 	}
 	w.hops = append(w.hops, x)
 }
 
-// say2 extends the expression, and says of the hop before by which of its fields it holds this one.
-func (w *walker) say2(x *hop, via link) {
+// extend lengthens the expression, and says of the hop before by which of its fields it holds this one.
+func (w *walker) extend(x *hop, via link) {
 	n := len(w.hops)
 	if n > 0 && w.hops[n-1].object != heapdump.None && via.expr != "" && w.hops[n-1].Kind != "closure" {
 		w.hops[n-1].Name += via.expr
 	}
 	if n == 1 && w.root.kind == rootVariable {
-		if via.typ == nil && via.opaque {
-			// The variable's own name stands, but nothing after it is known.
-			w.held = w.expr
-		}
-		return
+		return // the variable's name has its fields already
 	}
 	if via.opaque {
 		w.expr = ""
@@ -360,14 +370,21 @@ func (h *Heap) closure(o int32, x hop) (Func, bool) {
 	if pc == 0 || pc >= h.HeapStart && pc < h.HeapEnd {
 		return Func{}, false
 	}
-	f := h.names.Func(pc)
-	return f, f.Name != "" && f.Entry == pc
+	calls := h.names.Func(pc)
+	if len(calls) == 0 {
+		return Func{}, false
+	}
+	f := calls[len(calls)-1]
+	return f, f.Entry == pc
 }
 
 func (h *Heap) typeName(v view, via link) string {
 	if via.typ != nil {
 		if s, ok := bare(via.typ).(*dwarf.StructType); ok && isReference(s) && !isInterface(s) {
 			return symbols.Name(via.typ)
+		}
+		if name := symbols.Name(via.typ); strings.HasPrefix(name, "chan ") {
+			return name
 		}
 	}
 	switch {
@@ -386,15 +403,42 @@ func (c call) place() string {
 
 type call heapdump.Call
 
-// userCall is the innermost line of an allocation stack that is not the runtime's or the standard library's own
-// machinery.
-func userCall(stack []heapdump.Call) (call, bool) {
+// userCall is the innermost line of an allocation stack that is not the standard library's; if there is none, the
+// innermost that is not the runtime's.
+func (h *Heap) userCall(stack []heapdump.Call) (call, bool) {
+	for _, c := range stack {
+		if !h.standard(c) {
+			return call(c), true
+		}
+	}
 	for _, c := range stack {
 		if !internalFunc(c.Func) && !strings.Contains(c.File, "/src/runtime/") {
 			return call(c), true
 		}
 	}
 	return call{}, false
+}
+
+// standard tells the standard library's calls by where its sources are: with -trimpath, in no directory with a
+// dot in its first name.
+func (h *Heap) standard(c heapdump.Call) bool {
+	if h.goroot != "" {
+		return strings.HasPrefix(c.File, h.goroot)
+	}
+	first, _, _ := strings.Cut(c.File, "/")
+	return !strings.Contains(first, ".") && !strings.HasPrefix(c.Func, "main.")
+}
+
+// findGoroot is the directory of the standard library's sources in the dump's stacks, or "".
+func findGoroot(d *heapdump.Dump) string {
+	for _, a := range d.Allocs {
+		for _, c := range a.Stack {
+			if dir, ok := strings.CutSuffix(c.File, "runtime/proc.go"); ok {
+				return dir
+			}
+		}
+	}
+	return ""
 }
 
 func internalFunc(name string) bool {
@@ -423,7 +467,7 @@ func kindOfAlloc(stack []heapdump.Call) (kind, group string) {
 }
 
 var allocKinds = []struct{ prefix, kind, group string }{
-	{"runtime.makechan", "channel buffer", ""},
+	{"runtime.makechan", "channel buffer", "channel"},
 	{"runtime.makemap", "map", "map"},
 	{"internal/runtime/maps.", "map", "map"},
 	{"runtime.mapassign", "map", "map"},
@@ -449,7 +493,7 @@ func kindOfType(x *hop) {
 	for _, k := range typeKinds {
 		if strings.HasPrefix(name, k.prefix) || isMapPart(x.view.typ) && k.kind == "map" {
 			x.Kind, x.group = k.kind, k.group
-			if k.group != "" {
+			if k.group != "" && k.group != "channel" {
 				x.Type = ""
 			}
 			return
@@ -459,7 +503,7 @@ func kindOfType(x *hop) {
 
 var typeKinds = []struct{ prefix, kind, group string }{
 	{"map<", "map", "map"},
-	{"hchan<", "channel buffer", ""},
+	{"hchan<", "channel buffer", "channel"},
 	{"internal/sync.", "sync.Map", "sync.Map"},
 	{"time.Timer", "timer", "timer"},
 	{"time.timeTimer", "timer", "timer"},

@@ -32,7 +32,7 @@ func (p Path) String() string {
 	width := 0
 	for _, h := range p.Hops {
 		if h.Kind != "goroutine" {
-			width = min(max(width, len(h.what())), 40)
+			width = min(max(width, len(h.what())), 44)
 		}
 	}
 	for i, h := range p.Hops {
@@ -42,7 +42,7 @@ func (p Path) String() string {
 		}
 		what := h.what()
 		if i == len(p.Hops)-1 && i > 0 {
-			what = p.last(what)
+			what = p.last(strings.TrimPrefix(what, "object "))
 		}
 		lines = append(lines, strings.TrimRight(arrow+h.line(what, width), " "))
 	}
@@ -76,7 +76,11 @@ func (h Hop) line(what string, width int) string {
 
 // last says how many there are of the object at the end.
 func (p Path) last(what string) string {
-	what = "the object: " + what
+	if what == "object" {
+		what = "the object"
+	} else {
+		what = "the object: " + what
+	}
 	switch {
 	case p.Count > 1:
 		return fmt.Sprintf("%s (%s like it, %s retained)", what, Number(p.Count), Bytes(p.RetainedBytes))

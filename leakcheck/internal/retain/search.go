@@ -16,9 +16,9 @@ const (
 	System                  // the runtime's own goroutines
 	Test                    // goroutines that run tests
 	Caller                  // the goroutine that asked for the dump
+	Pool                    // the free list of a sync.Pool
 	Stack                   // any word on a stack that looks like a pointer
 	CallerStack             // the same on the stack of the goroutine that asked
-	Pool                    // the free list of a sync.Pool
 	Unreachable             // nothing
 )
 
@@ -54,6 +54,7 @@ type Heap struct {
 	*heapdump.Dump
 	names  Names
 	roots  [Unreachable][]root
+	goroot string
 	caller int // index of the goroutine that asked for the dump, or None
 	pools  map[int32]bool
 	reach  *Search // everything, once needed
@@ -67,6 +68,7 @@ func New(d *heapdump.Dump, names Names) *Heap {
 			h.caller = i
 		}
 	}
+	h.goroot = findGoroot(d)
 	h.pools = h.findPools()
 	h.addSegment(&d.Data)
 	h.addSegment(&d.BSS)
@@ -96,7 +98,7 @@ func (h *Heap) addGoroutines() {
 		g := &h.Goroutines[i]
 		rank := h.rankOf(i)
 		h.add(root{kind: rootContext, rank: rank, object: g.Context, index: i})
-		for _, f := range g.Frames {
+		for _, f := range h.framesOf(i) {
 			to, word := h.RootEdges(h.Frames[f].Roots)
 			for k, o := range to {
 				h.add(root{kind: rootFrame, rank: rank, object: o, word: word[k], index: f})
@@ -115,6 +117,24 @@ func (h *Heap) addGoroutines() {
 	}
 }
 
+// framesOf are a goroutine's frames, without those that are only there to write the dump.
+func (h *Heap) framesOf(g int) []int {
+	frames := h.Goroutines[g].Frames
+	if g != h.caller {
+		return frames
+	}
+	for len(frames) > 0 && ours(h.Frames[frames[0]].Func) {
+		frames = frames[1:]
+	}
+	return frames
+}
+
+func ours(fn string) bool {
+	return strings.HasPrefix(fn, "runtime.") || strings.HasPrefix(fn, "runtime/debug.") ||
+		strings.HasPrefix(fn, "github.com/leaksafe/leaksafe/leakcheck.") ||
+		strings.HasPrefix(fn, "github.com/leaksafe/leaksafe/leakcheck/internal/ownheap.")
+}
+
 func (h *Heap) rankOf(goroutine int) Rank {
 	g := &h.Goroutines[goroutine]
 	switch {
@@ -123,10 +143,8 @@ func (h *Heap) rankOf(goroutine int) Rank {
 	case g.System:
 		return System
 	}
-	for _, f := range g.Frames {
-		if strings.HasPrefix(h.Frames[f].Func, "testing.") {
-			return Test
-		}
+	if h.testOf(goroutine) {
+		return Test
 	}
 	return Program
 }
@@ -156,20 +174,25 @@ func (h *Heap) addStacks() {
 	if len(h.roots[Stack])+len(h.roots[CallerStack]) > 0 {
 		return
 	}
-	for i := range h.Frames {
-		f := &h.Frames[i]
+	for g := range h.Goroutines {
 		rank := Stack
-		if f.Goroutine == h.caller {
+		if g == h.caller {
 			rank = CallerStack
 		}
-		b, err := h.FrameContents(f)
-		if err != nil {
-			continue
+		for _, f := range h.framesOf(g) {
+			h.addStack(f, rank)
 		}
-		for off := 0; off+h.PtrSize <= len(b); off += h.PtrSize {
-			if w := h.Word(b[off:]); w >= h.HeapStart && w < h.HeapEnd {
-				h.add(root{kind: rootFrame, rank: rank, object: h.Find(w), word: uint32(off / h.PtrSize), index: i})
-			}
+	}
+}
+
+func (h *Heap) addStack(frame int, rank Rank) {
+	b, err := h.FrameContents(&h.Frames[frame])
+	if err != nil {
+		return
+	}
+	for off := 0; off+h.PtrSize <= len(b); off += h.PtrSize {
+		if w := h.Word(b[off:]); w >= h.HeapStart && w < h.HeapEnd {
+			h.add(root{kind: rootFrame, rank: rank, object: h.Find(w), word: uint32(off / h.PtrSize), index: frame})
 		}
 	}
 }
@@ -316,7 +339,7 @@ func (h *Heap) Retained(objects []int32) int64 {
 	return bytes
 }
 
-// Find returns the object that holds the address.
+// ObjectAt returns the object that holds the address.
 func (h *Heap) ObjectAt(addr uint64) (int32, bool) {
 	o := h.Find(addr)
 	return o, o != heapdump.None

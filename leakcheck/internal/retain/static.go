@@ -9,7 +9,8 @@ import (
 
 // A static is a place in a package variable that refers to something.
 type static struct {
-	name    string // of the variable, with its fields
+	root    string // the variable
+	name    string // the same, with fields
 	typ     string // of the variable
 	link    link
 	partial bool // which field is unknown
@@ -39,7 +40,8 @@ func (h *Heap) static(at uint64, depth int) (static, bool) {
 }
 
 func (h *Heap) named(sym symbols.Symbol, off, at uint64) static {
-	v := static{name: symbols.Short(sym.Name), link: link{addr: at, opaque: true}}
+	name := symbols.Short(sym.Name)
+	v := static{root: name, name: name, link: link{addr: at, opaque: true}}
 	if h.names.Types != nil {
 		if t, ok := h.names.Types.Variable(sym.Name); ok {
 			v.typ = symbols.Name(t)

@@ -24,6 +24,7 @@ type link struct {
 	typ    dwarf.Type // of the reference, nil when unknown
 	addr   uint64     // where it is
 	opaque bool       // the expression ends here
+	many   bool       // it leads to an array
 }
 
 // follow finds the reference at offset off of the memory at addr, seen as v.
@@ -72,6 +73,9 @@ func (h *Heap) member(s *dwarf.StructType, at, off uint64) link {
 			continue
 		}
 		l := h.field(f.Type, at+start, off-start)
+		if h.library(s, f, at+start, &l) {
+			return l
+		}
 		switch {
 		case isGroup(s) && f.Name == "slots":
 			l.expr = h.slot(f, at+start, off-start) + afterSlot(l.expr)
@@ -175,7 +179,9 @@ func (h *Heap) target(l link, o int32) view {
 func (h *Heap) referent(l link, delta uint64) view {
 	switch t := bare(l.typ).(type) {
 	case *dwarf.PtrType:
-		return h.pointee(t, l.addr, delta)
+		v := h.pointee(t, l.addr, delta)
+		v.many = v.many || l.many
+		return v
 	case *dwarf.StructType:
 		switch {
 		case strings.HasPrefix(t.StructName, "[]"):
@@ -193,6 +199,9 @@ func (h *Heap) referent(l link, delta uint64) view {
 
 // pointee minds that a small map's directory pointer leads to its only group.
 func (h *Heap) pointee(p *dwarf.PtrType, at, delta uint64) view {
+	if t, ok := h.trieNode(p.Type, at); ok {
+		return view{typ: t, delta: delta}
+	}
 	directory, ok := bare(p.Type).(*dwarf.PtrType)
 	if !ok {
 		return view{typ: known(p.Type), delta: delta, many: isGroup(bare(p.Type))}

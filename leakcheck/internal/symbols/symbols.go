@@ -287,13 +287,13 @@ func shortWord(word string) string {
 	if i < 0 {
 		return word
 	}
-	pkg, rest, _ := strings.Cut(word[i+1:], ".")
+	pkg, rest, dot := strings.Cut(word[i+1:], ".")
 	if len(pkg) > 1 && pkg[0] == 'v' && strings.Trim(pkg[1:], "0123456789") == "" { // a major version
 		dir := word[:i]
 		pkg = dir[strings.LastIndexByte(dir, '/')+1:]
 	}
 	pkg = strings.ReplaceAll(pkg, "%2e", ".")
-	if rest == "" {
+	if !dot {
 		return pkg
 	}
 	return pkg + "." + rest

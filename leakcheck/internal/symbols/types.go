@@ -3,6 +3,7 @@ package symbols
 import (
 	"debug/dwarf"
 	"fmt"
+	"strings"
 )
 
 // Attributes that Go adds to DWARF, from cmd/internal/dwarf.
@@ -17,7 +18,8 @@ type Types struct {
 	runtime   map[uint64]dwarf.Offset // by runtime type, relative to runtime.types
 	variables map[string]dwarf.Offset
 	functions map[string]dwarf.Offset
-	base      uint64 // of runtime.types in the process; 0 when unknown
+	structs   map[string]dwarf.Offset // those behind sync.Map
+	base      uint64                  // of runtime.types in the process; 0 when unknown
 }
 
 // Types reads the executable's DWARF, once.
@@ -29,7 +31,8 @@ func (t *Table) Types() (*Types, error) {
 	if err != nil {
 		return nil, fmt.Errorf("symbols: no DWARF: %w", err)
 	}
-	x := &Types{data: data, runtime: map[uint64]dwarf.Offset{}, variables: map[string]dwarf.Offset{}, functions: map[string]dwarf.Offset{}}
+	x := &Types{data: data, runtime: map[uint64]dwarf.Offset{}, variables: map[string]dwarf.Offset{}, functions: map[string]dwarf.Offset{},
+		structs: map[string]dwarf.Offset{}}
 	if err := x.index(); err != nil {
 		return nil, fmt.Errorf("symbols: read DWARF: %w", err)
 	}
@@ -61,6 +64,9 @@ func (x *Types) index() error {
 			if at, ok := e.Val(attrGoRuntimeType).(uint64); ok && at != 0 {
 				x.runtime[at] = e.Offset
 			}
+			if e.Tag == dwarf.TagStructType && strings.HasPrefix(name, "internal/sync.") {
+				x.structs[name] = e.Offset
+			}
 		}
 		if e.Children {
 			r.SkipChildren()
@@ -71,6 +77,12 @@ func (x *Types) index() error {
 // Variable returns the type of a package variable.
 func (x *Types) Variable(name string) (dwarf.Type, bool) {
 	off, ok := x.variables[name]
+	return x.at(off, ok)
+}
+
+// Struct returns the struct type of this name, of the package internal/sync.
+func (x *Types) Struct(name string) (dwarf.Type, bool) {
+	off, ok := x.structs[name]
 	return x.at(off, ok)
 }
 

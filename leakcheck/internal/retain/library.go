@@ -1,0 +1,112 @@
+package retain
+
+import (
+	"debug/dwarf"
+	"strings"
+)
+
+// library knows the insides of a few types of the runtime and the standard library: those that hide behind unsafe
+// pointers what they refer to. It tells whether the field f of s is one of them.
+func (h *Heap) library(s *dwarf.StructType, f *dwarf.StructField, at uint64, l *link) bool {
+	switch name := s.StructName; {
+	case strings.HasPrefix(name, "sync/atomic.Pointer[") && f.Name == "v":
+		l.expr = ".Load()"
+		if t, ok := atomicType(s); ok {
+			l.typ, l.opaque = t, false
+		}
+	case strings.HasPrefix(name, "hchan<") && f.Name == "buf":
+		l.expr, l.many, l.opaque = "", true, true
+		if t, ok := chanElem(s); ok {
+			l.typ = t
+		}
+	case strings.HasPrefix(name, "internal/sync.entry[") && f.Name == "value":
+		l.expr = ".Load(" + h.mapKey(s, at) + ")"
+	case name == "sync.Map", strings.HasPrefix(name, "internal/sync."):
+		l.expr = strings.TrimPrefix(l.expr, ".Load()")
+	default:
+		return false
+	}
+	return true
+}
+
+// atomicType is the pointer type of an atomic.Pointer, which it states in a field of no size.
+func atomicType(s *dwarf.StructType) (dwarf.Type, bool) {
+	for _, f := range s.Field {
+		if a, ok := bare(f.Type).(*dwarf.ArrayType); ok && f.Name == "_" {
+			return a.Type, true
+		}
+	}
+	return nil, false
+}
+
+// chanElem is the type of a pointer to an element, from hchan.recvq.first.elem.
+func chanElem(s *dwarf.StructType) (dwarf.Type, bool) {
+	var t dwarf.Type = s
+	for _, name := range []string{"recvq", "first", "elem"} {
+		if p, ok := bare(t).(*dwarf.PtrType); ok {
+			t = p.Type
+		}
+		st, ok := bare(t).(*dwarf.StructType)
+		if !ok {
+			return nil, false
+		}
+		if t = fieldType(st, name); t == nil {
+			return nil, false
+		}
+	}
+	return t, true
+}
+
+func fieldType(s *dwarf.StructType, name string) dwarf.Type {
+	for _, f := range s.Field {
+		if f.Name == name {
+			return f.Type
+		}
+	}
+	return nil
+}
+
+// trieNode is what a pointer to a node of a sync.Map's trie really leads to: an entry or an inner node.
+func (h *Heap) trieNode(t dwarf.Type, at uint64) (dwarf.Type, bool) {
+	s, ok := bare(t).(*dwarf.StructType)
+	if !ok || h.names.Types == nil || !strings.HasPrefix(s.StructName, "internal/sync.node[") {
+		return nil, false
+	}
+	b, err := h.Memory(h.wordAt(at), 1)
+	if err != nil || len(b) < 1 {
+		return nil, false
+	}
+	name := "indirect["
+	if b[0] != 0 {
+		name = "entry["
+	}
+	return h.names.Types.Struct(strings.Replace(s.StructName, "node[", name, 1))
+}
+
+// mapKey prints the key of the sync.Map entry at an address.
+func (h *Heap) mapKey(entry *dwarf.StructType, value uint64) string {
+	for _, f := range entry.Field {
+		if f.Name != "key" {
+			continue
+		}
+		at := value - uint64(offsetOf(entry, "value")) + uint64(f.ByteOffset)
+		if s, ok := bare(f.Type).(*dwarf.StructType); ok && isInterface(s) {
+			typ := h.wordAt(at)
+			if t, ok := h.names.Types.Runtime(typ); ok {
+				return h.value(t, h.wordAt(at+uint64(h.PtrSize)))
+			}
+			return "…"
+		}
+		return h.value(f.Type, at)
+	}
+	return "…"
+}
+
+func offsetOf(s *dwarf.StructType, name string) int64 {
+	for _, f := range s.Field {
+		if f.Name == name {
+			return f.ByteOffset
+		}
+	}
+	return 0
+}

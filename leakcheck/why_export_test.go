@@ -1,0 +1,7 @@
+package leakcheck
+
+// Explain is explain, for rows that hold an object by its address only.
+var Explain = explain
+
+// ExplainSites is explainSites.
+var ExplainSites = explainSites

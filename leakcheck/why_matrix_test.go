@@ -1,0 +1,452 @@
+package leakcheck_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+	"unique"
+	"unsafe"
+	"weak"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/leakcheck"
+)
+
+// A kept is what the rows of the matrix leak.
+type kept struct {
+	id   int
+	next *kept
+	pad  [10]int
+}
+
+func (k *kept) method()                        {}
+func (k *kept) Read(p []byte) (n int, e error) { return 0, nil }
+
+type keptStore struct {
+	name  string
+	slots [3]struct {
+		before int
+		obj    *kept
+	}
+}
+
+type chain1 struct{ a *chain2 }
+type chain2 struct{ b *chain3 }
+type chain3 struct{ c *chain4 }
+type chain4 struct{ d *kept }
+
+var (
+	keptMap     map[string]*kept
+	keptIntMap  map[int]*kept
+	keptBigMap  map[string]*kept
+	keptSlice   []*kept
+	keptStruct  keptStore
+	keptChain   *chain1
+	keptAny     any
+	keptReader  interface{ Read([]byte) (int, error) }
+	keptFunc    func()
+	keptMethod  func()
+	keptChan    chan *kept
+	keptCtx     context.Context
+	keptNoCtx   context.Context
+	keptPool    sync.Pool
+	keptCleanup *kept
+	keptHead    *kept
+	keptTail    []byte
+	keptSub     string
+	keptMux     *http.ServeMux
+	keptSync    sync.Map
+	keptWeak    weak.Pointer[kept]
+	keptUnique  unique.Handle[string]
+	keptOnly    *kept
+)
+
+type keptKey struct{}
+
+func at[T any](p *T) uintptr { return uintptr(unsafe.Pointer(p)) }
+
+// A plant leaks an object in one way, and says where it is. What it starts ends with the test.
+type plant func(t *testing.T) uintptr
+
+var retentionMatrix = []struct {
+	name  string
+	plant plant
+	want  []string
+	not   string
+}{
+	{"package variable, map", plantMap, []string{"the package variable leakcheck_test.keptMap holds it", `leakcheck_test.keptMap["key"]`, "→ map"}, ""},
+	{"package variable, map of ints that has grown", plantIntMap, []string{"leakcheck_test.keptIntMap[99]"}, "table"},
+	{"package variable, slice", plantSlice, []string{"the package variable leakcheck_test.keptSlice holds it", "leakcheck_test.keptSlice[2]"}, ""},
+	{"package variable, struct field", plantStruct, []string{"the package variable leakcheck_test.keptStruct", "leakcheck_test.keptStruct.slots[1].obj"}, ""},
+	{"package variable, chain of five pointers", plantChain, []string{"leakcheck_test.keptChain.a.b.c.d", "leakcheck_test.chain3"}, ""},
+	{"package variable, any", plantAny, []string{"the package variable leakcheck_test.keptAny holds it", "the object: leakcheck_test.kept"}, ""},
+	{"package variable, interface with methods", plantReader, []string{"the package variable leakcheck_test.keptReader holds it", "leakcheck_test.kept"}, ""},
+	{"closure variable", plantClosure, []string{"the package variable leakcheck_test.keptFunc holds it", "closure leakcheck_test.plantClosure.func1", "its variable captured"}, ""},
+	{"goroutine blocked on a channel", plantReceive, []string{"a goroutine blocked in chan receive holds it", "leakcheck_test.blockOnReceive", "why_matrix_test.go:", "created by leakcheck_test.blocked"}, ""},
+	{"goroutine blocked in select", plantSelect, []string{"a goroutine blocked in select holds it", "leakcheck_test.blockOnSelect"}, ""},
+	{"goroutine blocked on a mutex", plantMutex, []string{"a goroutine blocked in sync.Mutex.Lock holds it", "leakcheck_test.blockOnMutex"}, ""},
+	{"goroutine blocked on the network", plantNetwork, []string{"a goroutine blocked in IO wait holds it", "leakcheck_test.blockOnNetwork"}, ""},
+	{"channel buffer", plantChannel, []string{"the package variable leakcheck_test.keptChan holds it", "channel buffer"}, ""},
+	{"pending AfterFunc", plantTimer, []string{"a timer pending for 1 h holds it", "timer pending for 1 h", "closure leakcheck_test.plantTimer.func1"}, "runtime.p"},
+	{"child of context.WithValue", plantContext, []string{"the package variable leakcheck_test.keptCtx holds it", "a context value: use ctxreq.Detach or a smaller value"}, ""},
+	{"context.WithoutCancel", plantWithoutCancel, []string{"the package variable leakcheck_test.keptNoCtx holds it", "a context value: use ctxreq.Detach"}, ""},
+	{"cycle with a finalizer", plantFinalizer, []string{"a cycle with a finalizer", "use runtime.AddCleanup"}, ""},
+	{"argument of AddCleanup", plantCleanup, []string{"runtime.AddCleanup"}, ""},
+	{"stack object behind a callee", plantStackObject, []string{"a goroutine blocked in chan receive holds it", "on the stack of leakcheck_test.holdOnStack"}, ""},
+	{"linked list of 10,000", plantList, []string{"the package variable leakcheck_test.keptHead holds it", "9 99", "more like it"}, ""},
+	{"tail of a slice", plantTail, []string{"the package variable leakcheck_test.keptTail holds it", "a slice of it is kept: the 16 KiB array stays for 10 bytes (use slices.Clone)"}, ""},
+	{"substring", plantSubstring, []string{"the package variable leakcheck_test.keptSub holds it", "a substring is kept: the 16 KiB string stays for 10 bytes (use strings.Clone)"}, ""},
+	{"handler of a ServeMux", plantHandler, []string{"the package variable leakcheck_test.keptMux holds it", "closure leakcheck_test.plantHandler.func1", "its variable captured"}, ""},
+	{"sync.Map", plantSyncMap, []string{"the package variable leakcheck_test.keptSync holds it", "→ sync.Map", `keptSync.Load("key")`}, "HashTrieMap"},
+	{"weak pointer only", plantWeak, []string{"nothing keeps it"}, ""},
+	{"unique handle", plantUnique, []string{"the package variable leakcheck_test.keptUnique holds it"}, ""},
+	{"method value", plantMethod, []string{"the package variable leakcheck_test.keptMethod holds it", "leakcheck_test.(*kept).method-fm"}, ""},
+	{"deferred call of a running function", plantDefer, []string{"a goroutine blocked in chan receive holds it", "in a deferred call"}, ""},
+	{"frame of the test", nil, []string{"your test still holds it in leakcheck_test.", "(variable of its frame)"}, ""},
+}
+
+// The rows share a process and a dump: they keep different objects in different ways.
+func TestRetentionMatrix(t *testing.T) {
+	for _, rate := range []int{1, 0} {
+		t.Run(fmt.Sprintf("MemProfileRate=%d", rate), func(t *testing.T) { testMatrix(t, rate) })
+	}
+}
+
+func testMatrix(t *testing.T, rate int) {
+	old := runtime.MemProfileRate
+	runtime.MemProfileRate = rate
+	defer func() { runtime.MemProfileRate = old }()
+	mine := &kept{}
+	keptOnly = mine // on the heap
+	keptOnly = nil
+	addrs := make([]uintptr, len(retentionMatrix))
+	for i, row := range retentionMatrix {
+		if row.plant == nil {
+			addrs[i] = at(mine)
+			continue
+		}
+		addrs[i] = row.plant(t)
+	}
+	runtime.MemProfileRate = old // reading a dump at rate 1 takes ten times as long
+	paths, err := leakcheck.Explain(t, addrs)
+	runtime.KeepAlive(mine)
+	require.NoError(t, err)
+	for i, row := range retentionMatrix {
+		t.Run(row.name, func(t *testing.T) {
+			text := paths[i].String()
+			t.Log("\n" + text)
+			for _, w := range row.want {
+				assert.Contains(t, text, w)
+			}
+			if row.not != "" {
+				assert.NotContains(t, text, row.not)
+			}
+		})
+	}
+}
+
+//go:noinline
+func plantMap(*testing.T) uintptr {
+	k := &kept{}
+	keptMap = map[string]*kept{"key": k}
+	return at(k)
+}
+
+//go:noinline
+func plantIntMap(*testing.T) uintptr {
+	keptIntMap = map[int]*kept{}
+	for i := range 3000 {
+		keptIntMap[i] = &kept{}
+	}
+	return at(keptIntMap[99])
+}
+
+//go:noinline
+func plantSlice(*testing.T) uintptr {
+	keptSlice = []*kept{{}, {}, {}, {}}
+	return at(keptSlice[2])
+}
+
+//go:noinline
+func plantStruct(*testing.T) uintptr {
+	keptStruct.slots[1].obj = &kept{}
+	return at(keptStruct.slots[1].obj)
+}
+
+//go:noinline
+func plantChain(*testing.T) uintptr {
+	keptChain = &chain1{&chain2{&chain3{&chain4{&kept{}}}}}
+	return at(keptChain.a.b.c.d)
+}
+
+//go:noinline
+func plantAny(*testing.T) uintptr {
+	k := &kept{}
+	keptAny = k
+	return at(k)
+}
+
+//go:noinline
+func plantReader(*testing.T) uintptr {
+	k := &kept{}
+	keptReader = k
+	return at(k)
+}
+
+//go:noinline
+func plantClosure(*testing.T) uintptr {
+	captured := &kept{}
+	keptFunc = func() { captured.id++ }
+	return at(captured)
+}
+
+// blocked runs f in a goroutine until the test ends.
+func blocked(t *testing.T, f func(k *kept, stop chan int)) uintptr {
+	k := &kept{}
+	stop := make(chan int)
+	done := make(chan int)
+	go func() { defer close(done); f(k, stop) }()
+	t.Cleanup(func() { close(stop); <-done })
+	return at(k)
+}
+
+//go:noinline
+func blockOnReceive(k *kept, stop chan int) { <-stop; k.id++ }
+
+//go:noinline
+func plantReceive(t *testing.T) uintptr { return blocked(t, blockOnReceive) }
+
+//go:noinline
+func blockOnSelect(k *kept, stop chan int) {
+	select {
+	case <-stop:
+	case <-make(chan bool):
+	}
+	k.id++
+}
+
+//go:noinline
+func plantSelect(t *testing.T) uintptr { return blocked(t, blockOnSelect) }
+
+//go:noinline
+func blockOnMutex(k *kept, mu *sync.Mutex) {
+	mu.Lock()
+	defer mu.Unlock()
+	k.id++
+}
+
+//go:noinline
+func plantMutex(t *testing.T) uintptr {
+	mu, done, k := new(sync.Mutex), make(chan int), &kept{}
+	mu.Lock()
+	go func() { defer close(done); blockOnMutex(k, mu) }()
+	t.Cleanup(func() { mu.Unlock(); <-done })
+	return at(k)
+}
+
+//go:noinline
+func blockOnNetwork(k *kept, c net.Conn) {
+	var b [1]byte
+	c.Read(b[:])
+	k.id++
+}
+
+//go:noinline
+func plantNetwork(t *testing.T) uintptr {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	c, err := net.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	k, done := &kept{}, make(chan int)
+	go func() { defer close(done); blockOnNetwork(k, c) }()
+	t.Cleanup(func() { c.Close(); l.Close(); <-done })
+	return at(k)
+}
+
+//go:noinline
+func plantChannel(*testing.T) uintptr {
+	keptChan = make(chan *kept, 3)
+	k := &kept{}
+	keptChan <- k
+	return at(k)
+}
+
+//go:noinline
+func plantTimer(t *testing.T) uintptr {
+	captured := &kept{}
+	timer := time.AfterFunc(time.Hour, func() { captured.id++ })
+	stop := weak.Make(timer) // the row must not be what keeps it
+	t.Cleanup(func() {
+		if p := stop.Value(); p != nil {
+			p.Stop()
+		}
+	})
+	return at(captured)
+}
+
+//go:noinline
+func plantContext(*testing.T) uintptr {
+	k := &kept{}
+	ctx, cancel := context.WithCancel(context.WithValue(context.Background(), keptKey{}, k))
+	cancel()
+	keptCtx = ctx
+	return at(k)
+}
+
+//go:noinline
+func plantWithoutCancel(*testing.T) uintptr {
+	k := &kept{}
+	keptNoCtx = context.WithoutCancel(context.WithValue(context.Background(), keptKey{}, k))
+	return at(k)
+}
+
+//go:noinline
+func plantFinalizer(*testing.T) uintptr {
+	a, b := &kept{}, &kept{}
+	a.next, b.next = b, a
+	runtime.SetFinalizer(a, func(*kept) {})
+	return at(b)
+}
+
+//go:noinline
+func plantCleanup(*testing.T) uintptr {
+	k := &kept{}
+	keptCleanup = &kept{}
+	runtime.AddCleanup(keptCleanup, func(*kept) {}, k)
+	return at(k)
+}
+
+//go:noinline
+func holdOnStack(stop chan int, k *kept) {
+	var local struct {
+		pad [7]int
+		k   *kept
+	}
+	local.k = k
+	k = nil
+	waitWith(&local.pad, stop)
+}
+
+//go:noinline
+func waitWith(p *[7]int, stop chan int) { <-stop; p[0]++ }
+
+//go:noinline
+func plantStackObject(t *testing.T) uintptr {
+	stop, done, give := make(chan int), make(chan int), make(chan *kept, 1)
+	go func() { defer close(done); holdOnStack(stop, <-give) }()
+	k := &kept{}
+	give <- k
+	t.Cleanup(func() { close(stop); <-done })
+	return at(k)
+}
+
+//go:noinline
+func plantList(*testing.T) uintptr {
+	keptHead = &kept{}
+	k := keptHead
+	for range 9_999 {
+		k.next = &kept{}
+		k = k.next
+	}
+	return at(k)
+}
+
+//go:noinline
+func plantTail(*testing.T) uintptr {
+	b := make([]byte, 16<<10)
+	keptTail = b[len(b)-10:]
+	return at(&b[0])
+}
+
+//go:noinline
+func plantSubstring(*testing.T) uintptr {
+	s := strings.Repeat("x", 16<<10)
+	keptSub = s[:10]
+	return uintptr(unsafe.Pointer(unsafe.StringData(s)))
+}
+
+//go:noinline
+func plantHandler(*testing.T) uintptr {
+	captured := &kept{}
+	keptMux = http.NewServeMux()
+	keptMux.HandleFunc("/path", func(http.ResponseWriter, *http.Request) { captured.id++ })
+	return at(captured)
+}
+
+//go:noinline
+func plantSyncMap(*testing.T) uintptr {
+	k := &kept{}
+	keptSync.Store("key", k)
+	return at(k)
+}
+
+//go:noinline
+func plantWeak(*testing.T) uintptr {
+	k := &kept{}
+	keptWeak = weak.Make(k)
+	return at(k)
+}
+
+//go:noinline
+func plantUnique(*testing.T) uintptr {
+	keptUnique = unique.Make(string(bytes.Repeat([]byte("u"), 100)))
+	return *(*uintptr)(unsafe.Pointer(&keptUnique))
+}
+
+//go:noinline
+func plantMethod(*testing.T) uintptr {
+	k := &kept{}
+	keptMethod = k.method
+	return at(k)
+}
+
+//go:noinline
+func deferInLoop(give chan *kept, stop chan int) {
+	for range 2 {
+		k := <-give
+		defer func() { k.id++ }()
+	}
+	<-stop
+}
+
+//go:noinline
+func plantDefer(t *testing.T) uintptr {
+	stop, done, give := make(chan int), make(chan int), make(chan *kept, 2)
+	go func() { defer close(done); deferInLoop(give, stop) }()
+	k := &kept{}
+	give <- k
+	give <- &kept{}
+	t.Cleanup(func() { close(stop); <-done })
+	return at(k)
+}
+
+// A sync.Pool is asked for many objects, because under -race it drops some of what it is given.
+func TestWhyAliveSaysThatAPoolIsNoLeak(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // two collections would empty the pool
+	var addrs []uintptr
+	for range 32 {
+		k := &kept{}
+		addrs = append(addrs, at(k))
+		keptPool.Put(k)
+	}
+	paths, err := leakcheck.Explain(t, addrs)
+	require.NoError(t, err)
+	held := 0
+	for _, p := range paths {
+		if len(p.Hops) > 0 {
+			held++
+			assert.Contains(t, p.String(), "only a sync.Pool holds it: not a leak")
+		}
+	}
+	assert.NotZero(t, held)
+}
