@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -40,17 +41,17 @@ func namesOf(d *heapdump.Dump) retain.Names {
 	return n
 }
 
-// funcAt returns the calls at a code address, innermost first: more than one where some were inlined.
-func funcAt(pc uint64) []retain.Func {
-	var out []retain.Func
-	frames := runtime.CallersFrames([]uintptr{uintptr(pc) + 1})
-	for more := true; more; {
-		var f runtime.Frame
-		if f, more = frames.Next(); f.Function != "" {
-			out = append(out, retain.Func{Name: f.Function, File: f.File, Line: f.Line, Entry: uint64(f.Entry)})
-		}
+func funcAt(pc uint64) retain.Func {
+	f := runtime.FuncForPC(uintptr(pc))
+	if f == nil {
+		return retain.Func{}
 	}
-	return out
+	file, line := f.FileLine(uintptr(pc))
+	c := retain.Func{Name: f.Name(), File: file, Line: line, Entry: uint64(f.Entry())}
+	if outer := runtime.FuncForPC(f.Entry()); outer != nil && outer.Name() != c.Name {
+		c.Name, c.Inlined = outer.Name(), c.Name
+	}
+	return c
 }
 
 // built remembers the executable with symbols: building it again takes about a second.
@@ -158,5 +159,7 @@ func locate(t *symbols.Table, d *heapdump.Dump) error {
 	if !ok || off != 0 || !strings.HasSuffix(sym.Name, "internal/ownheap.planted") {
 		return errors.New(remedy)
 	}
+	pc := reflect.ValueOf(namesOf).Pointer()
+	t.PlaceText(runtime.FuncForPC(pc).Name(), uint64(pc))
 	return nil
 }

@@ -205,7 +205,7 @@ func (w *walker) part() string {
 	if size < 1024 || x.via.addr == 0 {
 		return ""
 	}
-	b, err := h.Memory(x.via.addr, 3*h.PtrSize)
+	b, err := h.memory(x.via.addr, 3*h.PtrSize)
 	if err != nil || len(b) < 2*h.PtrSize {
 		return ""
 	}

@@ -22,7 +22,7 @@ func (h *Heap) library(s *dwarf.StructType, f *dwarf.StructField, at uint64, l *
 	case strings.HasPrefix(name, "internal/sync.entry[") && f.Name == "value":
 		l.expr = ".Load(" + h.mapKey(s, at) + ")"
 	case name == "sync.Map", strings.HasPrefix(name, "internal/sync."):
-		l.expr = strings.TrimPrefix(l.expr, ".Load()")
+		l.expr = ""
 	default:
 		return false
 	}
@@ -72,7 +72,7 @@ func (h *Heap) trieNode(t dwarf.Type, at uint64) (dwarf.Type, bool) {
 	if !ok || h.names.Types == nil || !strings.HasPrefix(s.StructName, "internal/sync.node[") {
 		return nil, false
 	}
-	b, err := h.Memory(h.wordAt(at), 1)
+	b, err := h.memory(h.wordAt(at), 1)
 	if err != nil || len(b) < 1 {
 		return nil, false
 	}

@@ -14,7 +14,7 @@ import (
 type Names struct {
 	Table  *symbols.Table                     // of the executable, or nil
 	Types  *symbols.Types                     // or nil
-	Func   func(pc uint64) []Func             // the calls at a code address, innermost first
+	Func   func(pc uint64) Func               // the function at a code address
 	Source func(file string, line int) string // text of a line, or ""
 	Now    int64                              // the runtime's clock at the dump, or 0
 	Remedy string                             // what to do about a variable without a name
@@ -22,9 +22,11 @@ type Names struct {
 
 // A Func is a place in the code.
 type Func struct {
-	Name, File string
-	Line       int
-	Entry      uint64
+	Name    string // of the function as it was compiled
+	Inlined string // of the function whose line it is, when that was inlined into it
+	File    string
+	Line    int
+	Entry   uint64
 }
 
 // A walker turns one path into hops.
@@ -190,16 +192,19 @@ func (h *Heap) code(pc uint64) Func {
 	if h.names.Func == nil {
 		return Func{}
 	}
-	calls := h.names.Func(pc)
-	for _, c := range calls {
-		if !internalFunc(c.Name) {
-			return c
+	c := h.names.Func(pc)
+	if c.Inlined == "" || !h.standard(heapdump.Call{Func: c.Inlined, File: c.File}) {
+		return c
+	}
+	// The line is the library's: find that of the call to it.
+	entry := h.names.Func(c.Entry)
+	c.File, c.Line = entry.File, entry.Line
+	if h.names.Types != nil {
+		if line, ok := h.names.Types.CallLine(c.Name, h.names.Table.Text(pc)); ok {
+			c.Line = line
 		}
 	}
-	if len(calls) > 0 {
-		return calls[len(calls)-1]
-	}
-	return Func{}
+	return c
 }
 
 // goroutine names who runs, where it stands, and which of its calls holds.
@@ -249,7 +254,7 @@ func (h *Heap) standing(g, frame int) Func {
 	var first Func
 	for i, f := range frames {
 		c := h.line(f, i > 0)
-		if !internalFunc(c.Name) {
+		if !h.standard(heapdump.Call{Func: c.Name, File: c.File}) {
 			return c
 		}
 		if i == 0 {
@@ -370,12 +375,8 @@ func (h *Heap) closure(o int32, x hop) (Func, bool) {
 	if pc == 0 || pc >= h.HeapStart && pc < h.HeapEnd {
 		return Func{}, false
 	}
-	calls := h.names.Func(pc)
-	if len(calls) == 0 {
-		return Func{}, false
-	}
-	f := calls[len(calls)-1]
-	return f, f.Entry == pc
+	f := h.names.Func(pc)
+	return f, f.Name != "" && f.Entry == pc
 }
 
 func (h *Heap) typeName(v view, via link) string {
@@ -422,6 +423,9 @@ func (h *Heap) userCall(stack []heapdump.Call) (call, bool) {
 // standard tells the standard library's calls by where its sources are: with -trimpath, in no directory with a
 // dot in its first name.
 func (h *Heap) standard(c heapdump.Call) bool {
+	if internalFunc(c.Func) {
+		return true
+	}
 	if h.goroot != "" {
 		return strings.HasPrefix(c.File, h.goroot)
 	}
@@ -429,9 +433,15 @@ func (h *Heap) standard(c heapdump.Call) bool {
 	return !strings.Contains(first, ".") && !strings.HasPrefix(c.Func, "main.")
 }
 
-// findGoroot is the directory of the standard library's sources in the dump's stacks, or "".
-func findGoroot(d *heapdump.Dump) string {
-	for _, a := range d.Allocs {
+// findGoroot is the directory of the standard library's sources, or "" when they are named without one.
+func (h *Heap) findGoroot() string {
+	for _, f := range h.Frames {
+		if f.Func == "runtime.gopark" && h.names.Func != nil {
+			dir, _ := strings.CutSuffix(h.names.Func(f.PC).File, "runtime/proc.go")
+			return dir
+		}
+	}
+	for _, a := range h.Allocs {
 		for _, c := range a.Stack {
 			if dir, ok := strings.CutSuffix(c.File, "runtime/proc.go"); ok {
 				return dir

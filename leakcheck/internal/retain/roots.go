@@ -74,7 +74,7 @@ func (h *Heap) poolsOf(name string, pools map[int32]bool) {
 }
 
 func (h *Heap) wordAt(addr uint64) uint64 {
-	b, err := h.Memory(addr, h.PtrSize)
+	b, err := h.memory(addr, h.PtrSize)
 	if err != nil {
 		return 0
 	}

@@ -68,7 +68,7 @@ func New(d *heapdump.Dump, names Names) *Heap {
 			h.caller = i
 		}
 	}
-	h.goroot = findGoroot(d)
+	h.goroot = h.findGoroot()
 	h.pools = h.findPools()
 	h.addSegment(&d.Data)
 	h.addSegment(&d.BSS)

@@ -114,7 +114,7 @@ func afterSlot(expr string) string {
 
 // value prints a map key.
 func (h *Heap) value(t dwarf.Type, at uint64) string {
-	b, err := h.Memory(at, int(min(max(t.Size(), 0), 64)))
+	b, err := h.memory(at, int(min(max(t.Size(), 0), 64)))
 	if err != nil || int64(len(b)) < t.Size() {
 		return "…"
 	}
@@ -147,13 +147,21 @@ func signed(b []byte) int64 {
 
 const keyShown = 32
 
-// text reads a string; those that are constants are not in the dump.
-func (h *Heap) text(addr, n uint64) string {
-	b, err := h.Memory(addr, int(min(n, keyShown)))
+// memory reads what is at an address: constants are in the executable, not in the dump.
+func (h *Heap) memory(addr uint64, n int) ([]byte, error) {
+	b, err := h.Memory(addr, n)
 	if err != nil && h.names.Table != nil {
-		b, _ = h.names.Table.Constant(addr, int(min(n, keyShown)))
+		if c, ok := h.names.Table.Constant(addr, n); ok {
+			return c, nil
+		}
 	}
-	if len(b) == 0 && n > 0 {
+	return b, err
+}
+
+// text reads a string.
+func (h *Heap) text(addr, n uint64) string {
+	b, err := h.memory(addr, int(min(n, keyShown)))
+	if err != nil {
 		return "…"
 	}
 	if n > keyShown {
@@ -164,7 +172,7 @@ func (h *Heap) text(addr, n uint64) string {
 
 // target is the view of the object that a link leads to.
 func (h *Heap) target(l link, o int32) view {
-	b, err := h.Memory(l.addr, h.PtrSize)
+	b, err := h.memory(l.addr, h.PtrSize)
 	if err != nil {
 		return view{}
 	}
@@ -210,7 +218,7 @@ func (h *Heap) pointee(p *dwarf.PtrType, at, delta uint64) view {
 	if !ok || !strings.HasPrefix(table.StructName, "table<") {
 		return view{typ: p.Type, delta: delta}
 	}
-	if b, err := h.Memory(at+uint64(h.PtrSize), h.PtrSize); err != nil || h.Word(b) != 0 {
+	if b, err := h.memory(at+uint64(h.PtrSize), h.PtrSize); err != nil || h.Word(b) != 0 {
 		return view{typ: p.Type, delta: delta, many: true}
 	}
 	return view{typ: groupOf(table), delta: delta}
@@ -232,7 +240,7 @@ func groupOf(table *dwarf.StructType) dwarf.Type {
 
 // dynamic is the view through the interface whose data word is at addr or behind it.
 func (h *Heap) dynamic(addr, delta uint64) view {
-	b, err := h.Memory(addr, 2*h.PtrSize)
+	b, err := h.memory(addr, 2*h.PtrSize)
 	if err != nil {
 		return view{}
 	}
@@ -269,7 +277,7 @@ func (h *Heap) boxed(word, delta uint64) view {
 // guess looks for the type without any types: an interface's first word, or the type that the
 // allocator writes before large objects with pointers.
 func (h *Heap) guess(l link, o int32, delta uint64) view {
-	if b, err := h.Memory(l.addr-uint64(h.PtrSize), h.PtrSize); err == nil {
+	if b, err := h.memory(l.addr-uint64(h.PtrSize), h.PtrSize); err == nil {
 		if _, ok := h.Itab(h.Word(b)); ok {
 			return h.boxed(h.Word(b), delta)
 		}

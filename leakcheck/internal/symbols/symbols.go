@@ -208,6 +208,9 @@ func (t *Table) Data(addr uint64, bss bool) (s Symbol, off uint64, ok bool) {
 // Func names the function at a code address of the process.
 func (t *Table) Func(pc uint64) (s Symbol, off uint64, ok bool) { return t.at(pc + t.textShift) }
 
+// Text is the executable's address of a code address of the process.
+func (t *Table) Text(pc uint64) uint64 { return pc + t.textShift }
+
 // PlaceText says that the function of this name begins at the address in the process.
 func (t *Table) PlaceText(name string, entry uint64) bool {
 	addr, ok := t.named[name]

@@ -157,6 +157,50 @@ func (x *Types) Captured(function string, off uint64) (Capture, bool) {
 	}
 }
 
+// CallLine returns the line of a function at which it calls the one that was inlined at the address. The file is the function's own.
+func (x *Types) CallLine(function string, pc uint64) (int, bool) {
+	start, ok := x.functions[function]
+	if !ok {
+		return 0, false
+	}
+	r := x.data.Reader()
+	r.Seek(start)
+	if _, err := r.Next(); err != nil {
+		return 0, false
+	}
+	for depth := 1; depth > 0; {
+		e, err := r.Next()
+		if err != nil || e == nil {
+			return 0, false
+		}
+		switch {
+		case e.Tag == 0:
+			depth--
+		case e.Tag == dwarf.TagInlinedSubroutine:
+			if line, ok := e.Val(dwarf.AttrCallLine).(int64); ok && x.covers(e, pc) {
+				return int(line), true
+			}
+			r.SkipChildren()
+		case e.Children:
+			depth++
+		}
+	}
+	return 0, false
+}
+
+func (x *Types) covers(e *dwarf.Entry, pc uint64) bool {
+	ranges, err := x.data.Ranges(e)
+	if err != nil {
+		return false
+	}
+	for _, r := range ranges {
+		if pc >= r[0] && pc < r[1] {
+			return true
+		}
+	}
+	return false
+}
+
 // Name is the Go name of a type, with its package's last element only.
 func Name(t dwarf.Type) string {
 	switch t := t.(type) {
