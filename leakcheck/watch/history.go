@@ -31,7 +31,11 @@ type lows struct {
 }
 
 func newBucket(s Sample) bucket {
-	return bucket{first: s, last: s, low: lows{s.Live, s.Outside, s.Goroutines, s.Files}, peakRSS: s.RSS, collection: s.Collection, n: 1}
+	b := bucket{first: s, last: s, low: lows{s.Live, s.Outside, s.Goroutines, s.Files}, peakRSS: s.RSS, collection: s.Collection, n: 1}
+	if s.Cycles == 0 {
+		b.low.live = math.MaxInt64 // unknown until the first collection
+	}
+	return b
 }
 
 // add appends a later bucket to b.

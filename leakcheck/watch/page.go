@@ -214,9 +214,22 @@ type stroke struct {
 }
 
 type tick struct {
-	X, Y  float64
-	Text  string
-	value float64
+	X, Y   float64
+	Text   string
+	Anchor string // which end of the text stands at X
+	value  float64
+}
+
+// anchor keeps a text within the graph.
+func anchor(x float64) string {
+	switch {
+	case x > width-120:
+		return "end"
+	case x < 120:
+		return "start"
+	default:
+		return "middle"
+	}
 }
 
 func newGraph(s status, format func(float64) string) graph {
@@ -289,7 +302,8 @@ func (g *graph) draw() {
 	}
 	for _, m := range g.marks {
 		if x := g.x(m.Time); x >= left {
-			g.Marks = append(g.Marks, tick{X: min(x, left+plotWide), Text: m.Text})
+			x = min(x, left+plotWide)
+			g.Marks = append(g.Marks, tick{X: x, Text: m.Text, Anchor: anchor(x)})
 		}
 	}
 }

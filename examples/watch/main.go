@@ -1,0 +1,184 @@
+// Command watch shows what a service does that leaks and must not lose
+// anything: it sees its memory climb, says which line grows, and before the limit is
+// reached it stops taking work, drains its batches and ends, so that a
+// supervisor starts it again. The command is that supervisor, and the clients too.
+//
+//	go run ./examples/watch
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+
+	"github.com/leaksafe/leaksafe/leakcheck/watch"
+)
+
+// serveEnv makes any binary of this package the service: in a test it is the test's.
+const serveEnv = "LEAKSAFE_WATCH_SERVE"
+
+func main() {
+	lives := flag.Int("lives", 4, "how many times the service is started")
+	dir := flag.String("dir", "", "where findings, profiles and the page go (default: a folder of the system's temporary files)")
+	flag.Parse()
+	var err error
+	if serve := os.Getenv(serveEnv); serve != "" {
+		err = runService(serve)
+	} else {
+		err = supervise(os.Stdout, *dir, *lives)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "watch:", err)
+		os.Exit(1)
+	}
+}
+
+// A life is one run of the service, as its clients and its exit tell it.
+type life struct {
+	accepted int64 // messages the service said it had taken
+	code     int   // its exit code
+	last     farewell
+	page     []byte
+}
+
+// supervise starts the service again and again, each time sending messages
+// until it goes, and reports whether every message that was taken was delivered.
+func supervise(out io.Writer, dir string, lives int) error {
+	if dir == "" {
+		temp, err := os.MkdirTemp("", "leaksafe-watch-")
+		if err != nil {
+			return err
+		}
+		dir = temp
+	}
+	fmt.Fprintf(out, "A service with a limit of 64 MiB keeps 4 KiB of every message by mistake.\n\n")
+	fmt.Fprintf(out, "life  taken  delivered  lost  memory at the end  exit code\n")
+	var lost int64
+	var l life
+	for n := range lives {
+		var err error
+		if l, err = runLife(dir); err != nil {
+			return err
+		}
+		gone := max(0, l.accepted-l.last.Delivered)
+		lost += gone
+		fmt.Fprintf(out, "%4d %6d %10d %5d %14d MiB %10d\n", n+1, l.accepted, l.last.Delivered, gone, l.last.Used>>20, l.code)
+		if l.code != watch.ExitPressure {
+			return fmt.Errorf("the service ended with code %d instead of %d", l.code, watch.ExitPressure)
+		}
+	}
+	fmt.Fprintln(out)
+	for _, f := range l.last.Findings {
+		fmt.Fprintln(out, "found:", f)
+	}
+	page := filepath.Join(dir, "page.html")
+	if err := os.WriteFile(page, l.page, 0o600); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "\nThe memory graph of the last life, with the mountains before it: %s\n", page)
+	if lost != 0 {
+		return fmt.Errorf("%d messages were lost", lost)
+	}
+	return nil
+}
+
+// runLife starts the service and sends it messages until it goes.
+func runLife(dir string) (life, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return life{}, err
+	}
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), "GOMEMLIMIT=64MiB", serveEnv+"="+dir)
+	cmd.Stderr = os.Stderr
+	hold, err := cmd.StdinPipe() // the service ends when its supervisor does
+	if err != nil {
+		return life{}, err
+	}
+	defer hold.Close()
+	says, err := cmd.StdoutPipe()
+	if err != nil {
+		return life{}, err
+	}
+	if err := cmd.Start(); err != nil {
+		return life{}, err
+	}
+	lines := bufio.NewReader(says)
+	url, err := lines.ReadString('\n')
+	if err != nil {
+		return life{}, fmt.Errorf("the service did not start: %w", errors.Join(err, cmd.Wait()))
+	}
+	l := send(strings.TrimSpace(url))
+	words, err := io.ReadAll(lines)
+	if err := cmd.Wait(); err != nil && !errors.As(err, new(*exec.ExitError)) {
+		return life{}, err
+	}
+	l.code = cmd.ProcessState.ExitCode()
+	if err := errors.Join(err, json.Unmarshal(words, &l.last)); err != nil {
+		return life{}, fmt.Errorf("the service's last words were %q: %w", words, err)
+	}
+	return l, nil
+}
+
+// send posts messages, four at a time, until the service refuses one or is
+// gone, and looks at the page now and then.
+func send(url string) life {
+	var l life
+	var accepted atomic.Int64
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4}}
+	defer client.CloseIdleConnections()
+	message := strings.Repeat("distinct message ", 512)
+	done := make(chan struct{})
+	for range 4 {
+		go func() {
+			defer func() { done <- struct{}{} }()
+			for post(client, url+"/send", message) {
+				accepted.Add(1)
+			}
+		}()
+	}
+	for running := 4; running > 0; {
+		select {
+		case <-done:
+			running--
+		default:
+			if page, ok := get(client, url+"/debug/leaks/"); ok {
+				l.page = page
+			} else {
+				<-done
+				running--
+			}
+		}
+	}
+	l.accepted = accepted.Load()
+	return l
+}
+
+func post(client *http.Client, url, message string) bool {
+	resp, err := client.Post(url, "text/plain", strings.NewReader(message))
+	if err != nil {
+		return false
+	}
+	defer resp.Body.Close()
+	_, err = io.Copy(io.Discard, resp.Body)
+	return err == nil && resp.StatusCode == http.StatusAccepted
+}
+
+func get(client *http.Client, url string) ([]byte, bool) {
+	resp, err := client.Get(url)
+	if err != nil {
+		return nil, false
+	}
+	defer resp.Body.Close()
+	page, err := io.ReadAll(resp.Body)
+	return page, err == nil && resp.StatusCode == http.StatusOK
+}
