@@ -3,6 +3,7 @@ package watch
 import (
 	"iter"
 	"time"
+	"unsafe"
 )
 
 // FeedEach gives a series of samples to a Watcher that does not sample by
@@ -21,6 +22,22 @@ func FeedEach(o Options, samples iter.Seq[Sample], each func(*Watcher)) (*Watche
 
 // Begin runs the callbacks of a Watcher that was fed.
 func (w *Watcher) Begin() { w.done.Go(w.call) }
+
+// Take gives a Watcher one more sample.
+func (w *Watcher) Take(s Sample) { w.take(s) }
+
+// NewSampler returns what the sampling loop does once an interval.
+func NewSampler(o Options) (func(), error) {
+	w, err := newWatcher(o)
+	if err != nil {
+		return nil, err
+	}
+	m := newMeter(nil)
+	return func() { w.take(m.read()) }, nil
+}
+
+// HistoryBytes is what a Watcher's history takes when it is full.
+const HistoryBytes = uint64(levels * keep * unsafe.Sizeof(bucket{}))
 
 // Last is the newest sample.
 func (w *Watcher) Last() Sample {

@@ -63,6 +63,9 @@ type level struct {
 }
 
 func (l *level) push(b bucket) {
+	if l.ring == nil {
+		l.ring = make([]bucket, 0, keep)
+	}
 	if len(l.ring) < keep {
 		l.ring = append(l.ring, b)
 		return

@@ -21,11 +21,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/leaksafe/leaksafe/leakcheck"
 	"github.com/leaksafe/leaksafe/leakcheck/watch"
 )
-
-func TestMain(m *testing.M) { leakcheck.Main(m) }
 
 func TestSamplesOfThisProcess(t *testing.T) {
 	runtime.GC()
