@@ -38,6 +38,14 @@ func (k Key[T]) carrier() *keyInfo { return k.info }
 // everything, golang/go#40221.) Its From is an ended scope, which
 // starts no children: give the work to Jobs, or to Run.
 func Detach(ctx context.Context, keys ...Carrier) context.Context {
+	c := From(ctx).config()
+	if c == nil {
+		c = &zero
+	}
+	return c.detach(ctx, keys)
+}
+
+func (c *Config) detach(ctx context.Context, keys []Carrier) *detachedCtx {
 	info := From(ctx).Info()
 	d := &Scope{name: info.Name, start: info.Start.Sub(epoch), took: info.Duration}
 	d.bits.Store(uint32(info.Status) & statusMask)
@@ -55,10 +63,6 @@ func Detach(ctx context.Context, keys ...Carrier) context.Context {
 		}
 	}
 	d.kept.Store(&next)
-	c := From(ctx).config()
-	if c == nil {
-		c = &zero
-	}
 	c.once.Do(c.init)
 	d.state.Store(&c.tomb)
 	return (*detachedCtx)(d)
@@ -93,8 +97,8 @@ func (j *Jobs) owner() *Scope {
 // ctx ended or after Shutdown. An error or a panic of fn is reported and
 // stops no other job.
 func (j *Jobs) Go(ctx context.Context, name string, fn func(context.Context) error, keys ...Carrier) error {
-	root := Detach(ctx, keys...)
 	owner := j.owner()
+	root := j.config.detach(ctx, keys)
 	return owner.spawn(ctx.Done(), name, func(stop context.Context) error {
 		ctx, cancel := context.WithCancelCause(root)
 		defer cancel(nil)
