@@ -1,0 +1,157 @@
+// Command mapper measures the package mapper beside mapping by hand, the code
+// that goverter generates, copier, mapstructure and a round trip through JSON.
+//
+//	go run -C internal/bench ./mapper
+package main
+
+import (
+	"encoding/json"
+	"os"
+
+	"github.com/go-viper/mapstructure/v2"
+	"github.com/jinzhu/copier"
+	"github.com/leaksafe/leaksafe/internal/bench/mapper/shapes"
+	"github.com/leaksafe/leaksafe/internal/bench/side"
+	"github.com/leaksafe/leaksafe/mapper"
+)
+
+var (
+	users  = mapper.Must[shapes.User, shapes.UserDTO]()
+	orders = mapper.Must[shapes.Order, shapes.OrderDTO]()
+)
+
+func main() {
+	for _, t := range []struct {
+		title string
+		cases []side.Case
+	}{
+		{"flat, in place", inPlace(shapes.NewUser(), shapes.UserInto, users, nil)},
+		{"flat, by value", byValue(shapes.NewUser())},
+		{"nested with 20 items, in place", inPlace(shapes.NewOrder(), shapes.OrderInto, orders, (&shapes.GoverterImpl{}).Order)},
+		{"slice of 1000 flat", slices(shapes.NewUsers(1000))},
+	} {
+		side.Table(os.Stdout, t.title, side.Compare(t.cases, side.Options{Progress: side.Progress()}))
+	}
+}
+
+// inPlace measures writing into one destination again and again. What goverter
+// generates works by value only.
+func inPlace[S, D any](s S, hand func(*D, *S), m *mapper.Mapper[S, D], goverter func(S) D) []side.Case {
+	var d D
+	cases := []side.Case{
+		{Name: "by hand", Run: func(n int) {
+			for range n {
+				hand(&d, &s)
+			}
+		}},
+		{Name: "leaksafe Into", Run: func(n int) {
+			for range n {
+				check(m.Into(&d, &s))
+			}
+		}},
+		{Name: "copier", Run: func(n int) {
+			for range n {
+				check(copier.CopyWithOption(&d, &s, copier.Option{DeepCopy: true}))
+			}
+		}},
+		{Name: "mapstructure", Run: func(n int) {
+			for range n {
+				check(mapstructure.Decode(&s, &d))
+			}
+		}},
+		{Name: "encoding/json", Run: func(n int) {
+			for range n {
+				b, err := json.Marshal(&s)
+				check(err)
+				check(json.Unmarshal(b, &d))
+			}
+		}},
+	}
+	if goverter != nil {
+		cases = append(cases, side.Case{Name: "goverter", Run: func(n int) {
+			for range n {
+				d = goverter(s)
+			}
+		}})
+	}
+	return cases
+}
+
+// sinks, so that no result is optimised away.
+var (
+	user shapes.UserDTO
+	list []shapes.UserDTO
+)
+
+func byValue(s shapes.User) []side.Case {
+	g := &shapes.GoverterImpl{}
+	return []side.Case{
+		{Name: "by hand", Run: func(n int) {
+			for range n {
+				user = shapes.UserByValue(s)
+			}
+		}},
+		{Name: "leaksafe Map", Run: func(n int) {
+			for range n {
+				user, _ = users.Map(s)
+			}
+		}},
+		{Name: "leaksafe mapper.Map", Run: func(n int) {
+			for range n {
+				user, _ = mapper.Map[shapes.UserDTO](s)
+			}
+		}},
+		{Name: "goverter", Run: func(n int) {
+			for range n {
+				user = g.User(s)
+			}
+		}},
+	}
+}
+
+func slices(s []shapes.User) []side.Case {
+	g := &shapes.GoverterImpl{}
+	return []side.Case{
+		{Name: "by hand", Run: func(n int) {
+			for range n {
+				list = shapes.UserSlice(s)
+			}
+		}},
+		{Name: "leaksafe Slice", Run: func(n int) {
+			for range n {
+				list, _ = users.Slice(s)
+			}
+		}},
+		{Name: "goverter", Run: func(n int) {
+			for range n {
+				list = g.Users(s)
+			}
+		}},
+		{Name: "copier", Run: func(n int) {
+			for range n {
+				list = nil
+				check(copier.CopyWithOption(&list, &s, copier.Option{DeepCopy: true}))
+			}
+		}},
+		{Name: "mapstructure", Run: func(n int) {
+			for range n {
+				list = nil
+				check(mapstructure.Decode(s, &list))
+			}
+		}},
+		{Name: "encoding/json", Run: func(n int) {
+			for range n {
+				b, err := json.Marshal(s)
+				check(err)
+				list = nil
+				check(json.Unmarshal(b, &list))
+			}
+		}},
+	}
+}
+
+func check(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
