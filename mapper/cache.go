@@ -128,7 +128,10 @@ func MapSlice[D, S any](src []S) ([]D, error) {
 
 func cached[S, D any]() (Mapper[S, D], error) {
 	p, err := plans.plan(pairOf[S, D]())
-	return Mapper[S, D]{p}, err
+	if err != nil {
+		return Mapper[S, D]{}, err
+	}
+	return Mapper[S, D]{p, p.flat()}, nil
 }
 
 // MapAny is Map for types known only at run time: dst is a pointer to the

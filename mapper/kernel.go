@@ -17,11 +17,12 @@ import (
 
 // A kernel is what the executor needs to know about a node, worked out once.
 type kernel struct {
-	moves moves   // of a struct: the fields that are plain assignments
-	rest  []field // of a struct: the other fields
-	flat  bool    // the moves are all there is to do
-	size  uintptr // of an element of the source's list
-	step  uintptr // of an element of the destination's
+	moves moves     // of a struct: the fields that are plain assignments
+	once  *straight // the same for one value
+	rest  []field   // of a struct: the other fields
+	flat  bool      // the moves are all there is to do
+	size  uintptr   // of an element of the source's list
+	step  uintptr   // of an element of the destination's
 }
 
 // newKernel works out a node's kernel, once all nodes are built.
@@ -46,7 +47,16 @@ func newKernel(n *node) kernel {
 		k.flat = false
 	}
 	k.moves.pack()
+	k.once = k.moves.straight()
 	return k
+}
+
+// flat returns the moves of a plan that consists of them, or nil.
+func (p *plan) flat() *straight {
+	if p.root.kernel.flat && !p.root.recursive {
+		return p.root.kernel.once
+	}
+	return nil
 }
 
 func (p *plan) run(dst, src unsafe.Pointer) error {
@@ -65,7 +75,7 @@ func (n *node) run(dst, src unsafe.Pointer, depth int) *failure {
 	}
 	switch n.op {
 	case opCopy:
-		n.kernel.moves.run(dst, src)
+		n.kernel.once.run(dst, src)
 	case opStruct:
 		return n.runStruct(dst, src, depth)
 	case opNumber:
@@ -94,7 +104,7 @@ func (n *node) run(dst, src unsafe.Pointer, depth int) *failure {
 
 func (n *node) runStruct(dst, src unsafe.Pointer, depth int) *failure {
 	k := &n.kernel
-	k.moves.run(dst, src)
+	k.once.run(dst, src)
 	for i := range k.rest {
 		if f := k.rest[i].run(dst, src, depth); f != nil {
 			return f.in(k.rest[i].dst.name)

@@ -13,6 +13,7 @@ import (
 // with its plan.
 type Mapper[S, D any] struct {
 	plan *plan
+	flat *straight // all there is to do, if that is moves only
 }
 
 // New builds the Mapper from S to D. The error is a *BuildError, which lists
@@ -41,7 +42,7 @@ func build[S, D any](opts []Option) (*Mapper[S, D], error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Mapper[S, D]{plan}, nil
+	return &Mapper[S, D]{plan, plan.flat()}, nil
 }
 
 func pairOf[S, D any]() pair { return pair{reflect.TypeFor[S](), reflect.TypeFor[D]()} }
@@ -63,31 +64,36 @@ func (m *Mapper[S, D]) Map(src S) (D, error) {
 // is filled in place. After an *Error some fields of dst may have been
 // written.
 func (m *Mapper[S, D]) Into(dst *D, src *S) error {
-	if err := m.check(dst == nil || src == nil); err != nil {
-		return err
+	if m == nil || m.plan == nil || dst == nil || src == nil {
+		return m.misused()
 	}
 	if onlyReflect {
 		return m.plan.reflect(reflect.ValueOf(dst), reflect.ValueOf(src))
 	}
+	if m.flat != nil {
+		m.flat.run(hide(unsafe.Pointer(dst)), hide(unsafe.Pointer(src)))
+		return nil
+	}
 	return m.plan.run(hide(unsafe.Pointer(dst)), hide(unsafe.Pointer(src)))
 }
 
-func (m *Mapper[S, D]) check(isNil bool) error {
+// misused is the error of a Mapper without a plan, or of a nil pointer.
+func (m *Mapper[S, D]) misused() error {
 	p := pairOf[S, D]()
-	switch {
-	case m == nil || m.plan == nil:
+	if m == nil || m.plan == nil {
 		return &Error{Src: p.src, Dst: p.dst, Err: errUnmade}
-	case isNil:
-		return &Error{Src: p.src, Dst: p.dst, Err: errNil}
 	}
-	return nil
+	return &Error{Src: p.src, Dst: p.dst, Err: errNil}
 }
 
 // Slice maps every element. Nil gives nil, empty gives empty. After an *Error,
 // whose path begins with the index, the result is nil.
 func (m *Mapper[S, D]) Slice(src []S) ([]D, error) {
+	if m == nil || m.plan == nil {
+		return nil, m.misused()
+	}
 	if src == nil {
-		return nil, m.check(false)
+		return nil, nil
 	}
 	dst := make([]D, len(src))
 	if err := m.fill(dst, src); err != nil {
@@ -100,6 +106,9 @@ func (m *Mapper[S, D]) Slice(src []S) ([]D, error) {
 // memory behind dst is used if it suffices, as by the built-in append. After
 // an *Error it returns dst as it was.
 func (m *Mapper[S, D]) Append(dst []D, src []S) ([]D, error) {
+	if m == nil || m.plan == nil {
+		return dst, m.misused()
+	}
 	n := len(dst)
 	grown := append(dst, make([]D, len(src))...)
 	if err := m.fill(grown[n:], src); err != nil {
@@ -110,10 +119,7 @@ func (m *Mapper[S, D]) Append(dst []D, src []S) ([]D, error) {
 }
 
 func (m *Mapper[S, D]) fill(dst []D, src []S) error {
-	if err := m.check(false); err != nil || len(src) == 0 {
-		return err
-	}
-	if !onlyReflect && m.plan.root.kernel.flat && !m.plan.root.recursive {
+	if !onlyReflect && m.flat != nil && len(src) > 0 {
 		m.plan.root.kernel.moves.runAll(unsafe.Pointer(&dst[0]), unsafe.Pointer(&src[0]),
 			unsafe.Sizeof(dst[0]), unsafe.Sizeof(src[0]), uintptr(len(src)))
 		return nil

@@ -18,12 +18,12 @@ import (
 )
 
 type (
-	ID      int64
-	Text    string
-	Blob    []byte
-	UUID    [16]byte // with text methods, as in many libraries
-	Color   int      // with String only
-	Stamp   time.Time
+	ID          int64
+	Text        string
+	Blob        []byte
+	UUID        [16]byte // with text methods, as in many libraries
+	Color       int      // with String only
+	Stamp       time.Time
 	Pair[T any] struct {
 		A T
 		B []T
@@ -97,7 +97,7 @@ func sources() map[string]any {
 		"UUID": UUID{1, 2, 3}, "[16]byte": [16]byte{1, 2, 3}, "Color": Color(1), "Dog": Dog{"rex"}, "*Dog": &Dog{"rex"},
 		"Tree": Tree{1, []*Tree{{2, nil}, nil}}, "Tree cyclic": *cyclic, "*Tree cyclic": cyclic, "Loop": Loop{nil, {}}, "Loop cyclic": loop,
 		"chan": make(chan int), "func": func() {}, "unsafe.Pointer": unsafe.Pointer(new(int)), "Locked": &Locked{N: 1},
-		"error": ref(errors.New("e")),
+		"error":         ref(errors.New("e")),
 		"struct of any": struct{ V any }{Point{1, 2}}, "struct of any nil": struct{ V any }{}, "struct of any chan": struct{ V any }{make(chan int)}, "struct of any pointer": struct{ V any }{&Point{1, 2}},
 		"struct of any error": struct{ V any }{errors.New("e")},
 	}

@@ -27,6 +27,67 @@ type stretch struct {
 	n uintptr
 }
 
+// straight is moves for one value, as fast as the processor takes them: the
+// commonest groups lie in arrays, so that their loops have few loads and no
+// bounds to check. What does not fit is in rest.
+type straight struct {
+	nStrings, nPointers, nBytes1, nBytes8, nBytes16 uint8
+
+	strings, bytes8           [16]move
+	pointers, bytes1, bytes16 [8]move
+	rest                      *moves // nil if everything fits
+}
+
+func (m *moves) straight() *straight {
+	var s straight
+	rest := *m
+	rest.strings = take(s.strings[:15], &s.nStrings, m.strings)
+	rest.bytes8 = take(s.bytes8[:15], &s.nBytes8, m.bytes8)
+	rest.pointers = take(s.pointers[:7], &s.nPointers, m.pointers)
+	rest.bytes1 = take(s.bytes1[:7], &s.nBytes1, m.bytes1)
+	rest.bytes16 = take(s.bytes16[:7], &s.nBytes16, m.bytes16)
+	if rest.any() {
+		s.rest = &rest
+	}
+	return &s
+}
+
+// take copies the first of list to into, and returns the others.
+func take(into []move, n *uint8, list []move) []move {
+	*n = uint8(copy(into, list))
+	return list[*n:]
+}
+
+func (m *moves) any() bool {
+	return len(m.strings)+len(m.pointers)+len(m.interfaces)+len(m.bytes1)+len(m.bytes2)+
+		len(m.bytes4)+len(m.bytes8)+len(m.bytes16)+len(m.bytes32)+len(m.long) > 0
+}
+
+func (s *straight) run(dst, src unsafe.Pointer) {
+	for i := range s.strings[:s.nStrings&15] {
+		one[string](&s.strings[i], dst, src)
+	}
+	for i := range s.bytes8[:s.nBytes8&15] {
+		one[[8]byte](&s.bytes8[i], dst, src)
+	}
+	for i := range s.bytes16[:s.nBytes16&7] {
+		one[[16]byte](&s.bytes16[i], dst, src)
+	}
+	for i := range s.pointers[:s.nPointers&7] {
+		one[unsafe.Pointer](&s.pointers[i], dst, src)
+	}
+	for i := range s.bytes1[:s.nBytes1&7] {
+		one[[1]byte](&s.bytes1[i], dst, src)
+	}
+	if s.rest != nil {
+		s.rest.run(dst, src)
+	}
+}
+
+func one[T any](m *move, dst, src unsafe.Pointer) {
+	*(*T)(unsafe.Add(dst, m.dst)) = *(*T)(unsafe.Add(src, m.src))
+}
+
 // add adds the assignment of a t.
 func (m *moves) add(dst, src uintptr, t reflect.Type) {
 	switch t.Kind() {
@@ -123,22 +184,22 @@ func (m *moves) split(s stretch) {
 // run makes all moves once.
 func (m *moves) run(dst, src unsafe.Pointer) {
 	each[string](m.strings, dst, src)
-	each[[8]byte](m.bytes8, dst, src)
-	each[[16]byte](m.bytes16, dst, src)
-	each[[32]byte](m.bytes32, dst, src)
+	each[unsafe.Pointer](m.pointers, dst, src)
+	each[any](m.interfaces, dst, src)
 	each[[1]byte](m.bytes1, dst, src)
 	each[[2]byte](m.bytes2, dst, src)
 	each[[4]byte](m.bytes4, dst, src)
-	each[unsafe.Pointer](m.pointers, dst, src)
-	each[any](m.interfaces, dst, src)
+	each[[8]byte](m.bytes8, dst, src)
+	each[[16]byte](m.bytes16, dst, src)
+	each[[32]byte](m.bytes32, dst, src)
 	for _, s := range m.long {
 		s.run(dst, src)
 	}
 }
 
 func each[T any](list []move, dst, src unsafe.Pointer) {
-	for _, m := range list {
-		*(*T)(unsafe.Add(dst, m.dst)) = *(*T)(unsafe.Add(src, m.src))
+	for i := range list {
+		one[T](&list[i], dst, src)
 	}
 }
 

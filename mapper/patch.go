@@ -9,8 +9,8 @@ import "reflect"
 // else is replaced as a whole, so an empty slice that is not nil clears. After
 // an *Error some fields may have been written. Patch uses reflection.
 func (m *Mapper[S, D]) Patch(dst *D, src *S) error {
-	if err := m.check(dst == nil || src == nil); err != nil {
-		return err
+	if m == nil || m.plan == nil || dst == nil || src == nil {
+		return m.misused()
 	}
 	p := m.plan
 	return p.root.patch(reflect.ValueOf(dst).Elem(), reflect.ValueOf(src).Elem(), p.cfg.MaxDepth).error()

@@ -15,8 +15,8 @@ var opNames = [...]string{
 // destination, for people to read and for tests to compare. The format may
 // change between versions.
 func (m *Mapper[S, D]) Plan() string {
-	if err := m.check(false); err != nil {
-		return err.Error()
+	if m == nil || m.plan == nil {
+		return m.misused().Error()
 	}
 	var b strings.Builder
 	p := printer{b: &b, seen: map[*node]bool{}}
