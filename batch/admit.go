@@ -52,7 +52,7 @@ func (e *engine[K, T, R]) enter(ctx context.Context, key K, v T, size int, wait 
 	}
 	e.unlinger()
 	switch {
-	case !wait || e.opt.OnFull == Reject || inside(ctx, e):
+	case !wait || e.opt.OnFull || inside(ctx, e): // OnFull is Reject
 		e.stats.Rejected++
 		return nil, ErrFull
 	case e.waiters.n >= e.opt.MaxWaiters:

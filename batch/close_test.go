@@ -3,6 +3,7 @@ package batch_test
 import (
 	"context"
 	"errors"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -53,6 +54,7 @@ func TestCloseDuringABurst(t *testing.T) {
 			})
 		}
 		for admitted.Load() < 500 {
+			runtime.Gosched()
 		}
 		var closers sync.WaitGroup
 		for range 4 { // and all at once

@@ -370,7 +370,7 @@ func (m *model) flush(ctx context.Context) {
 	if m.s.flush(ctx) != nil {
 		return
 	}
-	time.Sleep(1) // the Observer may be a step behind
+	time.Sleep(time.Nanosecond) // the Observer may be a step behind
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, tr := range before {
@@ -404,7 +404,7 @@ var errPoison = errors.New("poison")
 func (m *model) handle(ctx context.Context, its []item, answers bool) ([]batch.Result[int], error) {
 	behaviour := m.enter(its)
 	m.audit()
-	failed, err, after := m.act(ctx, behaviour, its)
+	failed, after, err := m.act(ctx, behaviour, its)
 	results := make([]batch.Result[int], len(its))
 	for i, it := range its {
 		results[i].Value = it.id * 2
@@ -502,7 +502,7 @@ func (m *model) leave(its []item, failed []int, err error) {
 }
 
 // act takes its time and says what failed.
-func (m *model) act(ctx context.Context, behaviour int, its []item) (failed []int, err error, after func()) {
+func (m *model) act(ctx context.Context, behaviour int, its []item) (failed []int, after func(), err error) {
 	d := time.Duration(behaviour>>4) * time.Millisecond
 	switch behaviour % 12 {
 	case 0, 1:
@@ -543,7 +543,7 @@ func (m *model) act(ctx context.Context, behaviour int, its []item) (failed []in
 			m.errorf("Flush returned nil from inside the handler")
 		}
 	}
-	return failed, err, after
+	return failed, after, err
 }
 
 // finish lets everything run out, and compares.
