@@ -100,9 +100,10 @@ type meter struct {
 	open      []int64 // descriptors
 	routines  census[frame]
 	files     census[string]
-	newest    int              // the highest goroutine number seen
-	creators  map[string]frame // go statements by their line in runtime.Stack
-	text      []byte           // of runtime.Stack
+	newest    int               // the highest goroutine number seen
+	creators  map[string]frame  // go statements by their line in runtime.Stack
+	text      []byte            // of runtime.Stack
+	targets   map[string]string // of the last descriptor of each kind
 	sentinels []*sentinel
 	gauges    gauges
 }
@@ -119,7 +120,7 @@ func newMeter(op func(), c config) (*meter, error) {
 		}
 		measuring.Lock()
 	}
-	m := &meter{op: op, config: c, rate: runtime.MemProfileRate, gauges: newGauges(), creators: map[string]frame{}}
+	m := &meter{op: op, config: c, rate: runtime.MemProfileRate, gauges: newGauges(), creators: map[string]frame{}, targets: map[string]string{}}
 	runtime.MemProfileRate = 1
 	return m, nil
 }
@@ -140,9 +141,9 @@ func (m *meter) measure() Report {
 	m.warmUp()
 	m.profile = newProfile()
 	m.look()
-	for phase := range scalePhases {
-		for range m.roundsIn(phase) {
-			m.round(phase)
+	for p := small; p <= large; p++ {
+		for range m.roundsIn(p) {
+			m.round(p)
 		}
 	}
 	if suspects := m.suspects(); len(suspects) > 0 {
@@ -151,9 +152,9 @@ func (m *meter) measure() Report {
 	return m.report()
 }
 
-func (m *meter) roundsIn(phase int) int {
+func (m *meter) roundsIn(p phase) int {
 	switch {
-	case phase > 0:
+	case p > small:
 		return largerRounds
 	case m.config.rounds > 0:
 		return m.config.rounds
@@ -194,35 +195,47 @@ func (m *meter) run(n int) {
 	m.ran += n
 }
 
-func (m *meter) round(phase int) {
-	n := m.operationsIn(phase)
+func (m *meter) round(p phase) {
+	n := m.operationsIn(p)
 	m.run(n)
 	m.look()
-	m.record(phase, n)
+	m.record(p, n)
 }
 
-func (m *meter) record(phase, n int) {
+func (m *meter) record(p phase, n int) {
 	now := time.Now()
-	m.rounds = append(m.rounds, round{phase, n, now.Sub(m.last)})
+	m.rounds = append(m.rounds, round{p, n, now.Sub(m.last)})
 	m.last = now
 }
 
-// confirm runs the suspects again. Idle rounds of the same length stand
-// between, unless everything suspicious was allocated beneath the operation.
+// confirm runs the suspects again. Idle rounds stand between, unless
+// everything suspicious was allocated beneath the operation; longer ones, and
+// twice as many, where a neighbour could pass for a site that grows in steps.
 func (m *meter) confirm(suspects []suspect) {
 	beside := slices.ContainsFunc(suspects, func(s suspect) bool { return !s.direct })
-	for range 2 {
-		for range confirmRounds {
-			m.round(confirming)
+	rest := 1
+	if slices.ContainsFunc(suspects, func(s suspect) bool { return !s.direct && !everyRound(m.rounds, s.series.objects, active) }) {
+		rest = 3
+	}
+	for attempt := range 2 {
+		for i := range confirmRounds {
+			p := confirm
+			if attempt == 0 && i == 0 {
+				p = burst
+			}
+			m.round(p)
 			if beside {
-				m.pause(m.rounds[len(m.rounds)-1].took)
+				m.pause(time.Duration(rest) * m.rounds[len(m.rounds)-1].took)
 			}
 		}
-		v := m.report().Verdict
-		if v == Growing {
+		r := m.report()
+		if r.Verdict == Growing && attempt == 0 && r.growsBesideInSteps() {
+			continue
+		}
+		if r.Verdict == Growing {
 			m.waitForGoroutines()
 		}
-		if v != Noisy {
+		if r.Verdict != Noisy {
 			return
 		}
 	}
@@ -232,7 +245,7 @@ func (m *meter) confirm(suspects []suspect) {
 func (m *meter) pause(length time.Duration) {
 	time.Sleep(length - time.Since(m.last))
 	m.look()
-	m.record(confirming, 0)
+	m.record(confirm, 0)
 }
 
 // waitForGoroutines gives goroutines that still run the grace to end, and
@@ -252,9 +265,9 @@ func (m *meter) waitForGoroutines() {
 // operationsIn is the length of the phase's next round: less than its scale
 // where that much more of the leak so far would exhaust the machine, or take
 // seconds.
-func (m *meter) operationsIn(phase int) int {
-	n := m.iterations * scales[phase]
-	if phase == 0 {
+func (m *meter) operationsIn(p phase) int {
+	n := m.iterations * scales[p]
+	if p == small {
 		return n
 	}
 	least := m.iterations

@@ -24,40 +24,40 @@ func (r *Recording) look() {
 	r.series.bytes = append(r.series.bytes, bytes)
 }
 
-// Run adds a round of the phase; a look takes look and an operation cost.
-func (r *Recording) Run(phase, ops int, took time.Duration) {
+func (r *Recording) run(p phase, ops int, took time.Duration) {
 	r.ops += ops
 	r.clock += took
 	r.look()
-	r.rounds = append(r.rounds, round{phase, ops, took})
+	r.rounds = append(r.rounds, round{p, ops, took})
 }
 
-// Scales adds the rounds that every check runs.
+// Scales adds the rounds that every check runs: a look takes look, an
+// operation cost.
 func (r *Recording) Scales(look, cost time.Duration) {
-	for phase := range scalePhases {
+	for p := small; p <= large; p++ {
 		n := largerRounds
-		if phase == 0 {
+		if p == small {
 			n = defaultRounds
 		}
 		for range n {
-			ops := defaultIterations * scales[phase]
-			r.Run(phase, ops, look+time.Duration(ops)*cost)
+			ops := defaultIterations * scales[p]
+			r.run(p, ops, look+time.Duration(ops)*cost)
 		}
 	}
 }
 
 // Confirm adds a suspect's rounds, and the idle rounds between them.
 func (r *Recording) Confirm(look, cost time.Duration) {
-	ops := defaultIterations * scales[confirming]
-	for range confirmRounds {
-		took := look + time.Duration(ops)*cost
-		r.Run(confirming, ops, took)
-		r.Run(confirming, 0, took)
+	ops := defaultIterations * scales[confirm]
+	took := look + time.Duration(ops)*cost
+	for _, p := range []phase{burst, confirm, confirm, confirm} {
+		r.run(p, ops, took)
+		r.run(confirm, 0, took)
 	}
 }
 
 // Close adds the look after running goroutines were given time.
-func (r *Recording) Close() { r.Run(closing, 0, time.Second) }
+func (r *Recording) Close() { r.run(closing, 0, time.Second) }
 
 func (r *Recording) Suspicious() bool { return suspicious(r.rounds, r.series) }
 

@@ -6,37 +6,41 @@ import "time"
 //
 // Every site is a series: what was live after each round. Rounds come in
 // phases, each of more operations than the one before: 1x, 4x, 16x. Most sites
-// are flat and the run ends there. A suspect is run again, four rounds at the
-// confirming scale, beside idle rounds if its allocation might be a
-// neighbour's.
+// are flat and the run ends there. A suspect is run again, four rounds at 64x,
+// beside idle rounds if its allocation might be a neighbour's.
 //
 // Two rules call a suspect growing:
 //
 //   - objects: it grew in every single round, and at every scale by at least
-//     half of what the rounds before gained per operation. Exact, and blind to
-//     what grows in steps.
-//   - steps: a slice or a map holds values that are no objects of their own,
-//     and grows only when it is full. A structure that doubles gains at least a
-//     quarter of its earlier rate whenever the operations run so far have
-//     multiplied by 2.4, so that much must be gained by the larger phases. The
-//     first confirming round does not count: a buffer as large as the largest
-//     burst grows in it, and never again.
+//     half of what an operation gained before. Exact, and blind to what grows
+//     in steps.
+//   - steps: a slice or a map of plain values has no object for each, and
+//     grows only when it is full. What doubles gains by every operation in the
+//     long run, counted over a phase, at least a quarter of what it gained
+//     over an earlier one. So much must be gained in the last three rounds. The
+//     first round at 64x does not count: a buffer as large as the largest burst
+//     grows in it, and never again.
 
 // A round is what happened between one look at the heap and the next.
 type round struct {
-	phase int // 0, 1, 2: the scales; confirming, closing: only beside a suspect
+	phase phase
 	ops   int // 0: an idle round
 	took  time.Duration
 }
 
+type phase int
+
 const (
-	scalePhases = 3
-	confirming  = scalePhases
-	closing     = confirming + 1 // one look after running goroutines were given time
+	small   phase = iota // 1x
+	medium               // 4x
+	large                // 16x
+	burst                // a suspect's first round
+	confirm              // its others
+	closing              // one look after running goroutines were given time
 )
 
 // scales are the phases' rounds as multiples of the smallest.
-var scales = [...]int{1, 4, 16, 64}
+var scales = [...]int{small: 1, medium: 4, large: 16, burst: 64, confirm: 64}
 
 // A series is what was live at one site: at index 0 before the first round,
 // at index i+1 after round i.
@@ -57,27 +61,25 @@ func gained(rounds []round, live []int64, in func(round) bool) (growth int64, op
 	return growth, ops, took
 }
 
-func active(r round) bool { return r.ops > 0 }
-func idle(r round) bool   { return r.ops == 0 && r.phase == confirming }
-func last(r round) bool   { return r.phase == closing }
+func active(r round) bool   { return r.ops > 0 }
+func idle(r round) bool     { return r.ops == 0 && r.phase < closing }
+func last(r round) bool     { return r.phase == closing }
+func scaling(r round) bool  { return r.phase <= large }
+func retrying(r round) bool { return r.phase > large && active(r) }
 
-func inPhase(p int) func(round) bool {
-	return func(r round) bool { return r.phase == p && r.ops > 0 }
-}
-
-func beforePhase(p int) func(round) bool {
-	return func(r round) bool { return r.phase < p && r.ops > 0 }
+// phases are the active rounds of some phases.
+func phases(from, to phase) func(round) bool {
+	return func(r round) bool { return from <= r.phase && r.phase <= to && active(r) }
 }
 
 // suspicious says after the last scale whether s must be run again.
 func suspicious(rounds []round, s series) bool {
-	if everyRound(rounds, s.objects, func(r round) bool { return r.phase < confirming }) {
+	if everyRound(rounds, s.objects, scaling) {
 		return true
 	}
-	largest := scalePhases - 1
-	late, _, _ := gained(rounds, s.bytes, inPhase(largest))
-	early, _, _ := gained(rounds, s.bytes, beforePhase(largest))
-	return late > 0 && (early > 0 || everyRound(rounds, s.bytes, inPhase(largest)))
+	late, _, _ := gained(rounds, s.bytes, phases(large, large))
+	early, _, _ := gained(rounds, s.bytes, phases(small, medium))
+	return late > 0 && (early > 0 || everyRound(rounds, s.bytes, phases(large, large)))
 }
 
 // everyRound says whether each active round of those gained at least one.
@@ -93,28 +95,37 @@ func everyRound(rounds []round, live []int64, in func(round) bool) bool {
 // judge gives the verdict on one suspect after its confirming rounds. steps
 // says which rule called it growing. allow is in bytes per operation.
 func judge(rounds []round, s series, allow float64) (v Verdict, steps bool) {
-	if !suspicious(rounds, s) || neighbours(rounds, s.bytes) || released(rounds, s.bytes) {
+	if !suspicious(rounds, s) || released(rounds, s.bytes) {
 		return Steady, false
 	}
-	bytes, ops, _ := gained(rounds, s.bytes, inPhase(confirming))
+	bytes, ops, _ := gained(rounds, s.bytes, retrying)
 	if float64(bytes) <= allow*float64(ops) {
 		return Saturating, false
 	}
-	if growsByObjects(rounds, s.objects) {
+	// A neighbour's site fits the rule for objects only by chance, and the one
+	// for steps easily.
+	aside := idleShare(rounds, s.bytes)
+	switch {
+	case growsByObjects(rounds, s.objects) && aside < 0.25:
 		return Growing, false
+	case aside < 0.1:
+		return growsInSteps(rounds, s), true
 	}
-	return growsInSteps(rounds, s), true
+	return Steady, false
 }
 
-// neighbours says whether the site grew while the operation did not run: per
-// unit of time at least a quarter of what it grew beside the operation.
-func neighbours(rounds []round, bytes []int64) bool {
+// idleShare is how fast the site grew while the operation did not run, as a
+// share of how fast it grew beside the operation, per unit of time.
+func idleShare(rounds []round, bytes []int64) float64 {
 	alone, _, pause := gained(rounds, bytes, idle)
-	if alone <= 0 {
-		return false
+	beside, _, work := gained(rounds, bytes, retrying)
+	switch {
+	case alone <= 0:
+		return 0
+	case beside <= 0:
+		return 1
 	}
-	beside, _, work := gained(rounds, bytes, inPhase(confirming))
-	return 4*float64(alone)*float64(work) >= float64(beside)*float64(pause)
+	return float64(alone) / float64(pause) * float64(work) / float64(beside)
 }
 
 // released says whether at least half of what the site gained went away once
@@ -129,56 +140,63 @@ func growsByObjects(rounds []round, objects []int64) bool {
 	if !everyRound(rounds, objects, active) {
 		return false
 	}
-	for p := 1; p < confirming; p++ {
-		late, lateOps, _ := gained(rounds, objects, inPhase(p))
-		early, earlyOps, _ := gained(rounds, objects, beforePhase(p))
-		if 2*float64(late)*float64(earlyOps) < float64(early)*float64(lateOps) {
+	for p := medium; p <= large; p++ {
+		if 2*rate(rounds, objects, phases(p, p)) < rate(rounds, objects, phases(small, p-1)) {
 			return false
 		}
 	}
 	// A cache that fills up stops within a round: each counts by itself.
-	early, earlyOps, _ := gained(rounds, objects, beforePhase(confirming))
+	before := rate(rounds, objects, phases(small, large))
 	for i, r := range rounds {
-		if r.phase == confirming && active(r) &&
-			2*float64(objects[i+1]-objects[i])*float64(earlyOps) < float64(early)*float64(r.ops) {
+		if retrying(r) && 2*float64(objects[i+1]-objects[i]) < before*float64(r.ops) {
 			return false
 		}
 	}
 	return true
 }
 
-// enough is how many objects a site must gain in the last rounds unless it
-// gains bytes without: fewer come and go by chance, with connections or
-// timers. A map of integers gains eight when it doubles.
-const enough = 6
+// rate is the growth per operation.
+func rate(rounds []round, live []int64, in func(round) bool) float64 {
+	growth, ops, _ := gained(rounds, live, in)
+	return float64(growth) / float64(max(ops, 1))
+}
+
+// Fewer objects than enough come and go by chance, with connections or
+// timers: a site must gain more in the last rounds, unless it gains bytes
+// without objects, and then atLeast bytes per operation. A map of integers gains
+// eight objects when it doubles, a slice of bytes 0.8 bytes.
+const (
+	enough  = 6
+	atLeast = 0.5
+)
 
 // growsInSteps is Growing, Saturating, or Noisy where the site shrank by about
 // as much as it grew.
 func growsInSteps(rounds []round, s series) Verdict {
-	first := true
-	var early, late, shrunk, objects int64
-	var earlyOps, lateOps int
-	for i, r := range rounds {
-		if !active(r) {
-			continue
-		}
-		delta := s.bytes[i+1] - s.bytes[i]
-		if r.phase < confirming || first {
-			early, earlyOps = early+delta, earlyOps+r.ops
-			first = r.phase < confirming
-			continue
-		}
-		late, lateOps = late+delta, lateOps+r.ops
-		objects += s.objects[i+1] - s.objects[i]
-		shrunk += max(0, -delta)
-	}
+	now := rate(rounds, s.bytes, phases(confirm, confirm))
+	before := max(rate(rounds, s.bytes, phases(small, medium)), rate(rounds, s.bytes, phases(large, burst)))
+	objects, _, _ := gained(rounds, s.objects, phases(confirm, confirm))
 	switch {
-	case late <= 0, 4*float64(late)*float64(earlyOps) < float64(early)*float64(lateOps):
+	case now <= 0, 4*now < before:
 		return Saturating
-	case 0 < objects && objects < enough:
+	case objects <= 0 && now < atLeast, 0 < objects && objects < enough:
 		return Saturating
-	case 2*shrunk > late:
+	case 2*shrinkage(rounds, s.bytes) > now:
 		return Noisy
 	}
 	return Growing
+}
+
+// shrinkage is what the confirming rounds lost that lost anything, per
+// operation of all of them.
+func shrinkage(rounds []round, bytes []int64) float64 {
+	var lost int64
+	var ops int
+	for i, r := range rounds {
+		if phases(confirm, confirm)(r) {
+			lost += max(0, bytes[i]-bytes[i+1])
+			ops += r.ops
+		}
+	}
+	return float64(lost) / float64(max(ops, 1))
 }

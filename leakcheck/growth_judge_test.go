@@ -137,6 +137,13 @@ func TestJudge(t *testing.T) {
 		{"a neighbour, cheap operations", ticking(200 * time.Microsecond), cheap, leakcheck.Steady, false},
 		{"a neighbour, slow operations: only idle rounds tell", ticking(200 * time.Microsecond), slow, leakcheck.Steady, false},
 		{"a rare neighbour, slow operations", ticking(15 * time.Millisecond), slow, leakcheck.Steady, false},
+		{"a buffer whose size wanders", func(ops int, _ time.Duration) (int64, int64) {
+			return 1, 64 + int64(ops/8)%1024
+		}, cheap, leakcheck.Saturating, true},
+		{"a neighbour's map", func(_ int, clock time.Duration) (int64, int64) {
+			_, b := doubling(0, 16)(int(clock/(50*time.Microsecond)), 0)
+			return 1, b
+		}, slow, leakcheck.Steady, false},
 		{"a leak at a site that a neighbour uses a little", func(ops int, c time.Duration) (int64, int64) {
 			n := int64(ops) + int64(c/(20*time.Millisecond))
 			return n, 16 * n

@@ -231,31 +231,33 @@ func (m *meter) newestOf(by frame) *goroutine {
 }
 
 func (m *meter) countFiles() {
-	counts := openFiles()
+	counts := map[string]int64{}
 	var total int64
-	for _, n := range counts {
-		total += n
+	for _, target := range openFiles() {
+		kind := fileKind(target)
+		counts[kind]++
+		total++
+		m.targets[kind] = target
 	}
 	m.files.add(counts)
 	m.open = append(m.open, total)
 }
 
-// openFiles counts the process's descriptors by kind. Only Linux tells.
-func openFiles() map[string]int64 {
+// openFiles are the targets of the process's descriptors, in the order of
+// their numbers. Only Linux tells.
+func openFiles() []string {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
 		return nil
 	}
-	counts := map[string]int64{}
+	var targets []string
 	for _, e := range entries {
 		// The listing's own descriptor is closed by now and has no target.
-		target, err := os.Readlink("/proc/self/fd/" + e.Name())
-		if err != nil {
-			continue
+		if target, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil {
+			targets = append(targets, target)
 		}
-		counts[fileKind(target)]++
 	}
-	return counts
+	return targets
 }
 
 func fileKind(target string) string {

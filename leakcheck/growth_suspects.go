@@ -14,6 +14,7 @@ type suspect struct {
 	stack  []uintptr  // the stack that grew most, for a search of the heap dump
 	sample *goroutine // the newest of those that stay
 	opens  string     // the kind of file whose struct this is; empty for others
+	target string     // of the last such file
 	series series
 }
 
@@ -36,7 +37,7 @@ func (m *meter) suspects() []suspect {
 		}
 	}
 	for key := range m.files.keys {
-		s := suspect{kind: kindFile, opens: key, series: m.files.series(key)}
+		s := suspect{kind: kindFile, opens: key, target: m.targets[key], series: m.files.series(key)}
 		if !suspicious(m.rounds, s.series) {
 			continue
 		}

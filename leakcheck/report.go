@@ -36,6 +36,16 @@ func (v Verdict) String() string {
 // MarshalText writes the verdict's name.
 func (v Verdict) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
 
+// UnmarshalText reads what MarshalText writes.
+func (v *Verdict) UnmarshalText(text []byte) error {
+	i := slices.Index(verdicts[:], string(text))
+	if i < 0 {
+		return fmt.Errorf("leakcheck: %q is no verdict", text)
+	}
+	*v = Verdict(i)
+	return nil
+}
+
 // A Report is what one [NoGrowth] or [Measure] found.
 type Report struct {
 	Verdict Verdict
@@ -75,7 +85,9 @@ type Site struct {
 	KeptBy *Path
 
 	steps  bool
+	direct bool       // allocated beneath the operation
 	opens  string     // the kind of file: "socket", "file"
+	target string     // of the last such file
 	stack  []uintptr  // of the allocation, as runtime.MemProfile gives it
 	sample *goroutine // one of those that stay
 }
@@ -112,7 +124,7 @@ func (m *meter) newSite(s suspect, v Verdict, steps bool) Site {
 		Kind: string(s.kind), Verdict: v,
 		Func: s.site.function, File: s.site.file, Line: s.site.line,
 		Objects: deltas(s.series.objects), Bytes: deltas(s.series.bytes),
-		steps: steps, stack: s.stack, sample: s.sample, opens: s.opens,
+		steps: steps, direct: s.direct, stack: s.stack, sample: s.sample, opens: s.opens, target: s.target,
 	}
 	objects, ops, _ := gained(m.rounds, s.series.objects, active)
 	bytes, _, _ := gained(m.rounds, s.series.bytes, active)
@@ -148,6 +160,12 @@ func worstFirst(sites []Site) []Site {
 		)
 	})
 	return sites
+}
+
+// growsBesideInSteps says whether a site grows by the weaker rule, on other
+// goroutines than the operation's.
+func (r *Report) growsBesideInSteps() bool {
+	return slices.ContainsFunc(r.Sites, func(s Site) bool { return s.Verdict == Growing && s.steps && !s.direct })
 }
 
 // rank puts first what explains the rest: goroutines hold heap and files, and
@@ -260,6 +278,9 @@ func (r *Report) tail(page string) *failure {
 	if g := worst.sample; worst.Kind == string(kindGoroutine) && g != nil {
 		f.add("state", g.state)
 		f.add("stands at", g.where().String())
+	}
+	if strings.HasPrefix(worst.target, "/") {
+		f.add("such as", worst.target)
 	}
 	if worst.KeptBy != nil {
 		f.add("kept by", strings.Split(worst.KeptBy.String(), "\n")...)
