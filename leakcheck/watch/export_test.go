@@ -39,10 +39,10 @@ func NewSampler(o Options) (func(), error) {
 // HistoryBytes is what a Watcher's history takes when it is full.
 const HistoryBytes = uint64(levels * keep * unsafe.Sizeof(bucket{}))
 
-// Last is the newest sample.
+// Last is the newest sample of a Watcher that has one.
 func (w *Watcher) Last() Sample {
-	l := &w.history.levels[0]
-	return l.at(len(l.ring) - 1).last
+	s, _ := w.Latest()
+	return s
 }
 
 // Append writes a point of an earlier life to a folder's history.

@@ -190,6 +190,17 @@ func (w *Watcher) Findings() []Finding {
 	return append([]Finding(nil), w.findings...)
 }
 
+// Latest returns the newest sample, for an exporter of metrics; false before the first.
+func (w *Watcher) Latest() (Sample, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	l := &w.history.levels[0]
+	if len(l.ring) == 0 {
+		return Sample{}, false
+	}
+	return l.at(len(l.ring) - 1).last, true
+}
+
 func (w *Watcher) run() {
 	m := newMeter(w.o.Traffic)
 	tick := time.NewTicker(w.o.Interval)
