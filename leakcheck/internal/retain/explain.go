@@ -13,7 +13,7 @@ func (s *Search) Explain(objects []int32) Path {
 	if len(objects) == 0 {
 		return Path{Answer: "nothing keeps them: the dump has no object that was allocated there"}
 	}
-	groups := s.Group(objects)
+	groups := s.merge(s.Group(objects))
 	if len(groups) == 0 {
 		return s.orphan(objects)
 	}

@@ -1,22 +1,40 @@
 package retain
 
 import (
+	"fmt"
+	"regexp"
+	"slices"
 	"sort"
+	"strings"
 )
 
-// A key says which objects are of one kind: the allocation site, or failing that the size and number of pointers.
+// A key says which objects are of one kind: the allocation site, or failing that the size.
 type key struct {
-	site  int32
-	size  uint64
-	edges int
+	site int32
+	size uint64
 }
 
+// mapSite stands for all that a map is made of: it grows at sites that differ.
+const mapSite = -2
+
 func (h *Heap) keyOf(o int32) key {
-	if site := h.SampleOf(o); site >= 0 {
-		return key{site: site}
+	site := h.SampleOf(o)
+	switch {
+	case site < 0:
+		return key{site: -1, size: h.Size(o)}
+	case h.mapSites[site]:
+		return key{site: mapSite}
 	}
-	to, _ := h.Edges(o)
-	return key{site: -1, size: h.Size(o), edges: len(to)}
+	return key{site: site}
+}
+
+func (h *Heap) findMapSites() []bool {
+	out := make([]bool, len(h.Allocs))
+	for i := range h.Allocs {
+		_, group := kindOfAlloc(h.Allocs[i].Stack)
+		out[i] = group == "map"
+	}
+	return out
 }
 
 // A Group is many objects on one path.
@@ -160,6 +178,45 @@ func (g *grouper) depth(o int32) int {
 		g.depths[up[i]] = n
 	}
 	return n
+}
+
+// merge puts groups together whose paths read the same. Without allocation stacks, the parts of one map look like different things.
+func (s *Search) merge(groups []Group) []Group {
+	const named = 64 // the largest
+	at := map[string]int{}
+	var out []Group
+	for i, g := range groups {
+		if i >= named {
+			return append(out, groups[i:]...)
+		}
+		text := s.Path(g.Example).shape()
+		if k, ok := at[text]; ok {
+			out[k].Objects = append(out[k].Objects, g.Objects...)
+			continue
+		}
+		at[text] = len(out)
+		out = append(out, g)
+	}
+	slices.SortStableFunc(out, func(a, b Group) int { return len(b.Objects) - len(a.Objects) })
+	return out
+}
+
+var instance = regexp.MustCompile(`\[[^\]]*\]|[0-9]+|".*"|…`)
+
+// shape is the path without what tells instances apart.
+func (p Path) shape() string {
+	var b strings.Builder
+	for _, h := range p.Hops {
+		if h.Kind == "…" {
+			continue
+		}
+		b.WriteString(instance.ReplaceAllString(h.Kind+" "+h.Type+" "+h.Name, ""))
+		if h.Kind != "map" && h.Kind != "sync.Map" {
+			fmt.Fprintf(&b, " %s:%d", h.File, h.Line)
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
 }
 
 // GroupPath is the path of a group, with its count and what it retains.

@@ -80,7 +80,11 @@ func (h *Heap) trieNode(t dwarf.Type, at uint64) (dwarf.Type, bool) {
 	if b[0] != 0 {
 		name = "entry["
 	}
-	return h.names.Types.Struct(strings.Replace(s.StructName, "node[", name, 1))
+	if t, ok := h.names.Types.Struct(strings.Replace(s.StructName, "node[", name, 1)); ok {
+		return t, true
+	}
+	// Go 1.27 may have only the shape, which has the same layout.
+	return h.names.Types.Struct("internal/sync." + name + "go.shape.interface {},go.shape.interface {}]")
 }
 
 // mapKey prints the key of the sync.Map entry at an address.

@@ -52,12 +52,13 @@ type root struct {
 // A Heap is a dump with its roots in order.
 type Heap struct {
 	*heapdump.Dump
-	names  Names
-	roots  [Unreachable][]root
-	goroot string
-	caller int // index of the goroutine that asked for the dump, or None
-	pools  map[int32]bool
-	reach  *Search // everything, once needed
+	names    Names
+	roots    [Unreachable][]root
+	goroot   string
+	caller   int // index of the goroutine that asked for the dump, or None
+	pools    map[int32]bool
+	reach    *Search // everything, once needed
+	mapSites []bool  // by Allocs
 }
 
 // New prepares a dump for searches. names may be the zero value.
@@ -69,6 +70,7 @@ func New(d *heapdump.Dump, names Names) *Heap {
 		}
 	}
 	h.goroot = h.findGoroot()
+	h.mapSites = h.findMapSites()
 	h.pools = h.findPools()
 	h.addSegment(&d.Data)
 	h.addSegment(&d.BSS)

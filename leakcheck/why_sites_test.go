@@ -1,0 +1,94 @@
+package leakcheck_test
+
+import (
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/leakcheck"
+)
+
+type siteStore struct{ items map[int]*siteItem }
+
+type siteItem struct {
+	id   int
+	data []byte
+}
+
+var sites siteStore
+
+func newItem(i int) *siteItem { return &siteItem{id: i} } // is inlined
+
+//go:noinline
+func (s *siteStore) put(i int) {
+	item := newItem(i)
+	item.data = make([]byte, 1000)
+	s.items[i] = item
+}
+
+// siteStacks returns the stacks of the profile in which all the functions stand.
+func siteStacks(t *testing.T, functions ...string) (stacks [][]uintptr) {
+	n, _ := runtime.MemProfile(nil, true)
+	records := make([]runtime.MemProfileRecord, n+100)
+	n, ok := runtime.MemProfile(records, true)
+	require.True(t, ok)
+	for _, r := range records[:n] {
+		if r.InUseObjects() < 100 {
+			continue
+		}
+		var text strings.Builder
+		frames := runtime.CallersFrames(r.Stack())
+		for more := true; more; {
+			var f runtime.Frame
+			f, more = frames.Next()
+			text.WriteString(f.Function + "\n")
+		}
+		all := true
+		for _, f := range functions {
+			all = all && strings.Contains(text.String(), f)
+		}
+		if all {
+			stacks = append(stacks, r.Stack())
+		}
+	}
+	return stacks
+}
+
+func TestExplainSitesGroupsInstancesOntoOnePath(t *testing.T) {
+	old := runtime.MemProfileRate
+	runtime.MemProfileRate = 1
+	sites.items = map[int]*siteItem{}
+	for i := range 1000 {
+		sites.put(i)
+	}
+	runtime.GC()
+	runtime.GC()
+	runtime.MemProfileRate = old
+	t.Cleanup(func() { sites.items = nil })
+	stacks := siteStacks(t, "(*siteStore).put")
+	require.GreaterOrEqual(t, len(stacks), 2, "the items and their data")
+
+	whole, err := leakcheck.ExplainSites(t, stacks)
+	require.NoError(t, err)
+	var cut [][]uintptr
+	for _, s := range stacks {
+		cut = append(cut, s[:len(s)-2])
+	}
+	short, err := leakcheck.ExplainSites(t, cut)
+	require.NoError(t, err)
+	assert.Equal(t, whole, short, "a stack cut short at the harness means the same")
+
+	text := ""
+	for _, p := range whole {
+		text += p.String() + "\n"
+	}
+	t.Log("\n" + text)
+	assert.Contains(t, text, "(1 000 like it, 1 MiB retained)")
+	assert.Contains(t, text, "(1 000 like it, 1000 KiB retained)")
+	assert.Contains(t, text, "the package variable leakcheck_test.sites holds it: leakcheck_test.sites.items[")
+	assert.Contains(t, text, "return &siteItem{id: i}")
+	assert.Contains(t, text, "item.data = make([]byte, 1000)")
+}
