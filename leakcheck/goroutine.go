@@ -19,7 +19,7 @@ func (s *scope) checkGoroutines() {
 		return
 	}
 	s.goroutines = true
-	s.before = countHeads().byRoot
+	s.before = countStarted().byRoot
 	setLabel(s.id, s.name)
 }
 
@@ -45,7 +45,7 @@ func (s *scope) await() (leaked []*goroutine, ok bool) {
 		// wait until every goroutine of the bubble is blocked for good.
 		synctest.Wait()
 	}
-	suspects, clean := s.suspects(countHeads())
+	suspects, clean := s.suspects(countStarted())
 	if clean {
 		return nil, true
 	}
@@ -77,12 +77,16 @@ func closeIdle() {
 func (s *scope) suspects(now headcount) (roots map[string]bool, clean bool) {
 	roots = map[string]bool{}
 	for root, n := range now.byRoot {
-		if n > s.before[root] {
+		if n > s.earlier(root) {
 			roots[root] = true
 		}
 	}
 	return roots, len(roots) == 0 && now.byScope[s.id] == 0
 }
+
+// earlier is how many goroutines without a label may have been there before
+// the test. One that had not run then may be any.
+func (s *scope) earlier(root string) int { return s.before[root] + s.before[""] }
 
 // findLeaked returns the goroutines in l that are the test's and not ignored.
 func (s *scope) findLeaked(l look, suspects map[string]bool) []*goroutine {
@@ -98,7 +102,7 @@ func (s *scope) findLeaked(l look, suspects map[string]bool) []*goroutine {
 		}
 	}
 	for root, all := range unlabelled {
-		newest := max(len(all)-s.before[root], 0)
+		newest := max(len(all)-s.earlier(root), 0)
 		slices.SortFunc(all, func(a, b *goroutine) int { return cmp.Compare(b.id, a.id) })
 		for _, g := range all[:newest] {
 			if s.owns(g, l) {

@@ -180,7 +180,8 @@ func parseStack(text string) *goroutine {
 			g.parent, _ = strconv.Atoi(in)
 			break
 		}
-		if i := strings.LastIndexByte(call, '('); i > 0 {
+		// A goroutine that has not run yet shows runtime.goexit.
+		if i := strings.LastIndexByte(call, '('); i > 0 && call[:i] != "runtime.goexit" {
 			g.frames = append(g.frames, parseFrame(call[:i], at))
 		}
 	}
@@ -257,7 +258,21 @@ func parseFrame(function, at string) frame {
 // look, and the world hardly stops for it.
 type headcount struct {
 	byScope map[int]int    // labelled ones
-	byRoot  map[string]int // the others, by the function they were started with
+	byRoot  map[string]int // the others, by the function they were started with; "" before they run
+}
+
+// countStarted counts when no goroutine is about to start: one that has not run
+// yet does not show what it is.
+func countStarted() headcount {
+	h := countHeads()
+	for range 100 {
+		if h.byRoot[""] == 0 {
+			break
+		}
+		runtime.Gosched()
+		h = countHeads()
+	}
+	return h
 }
 
 func countHeads() headcount {
