@@ -60,17 +60,22 @@ func TestDetachCarriesOnlyWhatWasChosen(t *testing.T) {
 // keptDetached is what outlives the request in TestDetachHoldsNoRequest.
 var keptDetached []context.Context
 
+func keepDetached(t testing.TB, detach func(context.Context) context.Context) {
+	h := new(ctxreq.Config).Middleware(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		ctx := context.WithValue(r.Context(), outsideKey{}, leakcheck.Track(t, r))
+		keptDetached = append(keptDetached, detach(ctx))
+	}))
+	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
+}
+
 func TestDetachHoldsNoRequest(t *testing.T) {
 	t.Cleanup(func() { keptDetached = nil })
-	handle := func(t testing.TB, detach func(context.Context) context.Context) {
-		h := new(ctxreq.Config).Middleware(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-			ctx := context.WithValue(r.Context(), outsideKey{}, leakcheck.Track(t, r))
-			keptDetached = append(keptDetached, detach(ctx))
-		}))
-		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
-	}
-	handle(t, func(ctx context.Context) context.Context { return ctxreq.Detach(ctx) })
-	leakcheck.MustDetect(t, func(t testing.TB) { handle(t, context.WithoutCancel) })
+	keepDetached(t, func(ctx context.Context) context.Context { return ctxreq.Detach(ctx) })
+}
+
+func TestWithoutCancelIsCaughtHoldingTheRequest(t *testing.T) {
+	t.Cleanup(func() { keptDetached = nil })
+	leakcheck.MustDetect(t, func(t testing.TB) { keepDetached(t, context.WithoutCancel) })
 }
 
 func TestJobs(t *testing.T) {
