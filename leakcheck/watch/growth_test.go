@@ -51,7 +51,7 @@ func TestStartAndStopDoNotGrow(t *testing.T) {
 func TestExpectDoesNotKeepWhatIsExpectedToGo(t *testing.T) {
 	w, err := watch.FeedEach(watch.Options{}, curve{lasts: 20, live: flat(mib)}.samples(), none)
 	require.NoError(t, err)
-	type session struct{ data [100]byte }
+	type session [100]byte
 	leakcheck.NoGrowth(t, func() { watch.Expect(w, new(session), "session") })
 	leakcheck.Collected(t, func() *session {
 		s := new(session)

@@ -197,11 +197,8 @@ func blocked(stop chan struct{}) { <-stop }
 func TestExpect(t *testing.T) {
 	w, err := watch.FeedEach(watch.Options{}, curve{lasts: 20, live: flat(mib)}.samples(), none)
 	require.NoError(t, err)
-	type session struct {
-		user string
-		data [100]byte
-	}
-	held, dropped := &session{user: "a"}, &session{user: "b"}
+	type session struct{ user *string }
+	held, dropped := &session{user: new("a")}, &session{user: new("b")}
 	watch.Expect(w, held, "session")
 	watch.Expect(w, dropped, "session")
 	watch.Expect(w, (*session)(nil), "nothing")
