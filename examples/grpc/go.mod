@@ -1,0 +1,22 @@
+module github.com/leaksafe/leaksafe/examples/grpc
+
+go 1.26.0
+
+require (
+	github.com/leaksafe/leaksafe v0.0.0
+	github.com/stretchr/testify v1.12.1
+	google.golang.org/grpc v1.85.0
+	google.golang.org/protobuf v1.36.12
+)
+
+require (
+	go.uber.org/goleak v1.3.0 // indirect
+	go.yaml.in/yaml/v3 v3.0.5 // indirect
+	golang.org/x/net v0.60.0 // indirect
+	golang.org/x/sys v0.48.0 // indirect
+	golang.org/x/text v0.42.0 // indirect
+	google.golang.org/genproto/googleapis/rpc v0.0.0-20260817212433-ac3dfec99bb1 // indirect
+)
+
+// Delete this line when you copy the example.
+replace github.com/leaksafe/leaksafe => ../..

@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/leaksafe/leaksafe/ctxreq"
+)
+
+// user is a value that handlers and audits read from the scope.
+var user = ctxreq.NewKey[string]("user")
+
+// unary is ctxreq.Unary with a Config of our own.
+func unary(c *ctxreq.Config) grpc.UnaryServerInterceptor {
+	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
+		err = ctxreq.Run(ctx, info.FullMethod, func(ctx context.Context) error {
+			setUser(ctx)
+			resp, err = handler(ctx, req)
+			return err
+		}, c)
+		return resp, answer(err)
+	}
+}
+
+// stream does the same for streams.
+func stream(c *ctxreq.Config) grpc.StreamServerInterceptor {
+	return func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+		return answer(ctxreq.Run(ss.Context(), info.FullMethod, func(ctx context.Context) error {
+			setUser(ctx)
+			return handler(srv, scoped{ss, ctx})
+		}, c))
+	}
+}
+
+// scoped is a stream whose context is the scope's.
+type scoped struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+func (s scoped) Context() context.Context { return s.ctx }
+
+func setUser(ctx context.Context) {
+	if md, ok := metadata.FromIncomingContext(ctx); ok && len(md["user"]) == 1 {
+		_ = user.Set(ctx, md["user"][0])
+	}
+}
+
+// answer keeps a status and hides everything else from the client.
+func answer(err error) error {
+	if _, ok := status.FromError(err); ok {
+		return err
+	}
+	return status.Error(codes.Internal, "internal error")
+}
+
+// A server echoes a text and counts to a number, and audits each RPC.
+type server struct {
+	scopes  ctxreq.Config
+	reports reports
+	leaky   bool
+	grpc    *grpc.Server
+	wire    *bufconn.Listener
+	serving sync.WaitGroup
+	slow    chan struct{} // the audit's downstream: nothing ever comes
+}
+
+func startServer(leaky bool) *server {
+	s := &server{leaky: leaky, wire: bufconn.Listen(1 << 16), slow: make(chan struct{})}
+	s.scopes.Reporter = &s.reports
+	s.grpc = grpc.NewServer(grpc.UnaryInterceptor(unary(&s.scopes)), grpc.StreamInterceptor(stream(&s.scopes)))
+	s.grpc.RegisterService(&desc, s)
+	s.serving.Go(func() { _ = s.grpc.Serve(s.wire) })
+	return s
+}
+
+// stop ends the server, and the audits that the leaky one left behind.
+func (s *server) stop() {
+	s.grpc.Stop()
+	s.serving.Wait()
+	close(s.slow)
+}
+
+// audit starts what outlives the handler unless something ends it.
+func (s *server) audit(ctx context.Context) error {
+	if s.leaky {
+		go s.write(context.WithoutCancel(ctx)) // keeps the RPC's context for ever
+		return nil
+	}
+	return ctxreq.From(ctx).Go("audit", func(ctx context.Context) error { s.write(ctx); return nil })
+}
+
+// write sends to a downstream that does not answer.
+func (s *server) write(ctx context.Context) {
+	select {
+	case <-s.slow:
+	case <-ctx.Done():
+	}
+}
+
+func (s *server) echo(ctx context.Context, in *wrapperspb.StringValue) (*wrapperspb.StringValue, error) {
+	if in.Value == "panic" {
+		panic("a handler's mistake")
+	}
+	if err := s.audit(ctx); err != nil {
+		return nil, err
+	}
+	name, _ := user.Get(ctx)
+	return wrapperspb.String(in.Value + ", " + name), nil
+}
+
+func (s *server) count(n *wrapperspb.Int32Value, ss grpc.ServerStream) error {
+	if err := s.audit(ss.Context()); err != nil {
+		return err
+	}
+	for i := range n.Value {
+		if err := ss.SendMsg(wrapperspb.String(fmt.Sprint(i))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// desc is what protoc would generate from a service of two methods.
+var desc = grpc.ServiceDesc{
+	ServiceName: "leaksafe.Echo",
+	HandlerType: (*any)(nil),
+	Methods: []grpc.MethodDesc{{MethodName: "Echo", Handler: func(srv any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
+		in := new(wrapperspb.StringValue)
+		if err := decode(in); err != nil {
+			return nil, err
+		}
+		info := &grpc.UnaryServerInfo{Server: srv, FullMethod: "/leaksafe.Echo/Echo"}
+		return interceptor(ctx, in, info, func(ctx context.Context, req any) (any, error) {
+			return srv.(*server).echo(ctx, req.(*wrapperspb.StringValue))
+		})
+	}}},
+	Streams: []grpc.StreamDesc{{StreamName: "Count", ServerStreams: true, Handler: func(srv any, ss grpc.ServerStream) error {
+		n := new(wrapperspb.Int32Value)
+		if err := ss.RecvMsg(n); err != nil {
+			return err
+		}
+		return srv.(*server).count(n, ss)
+	}}},
+}
+
+// reports keeps the last one.
+type reports struct {
+	mu sync.Mutex
+	r  *ctxreq.Report
+}
+
+func (r *reports) Report(_ context.Context, report *ctxreq.Report) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.r = report
+}
+
+func (r *reports) last() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.r == nil {
+		return "nothing"
+	}
+	return fmt.Sprintf("%s in %s: %v", r.r.Kind, r.r.Info.Name, r.r.Err)
+}
+
+// A client calls the server over memory.
+type client struct{ conn *grpc.ClientConn }
+
+func (s *server) dial() (*client, error) {
+	conn, err := grpc.NewClient("passthrough:///memory", grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return s.wire.DialContext(ctx) }))
+	return &client{conn}, err
+}
+
+func (c *client) close() { _ = c.conn.Close() }
+
+func (c *client) echo(ctx context.Context, text string) (string, error) {
+	out := new(wrapperspb.StringValue)
+	err := c.conn.Invoke(metadata.AppendToOutgoingContext(ctx, "user", "ada"), "/leaksafe.Echo/Echo", wrapperspb.String(text), out)
+	return out.Value, err
+}
+
+// count receives n messages.
+func (c *client) count(ctx context.Context, n int32, each func(*wrapperspb.StringValue)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ss, err := c.conn.NewStream(metadata.AppendToOutgoingContext(ctx, "user", "ada"), &desc.Streams[0], "/leaksafe.Echo/Count")
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(ss.SendMsg(wrapperspb.Int32(n)), ss.CloseSend()); err != nil {
+		return err
+	}
+	for range n {
+		m := new(wrapperspb.StringValue)
+		if err := ss.RecvMsg(m); err != nil {
+			return err
+		}
+		each(m)
+	}
+	return nil
+}
