@@ -71,8 +71,8 @@ func (k Key[T]) Get(ctx context.Context) (T, bool) {
 }
 
 // Set sets the value in the innermost scope of ctx, for everyone who has the
-// scope's context or one derived from it. It fails when ctx has no scope, and
-// with ErrEnded after End.
+// scope's context or one derived from it; within Seal, in the request's. It
+// fails when ctx has no scope, and with ErrEnded after End.
 func (k Key[T]) Set(ctx context.Context, v T) error {
 	if k.info == nil {
 		return fmt.Errorf("ctxreq: Set: zero Key; make it with NewKey")
@@ -95,6 +95,11 @@ func (s *Scope) set(k *keyInfo, v any) error {
 	st := s.lock()
 	if st == nil {
 		return fmt.Errorf("ctxreq: Set of %q: %w", k.name, ErrEnded)
+	}
+	if st.sealed { // the value is the request's, and outlives Seal
+		outer := From(st.parent)
+		st.mu.Unlock()
+		return outer.set(k, v)
 	}
 	defer st.mu.Unlock()
 	next := kept{}

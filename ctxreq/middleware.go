@@ -91,7 +91,7 @@ func (s *Scope) apologize(w http.ResponseWriter) bool {
 // contexts, writers and spans hang off a scope of its own, with the ID and the
 // Config of the one around it, that ends when next returns. Children and
 // cleanups of the handler belong to it, so they end before those middlewares
-// do. Panics pass through it. Without a Middleware outside it uses the zero Config.
+// do; the values of keys belong to the request. Panics pass through it. Without a Middleware outside it uses the zero Config.
 func Seal(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		outer := From(r.Context())

@@ -87,7 +87,7 @@ func words(name string) []string {
 }
 
 // secretShape matches values that are credentials whatever they are called.
-var secretShape = regexp.MustCompile(`(?i:\b(?:bearer|basic|digest|negotiate|ntlm|dpop)\s+\S{4})` +
+var secretShape = regexp.MustCompile(`(?i:\b(?:bearer|basic|digest|negotiate|ntlm|dpop)\s+\S)` +
 	`|eyJ[\w-]{4,}\.[\w-]{4,}` + // JWT: base64 of {"
 	`|\b(?:gh[oprsu]_|github_pat_|glpat-|sk_live_|sk_test_|rk_live_|sk-|xox[abeoprs]-|AKIA|ASIA|AIza|ya29\.|SG\.|npm_|pypi-|hf_|shpat_|whsec_)[\w-]{8}` +
 	`|-----BEGIN [A-Z ]*PRIVATE KEY` +
