@@ -12,6 +12,8 @@ import (
 	"io"
 )
 
+var errClosed = errors.New("heapdump: the dump's file is closed")
+
 // None is the number of no object.
 const None = -1
 
@@ -254,7 +256,7 @@ func (d *Dump) Word(b []byte) uint64 {
 
 func (d *Dump) read(pos, n int64) ([]byte, error) {
 	if d.file == nil {
-		return nil, errors.New("heapdump: the dump's file is closed")
+		return nil, errClosed
 	}
 	b := make([]byte, n)
 	if _, err := d.file.ReadAt(b, pos); err != nil && (err != io.EOF || n > 0) {
@@ -269,4 +271,18 @@ func (d *Dump) SampleOf(i int32) int32 {
 		return None
 	}
 	return d.sample[i]
+}
+
+// PointerWords returns which words of object i may hold pointers, at most limit of them.
+func (d *Dump) PointerWords(i int32, limit int) ([]int, error) {
+	if d.file == nil {
+		return nil, errClosed
+	}
+	at := d.pos[i] + int64(d.Size(i))
+	c := cursor{r: d.file, size: min(d.size, at+int64(limit)*11+1), base: at, buf: make([]byte, 0, limit*11+1)}
+	var out []int
+	for len(out) < limit && c.uint() == 1 {
+		out = append(out, int(c.uint()/uint64(d.PtrSize)))
+	}
+	return out, c.err
 }

@@ -211,7 +211,7 @@ func (w *walker) part() string {
 	}
 	elem, kind := uint64(1), ""
 	if x.via.typ != nil {
-		elem, kind = reference(x.via.typ)
+		elem, kind = elements(x.via.typ)
 	} else if to, _ := h.Edges(x.object); len(to) == 0 {
 		kind = h.looksLike(b, x.object)
 	}
@@ -235,8 +235,8 @@ func bytesInWords(n uint64) string {
 	return Bytes(int64(n))
 }
 
-// reference returns the size of an element, and whether the type is a slice or a string.
-func reference(t dwarf.Type) (elem uint64, kind string) {
+// elements returns the size of an element, and whether the type is a slice or a string.
+func elements(t dwarf.Type) (elem uint64, kind string) {
 	s, ok := bare(t).(*dwarf.StructType)
 	switch {
 	case !ok:

@@ -39,6 +39,27 @@ func (d *Dominators) Dominator(o int32) (int32, bool) {
 	return d.object[d.idom[n]], true
 }
 
+// eachSubtree walks the tree of dominators: enter is called for an object before what it dominates, leave after that.
+func (d *Dominators) eachSubtree(enter, leave func(o int32)) {
+	n := int32(len(d.object))
+	first, next := make([]int32, n), make([]int32, n)
+	for i := n - 1; i > 0; i-- {
+		next[i], first[d.idom[i]] = first[d.idom[i]], i
+	}
+	var path []int32
+	for at := first[0]; at != 0; {
+		enter(d.object[at])
+		path = append(path, at)
+		at = first[at]
+		for at == 0 && len(path) > 0 {
+			top := path[len(path)-1]
+			path = path[:len(path)-1]
+			leave(d.object[top])
+			at = next[top]
+		}
+	}
+}
+
 // A numbering is a depth-first walk.
 type numbering struct {
 	number   []int32

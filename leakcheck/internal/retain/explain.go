@@ -24,6 +24,29 @@ func (s *Search) Explain(objects []int32) Path {
 	return p
 }
 
+// Paths are the paths on which the objects are kept, the one with most of them first, at most limit of them; 0 for all.
+func (s *Search) Paths(objects []int32, limit int) []Path {
+	var out []Path
+	lost := 0
+	for _, o := range objects {
+		if s.rank[o] == Unreachable {
+			lost++
+		}
+	}
+	for _, g := range s.merge(s.Group(objects)) {
+		if limit > 0 && len(out) == limit {
+			break
+		}
+		out = append(out, s.GroupPath(g))
+	}
+	if lost > 0 {
+		p := s.orphan(objects)
+		p.Count = lost
+		out = append(out, p)
+	}
+	return out
+}
+
 func plural(groups int, what string) string {
 	if groups <= 2 {
 		return "one " + what

@@ -211,7 +211,7 @@ func (p Path) shape() string {
 			continue
 		}
 		b.WriteString(instance.ReplaceAllString(h.Kind+" "+h.Type+" "+h.Name, ""))
-		if h.Kind != "map" && h.Kind != "sync.Map" {
+		if h.Type == "" && h.Kind != "map" && h.Kind != "sync.Map" {
 			fmt.Fprintf(&b, " %s:%d", h.File, h.Line)
 		}
 		b.WriteByte('\n')

@@ -16,8 +16,10 @@ type Names struct {
 	Types  *symbols.Types                     // or nil
 	Func   func(pc uint64) Func               // the function at a code address
 	Source func(file string, line int) string // text of a line, or ""
-	Now    int64                              // the runtime's clock at the dump, or 0
-	Remedy string                             // what to do about a variable without a name
+	// Enclosing names the function around a line: the dump names inlined calls by the function they were inlined into. It may be nil.
+	Enclosing func(file string, line int) string
+	Now       int64  // the runtime's clock at the dump, or 0
+	Remedy    string // what to do about a variable without a name
 }
 
 // A Func is a place in the code.
@@ -181,7 +183,7 @@ func (w *walker) finalizer(r root) {
 func (h *Heap) kindName(o int32) string {
 	if a := h.Alloc(o); a != nil {
 		if c, ok := h.userCall(a.Stack); ok {
-			return "the object of " + c.place()
+			return "the object of " + h.place(c)
 		}
 	}
 	return fmt.Sprintf("an object of %s", Bytes(int64(h.Size(o))))
@@ -391,15 +393,51 @@ func (h *Heap) typeName(v view, via link) string {
 	switch {
 	case v.typ != nil && v.delta != 0 && !(v.many || v.delta == uint64(h.PtrSize)):
 		return "" // only a part of it is known
+	case v.typ != nil && isMapPart(v.typ):
+		return mapName(symbols.Name(v.typ))
 	case v.typ != nil:
 		return symbols.Name(v.typ)
 	}
 	return v.name
 }
 
+// mapName is the map that a part of its insides belongs to: map[K]V for map<K,V>, table<K,V> or map.group[K]V.
+func mapName(part string) string {
+	part = strings.TrimPrefix(part, "*")
+	if group, ok := strings.CutPrefix(part, "map.group"); ok {
+		return "map" + group
+	}
+	_, args, ok := strings.Cut(strings.TrimSuffix(part, ">"), "<")
+	if !ok {
+		return part
+	}
+	depth := 0
+	for i, r := range args {
+		switch {
+		case strings.ContainsRune("[{(<", r):
+			depth++
+		case strings.ContainsRune("]})>", r):
+			depth--
+		case r == ',' && depth == 0:
+			return "map[" + args[:i] + "]" + args[i+1:]
+		}
+	}
+	return part
+}
+
 // place is the function and line of a call.
-func (c call) place() string {
-	return fmt.Sprintf("%s (%s:%d)", symbols.Short(c.Func), shortFile(c.File), c.Line)
+func (h *Heap) place(c call) string {
+	return fmt.Sprintf("%s (%s:%d)", symbols.Short(h.function(heapdump.Call(c))), shortFile(c.File), c.Line)
+}
+
+// function is the one whose line a call is at.
+func (h *Heap) function(c heapdump.Call) string {
+	if h.names.Enclosing != nil {
+		if name := h.names.Enclosing(c.File, c.Line); name != "" {
+			return name
+		}
+	}
+	return c.Func
 }
 
 type call heapdump.Call

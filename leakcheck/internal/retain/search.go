@@ -57,8 +57,9 @@ type Heap struct {
 	goroot   string
 	caller   int // index of the goroutine that asked for the dump, or None
 	pools    map[int32]bool
-	reach    *Search // everything, once needed
-	mapSites []bool  // by Allocs
+	reach    *Search     // everything, once needed
+	refs     []reference // between variables
+	mapSites []bool      // by Allocs
 }
 
 // New prepares a dump for searches. names may be the zero value.

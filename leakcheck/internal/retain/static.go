@@ -1,7 +1,10 @@
 package retain
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
+	"sort"
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/symbols"
@@ -59,23 +62,17 @@ func (h *Heap) inBSS(at uint64) bool { return at-h.BSS.Addr < uint64(h.BSS.Len) 
 
 const largestStatic = 64 << 10
 
+// A reference is a word of a variable that refers to other variables' memory.
+type reference struct{ to, from uint64 }
+
 // pointerTo finds the variable that points to the unnamed memory around at, and where that starts.
 func (h *Heap) pointerTo(at uint64) (from, start uint64, ok bool) {
-	for _, s := range []*heapdump.Segment{&h.Data, &h.BSS} {
-		b, err := h.SegmentContents(s, 0, int(s.Len))
-		if err != nil {
-			return 0, 0, false
-		}
-		for off := 0; off+h.PtrSize <= len(b); off += h.PtrSize {
-			w := h.Word(b[off:])
-			if w <= at && w > start && at-w < largestStatic {
-				from, start = s.Addr+uint64(off), w
-			}
-		}
-	}
-	if start == 0 {
+	refs := h.references()
+	i := sort.Search(len(refs), func(i int) bool { return refs[i].to > at }) - 1
+	if i < 0 || at-refs[i].to >= largestStatic {
 		return 0, 0, false
 	}
+	from, start = refs[i].from, refs[i].to
 	// A named variable in between would mean that start is something else's.
 	for a := start; a < at; a += uint64(h.PtrSize) {
 		if _, _, named := h.names.Table.Data(a, h.inBSS(a)); named {
@@ -83,4 +80,25 @@ func (h *Heap) pointerTo(at uint64) (from, start uint64, ok bool) {
 		}
 	}
 	return from, start, true
+}
+
+// references are the pointers from variables to variables, by where they lead.
+func (h *Heap) references() []reference {
+	if h.refs != nil {
+		return h.refs
+	}
+	h.refs = []reference{}
+	for _, s := range []*heapdump.Segment{&h.Data, &h.BSS} {
+		b, err := h.SegmentContents(s, 0, int(s.Len))
+		if err != nil {
+			return nil
+		}
+		for off := 0; off+h.PtrSize <= len(b); off += h.PtrSize {
+			if w := h.Word(b[off:]); w-h.Data.Addr < uint64(h.Data.Len) || w-h.BSS.Addr < uint64(h.BSS.Len) {
+				h.refs = append(h.refs, reference{w, s.Addr + uint64(off)})
+			}
+		}
+	}
+	slices.SortFunc(h.refs, func(a, b reference) int { return cmp.Or(cmp.Compare(a.to, b.to), cmp.Compare(a.from, b.from)) })
+	return h.refs
 }

@@ -4,6 +4,7 @@ package symbols
 import (
 	"debug/dwarf"
 	"debug/elf"
+	"debug/gosym"
 	"debug/macho"
 	"debug/pe"
 	"errors"
@@ -30,6 +31,8 @@ type Table struct {
 	dwarf   func() (*dwarf.Data, error)
 	rodata  []byte // constants, such as the text of strings
 	roAddr  uint64
+	pclntab []byte
+	lines   *gosym.Table
 	types   *Types
 
 	// What to add to an address of the process to get that of the executable.
@@ -67,6 +70,9 @@ func openELF(path string) (*Table, error) {
 		return nil, ErrStripped
 	}
 	t := &Table{}
+	if pcln := f.Section(".gopclntab"); pcln != nil {
+		t.pclntab, _ = pcln.Data()
+	}
 	if ro := f.Section(".rodata"); ro != nil {
 		t.rodata, _ = ro.Data()
 		t.roAddr = ro.Addr
@@ -98,6 +104,9 @@ func openMachO(path string) (*Table, error) {
 		return nil, ErrStripped
 	}
 	t := &Table{}
+	if pcln := f.Section("__gopclntab"); pcln != nil {
+		t.pclntab, _ = pcln.Data()
+	}
 	if ro := f.Section("__rodata"); ro != nil {
 		t.rodata, _ = ro.Data()
 		t.roAddr = ro.Addr
@@ -207,6 +216,31 @@ func (t *Table) Data(addr uint64, bss bool) (s Symbol, off uint64, ok bool) {
 
 // Func names the function at a code address of the process.
 func (t *Table) Func(pc uint64) (s Symbol, off uint64, ok bool) { return t.at(pc + t.textShift) }
+
+// A Line is a place in the code.
+type Line struct {
+	Func, File string
+	Line       int
+	Entry      uint64 // of the function, in the process
+}
+
+// Line returns the function and line at a code address of the process.
+func (t *Table) Line(pc uint64) Line {
+	at := pc + t.textShift
+	if t.lines == nil && t.pclntab != nil {
+		t.lines, _ = gosym.NewTable(nil, gosym.NewLineTable(t.pclntab, t.named["runtime.text"]))
+		t.pclntab = nil
+	}
+	if t.lines != nil {
+		if file, line, fn := t.lines.PCToLine(at); fn != nil {
+			return Line{fn.Name, file, line, fn.Entry - t.textShift}
+		}
+	}
+	if s, _, ok := t.at(at); ok {
+		return Line{Func: s.Name, Entry: s.Addr - t.textShift}
+	}
+	return Line{}
+}
 
 // Text is the executable's address of a code address of the process.
 func (t *Table) Text(pc uint64) uint64 { return pc + t.textShift }

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/retain"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/symbols"
+)
+
+// A dump is an open file, read.
+type dump struct {
+	*retain.Heap
+	file *os.File
+}
+
+func (d *dump) Close() { d.file.Close() }
+
+// share says how many objects have an allocation site, and what to do when they are few.
+func (d *dump) share() string {
+	s := fmt.Sprintf(" (%s of %s objects have an allocation site", retain.Number(d.Sample), retain.Number(d.Len()))
+	if d.Sample*2 < d.Len() {
+		s += "; run with runtime.MemProfileRate = 1 to have all"
+	}
+	return s + ")"
+}
+
+func (c *command) open(file string) (*dump, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	d, err := c.read(f, file)
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return d, nil
+}
+
+func (c *command) read(f *os.File, file string) (*dump, error) {
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, err
+	}
+	h, err := heapdump.Read(f, size, func(done, total int64) {
+		if c.progress != nil && total > 64<<20 {
+			fmt.Fprintf(c.progress, "\rreading %s: %d %%", file, done*100/total)
+		}
+	})
+	if c.progress != nil && size > 64<<20 {
+		fmt.Fprint(c.progress, "\r\x1b[K")
+	}
+	if err != nil {
+		return nil, err
+	}
+	n, err := c.names(h)
+	if err != nil {
+		return nil, err
+	}
+	return &dump{retain.New(h, n), f}, nil
+}
+
+// names reads the executable.
+func (c *command) names(h *heapdump.Dump) (retain.Names, error) {
+	n := retain.Names{Source: c.source.line, Enclosing: c.source.function, Remedy: " (-exe names it)"}
+	if c.exe == "" {
+		return n, nil
+	}
+	t, err := symbols.Open(c.exe)
+	if err != nil {
+		return n, err
+	}
+	if err := t.Place(h.Data.Addr, uint64(h.Data.Len), h.BSS.Addr, uint64(h.BSS.Len)); err != nil {
+		return n, fmt.Errorf("-exe %s: %w", c.exe, err)
+	}
+	for _, f := range h.Frames {
+		if t.PlaceText(f.Func, f.Entry) {
+			break
+		}
+	}
+	n.Table = t
+	n.Func = func(pc uint64) retain.Func {
+		l := t.Line(pc)
+		return retain.Func{Name: l.Func, File: l.File, Line: l.Line, Entry: l.Entry}
+	}
+	if types, err := t.Types(); err == nil {
+		known := map[uint64]string{}
+		h.Types(func(addr uint64, t heapdump.Type) { known[addr] = t.Name })
+		types.Calibrate(known)
+		n.Types = types
+	}
+	return n, nil
+}
+
+// terminal is w if progress can be shown there, or nil.
+func terminal(w io.Writer) io.Writer {
+	f, ok := w.(*os.File)
+	if !ok {
+		return nil
+	}
+	if s, err := f.Stat(); err != nil || s.Mode()&os.ModeCharDevice == 0 {
+		return nil
+	}
+	return f
+}
