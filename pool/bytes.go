@@ -4,19 +4,20 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"math/bits"
 	"sync"
 	"sync/atomic"
 )
 
 const (
-	smallest     = 8          // log2 of the smallest class, 256 B
-	smallClasses = 16 - 8 + 1 // 256 B to 64 KiB live in sync.Pools
-	maxSmall     = 1 << 16    // the largest of them
-	idleDefault  = 16 << 20   // Options.MaxIdleBytes
-	biggest      = 1 << 40    // no class is larger
-	trustedHint  = maxSmall   // what ReadAll allocates on a hint's word
-	countEvery   = uint64(16) // how many leases of a buffer are counted at once
+	smallest     = 8                 // log2 of the smallest class, 256 B
+	smallClasses = 9                 // 256 B to 64 KiB are in sync.Pools
+	maxSmall     = 64 << 10          // the largest of them
+	biggest      = math.MaxInt/2 + 1 // no class is larger
+	idleDefault  = 16 << 20          // Options.MaxIdleBytes
+	trustedHint  = 64 << 10          // what is allocated on a length's word
+	countEvery   = uint64(16)        // leases of a header that are counted at once
 	countMask    = countEvery - 1
 )
 
@@ -165,12 +166,20 @@ func (p *Bytes) holds(n int) int {
 	return n
 }
 
-// lease is Get without its short cut, and after its bytes are paid for.
+// lease is Get without its short cut, and after its bytes are paid for. It pays
+// them back if memory panics: there is none, or it was written to while idle.
 func (p *Bytes) lease(n int) Buffer {
+	began := p.watch == nil
+	defer func() {
+		if !began {
+			p.watch.budget.give(p.holds(n))
+		}
+	}()
 	h := p.memory(n)
 	h.n = n
 	if p.watch != nil {
 		p.watch.begin(h)
+		began = true
 	}
 	return Buffer{h, h.gen.Load()}
 }

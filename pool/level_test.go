@@ -2,6 +2,7 @@ package pool_test
 
 import (
 	"fmt"
+	"math"
 	"regexp"
 	"runtime"
 	"sync"
@@ -101,6 +102,30 @@ func TestAWriteIntoOutgrownMemoryIsFoundOnReuse(t *testing.T) {
 	b.Release()
 	kept[3] = 1
 	assert.Contains(t, panicOf(t, func() { p.Get(256) }), "pool: written at byte 3 ")
+}
+
+func TestAGetThatPanicsCostsNoBudget(t *testing.T) {
+	p := pool.NewBytes(pool.Options{Level: pool.Check, MaxInUse: 1 << 20})
+	b := p.Get(100)
+	kept := b.Bytes()
+	b.Release()
+	kept[0] = 1
+	assert.Panics(t, func() { p.GetContext(t.Context(), 100) })
+	assert.Panics(t, func() { p.Get(math.MaxInt) }, "more than there is")
+	assert.Zero(t, p.Stats().InUse)
+	assert.Zero(t, p.Stats().InUseLeases)
+
+	b = p.Get(1000)
+	kept = b.Bytes()
+	b.Release()
+	kept[0] = 1
+	small := p.Get(10)
+	assert.Panics(t, func() { small.Set(make([]byte, 1000)) }, "into the memory that was written to")
+	assert.Equal(t, 256, p.Stats().InUse)
+	small.Set(make([]byte, 1000))
+	assert.Len(t, small.Bytes(), 1000, "the lease goes on, with other memory")
+	assert.True(t, small.Release())
+	assert.Zero(t, p.Stats().InUse)
 }
 
 func TestOutstandingIsOneLineAPlace(t *testing.T) {
