@@ -32,6 +32,9 @@ type placed struct {
 func compile(p pair, cfg *config) (*plan, error) {
 	c := &compiler{cfg: cfg, root: p, nodes: map[pair]*node{}, building: map[pair]bool{}}
 	c.place()
+	if cfg.share && cfg.DetachStrings {
+		c.problem(p.src, p.dst, "Share and DetachStrings contradict each other: choose one")
+	}
 	root := c.pair(p.src, p.dst)
 	c.checkReached()
 	if len(c.problems) > 0 {
@@ -90,7 +93,7 @@ func (c *compiler) build(n *node) {
 		if fn.raw == nil {
 			c.problem(src, dst, "the function given to Convert is nil")
 		}
-	case c.cfg.share && sameLayout(src, dst), isTime(src) && sameLayout(src, dst):
+	case c.isShared(src, dst), isImmutable(src) && sameLayout(src, dst):
 		n.op = opCopy
 	case src.Kind() == reflect.Interface:
 		n.op = opFromInterface
@@ -244,9 +247,21 @@ func isError(t reflect.Type) bool {
 	return (t.Kind() == reflect.Interface || t.Kind() == reflect.Pointer) && t.Implements(errorType)
 }
 
-// isTime knows time.Time and types made from it. Its pointer is to a Location,
-// which never changes.
-func isTime(t reflect.Type) bool { return t == timeType || sameLayout(t, timeType) }
+// isImmutable knows structs whose pointers are to what never changes: a
+// time.Time's Location, also in types made from it, and what unique.Make made.
+func isImmutable(t reflect.Type) bool {
+	return t.Kind() == reflect.Struct && (sameLayout(t, timeType) || t.PkgPath() == "unique")
+}
+
+// isShared reports whether Share assigns a reference. What structs and arrays
+// hold is decided one by one.
+func (c *compiler) isShared(src, dst reflect.Type) bool {
+	switch src.Kind() {
+	case reflect.Slice, reflect.Map, reflect.Pointer, reflect.Interface, reflect.Chan, reflect.Func, reflect.UnsafePointer:
+		return c.cfg.share && sameLayout(src, dst)
+	}
+	return false
+}
 
 // sameLayout reports whether assigning the bits of a src to a dst is what the
 // language's conversion does.
@@ -272,7 +287,7 @@ func isBytes(t reflect.Type) bool {
 func refers(t reflect.Type) bool {
 	switch t.Kind() {
 	case reflect.Struct:
-		return !isTime(t) && slices.ContainsFunc(reflect.VisibleFields(t), func(f reflect.StructField) bool {
+		return !isImmutable(t) && slices.ContainsFunc(reflect.VisibleFields(t), func(f reflect.StructField) bool {
 			return len(f.Index) == 1 && refers(f.Type)
 		})
 	case reflect.Array:

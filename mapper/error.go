@@ -86,9 +86,8 @@ type failure struct {
 }
 
 func (n *node) fail(err error) *failure {
-	var nested *Error
-	if errors.As(err, &nested) && n.op == opFunc {
-		return &failure{path: []string{"." + nested.Path}, src: nested.Src, dst: nested.Dst, err: nested.Err}
+	if nested, ok := err.(*Error); ok { // Convert(other.Map)
+		return &failure{path: []string{join("", nested.Path)}, src: nested.Src, dst: nested.Dst, err: nested.Err}
 	}
 	return &failure{src: n.src, dst: n.dst, err: err}
 }
@@ -121,8 +120,7 @@ func (f *failure) error() error {
 	if over := len(parts) - maxPath; over > 0 {
 		parts = slices.Replace(parts, maxPath/2, maxPath/2+over, fmt.Sprintf("...%d levels...", over))
 	}
-	path := strings.TrimPrefix(strings.Join(parts, ""), ".")
-	return &Error{Path: strings.TrimSuffix(path, "."), Src: f.src, Dst: f.dst, Err: f.err}
+	return &Error{Path: strings.TrimPrefix(strings.Join(parts, ""), "."), Src: f.src, Dst: f.dst, Err: f.err}
 }
 
 // A BuildError lists every reason why a Mapper cannot be built.
@@ -160,10 +158,14 @@ func atIndex(err error, i int) error {
 		return err
 	}
 	at := *e
-	at.Path = "[" + strconv.Itoa(i) + "]"
-	if e.Path != "" && e.Path[0] != '[' {
-		at.Path += "."
-	}
-	at.Path += e.Path
+	at.Path = join("["+strconv.Itoa(i)+"]", e.Path)
 	return &at
+}
+
+// join puts an outer path before an inner one.
+func join(outer, inner string) string {
+	if inner == "" || inner[0] == '[' {
+		return outer + inner
+	}
+	return outer + "." + inner
 }

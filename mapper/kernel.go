@@ -21,39 +21,53 @@ type kernel struct {
 	once  *straight // the same for one value
 	rest  []field   // of a struct: the other fields
 	flat  bool      // the moves are all there is to do
-	size  uintptr   // of an element of the source's list
-	step  uintptr   // of an element of the destination's
+
+	size, step         uintptr // of a list: the sizes of a source and a destination element
+	fromValid, toValid uintptr // of an sql.Null: where its Valid lies
 }
 
 // newKernel works out a node's kernel, once all nodes are built.
 func newKernel(n *node) kernel {
-	k := kernel{flat: true}
+	var k kernel
 	switch n.op {
 	case opCopy:
 		k.moves.add(0, 0, n.src)
+		k.flat = true
 	case opStruct:
-		for _, f := range n.fields {
-			if f.node.op == opCopy && !f.set && len(f.src.hops) == 0 && len(f.dst.hops) == 0 {
-				k.moves.add(f.dst.off, f.src.off, f.node.src)
-				continue
-			}
-			k.rest = append(k.rest, f)
-			k.flat = false
-		}
+		k.split(n.fields)
+		k.flat = len(k.rest) == 0
 	case opSlice, opArray:
 		k.size, k.step = n.src.Elem().Size(), n.dst.Elem().Size()
-		k.flat = false
-	default:
-		k.flat = false
+	case opOptional:
+		k.fromValid, k.toValid = n.from.valid(n.src), n.to.valid(n.dst)
 	}
 	k.moves.pack()
 	k.once = k.moves.straight()
 	return k
 }
 
+// split tells plain assignments from the other fields.
+func (k *kernel) split(fields []field) {
+	for _, f := range fields {
+		if f.node.op == opCopy && len(f.src.hops) == 0 && len(f.dst.hops) == 0 {
+			k.moves.add(f.dst.off, f.src.off, f.node.src)
+			continue
+		}
+		k.rest = append(k.rest, f)
+	}
+}
+
+// valid is the offset of Valid in an sql.Null.
+func (f form) valid(t reflect.Type) uintptr {
+	if f != null {
+		return 0
+	}
+	return t.Field(1).Offset
+}
+
 // flat returns the moves of a plan that consists of them, or nil.
 func (p *plan) flat() *straight {
-	if p.root.kernel.flat && !p.root.recursive {
+	if p.root.kernel.flat {
 		return p.root.kernel.once
 	}
 	return nil
@@ -135,7 +149,7 @@ func (n *node) runOptional(dst, src unsafe.Pointer, depth int) *failure {
 	case pointer:
 		src = *(*unsafe.Pointer)(src)
 	case null:
-		if !*(*bool)(unsafe.Add(src, n.src.Field(1).Offset)) {
+		if !*(*bool)(unsafe.Add(src, n.kernel.fromValid)) {
 			src = nil
 		}
 	}
@@ -148,7 +162,7 @@ func (n *node) runOptional(dst, src unsafe.Pointer, depth int) *failure {
 		*(*unsafe.Pointer)(dst) = fresh
 		dst = fresh
 	case n.to == null:
-		*(*bool)(unsafe.Add(dst, n.dst.Field(1).Offset)) = true
+		*(*bool)(unsafe.Add(dst, n.kernel.toValid)) = true
 	}
 	return n.elem.run(dst, src, depth)
 }
@@ -197,7 +211,7 @@ func (n *node) runArray(dst, src unsafe.Pointer, depth int) *failure {
 // elements maps n.elem over length elements.
 func (n *node) elements(dst, src unsafe.Pointer, length, depth int) *failure {
 	size, step := n.kernel.size, n.kernel.step
-	if n.elem.kernel.flat && !n.elem.recursive {
+	if n.elem.kernel.flat {
 		n.elem.kernel.moves.runAll(dst, src, step, size, uintptr(length))
 		return nil
 	}

@@ -86,13 +86,14 @@ func (c *compiler) override(n *node) {
 // isOverridden and overridesBelow ask about a part of n's destination. Only
 // the root's pair has overrides.
 func (c *compiler) isOverridden(n *node, part route) bool {
+	found := false
 	for i, p := range c.overridesOf(n) {
 		if p.dst.key == part.key {
 			c.overrides[i].reached = true
-			return true
+			found = true
 		}
 	}
-	return false
+	return found
 }
 
 func (c *compiler) overridesBelow(n *node, part route) bool {

@@ -11,8 +11,7 @@ import (
 func (c *compiler) isStructs(src, dst reflect.Type) bool {
 	_, converts := c.cfg.converters[pair{src, dst}]
 	return !converts && src.Kind() == reflect.Struct && dst.Kind() == reflect.Struct &&
-		!isNull(src) && !isNull(dst) && !(isTime(src) && isTime(dst)) &&
-		!(c.cfg.share && sameLayout(src, dst))
+		!isNull(src) && !isNull(dst) && !isImmutable(src) && !isImmutable(dst)
 }
 
 // structs adds to n what maps the struct at src to the struct at dst. A struct
@@ -45,7 +44,7 @@ func (c *compiler) sameFields(n *node, src, dst route) {
 
 func (c *compiler) sameField(n *node, src, dst route, f reflect.StructField) {
 	switch {
-	case f.Name == "_" && !reflect.PointerTo(f.Type).Implements(locker):
+	case c.name(f) == "-", f.Name == "_" && !reflect.PointerTo(f.Type).Implements(locker):
 	case !f.IsExported() && !f.Anonymous && !c.cfg.share && refers(f.Type):
 		c.problem(f.Type, f.Type, "an unexported field holds references, which only its own package can copy: Ignore it, use Share or Convert")
 	default:
@@ -178,7 +177,7 @@ func (m *matcher) find(name string, dst reflect.Type) (route, bool) {
 		best = m.best(func(s string) bool { return strings.EqualFold(s, name) })
 	}
 	if len(best) == 0 && m.c.cfg.flatten {
-		best = m.c.flattened(m.src, name, 0)
+		best = m.c.flattened(m.src, name)
 	}
 	if len(best) == 0 {
 		return route{}, false
@@ -204,21 +203,16 @@ func (m *matcher) best(matches func(string) bool) []candidate {
 	return best
 }
 
-// maxFlatten bounds the structs that one flattened name leads through.
-const maxFlatten = 8
-
 // flattened finds AddressCity as the field City of a field Address.
-func (c *compiler) flattened(src []candidate, name string, depth int) []candidate {
+func (c *compiler) flattened(src []candidate, name string) []candidate {
 	var found []candidate
 	for _, s := range src {
 		rest, ok := c.cutPrefix(name, s.name)
-		inner := s.route.structType()
 		switch {
-		case !ok || depth == maxFlatten:
-		case rest == "" && depth > 0:
+		case ok && rest == "":
 			found = append(found, s)
-		case rest != "" && inner != nil && !isTime(inner):
-			found = append(found, c.flattened(c.candidates(s.route), rest, depth+1)...)
+		case ok && s.route.structType() != nil:
+			found = append(found, c.flattened(c.candidates(s.route), rest)...)
 		}
 	}
 	return found
