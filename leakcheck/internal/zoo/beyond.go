@@ -17,7 +17,7 @@ var beyond = []Case{
 		Name:  "http_body_unclosed",
 		Issue: "https://github.com/hetznercloud/hcloud-go/issues/68",
 		Cure:  "read to the end and Close",
-		Finds: []Find{{Check, "net/http.(*persistConn)"}, {Goroutines, "net/http.(*Transport)"}},
+		Finds: []Find{{Check, "net/http.(*persistConn)"}, {Goroutines, "zoo.get"}},
 		Leak:  bodyUnclosed, Twin: bodyClosed, Iterations: few,
 	},
 	{
@@ -45,7 +45,7 @@ var beyond = []Case{
 		Name:  "fd_unclosed",
 		Issue: "https://github.com/mstruebing/tldr/issues/22",
 		Cure:  "Close in each iteration",
-		Finds: []Find{{Check, "page.md"}, {Files, "page.md"}},
+		Finds: []Find{{Check, "page.md"}, {Files, "zoo.open"}},
 		Leak:  filesHeld, Twin: filesClosed, Iterations: few,
 	},
 }

@@ -148,7 +148,7 @@ func warmCache(*Env) func() {
 }
 
 func lruFilling(*Env) func() {
-	c, n := newLRU(150), 0
+	c, n := newLRU(400), 0
 	return func() {
 		n++
 		c.put(strconv.Itoa(n), &Object{ID: n})
@@ -187,7 +187,7 @@ func lazySingleton(*Env) func() {
 	var table []*Object
 	n := 0
 	return func() {
-		if n++; n < 50 {
+		if n++; n < 700 {
 			return
 		}
 		once.Do(func() {

@@ -282,7 +282,11 @@ func (s *store) Close() { close(s.closed) }
 var current *store
 
 func reload(*Env) func() {
-	return func() { current = newStore() }
+	return func() {
+		old := current
+		current = newStore()
+		use(old) // dropped, and still sweeping
+	}
 }
 
 func reloadClosing(env *Env) func() {

@@ -383,7 +383,7 @@ type job struct {
 	cancel context.CancelFunc
 }
 
-var service, stopService = context.WithCancel(context.Background())
+var service, _ = context.WithCancel(context.Background())
 
 func ctxCancelStored(*Env) func() {
 	return func() {

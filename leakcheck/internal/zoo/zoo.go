@@ -48,8 +48,8 @@ type Case struct {
 	Leak  Setup  // nil: a control
 	Twin  Setup  // the fixed twin, or the control itself
 
-	Iterations int   // options the detector may use; 0 is its default
-	AllowPerOp int64 // bytes
+	Iterations int     // options the detector may use; 0 is its default
+	AllowPerOp float64 // bytes
 }
 
 // A Setup prepares a case and returns the operation that is run many times,
