@@ -1,0 +1,32 @@
+package sessions_test
+
+import (
+	"flag"
+	"testing"
+
+	sessions "github.com/leaksafe/leaksafe/examples/leakcheck"
+	"github.com/leaksafe/leaksafe/leakcheck"
+)
+
+func TestMain(m *testing.M) { leakcheck.Main(m) } // no test leaves a goroutine behind
+
+// go test -leaky shows what a leak looks like.
+var leaky = flag.Bool("leaky", false, "do not end the sessions")
+
+var store sessions.Store
+
+func visit() *sessions.Session {
+	x := store.Open("ada")
+	if !*leaky {
+		store.End(x)
+	}
+	return x
+}
+
+func TestVisitsDoNotGrow(t *testing.T) {
+	leakcheck.NoGrowth(t, func() { visit() }) // the heap does not grow by the visit
+}
+
+func TestSessionIsCollected(t *testing.T) {
+	leakcheck.Track(t, visit()) // nothing keeps this one when the test ends
+}
