@@ -1,0 +1,139 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// limit is the memory limit of each server, as a container would have one.
+const limit = 96 << 20
+
+// A child is a server in a process of its own, under load at one page.
+type child struct {
+	Page    string
+	base    string // URL
+	client  *http.Client
+	samples []sample
+	Finding finding
+
+	cmd   *exec.Cmd
+	stdin io.Closer
+}
+
+// A sample is one slice of load.
+type sample struct {
+	Heap float64 // bytes live afterwards
+	Rate float64 // requests per second
+}
+
+// start runs this program once more, as the server.
+func start(ctx context.Context, page string) (*child, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, exe)
+	cmd.Env = append(os.Environ(), envServe+"=1", fmt.Sprintf("GOMEMLIMIT=%d", limit))
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	c := &child{Page: page, cmd: cmd, stdin: stdin}
+	c.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: workers}}
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		c.stop()
+		return nil, fmt.Errorf("ssr: the server of %s gave no address: %w", page, err)
+	}
+	c.base = strings.TrimSpace(line)
+	return c, nil
+}
+
+// stop ends the server and waits for it.
+func (c *child) stop() error {
+	c.client.CloseIdleConnections()
+	c.stdin.Close()
+	return c.cmd.Wait()
+}
+
+// measure asks the server for leakcheck's verdict on its page.
+func (c *child) measure() error {
+	var b strings.Builder
+	if err := get(c.client, c.base+"/debug/verdict?page="+url.QueryEscape(c.Page), &b); err != nil {
+		return err
+	}
+	return json.Unmarshal([]byte(b.String()), &c.Finding)
+}
+
+// workers is how many requests are under way at once.
+const workers = 4
+
+// load sends requests for d, and takes a sample.
+func (c *child) load(d time.Duration) error {
+	var n atomic.Int64
+	errs := make([]error, workers)
+	began := time.Now()
+	var wg sync.WaitGroup
+	for i := range workers {
+		wg.Go(func() {
+			for time.Since(began) < d {
+				if errs[i] = get(c.client, c.base+c.Page, io.Discard); errs[i] != nil {
+					return
+				}
+				n.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	took := time.Since(began)
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	var heap strings.Builder
+	if err := get(c.client, c.base+"/debug/heap", &heap); err != nil {
+		return err
+	}
+	bytes, err := strconv.ParseFloat(heap.String(), 64)
+	if err != nil {
+		return err
+	}
+	c.samples = append(c.samples, sample{Heap: bytes, Rate: float64(n.Load()) / took.Seconds()})
+	return nil
+}
+
+// get writes the answer's body to w. Everything but 200 is an error.
+func get(client *http.Client, url string, w io.Writer) error {
+	resp, err := client.Get(url)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		b, _ := io.ReadAll(io.LimitReader(resp.Body, 512))
+		return fmt.Errorf("ssr: GET %s: %s: %s", url, resp.Status, strings.TrimSpace(string(b)))
+	}
+	_, err = io.Copy(w, resp.Body)
+	return err
+}

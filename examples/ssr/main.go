@@ -1,0 +1,120 @@
+// Ssr is the memory graph of two pages that are one line apart.
+//
+// It starts a server twice, each in a process of its own, lets leakcheck
+// measure one page of each, and then sends real requests to both. /normal
+// renders a page; /memory-leak renders the same page and also appends it to a
+// list declared outside its function. It prints both memory graphs with the
+// requests per second beside them, leakcheck's verdicts and the line that
+// leaks, and writes the graphs as a page.
+//
+// The exit code is 0 if the verdicts are "normal: steady, memory-leak:
+// growing", and 1 otherwise.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+func main() {
+	if os.Getenv(envServe) != "" {
+		exitIf(serve())
+		return
+	}
+	long := flag.Duration("for", 6*time.Second, "how long to send requests")
+	file := flag.String("o", filepath.Join(os.TempDir(), "leaksafe-ssr.html"), "where to write the graph")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	exitIf(run(ctx, os.Stdout, *long, *file))
+}
+
+func exitIf(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// run does the whole job.
+func run(ctx context.Context, w io.Writer, long time.Duration, file string) (err error) {
+	var children []*child
+	defer func() {
+		for _, c := range children {
+			if stopped := c.stop(); err == nil {
+				err = stopped
+			}
+		}
+	}()
+	for _, page := range []string{"/normal", "/memory-leak"} {
+		c, err := start(ctx, page)
+		if err != nil {
+			return err
+		}
+		children = append(children, c)
+	}
+	if err := drive(ctx, w, children, long); err != nil {
+		return err
+	}
+	printGraphs(w, children)
+	printVerdicts(w, children)
+	if err := writePage(file, children); err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "\ngraph      %s\n", file)
+	return expected(children)
+}
+
+// slice is how long one server has the load to itself: they take turns, so
+// that one's collector does not slow the other down.
+const slice = 100 * time.Millisecond
+
+// drive has every page measured, and then sends requests to all in turns.
+func drive(ctx context.Context, w io.Writer, children []*child, long time.Duration) error {
+	bar := newBar(w)
+	defer bar.clear()
+	bar.show(0, "leakcheck measures both pages")
+	if err := measure(children); err != nil {
+		return err
+	}
+	for began := time.Now(); time.Since(began) < long; {
+		for _, c := range children {
+			if err := context.Cause(ctx); err != nil {
+				return err
+			}
+			if err := c.load(slice); err != nil {
+				return err
+			}
+		}
+		bar.show(float64(time.Since(began))/float64(long), status(children))
+	}
+	return nil
+}
+
+// measure asks all servers at once; each measures itself.
+func measure(children []*child) error {
+	errs := make([]error, len(children))
+	var wg sync.WaitGroup
+	for i, c := range children {
+		wg.Go(func() { errs[i] = c.measure() })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// expected is the verdict on the verdicts.
+func expected(children []*child) error {
+	normal, leak := children[0].Finding, children[1].Finding
+	if normal.Verdict != "steady" || leak.Verdict != "growing" {
+		return fmt.Errorf("ssr: normal is %s and memory-leak is %s; expected steady and growing", normal.Verdict, leak.Verdict)
+	}
+	return nil
+}
