@@ -59,6 +59,9 @@ func judge(t *testing.T, url string, c zoo.Case, twin bool, by zoo.Find, count i
 	cmd.Env = append(os.Environ(),
 		envCase+"="+c.Name, envTwin+"="+fmt.Sprint(twin), envJudge+"="+string(by.By), envURL+"="+url,
 		"LEAKSAFE_DIR=", "LEAKSAFE_BASELINE=", "GITHUB_ACTIONS=")
+	if by.By != zoo.Track {
+		cmd.Env = append(cmd.Env, "PATH=") // no need to build once more for the names of variables
+	}
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
