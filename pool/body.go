@@ -18,10 +18,11 @@ import (
 // repeated.
 func (b Buffer) Body() io.ReadCloser {
 	h := b.end("Body")
-	h.count()
-	h.pool.counts[h.class].leases.Add(-1) // the same lease goes on
 	if w := h.pool.watch; w != nil {
 		w.ledger.moved(h.record.lease.Load(), "moved into Body")
+	} else {
+		h.count()
+		h.pool.counts[h.class].leases.Add(-1) // the same lease goes on
 	}
 	return &body{b: Buffer{h, b.gen + 1}}
 }

@@ -25,6 +25,7 @@ type budget struct {
 	mu      sync.Mutex
 	used    int
 	leases  int
+	gets    uint64
 	waiting list.List // of *waiter
 	lost    uint64
 	flowing bool // bytes came back since a waiter looked
@@ -46,8 +47,14 @@ type waiter struct {
 func (b *budget) take(n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.count(n)
+}
+
+// count counts a lease. It runs with mu held.
+func (b *budget) count(n int) {
 	b.used += n
 	b.leases++
+	b.gets++
 }
 
 // grow counts n bytes more for a lease.
@@ -55,6 +62,21 @@ func (b *budget) grow(n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.used += n
+}
+
+// uncount takes back a lease that was granted and never begun.
+func (b *budget) uncount(n int) {
+	b.used -= n
+	b.leases--
+	b.gets--
+}
+
+// undo is uncount for who does not hold mu.
+func (b *budget) undo(n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.uncount(n)
+	b.admit()
 }
 
 // give ends a lease of n bytes.
@@ -69,16 +91,16 @@ func (b *budget) give(n int) {
 
 // refund ends a lease that was lost.
 func (b *budget) refund(n int) {
-	b.refunds.Add(1)
 	b.refunded.Add(int64(n))
+	b.refunds.Add(1)
 }
 
 // settle takes in refunds. It runs with mu held.
 func (b *budget) settle() {
-	bytes, n := int(b.refunded.Swap(0)), int(b.refunds.Swap(0))
-	if bytes == 0 && n == 0 {
+	if b.refunds.Load() == 0 {
 		return
 	}
+	n, bytes := int(b.refunds.Swap(0)), int(b.refunded.Swap(0))
 	b.used -= bytes
 	b.leases -= n
 	b.lost += uint64(n)
@@ -93,8 +115,7 @@ func (b *budget) admit() {
 		if b.used+w.n > b.limit {
 			return
 		}
-		b.used += w.n
-		b.leases++
+		b.count(w.n)
 		b.waiting.Remove(e)
 		close(w.ready)
 	}
@@ -132,8 +153,7 @@ func (b *budget) enqueue(n int) *list.Element {
 	defer b.mu.Unlock()
 	b.admit()
 	if b.limit == 0 || b.waiting.Len() == 0 && b.used+n <= b.limit {
-		b.used += n
-		b.leases++
+		b.count(n)
 		return nil
 	}
 	return b.waiting.PushBack(&waiter{n, make(chan struct{})})
@@ -146,8 +166,7 @@ func (b *budget) leave(ctx context.Context, e *list.Element) error {
 	defer b.mu.Unlock()
 	select {
 	case <-w.ready:
-		b.used -= w.n
-		b.leases--
+		b.uncount(w.n)
 	default:
 		b.waiting.Remove(e)
 	}
@@ -182,5 +201,5 @@ func (b *budget) stats(s *Stats) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.admit()
-	s.InUse, s.InUseLeases, s.Lost, s.Waiting = b.used, b.leases, b.lost, b.waiting.Len()
+	s.Gets, s.InUse, s.InUseLeases, s.Lost, s.Waiting = b.gets, b.used, b.leases, b.lost, b.waiting.Len()
 }

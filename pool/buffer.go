@@ -64,14 +64,11 @@ func (h *header) release() {
 	h.pool.put(h)
 }
 
-// count adds the leases of a header that were not counted yet.
+// count adds the leases of a header that were not counted yet. A watch counts
+// them itself.
 func (h *header) count() {
-	leases := &h.pool.counts[h.class].leases
-	switch {
-	case h.pool.watch != nil:
-		leases.Add(1)
-	case h.gen.Load()&countMask == 0:
-		leases.Add(int64(countEvery))
+	if h.pool.watch == nil && h.gen.Load()&countMask == 0 {
+		h.pool.counts[h.class].leases.Add(int64(countEvery))
 	}
 }
 
@@ -80,7 +77,7 @@ func (b Buffer) own(method string) *header {
 	if h := b.h; h != nil && h.gen.Load() == b.gen {
 		return h
 	}
-	panic(b.stale(method))
+	panic(misuse{b, method})
 }
 
 // end ends the lease for a method that takes it over.
@@ -88,16 +85,14 @@ func (b Buffer) end(method string) *header {
 	if h := b.h; h != nil && h.gen.CompareAndSwap(b.gen, b.gen+1) {
 		return h
 	}
-	panic(b.stale(method))
+	panic(misuse{b, method})
 }
 
 // Bytes returns the buffer's bytes. It may be written to, up to its length;
 // its capacity ends there too, so that append makes memory of its own.
 func (b Buffer) Bytes() []byte {
-	if h := b.h; h != nil && h.gen.Load() == b.gen {
-		return h.data[:h.n:h.n]
-	}
-	panic(b.stale("Bytes"))
+	h := b.own("Bytes")
+	return h.data[:h.n:h.n]
 }
 
 // Slice returns the bytes from i to j, as Bytes()[i:j] with no capacity beyond.

@@ -172,7 +172,7 @@ func (p *Bytes) lease(n int) Buffer {
 	began := p.watch == nil
 	defer func() {
 		if !began {
-			p.watch.budget.give(p.holds(n))
+			p.watch.budget.undo(p.holds(n))
 		}
 	}()
 	h := p.memory(n)

@@ -277,7 +277,7 @@ func (lyingReader) Read(p []byte) (int, error) { return len(p) + 1, nil }
 func TestStats(t *testing.T) {
 	p := pool.NewBytes(pool.Options{Level: pool.Check, MaxIdleBytes: 1 << 20})
 	a, b := p.Get(100), p.Get(1<<20)
-	assert.Equal(t, pool.Stats{Made: 2, InUse: 256 + 1<<20, InUseLeases: 2}, p.Stats())
+	assert.Equal(t, pool.Stats{Gets: 2, Made: 2, InUse: 256 + 1<<20, InUseLeases: 2}, p.Stats())
 	a.Release()
 	b.Release() // exceeds MaxIdleBytes, with a
 	assert.Equal(t, pool.Stats{Gets: 2, Made: 2, Dropped: 1, Idle: 256}, p.Stats())

@@ -191,6 +191,15 @@ func (p *Bytes) Outstanding() []Held {
 	return p.watch.ledger.outstanding()
 }
 
+// misuse is what methods of a lease that has ended panic with. It finds its
+// text when it is printed, which keeps the methods small enough to be inlined.
+type misuse struct {
+	of     interface{ stale(method string) string }
+	method string
+}
+
+func (m misuse) Error() string { return m.of.stale(m.method) }
+
 // stale says what is wrong with a call after the lease has ended. The lease is
 // nil, or a later one of the same header, if this one was not traced.
 func (e *lease) stale(method string, gen uint64) string {

@@ -62,7 +62,7 @@ func TestStaleUseAtLevelOffTellsHowToLearnMore(t *testing.T) {
 	b.Release()
 	assert.Equal(t, "pool: Buffer.Clear after the lease has ended. LEAKSAFE_POOL=check tells where it was acquired and released",
 		panicOf(t, b.Clear))
-	assert.Equal(t, "pool: Bytes of the zero Buffer: lease one with Get",
+	assert.Equal(t, "pool: Buffer.Bytes of the zero Buffer: lease one with Get",
 		panicOf(t, func() { pool.Buffer{}.Bytes() }))
 }
 

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"fmt"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -109,14 +110,15 @@ func (l Lease[T]) Value() *T {
 	if n := l.n; n != nil && n.gen.Load() == l.gen {
 		return n.value
 	}
-	panic(l.stale())
+	panic(misuse{l, "Value"})
 }
 
-func (l Lease[T]) stale() string {
+// stale says why the lease may not be used any more.
+func (l Lease[T]) stale(method string) string {
 	if l.n == nil {
-		return "pool: Value of the zero Lease: lease one with Get"
+		return fmt.Sprintf("pool: Lease.%s of the zero Lease: lease one with Get", method)
 	}
-	return l.n.lease.stale("Lease.Value", l.gen)
+	return l.n.lease.stale("Lease."+method, l.gen)
 }
 
 // Release ends the lease, resets the object and gives it back. It returns true

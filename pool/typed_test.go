@@ -85,7 +85,7 @@ func TestStaleLeaseNamesBothPlaces(t *testing.T) {
 	assert.Regexp(t, `^pool: Lease.Value after the lease has ended
 	acquired at \S+TestStaleLeaseNamesBothPlaces \(\S+\)
 	released at \S+TestStaleLeaseNamesBothPlaces \(\S+\)$`, panicOf(t, func() { l.Value() }))
-	assert.Equal(t, "pool: Value of the zero Lease: lease one with Get", panicOf(t, func() { pool.Lease[object]{}.Value() }))
+	assert.Equal(t, "pool: Lease.Value of the zero Lease: lease one with Get", panicOf(t, func() { pool.Lease[object]{}.Value() }))
 }
 
 func TestResetIsWhenTheLeaseEnds(t *testing.T) {

@@ -165,10 +165,10 @@ func (w *watch) stats(s *Stats) {
 	}
 }
 
-// stale says what is wrong with a method's call after the lease has ended.
+// stale says why the lease may not be used any more.
 func (b Buffer) stale(method string) string {
 	if b.h == nil {
-		return fmt.Sprintf("pool: %s of the zero Buffer: lease one with Get", method)
+		return fmt.Sprintf("pool: Buffer.%s of the zero Buffer: lease one with Get", method)
 	}
 	var l *lease
 	if b.h.record != nil {

@@ -1,0 +1,154 @@
+package pool_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/pool"
+)
+
+// What the heap keeps is measured in processes of their own, which TestMain
+// turns into if this is set.
+const programEnv = "POOL_TEST_PROGRAM"
+
+var programs = map[string]func(){
+	"mixed": func() {
+		p := pool.NewBytes(pool.Options{})
+		mixed(func(n int) func() {
+			b := p.Get(n)
+			touch(b.Bytes())
+			return func() { b.Release() }
+		}, func() bool { return p.Stats().Idle > 0 })
+	},
+	"mixed, sync.Pool": func() {
+		p := sync.Pool{New: func() any { return new([]byte) }}
+		rounds := 0
+		mixed(func(n int) func() {
+			b := p.Get().(*[]byte)
+			if cap(*b) < n {
+				*b = make([]byte, n)
+			}
+			touch((*b)[:n])
+			return func() { p.Put(b) }
+		}, func() bool { rounds++; return rounds < 5 })
+	},
+	"burst": func() {
+		p := pool.NewBytes(pool.Options{MaxIdleBytes: 8 * mib})
+		all := make([]pool.Buffer, 256)
+		peak(func(i int) { all[i] = p.Get(mib) }, func(i int) { all[i].Release() })
+		runtime.KeepAlive(p)
+	},
+	"burst, sync.Pool": func() {
+		p := sync.Pool{New: func() any { b := make([]byte, mib); return &b }}
+		all := make([]*[]byte, 256)
+		peak(func(i int) { all[i] = p.Get().(*[]byte) }, func(i int) { p.Put(all[i]); all[i] = nil })
+	},
+}
+
+// mixed runs 400,000 operations, 1 in 100 with 1 MiB and the others with 1 KiB,
+// then the small ones only for as long as more says, then one collection.
+func mixed(use func(n int) (release func()), more func() bool) {
+	runtime.GC()
+	before := memory()
+	traffic(400_000, 100, use)
+	perOp := (memory().TotalAlloc - before.TotalAlloc) / 400_000
+	for end := time.Now().Add(30 * time.Second); more() && time.Now().Before(end); {
+		traffic(40_000, 0, use)
+	}
+	runtime.GC()
+	fmt.Println(perOp, grown(before))
+	runtime.KeepAlive(use)
+}
+
+func traffic(operations, every int, use func(n int) func()) {
+	const goroutines = 64
+	var all sync.WaitGroup
+	for g := range uint64(goroutines) {
+		all.Go(func() {
+			r := rand.New(rand.NewPCG(g, 1))
+			for range operations / goroutines {
+				n := 1024
+				if every > 0 && r.IntN(every) == 0 {
+					n = mib
+				}
+				release := use(n)
+				runtime.Gosched()
+				release()
+			}
+		})
+	}
+	all.Wait()
+}
+
+func touch(b []byte) {
+	for i := 0; i < len(b); i += 4096 {
+		b[i]++
+	}
+}
+
+// peak holds 256 leases at once, releases them, and collects once.
+func peak(lease, release func(i int)) {
+	runtime.GC()
+	before := memory()
+	for i := range 256 {
+		lease(i)
+	}
+	for i := range 256 {
+		release(i)
+	}
+	runtime.GC()
+	fmt.Println(0, grown(before))
+	runtime.KeepAlive(lease)
+}
+
+func memory() (m runtime.MemStats) {
+	runtime.ReadMemStats(&m)
+	return m
+}
+
+func grown(before runtime.MemStats) int { return int(memory().HeapAlloc) - int(before.HeapAlloc) }
+
+// process returns what a program printed: bytes allocated an operation, and how
+// much the heap has grown.
+func process(t *testing.T, name string) (perOp, heap int) {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), programEnv+"="+name)
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	_, err = fmt.Sscan(string(out), &perOp, &heap)
+	require.NoError(t, err, "%s", out)
+	t.Logf("%s: %d B an operation, heap grown by %.1f MiB", name, perOp, float64(heap)/mib)
+	return perOp, heap
+}
+
+func TestTheHeapAfterMixedTraffic(t *testing.T) {
+	if raceEnabled {
+		t.Skip("measures the heap, of which sync.Pool drops a part under -race")
+	}
+	perOp, heap := process(t, "mixed")
+	assert.LessOrEqual(t, heap, 2*mib)
+	assert.LessOrEqual(t, perOp, 2000, "the more, the busier the machine: what is not needed for 0.1 s goes")
+
+	_, heap = process(t, "mixed, sync.Pool")
+	assert.Greater(t, heap, 2*mib, "the twin: small operations hold large buffers")
+}
+
+func TestTheHeapAfterABurst(t *testing.T) {
+	if raceEnabled {
+		t.Skip("measures the heap, of which sync.Pool drops a part under -race")
+	}
+	_, heap := process(t, "burst")
+	assert.LessOrEqual(t, heap, (8+2)*mib, "MaxIdleBytes and 2 MiB")
+
+	_, heap = process(t, "burst, sync.Pool")
+	assert.Greater(t, heap, 200*mib, "the twin")
+}
