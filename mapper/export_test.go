@@ -41,3 +41,13 @@ func DynamicPlans[S, D any](m *Mapper[S, D]) int {
 	defer c.mu.RUnlock()
 	return len(c.entries)
 }
+
+// CountSite counts a build at a made-up line, and reports whether to warn.
+func CountSite(pc uintptr) bool { return builds.add(site{pc: pc}) }
+
+// ResetSites forgets all lines.
+func ResetSites() {
+	builds.mu.Lock()
+	defer builds.mu.Unlock()
+	clear(builds.counts)
+}

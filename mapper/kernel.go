@@ -18,7 +18,7 @@ import (
 // A kernel is what the executor needs to know about a node, worked out once.
 type kernel struct {
 	moves moves     // of a struct: the fields that are plain assignments
-	once  *straight // the same for one value
+	once  *straight // of a struct: the same for one value
 	rest  []field   // of a struct: the other fields
 	flat  bool      // the moves are all there is to do
 
@@ -32,17 +32,18 @@ func newKernel(n *node) kernel {
 	switch n.op {
 	case opCopy:
 		k.moves.add(0, 0, n.src)
+		k.moves.pack()
 		k.flat = true
 	case opStruct:
 		k.split(n.fields)
+		k.moves.pack()
+		k.once = k.moves.straight()
 		k.flat = len(k.rest) == 0
 	case opSlice, opArray:
 		k.size, k.step = n.src.Elem().Size(), n.dst.Elem().Size()
 	case opOptional:
 		k.fromValid, k.toValid = n.from.valid(n.src), n.to.valid(n.dst)
 	}
-	k.moves.pack()
-	k.once = k.moves.straight()
 	return k
 }
 
@@ -65,7 +66,7 @@ func (f form) valid(t reflect.Type) uintptr {
 	return t.Field(1).Offset
 }
 
-// flat returns the moves of a plan that consists of them, or nil.
+// flat returns the moves of a plan for structs that consists of them, or nil.
 func (p *plan) flat() *straight {
 	if p.root.kernel.flat {
 		return p.root.kernel.once
@@ -89,7 +90,7 @@ func (n *node) run(dst, src unsafe.Pointer, depth int) *failure {
 	}
 	switch n.op {
 	case opCopy:
-		n.kernel.once.run(dst, src)
+		n.kernel.moves.run(dst, src)
 	case opStruct:
 		return n.runStruct(dst, src, depth)
 	case opNumber:
@@ -132,7 +133,7 @@ func (f *field) run(dst, src unsafe.Pointer, depth int) *failure {
 		ref := reflect.New(f.node.src.Elem())
 		ref.Elem().Set(reflect.NewAt(f.node.src.Elem(), src).Elem())
 		p := ref.UnsafePointer()
-		return f.node.run(f.dst.write(dst), unsafe.Pointer(&p), depth)
+		return f.node.run(f.dst.write(dst), hide(unsafe.Pointer(&p)), depth)
 	}
 	from := f.src.read(src)
 	if from == nil {

@@ -1,0 +1,178 @@
+package mapper_test
+
+import (
+	"bytes"
+	"log/slog"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/leaksafe/leaksafe/leakcheck"
+	"github.com/leaksafe/leaksafe/mapper"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// logged returns what run logs.
+func logged(t *testing.T, run func()) string {
+	t.Helper()
+	var b syncBuffer
+	before := slog.Default()
+	defer slog.SetDefault(before)
+	slog.SetDefault(slog.New(slog.NewTextHandler(&b, nil)))
+	run()
+	return b.b.String()
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+// heap is what is live after garbage collection.
+func heap() int64 {
+	var m runtime.MemStats
+	for range 3 {
+		runtime.GC()
+	}
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// TestMillionBuilds builds one pair at one line again and again: one warning
+// that names the line, and a heap that stays flat within 1 MiB.
+func TestMillionBuilds(t *testing.T) {
+	builds := 20_000
+	if long {
+		builds = 1_000_000
+	}
+	var grown int64
+	text := logged(t, func() {
+		before := heap()
+		for range builds {
+			mapper.Must[User, UserDTO](userOptions()...) // the line of the warning
+		}
+		grown = heap() - before
+	})
+	assert.Less(t, grown, int64(1<<20))
+	assert.Equal(t, 1, strings.Count(text, "\n"), text)
+	_, _, line, _ := runtime.Caller(0)
+	assert.Contains(t, text, "from mapper_test.User to mapper_test.UserDTO is built again and again")
+	assert.Contains(t, text, "misuse_test.go:"+strconv.Itoa(line-6)+": build it once, in a package-level variable")
+}
+
+// TestWarningCountsLines builds at two lines and two pairs, each too seldom.
+func TestWarningCountsLines(t *testing.T) {
+	few := func(build func()) {
+		for range mapper.MaxBuilds {
+			build()
+		}
+	}
+	text := logged(t, func() {
+		few(func() { mapper.Must[Point, Point32]() })
+		few(func() { mapper.Must[Point, Point32]() })
+		few(func() { mapper.Must[Point32, Point]() })
+	})
+	assert.Empty(t, text)
+	text = logged(t, func() {
+		for range 3 {
+			few(func() { _, _ = mapper.New[Point, Point32]() })
+		}
+	})
+	assert.Equal(t, 1, strings.Count(text, "misuse_test.go:"), text)
+}
+
+// TestWarningTableIsBounded fills the table with sites.
+func TestWarningTableIsBounded(t *testing.T) {
+	mapper.ResetSites()
+	defer mapper.ResetSites()
+	for i := range 3 * mapper.MaxSites {
+		mapper.CountSite(uintptr(i))
+	}
+	assert.LessOrEqual(t, mapper.Sites(), mapper.MaxSites)
+	for range 2 * mapper.MaxBuilds {
+		for i := range mapper.MaxSites {
+			mapper.CountSite(uintptr(i))
+		}
+	}
+	assert.False(t, mapper.CountSite(1<<20), "a table full of warned sites takes no more")
+	assert.Equal(t, mapper.MaxSites, mapper.Sites())
+	assert.False(t, mapper.CountSite(3), "and warns about none again")
+}
+
+// A provider stands for a container's function that runs for each request: the
+// story's misuse in its modern form.
+type provider func() *mapper.Mapper[User, UserDTO]
+
+func (p provider) handle(t testing.TB, u User) {
+	if d, err := p().Map(u); err != nil || d.Name != "Ada Lovelace" {
+		t.Errorf("Map = %v, %v", d, err)
+	}
+}
+
+// TestProviderPerRequest builds the Mapper for every request: it warns once and
+// leaks nothing.
+func TestProviderPerRequest(t *testing.T) {
+	p := provider(func() *mapper.Mapper[User, UserDTO] { return mapper.Must[User, UserDTO](userOptions()...) })
+	text := logged(t, func() {
+		leakcheck.NoGrowth(t, func() { p.handle(t, newUser()) })
+	})
+	assert.Equal(t, 1, strings.Count(text, "is built again and again"), text)
+}
+
+// registry keeps every Mapper that was ever built, as the story's did.
+var registry []*mapper.Mapper[User, UserDTO]
+
+// TestRegistryLeaks is the twin: the same check catches the story's leak.
+func TestRegistryLeaks(t *testing.T) {
+	defer func() { registry = nil }()
+	p := provider(func() *mapper.Mapper[User, UserDTO] {
+		m := mapper.Must[User, UserDTO](userOptions()...)
+		registry = append(registry, m)
+		return m
+	})
+	logged(t, func() {
+		leakcheck.MustDetect(t, func(t testing.TB) {
+			leakcheck.NoGrowth(t, func() { p.handle(t, newUser()) })
+		})
+	})
+}
+
+// TestNoGrowth uses everything that a service uses again and again.
+func TestNoGrowth(t *testing.T) {
+	users := mapper.Must[User, UserDTO](userOptions()...)
+	deep := mapper.Must[Deep, Deep2]()
+	leakcheck.NoGrowth(t, func() {
+		u := newUser()
+		_, err := users.Slice([]User{u, u})
+		require.NoError(t, err)
+		_, err = deep.Map(*newDeep())
+		require.NoError(t, err)
+		_, err = mapper.Map[Deep2](*newDeep())
+		require.NoError(t, err)
+		var p Point32
+		require.NoError(t, mapper.MapAny(&p, Point{1, 2}))
+		require.Error(t, mapper.MapAny(&p, "x"))
+		require.NoError(t, users.Patch(&UserDTO{}, &u))
+	})
+}
+
+// TestMapperIsCollected drops a Mapper: nothing else holds it or its plan.
+func TestMapperIsCollected(t *testing.T) {
+	leakcheck.Collected(t, func() *mapper.Mapper[User, UserDTO] {
+		return mapper.Must[User, UserDTO](userOptions()...)
+	})
+	big := new([1 << 16]byte)
+	leakcheck.Track(t, big)
+	mapper.Must[User, UserDTO](append(userOptions(), mapper.Convert(func(u int16) (int16, error) {
+		return u + int16(big[0]), nil
+	}))...)
+}
