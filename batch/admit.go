@@ -16,9 +16,15 @@ type waiter[K comparable, T, R any] struct {
 // add admits v, or waits for that if wait is set and Options say so. It takes
 // mu itself.
 func (e *engine[K, T, R]) add(ctx context.Context, key K, v T, wait bool) (spot[K, T, R], error) {
-	size, err := e.check(ctx, key, v)
+	err := e.check(ctx, key)
 	if err != nil {
 		return spot[K, T, R]{}, err
+	}
+	size := 0
+	if e.opt.SizeOf != nil {
+		if size, err = e.opt.size(v); err != nil {
+			return spot[K, T, R]{}, err
+		}
 	}
 	e.mu.Lock()
 	if !e.closed && e.waiters.n == 0 && e.fits(size) {
@@ -34,15 +40,12 @@ func (e *engine[K, T, R]) add(ctx context.Context, key K, v T, wait bool) (spot[
 	return e.await(ctx, w)
 }
 
-// check is what can be said of an item without mu.
-func (e *engine[K, T, R]) check(ctx context.Context, key K, v T) (size int, err error) {
+// check is what can be said without mu.
+func (e *engine[K, T, R]) check(ctx context.Context, key K) error {
 	if key != key {
-		return 0, errNotEqual
+		return errNotEqual
 	}
-	if err := ctx.Err(); err != nil {
-		return 0, err
-	}
-	return e.opt.size(v)
+	return ctx.Err()
 }
 
 // enter queues a caller for whose item there is no room.
@@ -147,11 +150,16 @@ func (e *engine[K, T, R]) addAll(ctx context.Context, key K, vs []T) (n int, err
 // addSome admits as many of vs, at most stride, as it can without waiting. It
 // takes mu itself.
 func (e *engine[K, T, R]) addSome(ctx context.Context, key K, vs []T) (n int, err error) {
+	if err := e.check(ctx, key); err != nil {
+		return 0, err
+	}
 	var sizes [stride]int
-	for i, v := range vs {
-		if sizes[i], err = e.check(ctx, key, v); err != nil {
-			vs = vs[:i]
-			break
+	if e.opt.SizeOf != nil {
+		for i, v := range vs {
+			if sizes[i], err = e.opt.size(v); err != nil {
+				vs = vs[:i] // add says so, when it is its turn
+				break
+			}
 		}
 	}
 	e.mu.Lock()
@@ -160,10 +168,7 @@ func (e *engine[K, T, R]) addSome(ctx context.Context, key K, vs []T) (n int, er
 		n++
 	}
 	e.mu.Unlock()
-	if n < len(vs) {
-		err = nil // the one that stopped it says why, or waits
-	}
-	return n, err
+	return n, nil
 }
 
 // withdraw takes an item back whose batch no worker has taken. It takes mu
@@ -172,7 +177,7 @@ func (e *engine[K, T, R]) withdraw(at spot[K, T, R]) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	b := at.batch
-	if b.group != at.group || b.inQueued.on == nil || b.entries[at.index].size == gone {
+	if b.group != at.group || b.inQueued.on == nil || b.notes[at.index].size == gone {
 		return false
 	}
 	e.stats.Withdrawn++

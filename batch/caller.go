@@ -166,9 +166,9 @@ func (g *group[R]) end() {
 // resolve gives every item of b that has no outcome the same error. The mu of
 // the engine is held.
 func (b *batch[K, T, R]) resolve(err error) {
-	b.group.begin(len(b.entries))
-	for i := range b.entries {
-		if b.entries[i].size != gone {
+	b.group.begin(len(b.notes))
+	for i := range b.notes {
+		if b.notes[i].size != gone {
 			b.group.set(i, Result[R]{Err: err})
 		}
 	}

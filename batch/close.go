@@ -110,7 +110,7 @@ func (e *engine[K, T, R]) giveBack(cause error) *remains[K, T] {
 		e.refresh(l)
 	}
 	for n := e.inflight.head; n != nil; n = n.next {
-		if !n.of.abandoned {
+		if n.of.live > 0 {
 			r.inDoubt = e.takeBack(r.inDoubt, n.of, errAbandoned)
 			n.of.abandoned = true
 		}
@@ -122,9 +122,9 @@ func (e *engine[K, T, R]) giveBack(cause error) *remains[K, T] {
 // takeBack adds the items of b that have no outcome to items. It leaves the
 // array alone: a worker may be reading it.
 func (e *engine[K, T, R]) takeBack(items []kept[K, T], b *batch[K, T, R], err error) []kept[K, T] {
-	for i := range b.entries {
-		if n := &b.entries[i]; n.size != gone {
-			items = append(items, kept[K, T]{b.lane.key, n.item})
+	for i, n := range b.notes {
+		if n.size != gone {
+			items = append(items, kept[K, T]{b.lane.key, b.items[i]})
 		}
 	}
 	if e.tickets {

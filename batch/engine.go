@@ -29,6 +29,7 @@ type engine[K comparable, T, R any] struct {
 	ready    list[*lane[K, T, R]]   // lanes that have a batch to take
 	waiters  list[*waiter[K, T, R]] // blocked callers, first come first served
 	spare    []*batch[K, T, R]      // cleared, to be used again
+	size     int                    // of the last batch that was used up
 	seq      uint64                 // of the newest batch
 	workers  int                    // started and not yet gone
 	next     int64                  // when Pace allows another call
@@ -55,17 +56,19 @@ type lane[K comparable, T, R any] struct {
 // A batch is what one worker takes at once. Its array is never handed out, so
 // it is used again once cleared.
 type batch[K comparable, T, R any] struct {
-	lane    *lane[K, T, R]
-	entries []entry[T]
-	live    int // entries without an outcome
-	bytes   int // of the live ones
-	seq     uint64
-	due     bool  // to be taken as soon as a worker is free
-	until   int64 // or from here on
-	group   *group[R]
-	done    chan struct{} // made by who waits; closed when live is 0
+	lane  *lane[K, T, R]
+	items []T
+	notes []note // of the items
+	live  int    // items without an outcome
+	bytes int    // of the live ones
+	seq   uint64
+	due   bool  // to be taken as soon as a worker is free
+	until int64 // or from here on
+	group *group[R]
+	done  chan struct{} // made by who waits; closed when live is 0
 
-	// While in flight.
+	// While in flight. Only the worker writes whole, tried, fruitless and lastErr.
+	whole     bool   // no item has an outcome on its own
 	turn      uint64 // of the call, over the life of the array
 	calling   bool
 	overdue   int64 // when the call counts as stuck
@@ -78,9 +81,9 @@ type batch[K comparable, T, R any] struct {
 	inQueued, inLingers, inFlight, inLane node[*batch[K, T, R]]
 }
 
-// An entry is an item in a batch. Its size is gone once it has an outcome.
-type entry[T any] struct {
-	item  T
+// A note says what there is to know of an item. Its size is gone once it has an
+// outcome on its own, and not with all of its batch.
+type note struct {
 	size  int
 	stamp int64 // of its admission
 }
@@ -129,16 +132,17 @@ func (e *engine[K, T, R]) admit(key K, v T, size int) spot[K, T, R] {
 	case b.due: // it may have been waiting for a worker for long
 		stamp = e.now()
 	default:
-		stamp = b.entries[0].stamp
+		stamp = b.notes[0].stamp
 	}
-	b.entries = append(b.entries, entry[T]{v, size, stamp})
+	b.items = append(b.items, v)
+	b.notes = append(b.notes, note{size, stamp})
 	b.live++
 	b.bytes += size
 	e.stats.Admitted++
 	e.stats.Pending++
 	e.stats.PendingBytes += int64(size)
-	at := spot[K, T, R]{b, b.group, len(b.entries) - 1}
-	if len(b.entries) == e.opt.MaxItems {
+	at := spot[K, T, R]{b, b.group, len(b.items) - 1}
+	if len(b.items) == e.opt.MaxItems {
 		e.seal(b)
 	}
 	if e.stats.Pending == int64(e.opt.PendingItems) {
@@ -183,7 +187,7 @@ func (e *engine[K, T, R]) open(l *lane[K, T, R], now int64) *batch[K, T, R] {
 func (e *engine[K, T, R]) fresh() *batch[K, T, R] {
 	n := len(e.spare)
 	if n == 0 {
-		return &batch[K, T, R]{}
+		return &batch[K, T, R]{items: make([]T, 0, e.size), notes: make([]note, 0, e.size)}
 	}
 	b := e.spare[n-1]
 	e.spare[n-1] = nil
@@ -193,8 +197,9 @@ func (e *engine[K, T, R]) fresh() *batch[K, T, R] {
 
 // recycle clears b, and keeps its array for a later batch if few are kept.
 func (e *engine[K, T, R]) recycle(b *batch[K, T, R]) {
-	clear(b.entries)
-	*b = batch[K, T, R]{entries: b.entries[:0], turn: b.turn}
+	e.size = len(b.items)
+	clear(b.items)
+	*b = batch[K, T, R]{items: b.items[:0], notes: b.notes[:0], turn: b.turn}
 	if len(e.spare) <= e.opt.InFlight {
 		e.spare = append(e.spare, b)
 	}
@@ -256,11 +261,11 @@ func (e *engine[K, T, R]) dequeue(b *batch[K, T, R]) {
 	e.lingers.remove(&b.inLingers)
 }
 
-// drop ends an entry of a queued batch that is not handed over. A batch that
+// drop ends an item of a queued batch that is not handed over. A batch that
 // is empty thereby goes too.
 func (e *engine[K, T, R]) drop(b *batch[K, T, R], i int) {
-	e.free(b, 1, b.entries[i].size)
-	b.entries[i].end()
+	e.free(b, 1, b.notes[i].size)
+	b.end(i)
 	if b.live > 0 {
 		return
 	}
@@ -270,10 +275,10 @@ func (e *engine[K, T, R]) drop(b *batch[K, T, R], i int) {
 	e.refresh(l)
 }
 
-// end clears the entry of an item that has an outcome.
-func (n *entry[T]) end() {
+// end clears an item that has an outcome.
+func (b *batch[K, T, R]) end(i int) {
 	var zero T
-	n.item, n.size = zero, gone
+	b.items[i], b.notes[i].size = zero, gone
 }
 
 // free gives n items of b and their bytes back to the budget.
@@ -291,8 +296,7 @@ func (e *engine[K, T, R]) free(b *batch[K, T, R], n, bytes int) {
 // expire drops what is older than MaxAge from a queued batch, and returns the
 // stamp of the oldest item left; 0 is none, and then the batch is gone.
 func (e *engine[K, T, R]) expire(b *batch[K, T, R], now int64, expired *[]T) int64 {
-	for i := range b.entries {
-		n := &b.entries[i]
+	for i, n := range b.notes {
 		if n.size == gone {
 			continue
 		}
@@ -300,10 +304,10 @@ func (e *engine[K, T, R]) expire(b *batch[K, T, R], now int64, expired *[]T) int
 			return n.stamp
 		}
 		if e.opt.Observer != nil {
-			*expired = append(*expired, n.item)
+			*expired = append(*expired, b.items[i])
 		}
 		if e.tickets {
-			b.group.begin(len(b.entries))
+			b.group.begin(len(b.items))
 			b.group.set(i, Result[R]{Err: errExpired})
 			b.group.end()
 		}
@@ -371,9 +375,9 @@ func (e *engine[K, T, R]) freed() {
 		e.timer.Stop()
 		e.armed = 0
 	}
-	if len(e.spare) > 1 {
-		clear(e.spare[1:])
-		e.spare = e.spare[:1]
+	if len(e.spare) > 2 { // one fills while the other is sent
+		clear(e.spare[2:])
+		e.spare = e.spare[:2]
 	}
 	if e.workers+e.telling == 0 && e.idle != nil {
 		close(e.idle)

@@ -1,6 +1,9 @@
 package batch
 
-import "fmt"
+import (
+	"fmt"
+	"reflect"
+)
 
 // Audit recomputes from the structure what the engine keeps in counters, and
 // returns the first thing that does not fit.
@@ -63,7 +66,7 @@ func (e *engine[K, T, R]) audit() error {
 
 func (b *batch[K, T, R]) audit() error {
 	live, bytes := 0, 0
-	for _, n := range b.entries {
+	for _, n := range b.notes {
 		if n.size != gone {
 			live++
 			bytes += n.size
@@ -91,12 +94,12 @@ func (e *engine[K, T, R]) atRest() error {
 		return fmt.Errorf("not at rest: %+v, %d workers, timer %d, lists %d %d %d %d %d", e.stats, e.workers, e.armed,
 			e.queued.n, e.inflight.n, e.lingers.n, e.ready.n, e.waiters.n)
 	}
-	if len(e.lanes) != 0 || len(e.spare) > 1 {
+	if len(e.lanes) != 0 || len(e.spare) > 2 {
 		return fmt.Errorf("kept: %d lanes, %d arrays", len(e.lanes), len(e.spare))
 	}
 	for _, b := range e.spare {
-		for _, n := range b.entries[:cap(b.entries)] {
-			if n.size != 0 || n.stamp != 0 {
+		for _, v := range b.items[:cap(b.items)] {
+			if !reflect.ValueOf(&v).Elem().IsZero() {
 				return fmt.Errorf("an array was kept uncleared")
 			}
 		}

@@ -30,12 +30,12 @@ func (v *verdict[R]) of(i int) Result[R] {
 	return Result[R]{}
 }
 
-// deliver calls the handler with the entries [lo, hi) of b until all of them
+// deliver calls the handler with the items [lo, hi) of b until all of them
 // have an outcome: so many times with what is left of them, then with halves.
 func (e *engine[K, T, R]) deliver(b *batch[K, T, R], lo, hi, attempts int) {
 	var delay time.Duration
 	for attempt := 1; ; attempt++ {
-		items := live(b.entries[lo:hi])
+		items := b.rest(lo, hi)
 		if len(items) == 0 {
 			return
 		}
@@ -58,7 +58,7 @@ func (e *engine[K, T, R]) deliver(b *batch[K, T, R], lo, hi, attempts int) {
 			if v.again[0] { // the whole had its attempts
 				attempts = 1
 			}
-			mid := lo + middle(b.entries[lo:hi], len(items)/2)
+			mid := b.middle(lo, hi, len(items)/2)
 			b.fruitless++
 			b.lastErr = v.err
 			e.deliver(b, lo, mid, attempts)
@@ -72,40 +72,44 @@ func (e *engine[K, T, R]) deliver(b *batch[K, T, R], lo, hi, attempts int) {
 	}
 }
 
-// live returns the items that have no outcome, in a slice of its own.
-func live[T any](entries []entry[T]) []T {
-	items := make([]T, 0, len(entries))
-	for i := range entries {
-		if entries[i].size != gone {
-			items = append(items, entries[i].item)
+// rest returns those of the items [lo, hi) that have no outcome, in a slice of
+// its own.
+func (b *batch[K, T, R]) rest(lo, hi int) []T {
+	if b.whole {
+		return append(make([]T, 0, hi-lo), b.items[lo:hi]...)
+	}
+	items := make([]T, 0, hi-lo)
+	for i := lo; i < hi; i++ {
+		if b.notes[i].size != gone {
+			items = append(items, b.items[i])
 		}
 	}
 	return items
 }
 
-// middle returns the index behind the first n live entries.
-func middle[T any](entries []entry[T], n int) int {
-	for i := range entries {
+// middle returns the index behind the first n of those.
+func (b *batch[K, T, R]) middle(lo, hi, n int) int {
+	for i := lo; i < hi; i++ {
 		if n == 0 {
 			return i
 		}
-		if entries[i].size != gone {
+		if b.notes[i].size != gone {
 			n--
 		}
 	}
-	return len(entries)
+	return hi
 }
 
 // hopeless says that a batch that failed is not worth another call: it is too
 // old, or so many calls in a row delivered nothing that it is not one item that
 // spoils it.
 func (e *engine[K, T, R]) hopeless(b *batch[K, T, R]) bool {
-	return b.lastErr != nil && (b.fruitless > 2*bits.Len(uint(len(b.entries)))+e.opt.Attempts || e.tooOld(b, 0))
+	return b.lastErr != nil && (b.fruitless > 2*bits.Len(uint(len(b.items)))+e.opt.Attempts || e.tooOld(b, 0))
 }
 
 // tooOld says whether the oldest item will be past MaxAge after d.
 func (e *engine[K, T, R]) tooOld(b *batch[K, T, R], d time.Duration) bool {
-	return b.entries[0].stamp+int64(e.opt.MaxAge) <= e.now()+int64(d)
+	return b.notes[0].stamp+int64(e.opt.MaxAge) <= e.now()+int64(d)
 }
 
 // backoff is how long to wait after the attempt of that number: doubled each
@@ -163,7 +167,7 @@ func (e *engine[K, T, R]) judge(v *verdict[R], n int) {
 
 func (e *engine[K, T, R]) worth(err error) bool { return e.opt.Retry == nil || e.opt.Retry(err) }
 
-// settle gives the entries [lo, hi) of b their outcome, and returns how many
+// settle gives the items [lo, hi) of b their outcome, and returns how many
 // have none yet because they are worth another attempt.
 func (e *engine[K, T, R]) settle(b *batch[K, T, R], lo, hi int, v *verdict[R]) (left int) {
 	e.mu.Lock()
@@ -171,14 +175,20 @@ func (e *engine[K, T, R]) settle(b *batch[K, T, R], lo, hi int, v *verdict[R]) (
 		e.mu.Unlock()
 		return 0
 	}
+	if v.err == nil && v.results == nil && lo == 0 && hi == len(b.items) && e.opt.Observer == nil {
+		e.stats.Delivered += int64(b.live) // all of it, and nobody to be told
+		e.free(b, b.live, b.bytes)
+		e.freed()
+		e.mu.Unlock()
+		return 0
+	}
 	var said []outcome[T]
 	var delivered, failed, bytes, i int
 	if e.tickets {
-		b.group.begin(len(b.entries))
+		b.group.begin(len(b.items))
 	}
 	for k := lo; k < hi; k++ {
-		n := &b.entries[k]
-		if n.size == gone {
+		if b.notes[k].size == gone {
 			continue
 		}
 		r := v.of(i)
@@ -197,10 +207,11 @@ func (e *engine[K, T, R]) settle(b *batch[K, T, R], lo, hi int, v *verdict[R]) (
 			b.group.set(k, r)
 		}
 		if e.opt.Observer != nil {
-			said = tell(said, n.item, r.Err, v.err != nil)
+			said = tell(said, b.items[k], r.Err, v.err != nil)
 		}
-		bytes += n.size
-		n.end()
+		bytes += b.notes[k].size
+		b.end(k)
+		b.whole = false
 	}
 	if e.tickets {
 		b.group.end()

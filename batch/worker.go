@@ -13,12 +13,12 @@ func (e *engine[K, T, R]) work() {
 	defer func() {
 		if b != nil { // the handler called runtime.Goexit, and this goroutine with it
 			e.endCall(b)
-			e.settle(b, 0, len(b.entries), &verdict[R]{err: errGoexit, final: true})
+			e.settle(b, 0, len(b.items), &verdict[R]{err: errGoexit, final: true})
 			e.leave(b)
 		}
 	}()
 	for b = e.take(nil); b != nil; b = e.take(b) {
-		e.deliver(b, 0, len(b.entries), e.opt.Attempts)
+		e.deliver(b, 0, len(b.items), e.opt.Attempts)
 	}
 }
 
@@ -85,6 +85,7 @@ func (e *engine[K, T, R]) nextReady(expired *[]T) *batch[K, T, R] {
 	e.dequeue(b)
 	e.inflight.push(&b.inFlight, b)
 	l.busy = e.keyed
+	b.whole = b.live == len(b.items)
 	e.refresh(l)
 	e.freed()
 	return b
