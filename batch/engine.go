@@ -200,7 +200,7 @@ func (e *engine[K, T, R]) recycle(b *batch[K, T, R]) {
 	e.size = len(b.items)
 	clear(b.items)
 	*b = batch[K, T, R]{items: b.items[:0], notes: b.notes[:0], turn: b.turn}
-	if len(e.spare) <= e.opt.InFlight {
+	if len(e.spare) < e.opt.PendingItems/e.opt.MaxItems+2 {
 		e.spare = append(e.spare, b)
 	}
 }

@@ -130,13 +130,16 @@ func (e *engine[K, T, R]) wait(d time.Duration) {
 
 // read makes a verdict of what the handler returned for n items.
 func (e *engine[K, T, R]) read(n int, results []Result[R], err error) verdict[R] {
-	var subset *failedError
-	switch {
-	case err == nil && e.tickets && len(results) != n:
+	if err == nil && e.tickets && len(results) != n {
 		err = fmt.Errorf("batch: the handler returned %d results for %d items: want one for each, in their order", len(results), n)
 		return verdict[R]{err: err, final: true}
-	case !errors.As(err, &subset):
-		return verdict[R]{results: results, err: err}
+	}
+	if err == nil {
+		return verdict[R]{results: results}
+	}
+	var subset *failedError
+	if !errors.As(err, &subset) {
+		return verdict[R]{err: err}
 	}
 	failed, bad := subset.marks(n)
 	if bad != nil {
