@@ -164,8 +164,11 @@ func (e *engine[K, T, R]) addSome(ctx context.Context, key K, vs []T) (n int, er
 	}
 	e.mu.Lock()
 	for n < len(vs) && !e.closed && e.waiters.n == 0 && e.fits(sizes[n]) {
-		e.admit(key, vs[n], sizes[n])
+		at := e.admit(key, vs[n], sizes[n])
 		n++
+		if at.batch == at.batch.lane.open {
+			n += e.admitMore(at.batch, vs[n:], sizes[n:])
+		}
 	}
 	e.mu.Unlock()
 	return n, nil

@@ -136,19 +136,43 @@ func (e *engine[K, T, R]) admit(key K, v T, size int) spot[K, T, R] {
 	}
 	b.items = append(b.items, v)
 	b.notes = append(b.notes, note{size, stamp})
-	b.live++
-	b.bytes += size
-	e.stats.Admitted++
-	e.stats.Pending++
-	e.stats.PendingBytes += int64(size)
 	at := spot[K, T, R]{b, b.group, len(b.items) - 1}
+	e.count(b, 1, size)
+	return at
+}
+
+// admitMore admits of vs what also fits into the batch that was just admitted
+// to, and returns how many.
+func (e *engine[K, T, R]) admitMore(b *batch[K, T, R], vs []T, sizes []int) (n int) {
+	n = min(len(vs), e.opt.MaxItems-len(b.items), e.opt.PendingItems-int(e.stats.Pending))
+	bytes, room := 0, min(e.opt.MaxBytes-b.bytes, e.opt.PendingBytes-int(e.stats.PendingBytes))
+	stamp := b.notes[len(b.notes)-1].stamp
+	for i, size := range sizes[:n] {
+		if bytes+size > room {
+			n = i
+			break
+		}
+		bytes += size
+		b.notes = append(b.notes, note{size, stamp})
+	}
+	b.items = append(b.items, vs[:n]...)
+	e.count(b, n, bytes)
+	return n
+}
+
+// count accounts for n items just admitted to b.
+func (e *engine[K, T, R]) count(b *batch[K, T, R], n, bytes int) {
+	b.live += n
+	b.bytes += bytes
+	e.stats.Admitted += int64(n)
+	e.stats.Pending += int64(n)
+	e.stats.PendingBytes += int64(bytes)
 	if len(b.items) == e.opt.MaxItems {
 		e.seal(b)
 	}
 	if e.stats.Pending == int64(e.opt.PendingItems) {
 		e.unlinger()
 	}
-	return at
 }
 
 func (e *engine[K, T, R]) lane(key K) *lane[K, T, R] {
