@@ -63,6 +63,7 @@ type tool struct {
 	name      string
 	open      func(d *downstream) (add func([]*msg), end func())
 	burstOnly bool
+	makesOwn  bool // messages, each in its own goroutine
 }
 
 var tools = []tool{
