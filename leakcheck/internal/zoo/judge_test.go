@@ -47,7 +47,9 @@ func (v *verdict) add(o verdict) {
 	v.runs += o.runs
 	v.found += o.found
 	v.named += o.named
-	v.text = o.text
+	if o.found > 0 || v.found == 0 {
+		v.text = o.text
+	}
 }
 
 // judge runs a case under one detector, count times in one child process.
