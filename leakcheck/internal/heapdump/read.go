@@ -1,6 +1,7 @@
 package heapdump
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -122,24 +123,28 @@ func (p *parser) run() error {
 		at := p.c.offset()
 		tag := p.c.uint()
 		if p.c.err == nil && tag != tagParams && p.d.PtrSize == 0 {
-			return errors.New("the dump does not begin with its parameters: this version is unknown")
+			return errors.New("the dump does not begin with its parameters: this version is not known")
 		}
-		if tag == tagEOF && p.c.err == nil {
+		if p.c.err == nil && tag == tagEOF {
 			return nil
 		}
-		if err := p.record(tag); err != nil {
-			return fmt.Errorf("at byte %d: %w", at, err)
+		var err error
+		if p.c.err == nil {
+			err = p.record(tag)
 		}
-		if p.c.err != nil {
-			return fmt.Errorf("at byte %d of %d: %w", at, p.c.size, p.c.err)
+		if err = cmp.Or(p.c.err, err); err != nil { // what a cut file says makes no sense
+			return fmt.Errorf("at byte %d of %d: %w", at, p.c.size, err)
 		}
 	}
 }
 
 func (p *parser) header() error {
 	b := p.c.bytes(len(header))
-	if string(b) == header {
+	switch {
+	case string(b) == header:
 		return nil
+	case p.c.err != nil && !errors.Is(p.c.err, ErrShort):
+		return p.c.err
 	}
 	if first, _, ok := strings.Cut(string(b), "\n"); ok && strings.HasPrefix(first, "go1.") {
 		return fmt.Errorf("a dump of another version: it says %q, known is %q", first, strings.TrimSpace(header))
@@ -303,7 +308,7 @@ func (p *parser) fields(n uint64, f func(off, ptr uint64)) error {
 		}
 		at := start + int64(off)
 		if at < contents.offset() {
-			contents.seek(at)
+			return errors.New("pointers that are not in order") // seeking back and forth could take for ever
 		}
 		contents.skip(at - contents.offset())
 		contents.need(p.d.PtrSize)

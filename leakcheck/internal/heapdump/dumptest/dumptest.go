@@ -73,6 +73,44 @@ func (w *Writer) memory(to []int, words int) {
 	w.uint(0)
 }
 
+// Rest writes one record of every other kind. Object 0 is what they refer to.
+func (w *Writer) Rest() {
+	w.uint(2)
+	w.string("a root")
+	w.uint(Addr(0))
+	w.uint(3, 0x500000, 8)
+	w.string("example.com/pkg.T")
+	w.uint(1)
+	w.uint(8, 0x500100, 0x500000) // itab
+	w.goroutine()
+	w.uint(7, Addr(0), Addr(0), 0x400000, 0, 0)
+	w.uint(11, Addr(0), Addr(0), 0x400000, 0, 0)
+	w.uint(9, 1, 2, 3)
+	w.uint(10)
+	w.uint(make([]uint64, 24+256+1)...)
+	w.uint(16, 77, Size, 1)
+	w.string("example.com/pkg.F")
+	w.string("/src/pkg/f.go")
+	w.uint(12, 10, 3)
+	w.uint(17, Addr(0), 77)
+}
+
+func (w *Writer) goroutine() {
+	const g = base + 1<<20
+	w.uint(4, g, 0x1000, 1, 0x400000, 4, 0, 0, 123)
+	w.string("chan receive")
+	w.uint(Addr(0), 0, 0, 0)
+	w.uint(5, 0x1000, 0, 0, 16)
+	frame := make([]byte, 16)
+	binary.LittleEndian.PutUint64(frame[8:], Addr(0))
+	w.b.Write(frame)
+	w.uint(0x400000, 0x400010, 0x400010)
+	w.string("example.com/pkg.F")
+	w.uint(1, 8, 0)
+	w.uint(14, 0x2000, g, 0x1000, 0x400010, Addr(0), 0x400000, 0)
+	w.uint(15, 0x3000, g, 0x500000, Addr(0), 0, 0)
+}
+
 // End ends a dump.
 func (w *Writer) End() { w.uint(0) }
 

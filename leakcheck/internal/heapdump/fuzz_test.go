@@ -1,0 +1,126 @@
+package heapdump_test
+
+import (
+	"bytes"
+	"io"
+	"runtime"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump/dumptest"
+)
+
+// small is a dump with a record of every kind.
+func small() []byte {
+	var w dumptest.Writer
+	w.Header()
+	w.Object(1, []int{0, 2})
+	w.Object(2, nil)
+	w.Object(0, []int{1}) // spans are not in order
+	w.Roots([]int{0, 2})
+	w.Rest()
+	w.End()
+	return w.Bytes()
+}
+
+func parse(b []byte) (*heapdump.Dump, error) {
+	return heapdump.Read(bytes.NewReader(b), int64(len(b)), nil)
+}
+
+func TestReadKnowsEveryRecord(t *testing.T) {
+	d, err := parse(small())
+	require.NoError(t, err)
+	require.Equal(t, 3, d.Len())
+	assert.Equal(t, dumptest.Addr(0), d.Addr(0))
+	to, _ := d.Edges(1)
+	assert.Equal(t, []int32{0, 2}, to)
+	assert.Equal(t, []heapdump.OtherRoot{{Description: "a root", Object: 0}}, d.Others)
+	assert.Equal(t, []heapdump.Finalizer{{Object: 0, Func: 0, Code: 0x400000}, {Object: 0, Func: 0, Code: 0x400000, Queued: true}}, d.Finalizers)
+	assert.Equal(t, []heapdump.Defer{{Goroutine: 0, Func: 0, Code: 0x400000}}, d.Defers)
+	assert.Equal(t, []heapdump.Panic{{Goroutine: 0, Arg: 0}}, d.Panics)
+	require.Len(t, d.Goroutines, 1)
+	assert.Equal(t, "chan receive", d.Goroutines[0].WaitReason)
+	require.Len(t, d.Frames, 1)
+	to, word := d.RootEdges(d.Frames[0].Roots)
+	assert.Equal(t, []int32{0}, to)
+	assert.Equal(t, []uint32{1}, word)
+	typ, ok := d.Itab(0x500100)
+	assert.True(t, ok)
+	name, _ := d.Type(typ)
+	assert.Equal(t, "example.com/pkg.T", name.Name)
+	require.NotNil(t, d.Alloc(0))
+	assert.Equal(t, "/src/pkg/f.go", d.Alloc(0).Stack[0].File)
+	assert.Nil(t, d.Alloc(1))
+	assert.Equal(t, 1, d.Sample)
+}
+
+func TestReadOfADumpCutShortAnywhereSaysSo(t *testing.T) {
+	b := small()
+	for n := range len(b) {
+		_, err := parse(b[:n])
+		require.ErrorIs(t, err, heapdump.ErrShort, "%d of %d bytes", n, len(b))
+	}
+}
+
+func TestReadOfOtherFiles(t *testing.T) {
+	for name, row := range map[string]struct{ text, want string }{
+		"another file":              {"\x7fELF and so on, and on, and on", "not a Go heap dump"},
+		"nothing":                   {"", "cut short"},
+		"another version":           {"go1.9 heap dump\n\x06", `a dump of another version: it says "go1.9 heap dump"`},
+		"an unknown record":         {"go1.7 heap dump\n\x06\x00\x08\x00\x00\x00\x00\x01\x7f", "unknown record 127: this dump's version is not known"},
+		"no parameters":             {"go1.7 heap dump\n\x01\x00\x08\x00", "does not begin with its parameters"},
+		"pointers of 16 bytes":      {"go1.7 heap dump\n\x06\x00\x10\x00\x00\x00\x00\x01", "pointers of 16 bytes"},
+		"an object larger than all": {"go1.7 heap dump\n\x06\x00\x08\x00\x00\x00\x00\x01\x01\x08\xff\xff\xff\xff\xff\xff\xff\xff\x7f", "cut short"},
+	} {
+		_, err := parse([]byte(row.text))
+		assert.ErrorContains(t, err, row.want, name)
+	}
+}
+
+// A reader that fails in the middle is an error, not the end.
+func TestReadReportsAnErrorOfTheFile(t *testing.T) {
+	b := small()
+	_, err := heapdump.Read(failing{b}, int64(len(b)), nil)
+	assert.ErrorIs(t, err, io.ErrClosedPipe)
+}
+
+type failing struct{ b []byte }
+
+func (f failing) ReadAt(p []byte, off int64) (int, error) { return 0, io.ErrClosedPipe }
+
+func FuzzRead(f *testing.F) {
+	f.Add(small())
+	f.Add([]byte("go1.7 heap dump\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		d, err := parse(b)
+		runtime.ReadMemStats(&after)
+		if used := after.TotalAlloc - before.TotalAlloc; used > 64*uint64(len(b))+1<<20 {
+			t.Fatalf("%d bytes allocated for a file of %d", used, len(b))
+		}
+		if err != nil {
+			return
+		}
+		for i := range int32(d.Len()) {
+			to, word := d.Edges(i)
+			require.Len(t, word, len(to))
+			for _, o := range to {
+				d.Addr(o)
+			}
+			d.Contents(i, 0, 64)
+			d.PointerWords(i, 8)
+			d.Alloc(i)
+			if got := d.Find(d.Addr(i)); got != i {
+				t.Fatalf("object %d is found as %d", i, got)
+			}
+		}
+		for i := range d.Frames {
+			d.FrameContents(&d.Frames[i])
+		}
+		d.SegmentContents(&d.BSS, 0, 1<<20)
+	})
+}
