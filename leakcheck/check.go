@@ -77,21 +77,25 @@ func Files(t testing.TB, opts ...Option) {
 func Context(t testing.TB) context.Context {
 	t = must(t, "Context")
 	ctx := t.Context()
-	if s := tests.around(t, nil); s != nil {
+	if s := tests.of(t); s != nil {
 		return withLabel(ctx, s.id, s.name)
 	}
 	return ctx
 }
 
 // A scope is a test from its first leakcheck call to its verdict.
+//
+// It does not refer to the test's T, which keeps the closures of its Cleanups and
+// with them what is tracked.
 type scope struct {
-	t      testing.TB
-	id     int
-	name   string
-	goid   int    // of the test's goroutine
-	bubble int    // the synctest bubble it runs in
-	symbol string // the test's function
-	cfg    config
+	id      int
+	name    string
+	planted bool   // by MustDetect
+	serial  bool   // a benchmark or fuzz function, which is never parallel
+	goid    int    // of the test's goroutine
+	bubble  int    // the synctest bubble it runs in
+	symbol  string // the test's function
+	cfg     config
 
 	goroutines bool
 	before     map[string]int // goroutines without a label at the start, by root
@@ -99,6 +103,7 @@ type scope struct {
 	files *fileGroup // nil without Files
 
 	tracked []*tracked
+	strict  bool            // what only the test holds is a leak, too
 	beside  map[string]bool // checked tests that ran at the same time
 
 	leaked       []*goroutine // what the verdict found
@@ -107,14 +112,29 @@ type scope struct {
 
 // tests are the scopes that are open, and who owned the goroutines of those
 // that were.
-var tests = registry{open: map[testing.TB]*scope{}, running: map[string]bool{}, owners: map[int]string{}}
+var tests = registry{open: map[testKey]*scope{}, running: map[string]bool{}, owners: map[int]string{}}
 
 type registry struct {
 	sync.Mutex
-	open    map[testing.TB]*scope
+	open    map[testKey]*scope
 	running map[string]bool // top-level tests, where Main can tell
 	owners  map[int]string  // goroutine id of a test → its name
 	last    int
+}
+
+// A testKey tells tests apart without keeping them: a bubble's T has the name of
+// the one around it.
+type testKey struct {
+	name    string
+	address uintptr
+}
+
+func keyOf(t testing.TB) testKey {
+	k := testKey{name: t.Name()}
+	if v := reflect.ValueOf(t); v.Kind() == reflect.Pointer {
+		k.address = v.Pointer()
+	}
+	return k
 }
 
 // enter opens the scope of t, or adds opts to it. It returns nil after it has
@@ -131,32 +151,45 @@ func enter(t testing.TB, caller string, opts []Option) *scope {
 		s.cfg.misuse = nil
 	}
 	if isNew {
-		t.Cleanup(s.end)
+		t.Cleanup(func() {
+			t.Helper()
+			s.end(t)
+		})
 	}
 	return s
 }
 
 func (r *registry) enter(t testing.TB, opts []Option) (_ *scope, isNew bool) {
+	key := keyOf(t)
 	r.Lock()
 	defer r.Unlock()
-	if s := r.open[t]; s != nil {
+	if s := r.open[key]; s != nil {
 		s.cfg.apply(opts)
 		return s, false
 	}
-	g := self()
 	r.last++
-	s := &scope{t: t, id: r.last, name: t.Name(), goid: g.id, bubble: g.bubble, symbol: testFunction(), beside: map[string]bool{}}
-	if planted(t) {
-		opts = append([]Option{Grace(plantedGrace)}, opts...)
-	}
-	s.cfg = newConfig(opts)
+	s := newScope(t, r.last, opts)
 	for _, other := range r.open {
 		s.meet(other)
 		other.meet(s)
 	}
-	r.open[t] = s
-	r.owners[g.id] = s.name
+	r.open[key] = s
+	r.owners[s.goid] = s.name
 	return s, true
+}
+
+func newScope(t testing.TB, id int, opts []Option) *scope {
+	g := self()
+	s := &scope{id: id, name: t.Name(), planted: planted(t), goid: g.id, bubble: g.bubble, symbol: testFunction(), beside: map[string]bool{}}
+	switch t.(type) {
+	case *testing.B, *testing.F:
+		s.serial = true
+	}
+	if s.planted {
+		opts = append([]Option{Grace(plantedGrace)}, opts...)
+	}
+	s.cfg = newConfig(opts)
+	return s
 }
 
 // meet notes that other runs at the same time. A test is not beside the tests
@@ -174,17 +207,30 @@ func within(name, outer string) bool {
 func (r *registry) leave(s *scope) {
 	r.Lock()
 	defer r.Unlock()
-	delete(r.open, s.t)
+	maps.DeleteFunc(r.open, func(_ testKey, other *scope) bool { return other == s })
 }
 
-// around is the open scope of t or else of the nearest test around it, except
-// for one.
-func (r *registry) around(t testing.TB, except *scope) *scope {
+// of is the open scope of t, or else of the nearest test around it.
+func (r *registry) of(t testing.TB) *scope {
 	r.Lock()
 	defer r.Unlock()
+	if s := r.open[keyOf(t)]; s != nil {
+		return s
+	}
+	return r.nearest(t.Name())
+}
+
+// around is the nearest open scope around s.
+func (r *registry) around(s *scope) *scope {
+	r.Lock()
+	defer r.Unlock()
+	return r.nearest(s.name)
+}
+
+func (r *registry) nearest(name string) *scope {
 	var nearest *scope
 	for _, s := range r.open {
-		if s != except && (s.t == t || within(t.Name(), s.name)) && (nearest == nil || len(s.name) > len(nearest.name)) {
+		if within(name, s.name) && (nearest == nil || len(s.name) > len(nearest.name)) {
 			nearest = s
 		}
 	}
@@ -220,30 +266,20 @@ func (r *registry) scopes() []*scope {
 // and both before the collections that Track needs: a collection closes a
 // dropped file. The heap comes before the goroutineleak profile, which makes a
 // heap dump impossible.
-func (s *scope) end() {
-	s.t.Helper()
+func (s *scope) end(t testing.TB) {
+	t.Helper()
 	if s.files != nil {
-		s.endFiles()
+		s.endFiles(t)
 	}
 	if s.goroutines {
-		s.endGoroutines()
+		s.endGoroutines(t)
 	}
 	if len(s.tracked) > 0 {
-		s.endTracked(firstOverwrite) // calls close
+		s.endTracked(t, firstOverwrite)
 		return
 	}
-	s.close()
-}
-
-func (s *scope) close() {
-	s.t.Helper()
 	tests.leave(s)
-	if mainJudges() || planted(s.t) || len(s.leaked) == 0 {
-		return // Main proves at the end of the process: dumps stay possible
-	}
-	if proven := prove(s.leaked); len(proven) > 0 {
-		s.t.Logf("leakcheck: PROVEN: nothing can ever wake %s: the goroutineleak profile finds no reference to what they wait for", strings.Join(proven, ", "))
-	}
+	s.prove(t)
 }
 
 // testFunction is the function of the running test: "example.com/cache.TestPut",

@@ -1,6 +1,7 @@
 package leakcheck
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -47,6 +48,11 @@ func MustDetect(t testing.TB, f func(testing.TB)) {
 		t.Error("leakcheck: MustDetect: f is nil: pass a function that leaks and checks")
 		return
 	}
+	plant(t, f).judge()
+}
+
+// plant runs f on a goroutine of its own.
+func plant(t testing.TB, f func(testing.TB)) *recorder {
 	r := newRecorder(t)
 	done := make(chan struct{})
 	go func() {
@@ -54,11 +60,11 @@ func MustDetect(t testing.TB, f func(testing.TB)) {
 		r.run(f)
 	}()
 	<-done
-	r.judge()
+	return r
 }
 
 // recorderRun is where the goroutine of f begins: see isOurs.
-const recorderRun = "github.com/leaksafe/leaksafe/leakcheck.MustDetect.func1"
+const recorderRun = "github.com/leaksafe/leaksafe/leakcheck.plant.func1"
 
 // planted reports whether t belongs to a negative control.
 func planted(t testing.TB) bool {
@@ -106,38 +112,33 @@ func (r *recorder) recovered(where string) {
 	}
 }
 
+// runCleanups runs the rest also when one panics or calls FailNow.
 func (r *recorder) runCleanups() {
-	for {
-		r.mu.Lock()
-		n := len(r.cleanups)
-		if n == 0 {
-			r.mu.Unlock()
-			return
-		}
-		cleanup := r.cleanups[n-1]
-		r.cleanups[n-1] = nil
-		r.cleanups = r.cleanups[:n-1]
-		r.mu.Unlock()
-		r.runCleanup(cleanup)
+	cleanup := r.lastCleanup()
+	if cleanup == nil {
+		return
 	}
+	defer r.runCleanups()
+	defer r.recovered("a Cleanup of f")
+	cleanup()
 }
 
-// runCleanup survives a FailNow in a Cleanup: the rest still runs.
-func (r *recorder) runCleanup(cleanup func()) {
-	ended := false
-	defer func() {
-		if !ended {
-			defer r.runCleanups() // a Goexit is under way
-		}
-		r.recovered("a Cleanup of f")
-	}()
-	cleanup()
-	ended = true
+func (r *recorder) lastCleanup() func() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := len(r.cleanups)
+	if n == 0 {
+		return nil
+	}
+	cleanup := r.cleanups[n-1]
+	r.cleanups[n-1] = nil
+	r.cleanups = r.cleanups[:n-1]
+	return cleanup
 }
 
 func (r *recorder) judge() {
 	r.TB.Helper()
-	said := strings.Join(r.said, "\n")
+	said := r.text()
 	switch {
 	case r.leaks > 0:
 		if testing.Verbose() {
@@ -148,16 +149,11 @@ func (r *recorder) judge() {
 	case r.skipped:
 		r.TB.Errorf("leakcheck: MustDetect: f was skipped, so that nothing was detected; skip the outer test instead. f said:\n%s", said)
 	default:
-		r.TB.Errorf("leakcheck: MustDetect: no leak was reported: f must call a check (Check, NoGrowth, Track …) on the t it is given, and leak. f said: %s", cmpOr(said, "nothing"))
+		r.TB.Errorf("leakcheck: MustDetect: no leak was reported: f must call a check (Check, NoGrowth, Track …) on the t it is given, and leak. f said: %s", said)
 	}
 }
 
-func cmpOr(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
-}
+func (r *recorder) text() string { return cmp.Or(strings.Join(r.said, "\n"), "nothing") }
 
 func (r *recorder) say(text string) {
 	r.mu.Lock()

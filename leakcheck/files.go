@@ -5,23 +5,32 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
+	"testing"
 	"time"
 )
 
 // A descriptor is an open file as it can be told from others: numbers are used
-// again, and two files may have one name.
+// again, and names change when a file is renamed or deleted.
 type descriptor struct {
-	number int
-	target string // "/tmp/x", "socket:[4711]", "pipe:[4712]"
+	number        int
+	device, inode uint64
+}
+
+// An openFile is a descriptor and what it leads to: "/tmp/x", "socket:[4711]",
+// "pipe:[4712]".
+type openFile struct {
+	descriptor
+	target string
 }
 
 // A fileGroup is the checked tests that overlapped. Descriptors carry no owner:
 // they are judged together when the last of them ends.
 type fileGroup struct {
-	before map[descriptor]bool
+	before map[descriptor]string
 	open   int
 	names  []string
 }
@@ -38,6 +47,10 @@ func (s *scope) checkFiles() {
 		return
 	}
 	startPoller()
+	if s.planted { // judged by itself: the test around it must not see the leak
+		s.files = &fileGroup{before: openDescriptors(), open: 1, names: []string{s.name}}
+		return
+	}
 	files.Lock()
 	defer files.Unlock()
 	if files.group == nil {
@@ -49,26 +62,28 @@ func (s *scope) checkFiles() {
 }
 
 // endFiles judges the group when s is its last.
-func (s *scope) endFiles() {
-	s.t.Helper()
+func (s *scope) endFiles(t testing.TB) {
+	t.Helper()
 	group := s.files
 	leaked, last := group.leave(s)
 	if !last {
 		return
 	}
-	for _, d := range leaked {
-		s.reportFile(d)
+	for _, f := range leaked {
+		s.reportFile(t, f)
 	}
 }
 
 // leave returns what the group left open when s was its last test. It waits
 // for it, up to the grace, while a new group may begin.
-func (g *fileGroup) leave(s *scope) (leaked []descriptor, last bool) {
+func (g *fileGroup) leave(s *scope) (leaked []openFile, last bool) {
 	files.Lock()
 	g.open--
 	last = g.open == 0
 	if last {
-		files.group = nil
+		if files.group == g {
+			files.group = nil
+		}
 		leaked = g.opened() // what is opened after this is not the group's
 	}
 	files.Unlock()
@@ -79,7 +94,7 @@ func (g *fileGroup) leave(s *scope) (leaked []descriptor, last bool) {
 	end := time.Now().Add(s.cfg.grace)
 	for pause := time.Millisecond; len(leaked) > 0; pause = min(2*pause, 50*time.Millisecond) {
 		now := openDescriptors()
-		leaked = slices.DeleteFunc(leaked, func(d descriptor) bool { return !now[d] })
+		leaked = slices.DeleteFunc(leaked, func(f openFile) bool { return now[f.descriptor] == "" })
 		if s.bubble != 0 || !time.Now().Before(end) {
 			break
 		}
@@ -88,30 +103,32 @@ func (g *fileGroup) leave(s *scope) (leaked []descriptor, last bool) {
 	return leaked, last
 }
 
-// opened are the descriptors that are open now and were not before the group.
-func (g *fileGroup) opened() []descriptor {
-	var opened []descriptor
-	for d := range openDescriptors() {
-		if !g.before[d] {
-			opened = append(opened, d)
+// opened are the files that are open now and were not before the group.
+func (g *fileGroup) opened() []openFile {
+	var opened []openFile
+	for d, target := range openDescriptors() {
+		if g.before[d] == "" {
+			opened = append(opened, openFile{d, target})
 		}
 	}
-	slices.SortFunc(opened, func(a, b descriptor) int { return cmp.Compare(a.number, b.number) })
+	slices.SortFunc(opened, func(a, b openFile) int { return cmp.Compare(a.number, b.number) })
 	return opened
 }
 
-// knows asks the baseline. Neither numbers nor temporary folders are the same
-// in the next run: the name of the test and the kind of file are.
-func (s *scope) knows(d descriptor) bool {
-	kind, _, _ := strings.Cut(d.target, ":")
-	if strings.HasPrefix(d.target, "/") {
-		kind = filepath.Base(d.target)
+// knows asks the baseline. Neither descriptors nor the numbers in temporary names
+// are the same in the next run: the test and the rest of the name are.
+func (s *scope) knows(f openFile) bool {
+	kind, _, _ := strings.Cut(f.target, ":")
+	if strings.HasPrefix(f.target, "/") {
+		kind = strings.TrimSuffix(filepath.Base(f.target), " (deleted)")
 	}
-	return !planted(s.t) && known("file", s.name+" "+kind)
+	return !s.planted && known("file", s.name+" "+digits.ReplaceAllString(kind, "#"))
 }
 
-func (s *scope) reportFile(d descriptor) {
-	s.t.Helper()
+var digits = regexp.MustCompile("[0-9]+")
+
+func (s *scope) reportFile(t testing.TB, open openFile) {
+	t.Helper()
 	whose := s.name
 	f := &failure{}
 	if len(s.files.names) > 1 {
@@ -120,24 +137,24 @@ func (s *scope) reportFile(d descriptor) {
 	} else if !s.sequential() {
 		f.add("note", "descriptors carry no owner: it may also be of a test beside it that has no leakcheck.Check")
 	}
-	f.title = fmt.Sprintf("file descriptor %d outlives %s", d.number, whose)
-	f.fields = append([]field{{"open", []string{d.describe()}}}, f.fields...)
-	f.add("remedy", d.remedy())
+	f.title = fmt.Sprintf("file descriptor %d outlives %s", open.number, whose)
+	f.fields = append([]field{{"open", []string{open.describe()}}}, f.fields...)
+	f.add("remedy", open.remedy())
 	f.add("to ignore", "leakcheck.Goroutines(t) in place of Check looks at no files; or "+baselineCommand())
-	f.report(s.t)
+	f.report(t)
 }
 
-func (d descriptor) describe() string {
-	if inode, ok := strings.CutPrefix(d.target, "socket:"); ok {
+func (f openFile) describe() string {
+	if inode, ok := strings.CutPrefix(f.target, "socket:"); ok {
 		if address := socketAddress(strings.Trim(inode, "[]")); address != "" {
 			return address
 		}
 	}
-	return d.target
+	return f.target
 }
 
-func (d descriptor) remedy() string {
-	kind, _, _ := strings.Cut(d.target, ":")
+func (f openFile) remedy() string {
+	kind, _, _ := strings.Cut(f.target, ":")
 	switch kind {
 	case "socket":
 		return "close the connection or listener; for HTTP read the body to its end and close it, then call CloseIdleConnections on the client"

@@ -8,26 +8,29 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
-// openDescriptors lists what the process has open.
-func openDescriptors() map[descriptor]bool {
-	all := map[descriptor]bool{}
+// openDescriptors lists what the process has open, and where it leads.
+func openDescriptors() map[descriptor]string {
+	all := map[descriptor]string{}
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
 		return all
 	}
 	listing := fmt.Sprintf("/proc/%d/fd", os.Getpid())
 	for _, e := range entries {
-		number, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		target, err := os.Readlink("/proc/self/fd/" + e.Name())
+		link := "/proc/self/fd/" + e.Name()
+		number, _ := strconv.Atoi(e.Name())
+		target, err := os.Readlink(link)
 		if err != nil || target == listing { // closed meanwhile, or a listing like this one
 			continue
 		}
-		all[descriptor{number, target}] = true
+		var stat syscall.Stat_t
+		if syscall.Stat(link, &stat) != nil {
+			continue
+		}
+		all[descriptor{number, uint64(stat.Dev), stat.Ino}] = target
 	}
 	return all
 }

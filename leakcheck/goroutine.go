@@ -23,17 +23,17 @@ func (s *scope) checkGoroutines() {
 	setLabel(s.id, s.name)
 }
 
-func (s *scope) endGoroutines() {
-	s.t.Helper()
+func (s *scope) endGoroutines(t testing.TB) {
+	t.Helper()
 	defer setLabel(0, "")
 	leaked, ok := s.await()
 	if !ok {
-		s.t.Errorf("leakcheck: goroutines of %s were not judged: %s prints goroutine labels in a form unknown here; update leaksafe, or leave the verdict to leakcheck.Main", s.name, runtime.Version())
+		t.Errorf("leakcheck: goroutines of %s were not judged: %s prints goroutine labels in a form unknown here; update leaksafe, or leave the verdict to leakcheck.Main", s.name, runtime.Version())
 		return
 	}
-	s.leaked, s.failedBefore = leaked, s.t.Failed()
+	s.leaked, s.failedBefore = leaked, t.Failed()
 	for _, group := range groupGoroutines(leaked) {
-		s.report(group)
+		s.report(t, group)
 	}
 }
 
@@ -222,9 +222,9 @@ func (s *scope) sequential() bool {
 
 // sequentialIn follows the goroutines that started each other to the main one.
 // One that started a test waits in T.Run only until the test ends or becomes
-// parallel. Benchmarks and fuzz functions are never parallel.
+// parallel.
 func (s *scope) sequentialIn(l look) bool {
-	if _, ok := s.t.(*testing.T); !ok {
+	if s.serial {
 		return true
 	}
 	for g := l[s.goid]; g != nil; {
@@ -240,7 +240,7 @@ func (s *scope) sequentialIn(l look) bool {
 }
 
 func (s *scope) ignores(g *goroutine) bool {
-	return s.cfg.ignoresGoroutine(g) || !planted(s.t) && known("goroutine", g.key())
+	return s.cfg.ignoresGoroutine(g) || !s.planted && known("goroutine", g.key())
 }
 
 func (c *config) ignoresGoroutine(g *goroutine) bool {
@@ -318,9 +318,21 @@ func stateOf(g *goroutine) string {
 	return state
 }
 
+// prove logs which of the leaked goroutines are stuck for good. Main does so at
+// the end of the process: until then heap dumps stay possible.
+func (s *scope) prove(t testing.TB) {
+	t.Helper()
+	if mainJudges() || s.planted || len(s.leaked) == 0 {
+		return
+	}
+	if proven := prove(s.leaked); len(proven) > 0 {
+		t.Logf("leakcheck: PROVEN: nothing can ever wake %s: the goroutineleak profile finds no reference to what it waits for", strings.Join(proven, ", "))
+	}
+}
+
 // report fails the test for goroutines with one stack.
-func (s *scope) report(group []*goroutine) {
-	s.t.Helper()
+func (s *scope) report(t testing.TB, group []*goroutine) {
+	t.Helper()
 	f := describe(group, s.name)
 	switch {
 	case s.bubble != 0:
@@ -334,8 +346,8 @@ func (s *scope) report(group []*goroutine) {
 	if s.failedBefore {
 		f.add("note", "the test had failed before: this may be a consequence")
 	}
-	f.report(s.t)
-	if !planted(s.t) { // Main still wants to see what is not let go
+	f.report(t)
+	if !s.planted { // Main still wants to see what is not let go
 		reported.add(group)
 	}
 }

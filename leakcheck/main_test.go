@@ -66,5 +66,5 @@ func child(t *testing.T, mode, pattern string, env ...string) outcome {
 func indent(s string) string { return "\t" + strings.ReplaceAll(s, "\n", "\n\t") }
 
 func childOptions() []leakcheck.Option {
-	return []leakcheck.Option{leakcheck.Grace(20 * time.Millisecond)}
+	return append(goleakOptions(os.Getenv("LEAKCHECK_OPTIONS")), leakcheck.Grace(20*time.Millisecond))
 }

@@ -20,8 +20,10 @@ import (
 //	store := leakcheck.Track(t, cache.New())
 //
 // The verdict collects garbage until *p is gone, and waits up to [Grace] for
-// it. What only the test itself still holds (its own Cleanups, its frame, the
-// table of the test around it) is not a leak. The failure names who keeps *p.
+// it. In a subtest of a test with a [Check] it is given when that test ends, for
+// the outer test may still use *p. What only a test itself still holds (its own
+// Cleanups, its frame, the table of the test around it) is not a leak. The failure
+// names who keeps *p; see [WhyAlive] for what that costs.
 //
 // Three kinds of pointers cannot work, and Track refuses them: to a package
 // variable, which is never collected; to a value without size, which shares
@@ -35,7 +37,7 @@ func Track[T any](t testing.TB, p *T) *T {
 		return p
 	}
 	if s := enter(t, "Track", nil); s != nil {
-		s.inherit(newTracked(p, caller(1)))
+		s.track(newTracked(p, t.Name(), caller(1)))
 	}
 	return p
 }
@@ -60,7 +62,7 @@ func Collected[T any](t testing.TB, build func() *T) {
 		defer func() { done <- returned }()
 		p := build()
 		if why = untrackable(p); why == "" {
-			object = newTracked(p, at)
+			object = newTracked(p, t.Name(), at)
 		}
 		returned = true
 	}()
@@ -70,25 +72,26 @@ func Collected[T any](t testing.TB, build func() *T) {
 	case why != "":
 		t.Errorf("leakcheck: Collected(%T): %s", build, why)
 	default:
-		s := &scope{t: t, name: t.Name(), cfg: newConfig(nil)}
-		s.reportTracked(s.awaitCollection([]*tracked{object}))
+		s := newScope(t, 0, nil)
+		s.strict = true
+		s.reportTracked(t, s.awaitCollection([]*tracked{object}))
 	}
 }
 
 // A tracked object must not keep the object.
 type tracked struct {
+	test      string
 	typ       string
-	size      uintptr
 	at        frame // of the caller of Track
 	collected func() bool
 	address   func() uintptr // while it is not collected
 }
 
-func newTracked[T any](p *T, at frame) *tracked {
+func newTracked[T any](p *T, test string, at frame) *tracked {
 	w := weak.Make(p)
 	return &tracked{
+		test:      test,
 		typ:       fmt.Sprintf("%T", p),
-		size:      unsafe.Sizeof(*p),
 		at:        at,
 		collected: func() bool { return w.Value() == nil },
 		address:   func() uintptr { return uintptr(unsafe.Pointer(w.Value())) },
@@ -135,20 +138,39 @@ const firstOverwrite = 64
 // the slots of its list, and with them what they refer to; new Cleanups take
 // those slots. Nobody knows how many there are, so while objects remain, the next
 // attempt takes four times as many.
-func (s *scope) endTracked(overwrite int) {
+//
+// It must not be a Helper: package testing loops for ever when it looks for the
+// caller of a Cleanup that a Cleanup registered and finds only helpers.
+func (s *scope) endTracked(t testing.TB, overwrite int) {
 	const last = 1 << 14
-	s.t.Cleanup(func() {
-		s.t.Helper()
-		if overwrite < last && len(remaining(s.tracked)) > 0 {
-			s.endTracked(4 * overwrite)
+	t.Cleanup(func() {
+		alive := remaining(s.tracked)
+		if overwrite < last && len(alive) > 0 {
+			s.endTracked(t, 4*overwrite)
 			return
 		}
-		s.reportTracked(s.awaitCollection(s.tracked))
-		s.close()
+		tests.leave(s)
+		s.judgeTracked(t, alive)
+		s.prove(t)
 	})
 	for range overwrite {
-		s.t.Cleanup(func() {})
+		t.Cleanup(func() {})
 	}
+}
+
+// judgeTracked leaves the verdict to the test around s where that has a Check:
+// what a subtest cannot let go may be the outer test's, such as a row of its
+// table.
+func (s *scope) judgeTracked(t testing.TB, alive []*tracked) {
+	t.Helper()
+	if len(alive) == 0 {
+		return
+	}
+	if outer := tests.around(s); outer != nil && !s.planted {
+		outer.track(alive...)
+		return
+	}
+	s.reportTracked(t, s.awaitCollection(alive))
 }
 
 // remaining are the objects that a collection leaves.
@@ -189,45 +211,45 @@ func (s *scope) awaitCollection(all []*tracked) (alive []*tracked) {
 // reportTracked fails the test for what is alive, unless only the test itself
 // holds it. What is known is written before explain is asked: the runtime can
 // die while it dumps the heap.
-func (s *scope) reportTracked(alive []*tracked) {
-	s.t.Helper()
+func (s *scope) reportTracked(t testing.TB, alive []*tracked) {
+	t.Helper()
 	if len(alive) == 0 {
 		return
 	}
-	paths, err := s.explainTracked(alive)
-	outer := tests.around(s.t, s)
+	paths, err := s.explainTracked(t, alive)
 	for i, o := range alive {
+		f := o.failure()
 		switch {
-		case err == nil && s.holds(paths[i]):
-			s.t.Logf("leakcheck: %s still holds the %s tracked at %s: not a leak\n%s", s.name, o.typ, o.at, paths[i])
-			outer.inherit(o)
-		case err != nil && outer != nil:
-			outer.inherit(o) // perhaps it is the outer test's: a row of its table
+		case err != nil:
+			f.add("kept by", "unknown: "+err.Error())
+		case strings.HasPrefix(paths[i].Answer, heldByTest) && !s.strict:
+			t.Logf("leakcheck: the %s is no leak: %s", o.typ, paths[i])
+			continue
 		default:
-			f := s.describe(o)
-			if err == nil {
-				f.add("kept by", strings.Split(paths[i].String(), "\n")...)
-			} else {
-				f.add("kept by", "unknown: "+strings.TrimPrefix(err.Error(), "leakcheck: "))
-			}
-			f.report(s.t)
+			f.add("kept by", strings.Split(paths[i].String(), "\n")...)
 		}
+		f.report(t)
 	}
 }
 
+// heldByTest begins the answer for what hangs only on the goroutine of a test: its
+// frame, its Cleanups, or the table of the test around it.
+const heldByTest = "your test still holds it"
+
 // explainTracked asks who keeps the objects. What is planted needs no dump.
-func (s *scope) explainTracked(alive []*tracked) ([]Path, error) {
-	if planted(s.t) {
+func (s *scope) explainTracked(t testing.TB, alive []*tracked) ([]Path, error) {
+	t.Helper()
+	if s.planted {
 		return nil, errPlanted
 	}
 	addrs := make([]uintptr, len(alive))
 	for i, o := range alive {
-		text := s.describe(o).String()
-		s.t.Log(text)
+		text := "leakcheck: " + o.failure().title + ", tracked at " + o.at.String()
+		t.Log(text)
 		fmt.Fprintln(os.Stderr, text)
 		addrs[i] = o.address()
 	}
-	paths, err := explain(s.t, addrs)
+	paths, err := explain(t, addrs)
 	if err == nil && len(paths) != len(alive) {
 		err = errPaths
 	}
@@ -235,32 +257,18 @@ func (s *scope) explainTracked(alive []*tracked) ([]Path, error) {
 }
 
 var (
-	errPlanted = errors.New("leakcheck: no heap is dumped for a planted leak")
-	errPaths   = errors.New("leakcheck: the heap dump does not show the object")
+	errPlanted = errors.New("no heap is dumped for a planted leak")
+	errPaths   = errors.New("the heap dump does not show the object")
 )
 
-// holds reports whether the path begins in the test itself: its frame, that of
-// a test around it, or package testing's list of its Cleanups.
-func (s *scope) holds(p Path) bool {
-	if len(p.Hops) == 0 || p.Hops[0].Kind != "goroutine" {
-		return false
-	}
-	function := p.Hops[0].Name
-	return strings.HasPrefix(function, "testing.") || function != "" && inFunction(s.symbol, function)
-}
-
-// inherit makes a test judge an object that a test within it could not.
-func (s *scope) inherit(o *tracked) {
-	if s == nil {
-		return
-	}
+func (s *scope) track(objects ...*tracked) {
 	tests.Lock()
 	defer tests.Unlock()
-	s.tracked = append(s.tracked, o)
+	s.tracked = append(s.tracked, objects...)
 }
 
-func (s *scope) describe(o *tracked) *failure {
-	f := &failure{title: fmt.Sprintf("a %s outlives %s: it cannot be collected", o.typ, s.name), file: o.at.file, line: o.at.line}
+func (o *tracked) failure() *failure {
+	f := &failure{title: fmt.Sprintf("a %s cannot be collected at the end of %s", o.typ, o.test), file: o.at.file, line: o.at.line}
 	f.add("tracked at", o.at.String())
 	f.add("remedy", "remove it from what keeps it: a map, a list, a package variable, a goroutine that has not ended,", "or a Cleanup registered before leakcheck's first call in this test")
 	return f

@@ -1,0 +1,83 @@
+package leakcheck_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/leakcheck"
+)
+
+func TestChildOld(t *testing.T) {
+	childTest(t)
+	leakcheck.Check(t, short)
+	leakPlain()
+	held = append(held, open(t))
+}
+
+func TestChildOldUnchecked(t *testing.T) {
+	childTest(t)
+	leakPlain()
+}
+
+func TestChildNew(t *testing.T) {
+	childTest(t)
+	leakcheck.Check(t, short)
+	go waitForever()
+	<-started
+}
+
+func TestBaseline(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "leaks.txt")
+	use := "LEAKSAFE_BASELINE=" + file
+	o := child(t, "main", "TestChildOld|TestChildOldUnchecked")
+	require.Equal(t, 1, o.code)
+	require.Contains(t, o.text, "LEAKSAFE_BASELINE=leaks.txt LEAKSAFE_BASELINE_UPDATE=1 go test github.com/leaksafe/leaksafe/leakcheck")
+
+	o = child(t, "main", "TestChildOld|TestChildOldUnchecked", use, "LEAKSAFE_BASELINE_UPDATE=1")
+	assert.Zero(t, o.code, "the update takes them in")
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	assert.Contains(t, string(text), "goroutine\tgithub.com/leaksafe/leaksafe/leakcheck\tgithub.com/leaksafe/leaksafe/leakcheck_test.leakPlain.func1 created by github.com/leaksafe/leaksafe/leakcheck_test.leakPlain\n")
+
+	o = child(t, "main", "TestChildOld|TestChildOldUnchecked", use)
+	assert.Zero(t, o.code, "known leaks pass")
+
+	o = child(t, "main", "TestChildOld|TestChildNew", use)
+	assert.Equal(t, []string{"TestChildNew"}, o.failed, "a new one does not")
+
+	o = child(t, "main", "TestChildNew", "LEAKSAFE_BASELINE="+file+".missing")
+	assert.Contains(t, o.text, "leakcheck: baseline: open "+file+".missing")
+	assert.Equal(t, []string{"TestChildNew"}, o.failed)
+}
+
+// The processes of one go test add to one file at the same time.
+func TestBaselineIsShared(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "leaks.txt")
+	require.NoError(t, os.WriteFile(file, []byte("# known since 2024\ngrowth\texample.com/a\tsite  0\n"), 0o644))
+	const packages, leaks = 8, 50
+	var group sync.WaitGroup
+	for p := range packages {
+		group.Go(func() {
+			ask := leakcheck.OpenBaseline(file, true)
+			for n := range leaks {
+				assert.True(t, ask("growth", "example.com/"+string(rune('a'+p)), strings.Repeat("x", n)))
+			}
+		})
+	}
+	group.Wait()
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	assert.Len(t, lines, 2+packages*leaks)
+	ask := leakcheck.OpenBaseline(file, false)
+	assert.True(t, ask("growth", "example.com/h", strings.Repeat("x", leaks-1)))
+	assert.False(t, ask("growth", "example.com/h", "new"))
+	assert.False(t, ask("goroutine", "example.com/h", "x"), "another kind")
+	assert.False(t, ask("growth", "example.com/z", "x"), "another package")
+}

@@ -1,0 +1,173 @@
+//go:build linux
+
+package leakcheck_test
+
+import (
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/leakcheck"
+)
+
+func open(t testing.TB) *os.File {
+	f, err := os.CreateTemp(t.TempDir(), "open")
+	require.NoError(t, err)
+	return f
+}
+
+var nothing = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+
+func TestFilesIsSilent(t *testing.T) {
+	t.Run("when it is closed", func(t *testing.T) {
+		leakcheck.Files(t)
+		f := open(t)
+		t.Cleanup(func() { f.Close() })
+	})
+	t.Run("when it was open before", func(t *testing.T) {
+		f := open(t)
+		defer f.Close()
+		leakcheck.Files(t)
+	})
+	t.Run("when one from before is renamed and deleted", func(t *testing.T) {
+		f := open(t)
+		defer f.Close()
+		leakcheck.Files(t)
+		require.NoError(t, os.Rename(f.Name(), f.Name()+".1"))
+		require.NoError(t, os.Remove(f.Name()+".1"))
+	})
+	t.Run("in parallel", func(t *testing.T) {
+		for range 4 {
+			t.Run("sub", func(t *testing.T) {
+				leakcheck.Check(t)
+				t.Parallel()
+				f := open(t)
+				t.Cleanup(func() { f.Close() })
+			})
+		}
+	})
+	t.Run("for connections of the default transport", func(t *testing.T) {
+		server := httptest.NewServer(nothing)
+		defer server.Close()
+		leakcheck.Check(t)
+		response, err := http.Get(server.URL)
+		require.NoError(t, err)
+		require.NoError(t, response.Body.Close())
+	})
+}
+
+func TestFilesDetects(t *testing.T) {
+	t.Run("a file, by its name", func(t *testing.T) {
+		var f *os.File
+		t.Cleanup(func() { f.Close() })
+		leaks, said := leakcheck.Plant(t, func(t testing.TB) {
+			leakcheck.Check(t)
+			f = open(t)
+		})
+		assert.Equal(t, 1, leaks, said)
+		assert.Contains(t, said, filepath.Base(f.Name()))
+		assert.Contains(t, said, "close the file")
+		assert.Contains(t, said, "to ignore")
+	})
+	t.Run("sockets, by their addresses", func(t *testing.T) {
+		var opened []interface{ Close() error }
+		t.Cleanup(func() {
+			for _, o := range opened {
+				o.Close()
+			}
+		})
+		var listener net.Listener
+		var client net.Conn
+		leaks, said := leakcheck.Plant(t, func(t testing.TB) {
+			leakcheck.Files(t)
+			var err error
+			listener, err = net.Listen("tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			client, err = net.Dial("tcp", listener.Addr().String())
+			require.NoError(t, err)
+			server, err := listener.Accept()
+			require.NoError(t, err)
+			udp, err := net.ListenPacket("udp6", "[::1]:0")
+			if err == nil { // there may be no IPv6
+				opened = append(opened, udp)
+			}
+			opened = append(opened, listener, client, server)
+		})
+		assert.Equal(t, len(opened), leaks, said)
+		assert.Contains(t, said, "tcp "+listener.Addr().String()+", listening")
+		assert.Contains(t, said, "tcp "+client.LocalAddr().String()+" → "+listener.Addr().String())
+		assert.Contains(t, said, "tcp "+listener.Addr().String()+" → "+client.LocalAddr().String())
+		if len(opened) == 4 {
+			assert.Contains(t, said, "udp6 [::1]:")
+		}
+	})
+	t.Run("connections of a transport of one's own", func(t *testing.T) {
+		server := httptest.NewServer(nothing)
+		t.Cleanup(server.Close)
+		transport := &http.Transport{}
+		t.Cleanup(transport.CloseIdleConnections)
+		leakcheck.MustDetect(t, func(t testing.TB) {
+			leakcheck.Files(t)
+			response, err := (&http.Client{Transport: transport}).Get(server.URL)
+			require.NoError(t, err)
+			require.NoError(t, response.Body.Close())
+		})
+	})
+}
+
+// held is never closed.
+var held []*os.File
+
+func TestChildFilesAlone1(t *testing.T) { childTest(t); leakcheck.Files(t, short) }
+func TestChildFilesAlone2(t *testing.T) {
+	childTest(t)
+	leakcheck.Files(t, short)
+	held = append(held, open(t))
+}
+func TestChildFilesAlone3(t *testing.T) { childTest(t); leakcheck.Files(t, short) }
+
+func filesTogether(t *testing.T, leak bool) {
+	childTest(t)
+	leakcheck.Files(t, short)
+	t.Parallel()
+	together.wait()
+	if leak {
+		held = append(held, open(t))
+	}
+}
+
+func TestChildFilesBeside1(t *testing.T) { filesTogether(t, false) }
+func TestChildFilesBeside2(t *testing.T) { filesTogether(t, true) }
+
+func TestChildFilesParent(t *testing.T) {
+	childTest(t)
+	leakcheck.Files(t, short)
+	t.Run("sub", func(t *testing.T) {
+		leakcheck.Files(t, short)
+		held = append(held, open(t))
+	})
+}
+
+func TestFilesOfSeveralTests(t *testing.T) {
+	t.Run("one after the other: each is judged alone", func(t *testing.T) {
+		o := child(t, "bare", "TestChildFilesAlone.")
+		assert.Equal(t, []string{"TestChildFilesAlone2"}, o.failed)
+		assert.Contains(t, o.text, "outlives TestChildFilesAlone2\n")
+	})
+	t.Run("overlapping: the last names both", func(t *testing.T) {
+		o := child(t, "bare", "TestChildFilesBeside.")
+		assert.Len(t, o.failed, 1)
+		assert.Contains(t, o.text, "outlives one of TestChildFilesBeside1, TestChildFilesBeside2\n")
+	})
+	t.Run("a test and its subtest", func(t *testing.T) {
+		o := child(t, "bare", "TestChildFilesParent")
+		assert.Equal(t, []string{"TestChildFilesParent"}, o.failed)
+		assert.Contains(t, o.text, "outlives one of TestChildFilesParent, TestChildFilesParent/sub\n")
+	})
+}

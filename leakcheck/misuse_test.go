@@ -1,0 +1,185 @@
+package leakcheck_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"go.uber.org/goleak"
+
+	"github.com/leaksafe/leaksafe/leakcheck"
+)
+
+func TestNilT(t *testing.T) {
+	var none *testing.T
+	for name, call := range map[string]func(t testing.TB){
+		"Check":      func(t testing.TB) { leakcheck.Check(t) },
+		"Goroutines": func(t testing.TB) { leakcheck.Goroutines(t) },
+		"Files":      func(t testing.TB) { leakcheck.Files(t) },
+		"Context":    func(t testing.TB) { leakcheck.Context(t) },
+		"Track":      func(t testing.TB) { leakcheck.Track(t, new(thing)) },
+		"Collected":  func(t testing.TB) { leakcheck.Collected(t, newThing) },
+		"MustDetect": func(t testing.TB) { leakcheck.MustDetect(t, func(testing.TB) {}) },
+	} {
+		says := "leakcheck: " + name + ": t is nil: pass the test's own *testing.T, B or F"
+		assert.PanicsWithValue(t, says, func() { call(nil) })
+		assert.PanicsWithValue(t, says, func() { call(none) })
+	}
+	assert.PanicsWithValue(t, "leakcheck: Main: m is nil: pass the *testing.M of TestMain", func() { leakcheck.Main(nil) })
+}
+
+func TestOptionsThatMakeNoSense(t *testing.T) {
+	for says, option := range map[string]leakcheck.Option{
+		"Grace(-1ns)":         leakcheck.Grace(-1),
+		`IgnoreFunc("")`:      leakcheck.IgnoreFunc(""),
+		`IgnoreCreatedBy("")`: leakcheck.IgnoreCreatedBy(""),
+	} {
+		leaks, said := leakcheck.Plant(t, func(t testing.TB) { leakcheck.Check(t, option, nil) })
+		assert.Zero(t, leaks)
+		assert.Contains(t, said, "leakcheck: "+says)
+	}
+}
+
+func TestCheckTwiceAddsOptions(t *testing.T) {
+	stop := make(chan struct{})
+	t.Cleanup(func() { close(stop) })
+	leaks, said := leakcheck.Plant(t, func(t testing.TB) {
+		leakcheck.Check(t)
+		leakcheck.Check(t, leakcheck.Grace(0))
+		leakcheck.Goroutines(t)
+		leakcheck.Files(t)
+		go wait(stop)
+	})
+	assert.Equal(t, 1, leaks, "one verdict: %s", said)
+	assert.NotContains(t, said, "waited")
+}
+
+func TestCheckWhenTheTestEnds(t *testing.T) {
+	leaks, said := leakcheck.Plant(t, func(t testing.TB) {
+		t.Cleanup(func() {
+			leakcheck.Check(t)
+			leakcheck.Track(t, new(thing))
+		})
+	})
+	assert.Zero(t, leaks)
+	assert.Contains(t, said, "leakcheck: Check was called while TestCheckWhenTheTestEnds/MustDetect was ending")
+	assert.Contains(t, said, "leakcheck: Track was called while")
+}
+
+func TestChildAfter(t *testing.T) {
+	childTest(t)
+	var ended *testing.T
+	t.Run("sub", func(t *testing.T) { ended = t })
+	leakcheck.Check(ended)
+}
+
+func TestCheckAfterTheTest(t *testing.T) {
+	o := child(t, "bare", "TestChildAfter")
+	assert.Contains(t, o.text, "leakcheck: Check was called while TestChildAfter/sub was ending")
+	assert.Contains(t, o.text, "panic: Fail in goroutine after TestChildAfter/sub has completed", "as t.Error would")
+}
+
+func BenchmarkCheck(b *testing.B) {
+	leakcheck.Check(b)
+	for b.Loop() {
+		done := make(chan struct{})
+		go close(done)
+		<-done
+	}
+}
+
+func BenchmarkChildLeak(b *testing.B) {
+	childTest(b)
+	leakcheck.Check(b, short)
+	for b.Loop() {
+	}
+	leakPlain()
+}
+
+func TestBenchmarks(t *testing.T) {
+	o := child(t, "bare", "BenchmarkChildLeak")
+	assert.Equal(t, []string{"BenchmarkChildLeak"}, o.failed)
+	assert.Contains(t, o.text, "outlives BenchmarkChildLeak\n")
+	o = child(t, "main", "BenchmarkCheck")
+	assert.Zero(t, o.code)
+}
+
+func FuzzCheck(f *testing.F) {
+	leakcheck.Check(f)
+	f.Add(1)
+	f.Add(2)
+	f.Fuzz(func(t *testing.T, n int) {
+		leakcheck.Check(t)
+		x := leakcheck.Track(t, newThing())
+		t.Cleanup(x.close)
+		go func() { <-t.Context().Done() }()
+	})
+}
+
+func FuzzChildLeak(f *testing.F) {
+	childTest(f)
+	f.Add(1)
+	f.Add(2)
+	f.Fuzz(func(t *testing.T, n int) {
+		leakcheck.Check(t, short)
+		if n == 2 {
+			leakPlain()
+		}
+	})
+}
+
+func TestFuzzTargets(t *testing.T) {
+	o := child(t, "bare", "FuzzChildLeak")
+	assert.Equal(t, []string{"FuzzChildLeak", "FuzzChildLeak/seed#1"}, o.failed)
+}
+
+// What goleak's users have stays: its options, and its Cleanup.
+func goleakOptions(mode string) []leakcheck.Option {
+	const pkg = "github.com/leaksafe/leaksafe/leakcheck_test."
+	switch mode {
+	case "goleak":
+		return []leakcheck.Option{leakcheck.Goleak(goleak.IgnoreAnyFunction(pkg + "leakPlain.func1"))}
+	case "cleanup":
+		return []leakcheck.Option{leakcheck.Goleak(goleak.IgnoreCurrent(), goleak.Cleanup(func(code int) { println("cleanup with", code) }))}
+	case "prefix":
+		return []leakcheck.Option{leakcheck.IgnoreFunc(pkg + "leakPl")}
+	case "creator":
+		return []leakcheck.Option{leakcheck.IgnoreCreatedBy(pkg + "leakPl")}
+	case "misuse":
+		return []leakcheck.Option{leakcheck.IgnoreFunc("")}
+	}
+	return nil
+}
+
+func TestChildPasses(t *testing.T) { childTest(t) }
+
+func TestMainOptions(t *testing.T) {
+	for mode, code := range map[string]int{"": 1, "goleak": 0, "prefix": 0, "creator": 0, "misuse": 2} {
+		o := child(t, "main", "TestChildOldUnchecked", "LEAKCHECK_OPTIONS="+mode)
+		assert.Equal(t, code, o.code, mode)
+		if code == 1 {
+			assert.Contains(t, o.text, "1 goroutine outlives TestChildOldUnchecked\n", "named although it has no Check")
+		}
+	}
+	o := child(t, "main", "TestChildOldUnchecked", "LEAKCHECK_OPTIONS=cleanup")
+	assert.Contains(t, o.text, "cleanup with 1")
+	o = child(t, "main", "TestChildPasses", "LEAKCHECK_OPTIONS=cleanup")
+	assert.Contains(t, o.text, "cleanup with 0")
+}
+
+func TestMainLooksWhenTestsFailed(t *testing.T) {
+	o := child(t, "main", "TestChildFails")
+	assert.Equal(t, 1, o.code)
+	assert.Contains(t, o.text, "tests failed; what follows may be a consequence")
+	assert.Contains(t, o.text, "1 goroutine outlives TestChildFails\n")
+}
+
+func TestChildFails(t *testing.T) {
+	childTest(t)
+	leakPlain()
+	t.Fatal("for another reason")
+}
+
+func TestAnnotatesForGitHub(t *testing.T) {
+	o := child(t, "main", "TestChildOld", "GITHUB_ACTIONS=true")
+	assert.Regexp(t, `(?m)^::error file=leakcheck/goroutine_test.go,line=\d+::leakcheck: 1 goroutine outlives TestChildOld$`, o.text)
+}

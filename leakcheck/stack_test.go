@@ -1,0 +1,59 @@
+package leakcheck_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/leaksafe/leaksafe/leakcheck"
+)
+
+// Go 1.26 prints labels inside the brackets, Go 1.27 after them, quoted only
+// where they must be.
+func TestParseStacks(t *testing.T) {
+	const text = `goroutine 17 [running labels:{"leakcheck test": "7 TestA/\"x\"", "z": "leakcheck test"}]:
+probe.TestStacks(0x21158eaac248?)
+	/tmp/probe/probe_test.go:14 +0x225
+testing.tRunner(0x21158eaac248, 0x59c2c0)
+	/usr/local/go/src/testing/testing.go:2036 +0xea
+created by testing.(*T).Run in goroutine 1
+	/usr/local/go/src/testing/testing.go:2101 +0x4c5
+
+goroutine 8 [chan receive (durable), 2 minutes, locked to thread, synctest bubble 3] {a: b, "leakcheck test": "9 TestB"}:
+probe.work[...](...)
+	/tmp/probe/probe_test.go:9
+...additional frames elided...
+probe.(*T).run(0x0, {0x1, 0x2})
+	C:/probe/probe_test.go:10 +0x1
+created by time.goFunc
+	/usr/local/go/src/time/sleep.go:215 +0x2d
+
+goroutine 9 [chan send (leaked)]:
+probe.send()
+	/tmp/probe/probe_test.go:9 +0x19
+created by probe.Test in goroutine 17
+	/tmp/probe/probe_test.go:11 +0x1eb
+[originating from goroutine 17]:
+probe.Test()
+	/tmp/probe/probe_test.go:11 +0x1eb
+
+goroutine 10 [runnable] {k: "\"leakcheck test\": \"3 TestC\""}:
+probe.Test.gowrap1()
+	/tmp/probe/probe_test.go:9 +0x19
+runtime.goexit({})
+	/usr/local/go/src/runtime/asm_amd64.s:1771 +0x1
+`
+	assert.Equal(t, []string{
+		`10|runnable|bubble 0|leaked false|0 |probe.Test.gowrap1|probe.Test.gowrap1|by 0`,
+		`17|running|bubble 0|leaked false|7 TestA/"x"|probe.TestStacks|testing.tRunner|by 1`,
+		`8|chan receive, 2 minutes, locked to thread|bubble 3|leaked false|9 TestB|probe.work[...]|probe.(*T).run|by 0`,
+		`9|chan send|bubble 0|leaked true|0 |probe.send|probe.send|by 17`,
+	}, leakcheck.Describe(text))
+}
+
+func FuzzParseStacks(f *testing.F) {
+	f.Add("goroutine 1 [x]:\nf(0)\n\tf.go:1 +0x1\ncreated by g in goroutine 2\n\tg.go:1\n")
+	f.Add("goroutine 1 [x] {\"leakcheck test\": \"1 a\\\"b")
+	f.Add("goroutine -1 [")
+	f.Fuzz(func(t *testing.T, text string) { leakcheck.Describe(text) })
+}

@@ -1,0 +1,225 @@
+package leakcheck_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/leakcheck"
+)
+
+// A thing is big enough to have memory of its own.
+type thing struct {
+	closed bool
+	data   [64]byte
+	next   *thing
+}
+
+func newThing() *thing { return &thing{next: &thing{}} }
+
+func (x *thing) close() { x.closed = true }
+
+// planted keeps what is planted; letGo drops it after the test.
+var planted any
+
+func letGo(t testing.TB) { t.Cleanup(func() { planted = nil }) }
+
+func TestTrackIsSilent(t *testing.T) {
+	t.Run("when the test's own cleanup holds it", func(t *testing.T) {
+		x := leakcheck.Track(t, newThing())
+		t.Cleanup(func() { x.close() })
+	})
+	t.Run("after Check", func(t *testing.T) {
+		leakcheck.Check(t)
+		x := newThing()
+		t.Cleanup(func() { x.close() })
+		leakcheck.Track(t, x)
+	})
+	t.Run("when a helper registered its cleanup after Check", func(t *testing.T) {
+		leakcheck.Check(t)
+		leakcheck.Track(t, helper(t))
+	})
+	t.Run("with 1,000 cleanups", func(t *testing.T) {
+		x := leakcheck.Track(t, newThing())
+		for range 1000 {
+			t.Cleanup(func() { x.close() })
+		}
+	})
+	t.Run("with 1,000 objects", func(t *testing.T) {
+		for range 1000 {
+			x := leakcheck.Track(t, newThing())
+			t.Cleanup(func() { x.close() })
+		}
+	})
+	t.Run("when a subtest tracks what its parent made", func(t *testing.T) {
+		leakcheck.Check(t)
+		x := newThing()
+		t.Run("sub", func(t *testing.T) { leakcheck.Track(t, x) })
+		x.close()
+	})
+	t.Run("for rows of a table", func(t *testing.T) {
+		leakcheck.Check(t)
+		table := []struct{ x *thing }{{newThing()}, {newThing()}}
+		for i, row := range table {
+			t.Run(fmt.Sprint(i), func(t *testing.T) {
+				leakcheck.Track(t, row.x)
+			})
+		}
+		for _, row := range table {
+			row.x.close()
+		}
+	})
+	t.Run("in parallel subtests", func(t *testing.T) {
+		for range 4 {
+			t.Run("sub", func(t *testing.T) {
+				t.Parallel()
+				x := leakcheck.Track(t, newThing())
+				t.Cleanup(func() { x.close() })
+			})
+		}
+	})
+	t.Run("for a part of a larger object", func(t *testing.T) {
+		x := newThing()
+		leakcheck.Track(t, &x.data)
+	})
+	t.Run("in a bubble", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			x := leakcheck.Track(t, newThing())
+			t.Cleanup(func() { x.close() })
+		})
+	})
+	t.Run("when a goroutine lets it go late", func(t *testing.T) {
+		release := make(chan struct{})
+		x := leakcheck.Track(t, newThing())
+		go func() {
+			<-release
+			x.close()
+		}()
+		t.Cleanup(func() { close(release) })
+	})
+}
+
+func helper(t testing.TB) *thing {
+	x := newThing()
+	t.Cleanup(func() { x.close() })
+	return x
+}
+
+func TestTrackDetects(t *testing.T) {
+	t.Run("a package variable", func(t *testing.T) {
+		letGo(t)
+		leakcheck.MustDetect(t, func(t testing.TB) { planted = leakcheck.Track(t, newThing()) })
+	})
+	t.Run("a part of what is kept", func(t *testing.T) {
+		letGo(t)
+		leakcheck.MustDetect(t, func(t testing.TB) {
+			x := newThing()
+			planted = x
+			leakcheck.Track(t, x.next)
+		})
+	})
+	t.Run("a goroutine", func(t *testing.T) {
+		release := make(chan struct{})
+		t.Cleanup(func() { close(release) })
+		leakcheck.MustDetect(t, func(t testing.TB) {
+			x := leakcheck.Track(t, newThing())
+			go func() {
+				<-release
+				x.close()
+			}()
+		})
+	})
+	t.Run("in spite of a cleanup", func(t *testing.T) {
+		letGo(t)
+		leakcheck.MustDetect(t, func(t testing.TB) {
+			x := leakcheck.Track(t, newThing())
+			t.Cleanup(func() { planted = x })
+		})
+	})
+}
+
+var global struct {
+	first int
+	x     thing
+}
+
+func TestTrackRefuses(t *testing.T) {
+	for name, row := range map[string]struct {
+		track func(t testing.TB)
+		says  string
+	}{
+		"nil":              {func(t testing.TB) { leakcheck.Track[thing](t, nil) }, "the pointer is nil"},
+		"a global":         {func(t testing.TB) { leakcheck.Track(t, &global.x) }, "it points into a package variable"},
+		"no size":          {func(t testing.TB) { leakcheck.Track(t, new(struct{})) }, "the value has no size"},
+		"tiny":             {func(t testing.TB) { leakcheck.Track(t, new(int64)) }, "so small"},
+		"tiny array":       {func(t testing.TB) { leakcheck.Track(t, new([2]int64)) }, "so small"},
+		"nil from build":   {func(t testing.TB) { leakcheck.Collected(t, func() *thing { return nil }) }, "the pointer is nil"},
+		"global of build":  {func(t testing.TB) { leakcheck.Collected(t, func() *thing { return &global.x }) }, "package variable"},
+		"nil build":        {func(t testing.TB) { leakcheck.Collected[thing](t, nil) }, "build is nil"},
+		"FailNow in build": {func(t testing.TB) { leakcheck.Collected(t, func() *thing { t.Fatal("no"); return nil }) }, "no"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			leaks, said := leakcheck.Plant(t, row.track)
+			assert.Zero(t, leaks, "a refusal is not a leak")
+			assert.Contains(t, said, row.says)
+		})
+	}
+	small := leakcheck.Track(t, new(*int)) // has a pointer, and so its own memory
+	require.Nil(t, *small)
+}
+
+func TestCollected(t *testing.T) {
+	leakcheck.Collected(t, newThing)
+	letGo(t)
+	leakcheck.MustDetect(t, func(t testing.TB) {
+		leakcheck.Collected(t, func() *thing {
+			x := newThing()
+			planted = x.next
+			return x.next
+		})
+	})
+}
+
+// Without a Check the subtest is judged alone, and the heap says that it is
+// the test which holds the row.
+func TestChildRow(t *testing.T) {
+	childTest(t)
+	table := []struct{ x *thing }{{newThing()}}
+	for i, row := range table {
+		t.Run(fmt.Sprint(i), func(t *testing.T) { leakcheck.Track(t, row.x) })
+	}
+	table[0].x.close()
+}
+
+// The Cleanup of a helper that ran before leakcheck's first call is still to
+// come at the verdict.
+func TestChildHelperFirst(t *testing.T) {
+	childTest(t)
+	leakcheck.Track(t, helper(t))
+}
+
+func TestChildTrackInSubtest(t *testing.T) {
+	childTest(t)
+	leakcheck.Check(t)
+	t.Run("sub", func(t *testing.T) { planted = leakcheck.Track(t, newThing()) })
+}
+
+func TestChildTrack(t *testing.T) {
+	childTest(t)
+	planted = leakcheck.Track(t, newThing())
+}
+
+func TestTrackAsksTheHeap(t *testing.T) {
+	o := child(t, "main", "TestChildRow|TestChildHelperFirst|TestChildTrackInSubtest|TestChildTrack")
+	assert.Equal(t, []string{"TestChildTrack", "TestChildTrackInSubtest"}, o.failed)
+	assert.Equal(t, 2, strings.Count(o.text, "is no leak: your test still holds it"), "a row and a helper's cleanup")
+	assert.Contains(t, o.text, "a *leakcheck_test.thing cannot be collected at the end of TestChildTrack\n")
+	assert.Contains(t, o.text, "planted = leakcheck.Track(t, newThing())")
+	assert.Contains(t, o.text, "cannot be collected at the end of TestChildTrackInSubtest/sub")
+	assert.Contains(t, o.text, "leakcheck_test.planted")
+	assert.Contains(t, o.text, "remedy")
+}
