@@ -32,6 +32,11 @@ import (
 // called growing (give it [Warmup], or [IgnoreSite]); memory outside the Go
 // heap; files on systems other than Linux.
 //
+// A cheap operation is checked in a tenth of a second. Every allocation is
+// recorded meanwhile, at about a microsecond each: a page served over HTTP takes
+// some 1.5 s, and Iterations(5) a quarter of that. A leak costs more, because
+// suspects are run again and the one who keeps them is searched for.
+//
 // One such check runs at a time in a process; others wait, so that it may be
 // used in parallel tests. The growth of tests that run beside it is told from
 // op's by the idle rounds. In a benchmark its time counts: call it before
@@ -75,7 +80,7 @@ func Measure(op func(), opts ...Option) (Report, error) {
 
 var (
 	errNilOp      = errors.New("leakcheck: NoGrowth: op is nil: pass the operation to repeat")
-	errNested     = errors.New("leakcheck: NoGrowth inside an operation that is being measured: call it outside")
+	errNested     = errors.New("leakcheck: NoGrowth inside an operation that is being measured (or on a goroutine whose starter has ended, while another is measured): call it outside")
 	errUnmeasured = errors.New("leakcheck: nothing was measured: runtime.MemProfileRate changed during the check; leave it alone in the operation")
 )
 
@@ -91,6 +96,7 @@ type meter struct {
 	iterations int
 	ran        int
 	cost       time.Duration // of one operation
+	disturbed  bool          // the operation changed MemProfileRate
 
 	rounds    []round
 	last      time.Time
@@ -191,6 +197,7 @@ func (m *meter) warmUp() {
 func (m *meter) run(n int) {
 	for range n {
 		m.op()
+		m.disturbed = m.disturbed || runtime.MemProfileRate != 1
 	}
 	m.ran += n
 }
@@ -213,10 +220,7 @@ func (m *meter) record(p phase, n int) {
 // twice as many, where a neighbour could pass for a site that grows in steps.
 func (m *meter) confirm(suspects []suspect) {
 	beside := slices.ContainsFunc(suspects, func(s suspect) bool { return !s.direct })
-	rest := 1
-	if slices.ContainsFunc(suspects, func(s suspect) bool { return !s.direct && !everyRound(m.rounds, s.series.objects, active) }) {
-		rest = 3
-	}
+	inSteps := slices.ContainsFunc(suspects, func(s suspect) bool { return !s.direct && !everyRound(m.rounds, s.series.objects, active) })
 	for attempt := range 2 {
 		for i := range confirmRounds {
 			p := confirm
@@ -224,8 +228,12 @@ func (m *meter) confirm(suspects []suspect) {
 				p = burst
 			}
 			m.round(p)
+			took := m.rounds[len(m.rounds)-1].took
+			if inSteps {
+				took = max(took, min(3*took, 100*time.Millisecond))
+			}
 			if beside {
-				m.pause(time.Duration(rest) * m.rounds[len(m.rounds)-1].took)
+				m.pause(took)
 			}
 		}
 		r := m.report()
@@ -322,7 +330,8 @@ func (m *meter) sawSentinels() bool {
 }
 
 // withinOperation says whether the calling goroutine is, or descends from, the
-// one that is being measured.
+// one that is being measured. One whose ancestor has ended might: to wait for
+// the lock could be for ever.
 func withinOperation() bool {
 	all := look{}
 	for text := range (&meter{}).goroutines() {
@@ -330,10 +339,13 @@ func withinOperation() bool {
 			all[g.id] = g
 		}
 	}
-	for g := self(); g != nil; g = all[g.parent] {
+	for g := all[self().id]; g != nil; g = all[g.parent] {
 		if g.mentions(runName) {
 			return true
 		}
+		if g.parent == 0 {
+			return false
+		}
 	}
-	return false
+	return true
 }

@@ -133,13 +133,18 @@ func resolve(stack []uintptr) ([]frame, origin) {
 	return out, elsewhere
 }
 
-// runtimeNoise are the runtime's caches of its own structures. They grow with
-// the number of goroutines and of threads, which are counted themselves.
+// runtimeNoise are the runtime's caches of its own structures. The first grow
+// with the number of goroutines, threads and timers, which are counted
+// themselves; the last are filled at random, one for each assertion in the code.
 var runtimeNoise = map[string]bool{
-	"runtime.acquireSudog": true,
-	"runtime.malg":         true,
-	"runtime.allocm":       true,
-	"runtime.allgadd":      true,
+	"runtime.acquireSudog":              true,
+	"runtime.malg":                      true,
+	"runtime.allocm":                    true,
+	"runtime.allgadd":                   true,
+	"runtime.newdefer":                  true,
+	"runtime.(*timers).addHeap":         true,
+	"runtime.buildTypeAssertCache":      true,
+	"runtime.buildInterfaceSwitchCache": true,
 }
 
 // userFrame is the innermost frame outside the standard library; without one,

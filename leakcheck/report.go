@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -98,7 +97,7 @@ func (m *meter) report() Report {
 	for _, rd := range m.rounds {
 		r.Rounds = append(r.Rounds, rd.ops)
 	}
-	if runtime.MemProfileRate != 1 || !m.sawSentinels() {
+	if m.disturbed || !m.sawSentinels() {
 		r.Verdict = Unmeasured
 		return r
 	}
@@ -171,7 +170,7 @@ func (r *Report) growsBesideInSteps() bool {
 // rank puts first what explains the rest: goroutines hold heap and files, and
 // code outside the standard library makes it allocate within.
 func (s Site) rank() int {
-	inLibrary := frame{s.Func, s.File, s.Line}.inLibrary()
+	inLibrary := s.inLibrary() == 1
 	switch {
 	case kind(s.Kind) == kindGoroutine && !inLibrary:
 		return 0
@@ -179,10 +178,12 @@ func (s Site) rank() int {
 		return 1 + remedyRank(s.sample)
 	case kind(s.Kind) == kindFile:
 		return 100
+	case !inLibrary && !s.steps:
+		return 101 // the map around the objects grows in steps
 	case !inLibrary:
-		return 101
+		return 102
 	}
-	return 102
+	return 103
 }
 
 // forgive takes the leaks of the baseline file out of the verdict.
@@ -295,20 +296,33 @@ func (r *Report) tail(page string) *failure {
 	return f
 }
 
-// also lists the next sites, two lines each.
+// also lists further sites, two lines each: those outside the standard library
+// first, because there the cause can be mended.
 func (r *Report) also() []string {
-	const listed = 3
-	var lines []string
-	for i, s := range r.Sites[1:] {
-		switch {
-		case s.Verdict != r.Verdict:
-		case i == listed:
-			return append(lines, fmt.Sprintf("and %d more sites", len(r.Sites)-1-listed))
-		default:
-			lines = append(lines, s.rate(), "  at "+s.place())
+	const listed = 4
+	var sites []Site
+	for _, s := range r.Sites[1:] {
+		if s.Verdict == r.Verdict {
+			sites = append(sites, s)
 		}
 	}
+	slices.SortStableFunc(sites, func(a, b Site) int { return cmp.Compare(a.inLibrary(), b.inLibrary()) })
+	var lines []string
+	for i, s := range sites {
+		if i == listed {
+			return append(lines, fmt.Sprintf("and %d more", len(sites)-listed))
+		}
+		lines = append(lines, s.rate(), "  at "+s.place())
+	}
 	return lines
+}
+
+// inLibrary is 1 for a site in the standard library, 0 for others.
+func (s Site) inLibrary() int {
+	if (frame{s.Func, s.File, s.Line}).inLibrary() {
+		return 1
+	}
+	return 0
 }
 
 func (s Site) rate() string {
@@ -354,7 +368,10 @@ func (s Site) place() string {
 }
 
 func (s Site) remedy() []string {
-	if s.Verdict == Noisy {
+	switch s.Verdict {
+	case Saturating:
+		return nil
+	case Noisy:
 		return []string{"raise Iterations, or take work that runs beside the operation out of the test"}
 	}
 	switch kind(s.Kind) {
