@@ -1,0 +1,37 @@
+// Package outbox sends push messages in batches, and loses none at shutdown.
+package outbox
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/leaksafe/leaksafe/batch"
+)
+
+type Push struct{ Token, Text string }
+
+// ErrBusy is the provider's word for "try again later".
+var ErrBusy = errors.New("outbox: provider is busy")
+
+// New sends with a provider that takes 500 pushes a call and answers for each.
+// Do blocks while 8 MiB are pending, and 1000 callers at most.
+func New(provider func(context.Context, []Push) ([]batch.Result[string], error)) (*batch.Caller[Push, string], error) {
+	return batch.NewResult(batch.Options[Push]{
+		MaxItems: 500, MaxBytes: 1 << 20, PendingBytes: 8 << 20,
+		SizeOf: func(p Push) int { return 64 + len(p.Token) + len(p.Text) },
+		Linger: 20 * time.Millisecond, InFlight: 4, Timeout: 10 * time.Second,
+		Attempts: 3, Retry: func(err error) bool { return errors.Is(err, ErrBusy) },
+	}, provider)
+}
+
+// Drain stops the outbox, and has keep save what could not be sent until ctx
+// ended. What is in doubt may have been sent.
+func Drain(ctx context.Context, out *batch.Caller[Push, string], keep func(unsent, inDoubt []Push) error) error {
+	var left *batch.DrainError[Push]
+	err := out.Close(ctx)
+	if errors.As(err, &left) {
+		return keep(left.Undelivered, left.InDoubt)
+	}
+	return err
+}

@@ -1,0 +1,101 @@
+package outbox
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/batch"
+	"github.com/leaksafe/leaksafe/leakcheck"
+)
+
+func TestMain(m *testing.M) { leakcheck.Main(m) }
+
+func answers(pushes []Push) []batch.Result[string] {
+	results := make([]batch.Result[string], len(pushes))
+	for i, p := range pushes {
+		results[i].Value = "sent to " + p.Token
+	}
+	return results
+}
+
+// 10,000 callers at once in front of a slow provider.
+func TestBurst(t *testing.T) {
+	leakcheck.Check(t)
+	synctest.Test(t, func(t *testing.T) {
+		var active, most atomic.Int64
+		out, err := New(func(_ context.Context, pushes []Push) ([]batch.Result[string], error) {
+			most.Store(max(most.Load(), active.Add(1)))
+			defer active.Add(-1)
+			time.Sleep(50 * time.Millisecond)
+			return answers(pushes), nil
+		})
+		require.NoError(t, err)
+		var wg sync.WaitGroup
+		var full atomic.Int64
+		for i := range 10_000 {
+			wg.Go(func() {
+				token := fmt.Sprint(i)
+				answer, err := out.Do(t.Context(), Push{Token: token, Text: strings.Repeat("x", 4000)})
+				if err != nil {
+					assert.ErrorIs(t, err, batch.ErrFull)
+					full.Add(1)
+					return
+				}
+				assert.Equal(t, "sent to "+token, answer)
+			})
+		}
+		wg.Wait()
+		assert.NoError(t, out.Close(t.Context()))
+		assert.LessOrEqual(t, most.Load(), int64(4))
+		assert.EqualValues(t, 10_000, full.Load()+out.Stats().Delivered)
+	})
+}
+
+func TestDrainLosesNothing(t *testing.T) {
+	leakcheck.Check(t)
+	synctest.Test(t, func(t *testing.T) {
+		back := make(chan struct{})
+		out, err := New(func(_ context.Context, pushes []Push) ([]batch.Result[string], error) {
+			<-back // whatever its context says
+			return answers(pushes), nil
+		})
+		require.NoError(t, err)
+		for i := range 3000 {
+			_, err := out.Submit(t.Context(), Push{Token: fmt.Sprint(i)})
+			require.NoError(t, err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		kept := map[string]bool{}
+		require.NoError(t, Drain(ctx, out, func(unsent, inDoubt []Push) error {
+			for _, p := range append(unsent, inDoubt...) {
+				kept[p.Token] = true
+			}
+			return nil
+		}))
+		assert.Len(t, kept, 3000)
+		close(back)
+	})
+}
+
+// The leaky twin: a goroutine for each message, and no bound on anything.
+func TestAGoroutineForEachPushLeaks(t *testing.T) {
+	back := make(chan struct{})
+	t.Cleanup(func() { close(back) })
+	leakcheck.MustDetect(t, func(t testing.TB) {
+		leakcheck.Check(t)
+		send := func(Push) { <-back } // a provider that hangs
+		for range 100 {
+			go send(Push{Token: "a"})
+		}
+	})
+}
