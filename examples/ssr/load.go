@@ -85,6 +85,15 @@ func (c *child) measure() error {
 	return json.Unmarshal([]byte(b.String()), &c.Finding)
 }
 
+// ask gets a number from the server.
+func (c *child) ask(path string) (float64, error) {
+	var b strings.Builder
+	if err := get(c.client, c.base+path, &b); err != nil {
+		return 0, err
+	}
+	return strconv.ParseFloat(b.String(), 64)
+}
+
 // workers is how many requests are under way at once.
 const workers = 4
 
@@ -111,11 +120,7 @@ func (c *child) load(d time.Duration) error {
 			return err
 		}
 	}
-	var heap strings.Builder
-	if err := get(c.client, c.base+"/debug/heap", &heap); err != nil {
-		return err
-	}
-	bytes, err := strconv.ParseFloat(heap.String(), 64)
+	bytes, err := c.ask("/debug/heap")
 	if err != nil {
 		return err
 	}

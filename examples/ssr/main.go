@@ -20,7 +20,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"sync"
 	"time"
 )
 
@@ -77,12 +76,14 @@ func run(ctx context.Context, w io.Writer, long time.Duration, file string) (err
 // that one's collector does not slow the other down.
 const slice = 100 * time.Millisecond
 
+// measuring is the part of the bar that the measurement takes.
+const measuring = 0.3
+
 // drive has every page measured, and then sends requests to all in turns.
 func drive(ctx context.Context, w io.Writer, children []*child, long time.Duration) error {
 	bar := newBar(w)
 	defer bar.clear()
-	bar.show(0, "leakcheck measures both pages")
-	if err := measure(children); err != nil {
+	if err := measure(ctx, bar, children); err != nil {
 		return err
 	}
 	for began := time.Now(); time.Since(began) < long; {
@@ -94,20 +95,36 @@ func drive(ctx context.Context, w io.Writer, children []*child, long time.Durati
 				return err
 			}
 		}
-		bar.show(float64(time.Since(began))/float64(long), status(children))
+		bar.show(measuring+(1-measuring)*float64(time.Since(began))/float64(long), status(children))
 	}
 	return nil
 }
 
 // measure asks all servers at once; each measures itself.
-func measure(children []*child) error {
-	errs := make([]error, len(children))
-	var wg sync.WaitGroup
-	for i, c := range children {
-		wg.Go(func() { errs[i] = c.measure() })
+func measure(ctx context.Context, bar bar, children []*child) error {
+	errs := make(chan error)
+	for _, c := range children {
+		go func() { errs <- c.measure() }()
 	}
-	wg.Wait()
-	return errors.Join(errs...)
+	tick := time.NewTicker(slice)
+	defer tick.Stop()
+	var failed error
+	for running := len(children); running > 0; {
+		select {
+		case err := <-errs:
+			failed = errors.Join(failed, err)
+			running--
+		case <-tick.C:
+			var n float64
+			for _, c := range children {
+				more, _ := c.ask("/debug/progress") // only for the bar
+				n += more
+			}
+			const usual = 1200 // requests in both measurements
+			bar.show(measuring*min(1, n/usual), fmt.Sprintf("leakcheck measures both pages: %.0f requests", n))
+		}
+	}
+	return errors.Join(failed, context.Cause(ctx))
 }
 
 // expected is the verdict on the verdicts.

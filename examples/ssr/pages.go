@@ -52,8 +52,8 @@ var catalogue = func() (c [100]product) {
 var shop = template.Must(template.New("shop").Parse(`<!doctype html>
 <title>{{.Title}}</title>
 <h1>{{.Title}}</h1>
-<ul>{{range slice .Products 0 5}}
-<li>{{.Name}}: {{.Text}}, {{.Price}}{{if not .Stock}} (sold out){{end}}</li>{{end}}
+<ul>{{range slice .Products 0 3}}
+<li>{{.Name}}: {{.Price}}{{if not .Stock}} (sold out){{end}}</li>{{end}}
 </ul>
 `))
 

@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/metrics"
+	"sync/atomic"
 
 	"github.com/leaksafe/leaksafe/leakcheck"
 )
@@ -27,6 +28,7 @@ func serve() error {
 	mux := pages()
 	mux.HandleFunc("GET /debug/heap", heap)
 	mux.HandleFunc("GET /debug/verdict", verdict)
+	mux.HandleFunc("GET /debug/progress", progress)
 	s := &http.Server{Handler: mux}
 	fmt.Println("http://" + l.Addr().String())
 	go func() {
@@ -67,6 +69,15 @@ func newFinding(r leakcheck.Report) finding {
 	return f
 }
 
+// iterations keeps a measurement short: under leakcheck a request takes a
+// millisecond, and a leak is measured in some thousand of them.
+const iterations = 4
+
+// measured counts the requests of the measurement.
+var measured atomic.Int64
+
+func progress(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, measured.Load()) }
+
 // verdict measures the page named in the query: each operation is one request
 // over HTTP, answered by this server.
 func verdict(w http.ResponseWriter, r *http.Request) {
@@ -78,7 +89,8 @@ func verdict(w http.ResponseWriter, r *http.Request) {
 		if err := get(client, url, io.Discard); err != nil {
 			failed = err
 		}
-	}, leakcheck.Iterations(10))
+		measured.Add(1)
+	}, leakcheck.Iterations(iterations))
 	if err := errors.Join(err, failed); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
