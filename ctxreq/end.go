@@ -43,10 +43,23 @@ func (s *Scope) Defer(fn func(context.Context) error) error {
 // joined. Only the first End does anything; any other returns nil at once,
 // even while the first is still busy, so a cleanup may call it.
 func (s *Scope) End(cause error) error {
-	st := s.close(cause)
+	st, idle := s.close(cause)
 	if st == nil {
 		return nil
 	}
+	if idle { // the usual request
+		if st.req != nil {
+			s.endRequest(st, nil)
+		}
+		st.cfg.leave(s, st)
+		s.sever(st, true)
+		return nil
+	}
+	return s.endBusy(st)
+}
+
+// endBusy is End when there is something to wait for or to run.
+func (s *Scope) endBusy(st *state) error {
 	var errs []error
 	stuck := s.children(st)
 	broken, blocked := s.cleanup(st)
@@ -85,21 +98,25 @@ func (st *state) failed() error {
 	return st.failures.join()
 }
 
-// close lets nothing new in and cancels the context. It returns nil when End was called before.
-func (s *Scope) close(cause error) *state {
-	st := s.lock()
+// close lets nothing new in and cancels the context. It returns nil when End
+// was called before, and whether there is nothing to wait for or to run.
+func (s *Scope) close(cause error) (st *state, idle bool) {
+	st = s.lock()
 	if st == nil {
-		return nil
+		return nil, false
 	}
 	if st.closed {
 		st.mu.Unlock()
-		return nil
+		return nil, false
 	}
 	if cause == nil {
 		cause = ErrEnded
 	}
 	st.closed, st.cause = true, cause
-	if st.active > 0 || len(st.cleanups) > 0 {
+	idle = st.active == 0 && len(st.cleanups) == 0 && st.busy == 0 && st.failures.first == nil
+	if idle {
+		st.shut = true
+	} else {
 		st.cancellable() // somebody is left to see the cause
 	}
 	cancel := st.cancel
@@ -108,7 +125,7 @@ func (s *Scope) close(cause error) *state {
 	if cancel != nil {
 		cancel(cause)
 	}
-	return st
+	return st, idle
 }
 
 // children waits for the children and returns those it gave up.

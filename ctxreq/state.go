@@ -33,6 +33,7 @@ type state struct {
 
 	children *task // a ring without a head: the first of a doubly linked list
 	active   int
+	crowd    int // callers of Go that wait for room
 	failures failures
 	cleanups []func(context.Context) error
 	changed  chan struct{} // closed at the next change of active, busy or owner
@@ -94,7 +95,7 @@ func (st *state) reset() {
 	st.inner, st.cancel, st.release = nil, nil, nil
 	st.deadline, st.deadlineSeen = time.Time{}, false
 	st.refusing, st.closed, st.cause, st.shut = false, false, nil, false
-	st.children, st.active, st.failures = nil, 0, failures{}
+	st.children, st.active, st.crowd, st.failures = nil, 0, 0, failures{}
 	clear(st.cleanups)
 	st.cleanups = st.cleanups[:0]
 	header := st.shot.header

@@ -77,6 +77,9 @@ func (r reported) Unwrap() error { return r.error }
 
 // fresh is what of err did not reach the Reporter yet.
 func fresh(err error) error {
+	if err == nil {
+		return nil
+	}
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		var left []error
 		for _, e := range joined.Unwrap() {
@@ -138,7 +141,9 @@ func (st *state) remove(t *task, err error) context.CancelCauseFunc {
 		t.next.prev = t.prev
 	}
 	st.active--
-	st.signal()
+	if st.active == 0 || st.crowd > 0 { // otherwise nobody waits for this one
+		st.signal()
+	}
 	if err == nil || st.echo(err) {
 		return nil
 	}
@@ -173,23 +178,30 @@ func (s *Scope) Go(name string, fn func(context.Context) error) error {
 
 // spawn starts a child, waiting for room until cancelled is ready.
 func (s *Scope) spawn(cancelled <-chan struct{}, name string, fn func(context.Context) error) error {
+	t := &task{scope: s, name: name, fn: fn, started: time.Since(epoch)}
 	st := s.lock()
 	if st == nil {
 		return fmt.Errorf("ctxreq: Go %q: %w", name, ErrEnded)
 	}
-	defer st.mu.Unlock()
 	if err := s.place(st, cancelled); err != nil {
+		st.mu.Unlock()
 		return fmt.Errorf("ctxreq: Go %q: %w", name, err)
 	}
 	st.capture()
-	t := &task{scope: s, st: st, name: name, fn: fn, started: time.Since(epoch), next: st.children}
+	st.add(t)
+	st.mu.Unlock()
+	go t.run()
+	return nil
+}
+
+// add enters a child; mu is held.
+func (st *state) add(t *task) {
+	t.st, t.next = st, st.children
 	if t.next != nil {
 		t.next.prev = t
 	}
 	st.children = t
 	st.active++
-	go t.run()
-	return nil
 }
 
 // place waits until there is room for a child; mu is held.
@@ -200,7 +212,11 @@ func (s *Scope) place(st *state, cancelled <-chan struct{}) error {
 		if cancelled == nil {
 			cancelled = st.cancellable().Done()
 		}
+		st.crowd++
 		st.wait(func() bool { return gone() || st.active < limit }, nil, cancelled)
+		if st.owner == s {
+			st.crowd--
+		}
 	}
 	if gone() {
 		return ErrEnded

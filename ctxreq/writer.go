@@ -59,7 +59,9 @@ func (s *Scope) enter(o op) (st *state, w http.ResponseWriter, body readCloser) 
 func (st *state) leave() {
 	st.mu.Lock()
 	st.busy--
-	st.signal()
+	if st.busy == 0 {
+		st.signal()
+	}
 	st.mu.Unlock()
 }
 
