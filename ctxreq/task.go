@@ -148,6 +148,7 @@ func (st *state) remove(t *task, err error) context.CancelCauseFunc {
 		return nil
 	}
 	st.failures.add(err)
+	st.signal()
 	st.cancellable()
 	return st.cancel
 }
@@ -237,17 +238,28 @@ func (s *Scope) Wait() error {
 	}
 	defer st.mu.Unlock()
 	quiet := func() bool { return st.owner != s || st.active == 0 }
-	if !quiet() && !st.wait(quiet, nil, st.cancellable().Done()) {
+	cancelled := func() bool { return st.closed || st.failures.first != nil }
+	if !st.wait(func() bool { return quiet() || cancelled() }, nil, st.stopped()) || !quiet() {
 		grace := time.NewTimer(st.cfg.grace())
 		defer grace.Stop()
 		if !st.wait(quiet, grace.C, nil) {
-			return join(st.failures.join(), fmt.Errorf("ctxreq: Wait: %d children still run: %w", st.active, context.Cause(st.inner)))
+			return join(st.failures.join(), fmt.Errorf("ctxreq: Wait: %d children still run: %w", st.active, context.Cause(st.cancellable())))
 		}
 	}
 	if st.owner != s {
 		return nil
 	}
 	return st.failures.join()
+}
+
+// stopped is closed when the scope is cancelled from above: Done, without the
+// cost of a cancelCtx where the parent's does. What cancels from within (a child
+// that fails, End) signals too. mu is held.
+func (st *state) stopped() <-chan struct{} {
+	if st.inner == nil && st.deadline.IsZero() {
+		return st.parent.Done()
+	}
+	return st.cancellable().Done()
 }
 
 // failures are the errors of children: the first few, and how many more.
