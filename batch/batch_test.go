@@ -94,6 +94,7 @@ func TestOptionsThatBoundNothing(t *testing.T) {
 		"negative bytes":               {batch.Options[int]{PendingBytes: -1, SizeOf: sized}, "Options.PendingBytes"},
 		"negative linger":              {batch.Options[int]{Linger: -2}, "Options.Linger is -2ns"},
 		"negative timeout":             {batch.Options[int]{Timeout: -1}, "Options.Timeout"},
+		"unbounded time":               {batch.Options[int]{MaxAge: math.MaxInt64}, "which bounds nothing"},
 		"everything would expire":      {batch.Options[int]{Linger: time.Second, MaxAge: time.Second}, "every item would expire"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -163,11 +163,11 @@ func (g *group[R]) end() {
 	g.mu.Unlock()
 }
 
-// resolve gives every item of b that has no outcome the same error. The mu of
-// the engine is held.
-func (b *batch[K, T, R]) resolve(err error) {
+// resolve gives those of the items [lo, hi) of b that have no outcome the same
+// error. The mu of the engine is held.
+func (b *batch[K, T, R]) resolve(lo, hi int, err error) {
 	b.group.begin(len(b.notes))
-	for i := range b.notes {
+	for i := lo; i < hi; i++ {
 		if b.notes[i].size != gone {
 			b.group.set(i, Result[R]{Err: err})
 		}

@@ -128,7 +128,7 @@ func (e *engine[K, T, R]) takeBack(items []kept[K, T], b *batch[K, T, R], err er
 		}
 	}
 	if e.tickets {
-		b.resolve(err)
+		b.resolve(0, len(b.items), err)
 	}
 	e.stats.Returned += int64(b.live)
 	e.free(b, b.live, b.bytes)

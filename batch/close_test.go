@@ -96,7 +96,7 @@ func TestCloseWithAStuckHandler(t *testing.T) {
 		assert.Equal(t, []int{0, 1}, drain.InDoubt)
 		assert.Equal(t, []int{2, 3, 4}, drain.Undelivered)
 		assert.Equal(t, 1, drain.Stuck)
-		assert.EqualError(t, err, "batch: Close did not finish: 3 items were never handed over, 2 are in doubt, 1 handler calls have not returned; keep the items of this error, or close with more time: context deadline exceeded")
+		assert.EqualError(t, err, "batch: Close did not finish: items never handed over: 3, in doubt: 2, handler calls still running: 1; save the items in this error, or give Close more time: context deadline exceeded")
 		synctest.Wait()
 		require.ErrorIs(t, waiting, batch.ErrClosed, "a blocked caller is turned away, not kept")
 		assert.EqualValues(t, 5, b.Stats().Returned)

@@ -119,6 +119,6 @@ func (d *KeyedDrainError[K, T]) Error() string { return d.flat.Error() }
 func (d *KeyedDrainError[K, T]) Unwrap() error { return d.flat }
 
 func drainText(undelivered, inDoubt, stuck int, cause error) string {
-	return fmt.Sprintf("batch: Close did not finish: %d items were never handed over, %d are in doubt, %d handler calls have not returned; keep the items of this error, or close with more time: %v",
+	return fmt.Sprintf("batch: Close did not finish: items never handed over: %d, in doubt: %d, handler calls still running: %d; save the items in this error, or give Close more time: %v",
 		undelivered, inDoubt, stuck, cause)
 }

@@ -171,7 +171,7 @@ func ExampleDrainError() {
 	// Output:
 	// never handed over: [3]
 	// in doubt: [1 2]
-	// batch: Close did not finish: 1 items were never handed over, 2 are in doubt, 1 handler calls have not returned; keep the items of this error, or close with more time: context deadline exceeded
+	// batch: Close did not finish: items never handed over: 1, in doubt: 2, handler calls still running: 1; save the items in this error, or give Close more time: context deadline exceeded
 }
 
 func ExampleKeyedDrainError() {

@@ -33,6 +33,7 @@ type truth struct {
 	reported int      // times a handler said it was delivered
 	outcomes []string // as told to the Observer, to Close, to a Do
 	late     bool     // failed with ErrTimeout: may be reported all the same
+	told     error    // by Do
 }
 
 // A script is read byte by byte; behind its end it is all zeros.
@@ -355,6 +356,11 @@ func (m *model) do(ctx context.Context, it item) {
 		m.outcome("withdrawn", it)
 	default:
 		m.admit(it)
+		if !strings.Contains(err.Error(), "stopped waiting") {
+			m.mu.Lock()
+			m.truths[it.id].told = err
+			m.mu.Unlock()
+		}
 	}
 }
 
@@ -598,6 +604,8 @@ func (tr *truth) fault() string {
 		return fmt.Sprintf("admitted, and has %d outcomes", len(tr.outcomes))
 	}
 	switch o := tr.outcomes[0]; {
+	case tr.told != nil && o == "delivered":
+		return "delivered, and its caller was told an error"
 	case o == "delivered" && tr.reported != 1:
 		return "delivered, and no handler said so"
 	case o == "failed" && tr.reported > 0 && !tr.late:

@@ -19,9 +19,12 @@ const (
 // Items that come while none is free still share a batch.
 const Immediately time.Duration = -1
 
-// most is the largest bound that still is one: whoever writes math.MaxInt
-// wants no bound, and that is what this package refuses.
-const most = 1 << 30
+// The largest bounds that still are some: whoever writes math.MaxInt wants
+// none, and that is what this package refuses.
+const (
+	most    = 1 << 30
+	longest = 365 * 24 * time.Hour
+)
 
 // Options bound a batcher in every dimension. The zero of each is a safe
 // default; none can be switched off.
@@ -81,6 +84,7 @@ type Options[T any] struct {
 	Backoff  time.Duration
 
 	// Retry says whether an error is worth another attempt; nil is yes to all.
+	// It must not panic.
 	// A batch that fails as a whole with an error that is not worth one is
 	// split at once.
 	Retry func(error) bool
@@ -109,7 +113,7 @@ func (b bound[N]) set() error {
 	switch {
 	case *b.value < 0:
 		return fmt.Errorf("batch: Options.%s is %v: want more than 0, or 0 for the default", b.name, *b.value)
-	case b.most > 0 && *b.value > b.most:
+	case *b.value > b.most:
 		return fmt.Errorf("batch: Options.%s is %v, which bounds nothing: want at most %v", b.name, *b.value, b.most)
 	}
 	return nil
@@ -148,14 +152,14 @@ func (o Options[T]) defaulted() (Options[T], error) {
 	}
 	if o.Linger == Immediately {
 		o.Linger = 0
-	} else if err := setAll(bound[time.Duration]{"Linger", &o.Linger, 100 * time.Millisecond, 0}); err != nil {
+	} else if err := setAll(bound[time.Duration]{"Linger", &o.Linger, 100 * time.Millisecond, longest}); err != nil {
 		return o, err
 	}
 	err = setAll(
-		bound[time.Duration]{"Timeout", &o.Timeout, 30 * time.Second, 0},
-		bound[time.Duration]{"MaxAge", &o.MaxAge, 5*time.Minute + 2*o.Linger, 0},
-		bound[time.Duration]{"Pace", &o.Pace, 0, 0},
-		bound[time.Duration]{"Backoff", &o.Backoff, 100 * time.Millisecond, 0},
+		bound[time.Duration]{"Timeout", &o.Timeout, 30 * time.Second, longest},
+		bound[time.Duration]{"MaxAge", &o.MaxAge, 5*time.Minute + 2*o.Linger, 3 * longest},
+		bound[time.Duration]{"Pace", &o.Pace, 0, longest},
+		bound[time.Duration]{"Backoff", &o.Backoff, 100 * time.Millisecond, longest},
 	)
 	if err == nil && o.MaxAge <= o.Linger {
 		err = fmt.Errorf("batch: Options.MaxAge %v is within Linger %v, so every item would expire: raise it", o.MaxAge, o.Linger)

@@ -47,7 +47,7 @@ func (e *engine[K, T, R]) deliver(b *batch[K, T, R], lo, hi, attempts int) {
 			e.wait(delay)
 		}
 		b.tried = true
-		v, ok := e.call(b, items)
+		v, ok := e.call(b, items, lo, hi)
 		if !ok {
 			return
 		}
@@ -115,7 +115,10 @@ func (e *engine[K, T, R]) tooOld(b *batch[K, T, R], d time.Duration) bool {
 // backoff is how long to wait after the attempt of that number: doubled each
 // time, and somewhere between half of that and all of it.
 func (e *engine[K, T, R]) backoff(attempt int) time.Duration {
-	d := min(e.opt.Backoff<<min(attempt-1, 20), max(time.Minute, e.opt.Backoff))
+	d := e.opt.Backoff
+	for i := 1; i < attempt && d < time.Minute; i++ {
+		d = min(2*d, time.Minute)
+	}
 	return d/2 + rand.N(d/2+1)
 }
 
@@ -178,33 +181,50 @@ func (e *engine[K, T, R]) settle(b *batch[K, T, R], lo, hi int, v *verdict[R]) (
 		e.mu.Unlock()
 		return 0
 	}
+	var said []outcome[T]
+	delivered := e.stats.Delivered
 	if v.err == nil && v.results == nil && lo == 0 && hi == len(b.items) && e.opt.Observer == nil {
 		e.stats.Delivered += int64(b.live) // all of it, and nobody to be told
 		e.free(b, b.live, b.bytes)
-		e.freed()
-		e.mu.Unlock()
-		return 0
+	} else {
+		said, left = e.settleEach(b, lo, hi, v)
 	}
-	var said []outcome[T]
-	var delivered, failed, bytes, i int
+	b.fruitless++
+	if e.stats.Delivered > delivered {
+		b.fruitless = 0
+	}
+	e.freed()
+	e.mu.Unlock()
+	for _, o := range said {
+		e.observe(o.items, o.err)
+	}
+	return left
+}
+
+// settleEach is settle item by item, with mu held. It returns what the Observer
+// is to be told.
+func (e *engine[K, T, R]) settleEach(b *batch[K, T, R], lo, hi int, v *verdict[R]) (said []outcome[T], left int) {
 	if e.tickets {
 		b.group.begin(len(b.items))
+		defer b.group.end()
 	}
+	i := -1
 	for k := lo; k < hi; k++ {
 		if b.notes[k].size == gone {
 			continue
 		}
-		r := v.of(i)
 		i++
-		if r.Err != nil {
+		r := v.of(i)
+		switch {
+		case r.Err == nil:
+			e.stats.Delivered++
+		case v.final || !v.again[i]:
+			e.stats.Failed++
 			b.lastErr = r.Err
-			if !v.final && v.again[i-1] {
-				left++
-				continue
-			}
-			failed++
-		} else {
-			delivered++
+		default:
+			left++
+			b.lastErr = r.Err
+			continue
 		}
 		if e.tickets {
 			b.group.set(k, r)
@@ -212,26 +232,11 @@ func (e *engine[K, T, R]) settle(b *batch[K, T, R], lo, hi int, v *verdict[R]) (
 		if e.opt.Observer != nil {
 			said = tell(said, b.items[k], r.Err, v.err != nil)
 		}
-		bytes += b.notes[k].size
+		e.free(b, 1, b.notes[k].size)
 		b.end(k)
 		b.whole = false
 	}
-	if e.tickets {
-		b.group.end()
-	}
-	b.fruitless++
-	if delivered > 0 {
-		b.fruitless = 0
-	}
-	e.stats.Delivered += int64(delivered)
-	e.stats.Failed += int64(failed)
-	e.free(b, delivered+failed, bytes)
-	e.freed()
-	e.mu.Unlock()
-	for _, o := range said {
-		e.observe(o.items, o.err)
-	}
-	return left
+	return said, left
 }
 
 // An outcome is what the Observer is told in one call.

@@ -248,3 +248,49 @@ func TestNoAttemptBesideAHandlerThatHasNotReturned(t *testing.T) {
 		assert.Len(t, r.calls, 2)
 	})
 }
+
+// A half that runs past its timeout does not speak for the other half.
+func TestATimeoutWhileSplitting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, err := batch.NewResult(batch.Options[int]{MaxItems: 4, Attempts: 2, Timeout: 10 * ms, Backoff: 1}, func(_ context.Context, items []int) ([]batch.Result[int], error) {
+			switch {
+			case len(items) == 4:
+				return nil, errDown
+			case items[0] == 0:
+				time.Sleep(time.Second)
+			}
+			return doubled(items), nil
+		})
+		require.NoError(t, err)
+		var tickets []batch.Ticket[int]
+		for i := range 4 {
+			ticket, err := c.Submit(t.Context(), i)
+			require.NoError(t, err)
+			tickets = append(tickets, ticket)
+		}
+		for i, ticket := range tickets {
+			v, err := ticket.Wait(t.Context())
+			if i < 2 {
+				require.ErrorIs(t, err, batch.ErrTimeout)
+			} else {
+				require.NoError(t, err)
+				assert.Equal(t, 2*i, v)
+			}
+		}
+		finish(t, c)
+		assert.EqualValues(t, 2, c.Stats().Delivered)
+	})
+}
+
+// However often and however long, the delays stay delays.
+func TestBackoffDoesNotOverflow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := record(func(context.Context, int, []int) error { return errDown })
+		b := start(t, batch.Options[int]{Attempts: 100, Backoff: time.Hour, MaxAge: 1000 * time.Hour, Linger: batch.Immediately}, r.handle)
+		addAll(t, b, 1)
+		require.NoError(t, b.Flush(t.Context()))
+		assert.Len(t, r.calls, 100)
+		assert.LessOrEqual(t, time.Since(r.start), 100*time.Hour)
+		finish(t, b)
+	})
+}

@@ -115,8 +115,8 @@ func (e *engine[K, T, R]) sleep(d time.Duration) {
 	}
 }
 
-// call runs the handler once, unless Close gave the items back.
-func (e *engine[K, T, R]) call(b *batch[K, T, R], items []T) (v verdict[R], ok bool) {
+// call runs the handler once with items, which are [lo, hi) of b, unless Close gave the items back.
+func (e *engine[K, T, R]) call(b *batch[K, T, R], items []T, lo, hi int) (v verdict[R], ok bool) {
 	turn, ok := e.beginCall(b)
 	if !ok {
 		return v, false
@@ -124,7 +124,7 @@ func (e *engine[K, T, R]) call(b *batch[K, T, R], items []T) (v verdict[R], ok b
 	ctx, cancel := context.WithTimeout(e.base, e.opt.Timeout)
 	defer cancel()
 	if e.tickets {
-		t := time.AfterFunc(e.opt.patience(), func() { e.overran(b, turn) })
+		t := time.AfterFunc(e.opt.patience(), func() { e.overran(b, turn, lo, hi) })
 		defer t.Stop()
 	}
 	n := len(items)
@@ -155,7 +155,7 @@ func (e *engine[K, T, R]) beginCall(b *batch[K, T, R]) (turn uint64, ok bool) {
 		return 0, false
 	}
 	b.turn++
-	b.calling = true
+	b.calling, b.told = true, false
 	b.overdue = e.now() + int64(e.opt.patience())
 	e.stats.Calls++
 	e.stats.InFlight++
@@ -173,13 +173,13 @@ func (e *engine[K, T, R]) endCall(b *batch[K, T, R]) bool {
 	return b.told
 }
 
-// overran gives the callers of a call that ran past its time their error. The
-// items stay in the budget and the call in its place until it returns.
-func (e *engine[K, T, R]) overran(b *batch[K, T, R], turn uint64) {
+// overran gives the callers of a call with the items [lo, hi) that ran past its
+// time their error. The items stay in the budget and the call in its place until it returns.
+func (e *engine[K, T, R]) overran(b *batch[K, T, R], turn uint64, lo, hi int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if b.turn == turn && b.calling && !b.abandoned {
 		b.told = true
-		b.resolve(ErrTimeout)
+		b.resolve(lo, hi, ErrTimeout)
 	}
 }
