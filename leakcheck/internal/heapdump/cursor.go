@@ -1,6 +1,7 @@
 package heapdump
 
 import (
+	"encoding/binary"
 	"errors"
 	"io"
 )
@@ -60,18 +61,16 @@ func (c *cursor) uint() uint64 {
 }
 
 func (c *cursor) longUint() uint64 {
-	c.need(10)
-	var v uint64
-	for shift := 0; shift < 64 && c.i < len(c.buf) && c.err == nil; shift += 7 {
-		b := c.buf[c.i]
-		c.i++
-		v |= uint64(b&0x7f) << shift
-		if b < 0x80 {
-			return v
-		}
+	if len(c.buf)-c.i < binary.MaxVarintLen64 {
+		c.need(binary.MaxVarintLen64)
 	}
-	c.fail(ErrShort)
-	return 0
+	v, n := binary.Uvarint(c.rest())
+	if n <= 0 || c.err != nil {
+		c.fail(ErrShort)
+		return 0
+	}
+	c.i += n
+	return v
 }
 
 func (c *cursor) skipUints(n int) {

@@ -179,6 +179,14 @@ func (d *Dump) Alloc(i int32) *Alloc {
 // Find returns the object that contains the address, or None.
 func (d *Dump) Find(addr uint64) int32 {
 	lo, hi := d.pages.around(addr, len(d.addr))
+	if lo < hi && d.addr[lo] <= addr {
+		// The objects of a page have one size. Unless some are free, the right one is known.
+		i := lo + int((addr-d.addr[lo])/d.Size(int32(lo)))
+		if i < hi && addr-d.addr[i] < d.Size(int32(i)) {
+			return int32(i)
+		}
+		hi = min(hi, i+1)
+	}
 	for lo < hi {
 		mid := int(uint(lo+hi) >> 1)
 		if d.addr[mid] <= addr {

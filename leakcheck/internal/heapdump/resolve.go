@@ -1,8 +1,9 @@
 package heapdump
 
 import (
+	"cmp"
 	"fmt"
-	"sort"
+	"slices"
 )
 
 // resolve numbers the objects by address and turns addresses into numbers.
@@ -23,19 +24,20 @@ func (p *parser) resolve() error {
 }
 
 // An order says which stretches of the file's order follow each other by address. The runtime
-// writes span by span, so there are few.
-type order []struct{ lo, hi int }
+// writes span by span, so the objects of a page stand together.
+type order []run
+
+type run struct{ lo, hi int }
 
 func (p *parser) sort() error {
 	var runs order
 	for i := range p.addr {
-		if i == 0 || p.addr[i] < p.addr[i-1] {
-			runs = append(runs, struct{ lo, hi int }{i, i})
+		if i == 0 || p.addr[i]>>pageShift != p.addr[i-1]>>pageShift || p.addr[i] < p.addr[i-1] {
+			runs = append(runs, run{i, i})
 		}
 		runs[len(runs)-1].hi = i + 1
 	}
-	// A run may jump over spans that come later in the file.
-	sort.Slice(runs, func(i, j int) bool { return p.addr[runs[i].lo] < p.addr[runs[j].lo] })
+	slices.SortFunc(runs, func(a, b run) int { return cmp.Compare(p.addr[a.lo], p.addr[b.lo]) })
 	runs = p.interleave(runs)
 	p.sorted = runs
 	p.d.addr = permute(runs, p.addr)
@@ -51,7 +53,7 @@ func (p *parser) sort() error {
 	return nil
 }
 
-// interleave splits runs, sorted by their start, until none reaches into the next.
+// interleave splits runs, sorted by their start, until none reaches into the next. No runtime writes a dump that needs it.
 func (p *parser) interleave(runs order) order {
 	if p.disjoint(runs) {
 		return runs
@@ -62,13 +64,13 @@ func (p *parser) interleave(runs order) order {
 			all = append(all, i)
 		}
 	}
-	sort.Slice(all, func(i, j int) bool { return p.addr[all[i]] < p.addr[all[j]] })
+	slices.SortFunc(all, func(a, b int) int { return cmp.Compare(p.addr[a], p.addr[b]) })
 	var out order
 	for _, i := range all {
 		if n := len(out); n > 0 && out[n-1].hi == i {
 			out[n-1].hi++
 		} else {
-			out = append(out, struct{ lo, hi int }{i, i + 1})
+			out = append(out, run{i, i + 1})
 		}
 	}
 	return out
