@@ -28,6 +28,13 @@ type profile struct {
 	index   map[callStack]int
 	stacks  []callStack
 	looks   [][]amount
+	known   map[int]resolved
+}
+
+// A resolved stack is one in words.
+type resolved struct {
+	frames []frame
+	from   origin
 }
 
 func newProfile() *profile {
@@ -35,6 +42,7 @@ func newProfile() *profile {
 	return &profile{
 		records: make([]runtime.MemProfileRecord, 2*n+1000),
 		index:   make(map[callStack]int, 2*n+1000),
+		known:   map[int]resolved{},
 	}
 }
 
@@ -61,6 +69,15 @@ func (p *profile) read() {
 		look[at].bytes += r.InUseBytes()
 	}
 	p.looks = append(p.looks, look)
+}
+
+func (p *profile) resolve(i int) ([]frame, origin) {
+	r, ok := p.known[i]
+	if !ok {
+		r.frames, r.from = resolve(trim(&p.stacks[i]))
+		p.known[i] = r
+	}
+	return r.frames, r.from
 }
 
 // at is what the i-th stack had live at a look; a stack that was not yet

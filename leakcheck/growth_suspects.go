@@ -84,8 +84,7 @@ func (m *meter) heapSuspects() []suspect {
 // stackSuspect resolves one allocation stack; false where it is not the
 // operation's, or ignored.
 func (m *meter) stackSuspect(i int) (suspect, bool) {
-	stack := trim(&m.profile.stacks[i])
-	fs, from := resolve(stack)
+	fs, from := m.profile.resolve(i)
 	if from == harness || from == unrelated || m.ignored(fs) {
 		return suspect{}, false
 	}
@@ -93,7 +92,7 @@ func (m *meter) stackSuspect(i int) (suspect, bool) {
 		kind:   kindHeap,
 		site:   userFrame(fs),
 		direct: from == operation,
-		stack:  stack,
+		stack:  trim(&m.profile.stacks[i]),
 		series: m.profile.series(i),
 		opens:  opens(fs),
 	}

@@ -56,7 +56,7 @@ type Report struct {
 	// Rounds holds the operations of each round in order; 0 is an idle one.
 	Rounds []int
 	// Heap holds the live bytes of the heap before the first round and after
-	// each.
+	// each, without what the check itself takes.
 	Heap []int64
 }
 
@@ -93,7 +93,7 @@ type Site struct {
 
 // report judges what was recorded so far.
 func (m *meter) report() Report {
-	r := Report{Verdict: Steady, Operations: m.ran, Heap: m.heap}
+	r := Report{Verdict: Steady, Operations: m.ran, Heap: m.heapOfOthers()}
 	for _, rd := range m.rounds {
 		r.Rounds = append(r.Rounds, rd.ops)
 	}
@@ -109,6 +109,21 @@ func (m *meter) report() Report {
 	r.Sites = worstFirst(r.Sites)
 	r.settle()
 	return r
+}
+
+// heapOfOthers is the live heap at each look without what the meter itself
+// recorded since the first.
+func (m *meter) heapOfOthers() []int64 {
+	heap := slices.Clone(m.heap)
+	for i := range m.profile.stacks {
+		if _, from := m.profile.resolve(i); from != harness {
+			continue
+		}
+		for look, s := range m.profile.series(i).bytes {
+			heap[look] -= s - m.profile.at(0, i).bytes
+		}
+	}
+	return heap
 }
 
 func (m *meter) allowed(s suspect) float64 {
@@ -442,8 +457,8 @@ func count(n float64, what string) string {
 
 func size(bytes float64) string {
 	switch {
-	case bytes >= 10<<20:
-		return fmt.Sprintf("%.0f MiB", bytes/(1<<20))
+	case bytes >= 1<<20:
+		return fmt.Sprintf("%.1f MiB", bytes/(1<<20))
 	case bytes >= 10<<10:
 		return fmt.Sprintf("%.0f KiB", bytes/(1<<10))
 	case bytes >= 10:

@@ -36,10 +36,13 @@ func (r *Report) write(t testing.TB) string {
 	return name + ".html"
 }
 
-// artefactDir is $LEAKSAFE_DIR/Test/Name, or the test's own folder under
-// go test -artifacts; empty where neither is asked for.
+// artefactDir is $LEAKSAFE_DIR/Test/Name, relative to the module's root, or the
+// test's own folder under go test -artifacts; empty where neither is asked for.
 func artefactDir(t testing.TB) string {
 	if dir := os.Getenv("LEAKSAFE_DIR"); dir != "" {
+		if !filepath.IsAbs(dir) {
+			dir = filepath.Join(moduleRoot(), dir)
+		}
 		return filepath.Join(dir, filepath.FromSlash(fileName(t.Name())))
 	}
 	if f := flag.Lookup("test.artifacts"); f != nil && f.Value.String() == "true" {
@@ -50,6 +53,7 @@ func artefactDir(t testing.TB) string {
 
 // fileName keeps of a test's name what every file system takes.
 func fileName(test string) string {
+	test = strings.ReplaceAll(test, "..", "__")
 	return strings.Map(func(r rune) rune {
 		if strings.ContainsRune(`<>:"\|?*`, r) || r < ' ' {
 			return '_'
@@ -76,5 +80,3 @@ func artefactName(test string) string {
 	}
 	return "growth"
 }
-
-func (r *Report) page(test string) string { return "" }

@@ -1,0 +1,204 @@
+package leakcheck_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/leaksafe/leaksafe/leakcheck"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+type store struct{ items map[int]*entry }
+
+var defaultStore = &store{items: map[int]*entry{}}
+
+func (s *store) put(k int) {
+	s.items[k] = &entry{key: k}
+}
+
+// TestChildGrows fails, in a child process only.
+func TestChildGrows(t *testing.T) {
+	childTest(t)
+	leakcheck.NoGrowth(t, func() { defaultStore.put(next()) })
+}
+
+func TestGrowthText(t *testing.T) {
+	dir := t.TempDir()
+	o := child(t, "bare", "TestChildGrows", "GITHUB_ACTIONS=true", "LEAKSAFE_DIR="+dir, "PATH=") // without go on it nothing is built
+	assert.Equal(t, []string{"TestChildGrows"}, o.failed)
+	_, text, found := strings.Cut(o.text, "report_test.go:")
+	require.True(t, found)
+	text, _, _ = strings.Cut(text, "--- FAIL")
+	for _, want := range []string{
+		`^\d+: leakcheck: heap grows 1\.0\d objects? \(\+1\d\d B\) per operation, in every round, at every scale$`,
+		`^            allocated at   leakcheck_test\.\(\*store\)\.put\s+leakcheck/report_test\.go:\d+    s\.items\[k\] = &entry\{key: k\}$`,
+		`^            kept by        .+$`,
+		`^            rounds         20: \+20 \+20 \+20   80: \+80 \+80   320: \+320 \+320   1280: `,
+		`^            remedy         delete what you put, or bound the map$`,
+		`^            to ignore      leakcheck\.IgnoreSite\("github\.com/leaksafe/leaksafe/leakcheck_test\.\(\*store\)\.put"\)$`,
+	} {
+		assert.Regexp(t, "(?m)"+want, text)
+	}
+	first := strings.Index(o.text, "\nleakcheck: heap grows")
+	assert.Less(t, first, strings.Index(o.text, "kept by"), "on standard error before the heap is dumped")
+	assert.Regexp(t, `(?m)^::error file=leakcheck/report_test\.go,line=\d+::leakcheck: heap grows`, o.text)
+
+	path := filepath.Join(dir, "TestChildGrows", "growth.html")
+	assert.Contains(t, o.text, "graph          "+path)
+	page, err := os.ReadFile(path)
+	require.NoError(t, err)
+	assert.Regexp(t, `<polygon class=c0 points="[0-9., ]+"`, string(page))
+	assert.Regexp(t, `<polyline points="[0-9., ]+"`, string(page))
+	assert.Contains(t, string(page), "s.items[k] = &amp;entry{key: k}")
+	assert.NotContains(t, string(page), "%!", "a wrong format")
+}
+
+func TestGrowthInTheBaseline(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "leaks.txt")
+	o := child(t, "bare", "TestChildGrows", "LEAKSAFE_BASELINE="+file, "LEAKSAFE_BASELINE_UPDATE=1")
+	assert.Zero(t, o.code, "taken in")
+	known, err := os.ReadFile(file)
+	require.NoError(t, err)
+	assert.Contains(t, string(known), "growth\tgithub.com/leaksafe/leaksafe/leakcheck\theap github.com/leaksafe/leaksafe/leakcheck_test.(*store).put\n")
+	o = child(t, "bare", "TestChildGrows", "LEAKSAFE_BASELINE="+file)
+	assert.Zero(t, o.code, "known")
+	assert.Contains(t, o.text, "leakcheck: known leak, in the baseline file: heap grows 1.00 object")
+}
+
+func TestMustDetectSeesGrowth(t *testing.T) {
+	leakcheck.MustDetect(t, func(t testing.TB) {
+		var kept []*entry
+		leakcheck.NoGrowth(t, func() { kept = append(kept, new(entry)) })
+	})
+}
+
+func TestIgnoreSite(t *testing.T) {
+	for _, prefix := range []string{"github.com/leaksafe/leaksafe/leakcheck_test.(*store)", "leakcheck_test.(*store).put"} {
+		r := leakcheck.NoGrowth(t, func() { defaultStore.put(next()) }, leakcheck.IgnoreSite(prefix))
+		assert.Equal(t, leakcheck.Steady.String(), r.Verdict.String())
+	}
+	r, err := leakcheck.Measure(func() { defaultStore.put(next()) }, leakcheck.IgnoreSite("leakcheck_test.(*other)"))
+	require.NoError(t, err)
+	assert.Equal(t, leakcheck.Growing.String(), r.Verdict.String())
+}
+
+func TestOptionsOfNoGrowth(t *testing.T) {
+	ran := 0
+	r, err := leakcheck.Measure(func() { ran++ }, leakcheck.Iterations(3), leakcheck.Rounds(5), leakcheck.Warmup(7))
+	require.NoError(t, err)
+	assert.Equal(t, []int{3, 3, 3, 3, 3, 12, 12, 48, 48}, r.Rounds)
+	assert.Equal(t, 7+5*3+2*12+2*48, ran)
+	assert.Equal(t, ran, r.Operations)
+	assert.Len(t, r.Heap, len(r.Rounds)+1)
+
+	var kept []*entry
+	r, err = leakcheck.Measure(func() { kept = append(kept, new(entry)) }, leakcheck.AllowPerOp(1<<10))
+	require.NoError(t, err)
+	assert.Equal(t, leakcheck.Saturating.String(), r.Verdict.String())
+
+	ran = 0
+	_, err = leakcheck.Measure(func() { ran++ }, leakcheck.Warmup(0), leakcheck.Iterations(1))
+	require.NoError(t, err)
+	assert.Equal(t, 3*1+2*4+2*16, ran)
+}
+
+func TestReportOnDisk(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("LEAKSAFE_DIR", dir)
+	l := &listener{TB: t}
+	var wanted leakcheck.Report
+	t.Run("../<odd>", func(t *testing.T) {
+		l.TB = t
+		wanted = leakcheck.NoGrowth(&named{l, "Test/../<odd>"}, func() {})
+		leakcheck.NoGrowth(&named{l, "Test/../<odd>"}, func() {})
+	})
+	folder := filepath.Join(dir, "Test", "__", "_odd_")
+	text, err := os.ReadFile(filepath.Join(folder, "growth.json"))
+	require.NoError(t, err)
+	var got struct {
+		Test string
+		leakcheck.Report
+	}
+	require.NoError(t, json.Unmarshal(text, &got))
+	assert.Equal(t, "Test/../<odd>", got.Test)
+	assert.Equal(t, wanted, got.Report)
+	page, err := os.ReadFile(filepath.Join(folder, "growth.html"))
+	require.NoError(t, err)
+	assert.Contains(t, string(page), "Test/../&lt;odd&gt;")
+	assert.Contains(t, string(page), "nothing grows")
+	assert.NotRegexp(t, `(?i)(src|href|@import|url\()`, string(page), "the page needs nothing else")
+	assert.FileExists(t, filepath.Join(folder, "growth-2.json"), "a second check of the test")
+	assert.Empty(t, l.text())
+
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o666))
+	t.Setenv("LEAKSAFE_DIR", filepath.Join(dir, "file"))
+	r := leakcheck.NoGrowth(l, func() {})
+	assert.Equal(t, leakcheck.Steady, r.Verdict)
+	assert.Contains(t, l.text(), "leakcheck: the report is not written: ")
+}
+
+type named struct {
+	*listener
+	name string
+}
+
+func (n *named) Name() string { return n.name }
+
+// TestChildSteady passes, and leaves its report in the artifact directory.
+func TestChildSteady(t *testing.T) {
+	childTest(t)
+	leakcheck.NoGrowth(t, func() {})
+}
+
+func TestReportInTheArtifactDir(t *testing.T) {
+	dir := t.TempDir()
+	cmd := exec.Command(os.Args[0], "-test.run=^TestChildSteady$", "-test.artifacts", "-test.outputdir="+dir)
+	cmd.Env = append(os.Environ(), "LEAKCHECK_CHILD=bare")
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, string(out))
+	var found []string
+	require.NoError(t, filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
+		if err == nil && !e.IsDir() {
+			found = append(found, filepath.Base(path))
+		}
+		return err
+	}))
+	assert.Equal(t, []string{"growth.html", "growth.json"}, found)
+}
+
+func TestVerdictText(t *testing.T) {
+	for v := leakcheck.Steady; v <= leakcheck.Unmeasured; v++ {
+		text, err := json.Marshal(v)
+		require.NoError(t, err)
+		var back leakcheck.Verdict
+		require.NoError(t, json.Unmarshal(text, &back))
+		assert.Equal(t, v, back)
+		assert.Regexp(t, regexp.MustCompile(`^[a-z]+$`), v.String())
+	}
+	assert.Equal(t, "Verdict(9)", leakcheck.Verdict(9).String())
+	var v leakcheck.Verdict
+	assert.EqualError(t, v.UnmarshalText([]byte("gone")), `leakcheck: "gone" is no verdict`)
+}
+
+func ExampleMeasure() {
+	var list []int
+	report, err := leakcheck.Measure(func() { list = append(list, 1) })
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(report.Verdict)
+	for _, s := range report.Sites {
+		fmt.Println(s.Kind, filepath.Base(s.File), s.BytesPerOp >= 8)
+	}
+	// Output:
+	// growing
+	// heap report_test.go true
+}
