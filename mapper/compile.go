@@ -129,8 +129,12 @@ func (c *compiler) buildToInterface(n *node) {
 func (c *compiler) buildOptional(n *node) bool {
 	from, src := unwrap(n.src)
 	to, dst := unwrap(n.dst)
-	if from == plain && to == plain {
+	switch {
+	case from == plain && to == plain:
 		return false
+	case optionals(n.src) > optionals(n.dst):
+		// An absent value inside a present one is absent in the destination.
+		to, dst = plain, n.dst
 	}
 	n.op, n.from, n.to = opOptional, from, to
 	if from == pointer && to == pointer && isError(n.dst) {

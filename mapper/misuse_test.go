@@ -123,7 +123,7 @@ func (p provider) handle(t testing.TB, u User) {
 func TestProviderPerRequest(t *testing.T) {
 	p := provider(func() *mapper.Mapper[User, UserDTO] { return mapper.Must[User, UserDTO](userOptions()...) })
 	text := logged(t, func() {
-		leakcheck.NoGrowth(t, func() { p.handle(t, newUser()) })
+		leakcheck.NoGrowth(t, func() { p.handle(t, newUser()) }, leakcheck.Iterations(5))
 	})
 	assert.Equal(t, 1, strings.Count(text, "is built again and again"), text)
 }
@@ -141,7 +141,7 @@ func TestRegistryLeaks(t *testing.T) {
 	})
 	logged(t, func() {
 		leakcheck.MustDetect(t, func(t testing.TB) {
-			leakcheck.NoGrowth(t, func() { p.handle(t, newUser()) })
+			leakcheck.NoGrowth(t, func() { p.handle(t, newUser()) }, leakcheck.Iterations(5))
 		})
 	})
 }

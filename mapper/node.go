@@ -80,6 +80,15 @@ func unwrap(t reflect.Type) (form, reflect.Type) {
 	return plain, t
 }
 
+// optionals counts how often t is optional: a **int is, twice.
+func optionals(t reflect.Type) (n int) {
+	const enough = 8 // a type can be a pointer to itself
+	for f, inner := unwrap(t); f != plain && n < enough; f, inner = unwrap(inner) {
+		n++
+	}
+	return n
+}
+
 // isNull knows sql.NullString and the like, and sql.Null[T], without
 // importing database/sql.
 func isNull(t reflect.Type) bool {
