@@ -1,0 +1,153 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/leakcheck"
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv(roleEnv) != "" {
+		main()
+		return
+	}
+	// A library that the Firebase SDK links starts this at its initialisation.
+	leakcheck.Main(m, leakcheck.IgnoreFunc("go.opencensus.io/stats/view.(*worker).start"))
+}
+
+func TestDecode(t *testing.T) {
+	wire, err := encode(7)
+	require.NoError(t, err)
+	assert.NotContains(t, string(wire), "배송", "the wire is EUC-KR")
+	e, buffer, err := decode(wire)
+	require.NoError(t, err)
+	m, err := toMessage.Map(e)
+	require.NoError(t, err)
+	buffer.Release()
+	assert.Equal(t, "gone-000007", m.Token)
+	assert.Equal(t, "배송 알림", m.Notification.Title, "a copy: the buffer is cleared by now")
+	assert.True(t, strings.HasPrefix(m.Notification.Body, "고객님의 주문 7번이 출발했습니다."))
+	assert.Equal(t, map[string]string{"id": "7"}, m.Data)
+
+	for name, wire := range map[string]string{"no fields": "", "too few": "1\x1ftoken", "no token": "1\x1f\x1f\x1f\x1f"} {
+		_, _, err := decode([]byte(wire))
+		assert.Error(t, err, name)
+	}
+}
+
+func TestDecodeDoesNotGrow(t *testing.T) {
+	wire, err := encode(1)
+	require.NoError(t, err)
+	use := func(release bool) func() {
+		var kept [][]byte
+		return func() {
+			e, buffer, err := decode(wire)
+			if err != nil {
+				panic(err)
+			}
+			if release {
+				buffer.Release()
+				return
+			}
+			kept = append(kept, e.Body)
+		}
+	}
+	leakcheck.NoGrowth(t, use(true))
+	leakcheck.MustDetect(t, func(t testing.TB) { leakcheck.NoGrowth(t, use(false)) })
+}
+
+// begin makes a scene and fills the queue.
+func begin(t *testing.T, n int, ackWait time.Duration) *scene {
+	t.Helper()
+	s, err := startScene(t.Context(), ackWait, time.Millisecond)
+	require.NoError(t, err)
+	t.Cleanup(s.close)
+	require.NoError(t, s.publish(t.Context(), n))
+	return s
+}
+
+// finish waits for an empty queue.
+func finish(t *testing.T, s *scene, n int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	require.True(t, s.waitUntilDone(ctx, n, nil), "the queue is not empty after two minutes")
+}
+
+func TestFailuresLoseNothing(t *testing.T) {
+	const n = 16_000 // with one message that is never answered, ids ending in 15555
+	s := begin(t, n, 30*time.Second)
+	w, err := startChild("worker", s.config)
+	require.NoError(t, err)
+
+	resp, err := http.Get(w.ready)
+	require.NoError(t, err)
+	metrics, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	resp.Body.Close()
+	assert.Contains(t, string(metrics), "push_sent_total")
+
+	finish(t, s, n)
+	var last words
+	code, err := w.stop(&last)
+	require.NoError(t, err)
+	assert.Zero(t, code)
+	tally, err := s.endDownstream()
+	require.NoError(t, err)
+	assert.Equal(t, 16, tally.Rejected, "tokens that are not registered")
+	assert.Equal(t, n-16, tally.Sent, "all others")
+	assert.GreaterOrEqual(t, tally.Failed, 5, "500, 429 and no answer were given")
+	assert.GreaterOrEqual(t, last.Retried, 5)
+	assert.Equal(t, 16, last.Rejected)
+	assert.Equal(t, n-16+tally.Duplicates, last.Sent)
+
+	statuses, err := os.ReadFile(s.config.Dir + "/statuses.txt")
+	require.NoError(t, err)
+	assert.Equal(t, n-16+tally.Duplicates, strings.Count(string(statuses), " sent\n"))
+	assert.Equal(t, 16, strings.Count(string(statuses), " rejected\n"))
+}
+
+func TestKillLosesNothing(t *testing.T) {
+	const n = 12_000
+	s := begin(t, n, 3*time.Second)
+	var workers []*child
+	for range 3 {
+		w, err := startChild("worker", s.config)
+		require.NoError(t, err)
+		workers = append(workers, w)
+	}
+	require.Eventually(t, func() bool {
+		tally, err := s.tally(t.Context())
+		return err == nil && tally.Sent > n/10
+	}, time.Minute, time.Millisecond)
+	workers[0].kill()
+	finish(t, s, n)
+	for _, w := range workers[1:] {
+		code, err := w.stop(new(words))
+		require.NoError(t, err)
+		assert.Zero(t, code)
+	}
+	tally, err := s.endDownstream()
+	require.NoError(t, err)
+	assert.Equal(t, n, tally.Sent+tally.Rejected, "nothing is lost")
+	assert.Less(t, tally.Duplicates, 3*pendingItems, "only what was on its way is sent again")
+	t.Logf("%d duplicates", tally.Duplicates)
+}
+
+func TestLeakyRunsOutOfMemory(t *testing.T) {
+	var out bytes.Buffer
+	err := run(t.Context(), &out, true, 30_000)
+	require.ErrorContains(t, err, "ran out of memory", "%s", out.String())
+	assert.Contains(t, out.String(), "who keeps the leaky worker's memory:\na goroutine blocked in ")
+	assert.Contains(t, out.String(), "runLeaky")
+}
