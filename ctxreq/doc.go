@@ -33,7 +33,7 @@
 //
 // # Cost
 //
-// TABLE
+// # TABLE
 //
 // # Limits
 //

@@ -35,10 +35,7 @@ var (
 	queuedBodies   []io.ReadCloser
 )
 
-type storyBody struct {
-	io.ReadCloser
-	content [64]*byte
-}
+type storyBody struct{ io.ReadCloser }
 
 // story is Node's test-domain-async-id-map-leak: an error reporter wrapped each
 // request in an object that referred back to it, and was itself kept. Here the

@@ -78,6 +78,7 @@ func (s *Scope) apologize(w http.ResponseWriter) bool {
 	untouched := st.status == 0 && !st.hijacked
 	if untouched {
 		st.status = http.StatusInternalServerError
+		st.shut = true // for children that would write beside us
 	}
 	hijacked := st.hijacked
 	st.mu.Unlock()

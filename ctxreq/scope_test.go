@@ -358,7 +358,8 @@ func TestNilAndEndedScopes(t *testing.T) {
 }
 
 func TestMisuseOfStart(t *testing.T) {
-	assert.PanicsWithValue(t, "ctxreq: Start: nil parent; use context.Background()", func() { ctxreq.Start(nil, "x") }) //nolint:staticcheck // on purpose
+	var none context.Context
+	assert.PanicsWithValue(t, "ctxreq: Start: nil parent; use context.Background()", func() { ctxreq.Start(none, "x") })
 	assert.Panics(t, func() { ctxreq.Start(t.Context(), "x", new(ctxreq.Config), new(ctxreq.Config)) })
 }
 
