@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"unsafe"
 
@@ -63,10 +64,15 @@ func WhyAlive[T any](p *T) (Path, error) {
 	if p == nil {
 		return Path{}, errors.New("leakcheck: WhyAlive of a nil pointer: pass the object to look for")
 	}
+	atomic.StorePointer(&escaped, unsafe.Pointer(p))
+	atomic.StorePointer(&escaped, nil)
 	path, err := whyAlive(uintptr(unsafe.Pointer(p)))
 	runtime.KeepAlive(p)
 	return path, err
 }
+
+// escaped makes what WhyAlive is asked about live in the heap: an object on a stack moves when that grows.
+var escaped unsafe.Pointer
 
 func whyAlive(addr uintptr) (Path, error) {
 	paths, err := explain(nil, []uintptr{addr})
@@ -98,7 +104,7 @@ func explain(t testing.TB, addrs []uintptr) ([]Path, error) {
 	for i, a := range addrs {
 		o, ok := d.ObjectAt(uint64(a))
 		if !ok {
-			paths[i] = Path{Answer: "nothing keeps it: the heap has no object there", Count: 1}
+			paths[i] = Path{Answer: d.Outside(uint64(a)), Count: 1}
 			continue
 		}
 		paths[i] = pathOf(s.Explain([]int32{o}))

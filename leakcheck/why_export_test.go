@@ -5,3 +5,6 @@ var Explain = explain
 
 // ExplainSites is explainSites.
 var ExplainSites = explainSites
+
+// LeakProfileFound is leakProfileFound.
+var LeakProfileFound = leakProfileFound

@@ -56,6 +56,9 @@ func (w *walker) variableAnswer() string {
 		}
 		return "a pending timer holds it: stop it when it is no longer needed"
 	}
+	if w.root.rank == Test {
+		return "your test still holds it, in a Cleanup or in what it gave to its testing.T (" + w.variableName + ")"
+	}
 	if w.variableName == "" {
 		return "the package " + w.hops[0].what() + " holds it"
 	}

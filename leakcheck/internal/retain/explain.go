@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/symbols"
 )
 
 // Explain is the path on which most of the objects are kept. Objects that are alive without a
@@ -22,6 +23,24 @@ func (s *Search) Explain(objects []int32) Path {
 		p.Answer += fmt.Sprintf(" (%s of %s; the others on %s)", Number(p.Count), Number(len(objects)), plural(len(groups), "other path"))
 	}
 	return p
+}
+
+// Outside says what is at an address at which the heap has no object.
+func (h *Heap) Outside(addr uint64) string {
+	if h.inBSS(addr) || addr-h.Data.Addr < uint64(h.Data.Len) {
+		if v, ok := h.static(addr&^uint64(h.PtrSize-1), 0); ok {
+			return "it is part of the package variable " + v.root + ", which lives as long as the program"
+		}
+		return "it is part of a package variable, which lives as long as the program"
+	}
+	for g := range h.Goroutines {
+		for _, f := range h.Goroutines[g].Frames {
+			if fr := &h.Frames[f]; addr-fr.SP < uint64(fr.Len) {
+				return fmt.Sprintf("it is not in the heap but on the stack of goroutine %d, a variable of %s", h.Goroutines[g].ID, symbols.Short(fr.Func))
+			}
+		}
+	}
+	return "nothing keeps it: the heap has no object there"
 }
 
 // Paths are the paths on which the objects are kept, the one with most of them first, at most limit of them; 0 for all.

@@ -92,8 +92,20 @@ func (h *Heap) add(r root) {
 func (h *Heap) addSegment(s *heapdump.Segment) {
 	to, word := h.RootEdges(s.Roots)
 	for i, o := range to {
-		h.add(root{kind: rootVariable, object: o, word: word[i], seg: s})
+		h.add(root{kind: rootVariable, rank: h.variableRank(s, word[i]), object: o, word: word[i], seg: s})
 	}
+}
+
+// variableRank minds that package testing and leakcheck know the running tests, and through them their Cleanups.
+func (h *Heap) variableRank(s *heapdump.Segment, word uint32) Rank {
+	if h.names.Table == nil {
+		return Program
+	}
+	sym, _, ok := h.names.Table.Data(s.Addr+uint64(word)*uint64(h.PtrSize), s == &h.BSS)
+	if ok && (strings.HasPrefix(sym.Name, "testing.") || strings.HasPrefix(sym.Name, "github.com/leaksafe/leaksafe/leakcheck.")) {
+		return Test
+	}
+	return Program
 }
 
 func (h *Heap) addGoroutines() {
