@@ -65,6 +65,12 @@ func (u *UUID) UnmarshalText(b []byte) error {
 func (c Color) String() string { return [...]string{"red", "green"}[c] }
 func (d Dog) Name() string     { return d.Title }
 
+func (l *Locked) Add() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.N++
+}
+
 // ref is &v.
 func ref[T any](v T) *T { return &v }
 
