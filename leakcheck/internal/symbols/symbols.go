@@ -195,9 +195,9 @@ func (t *Table) Place(dataAddr, dataLen, bssAddr, bssLen uint64) error {
 		addr, len uint64
 		shift     *uint64
 	}{{"data", dataAddr, dataLen, &t.dataShift}, {"bss", bssAddr, bssLen, &t.bssShift}} {
-		start, end := t.named["runtime."+s.name], t.named["runtime.e"+s.name]
-		if end-start != s.len {
-			return fmt.Errorf("symbols: not the same build: the process has %d bytes of %s, the executable %d", s.len, s.name, end-start)
+		start, size := t.Segment(s.name)
+		if size != s.len {
+			return fmt.Errorf("symbols: not the same build: the process has %d bytes of %s, the executable %d", s.len, s.name, size)
 		}
 		*s.shift = start - s.addr
 	}
@@ -289,6 +289,18 @@ func marker(name string) bool {
 		return true
 	}
 	return false
+}
+
+// Segment returns where the executable has one of its two segments of variables, "data" or "bss".
+func (t *Table) Segment(name string) (addr, size uint64) {
+	start := t.named["runtime."+name]
+	return start, t.named["runtime.e"+name] - start
+}
+
+// Entry returns where the executable has a function.
+func (t *Table) Entry(name string) (addr uint64, ok bool) {
+	addr, ok = t.named[name]
+	return addr, ok
 }
 
 // Address returns where in the process the variable of this name is.
