@@ -106,7 +106,6 @@ func TestShort(t *testing.T) {
 		"example.com/a/cache.(*Store).Put":                       "cache.(*Store).Put",
 		"example.com/cache/v2.Store":                             "cache.Store",
 		"gopkg.in/yaml%2ev3.Node":                                "yaml.v3.Node",
-		"func(example.com/a.T, ...example.com/b.U) (int, error)": "func(a.T, ...b.U) (int, error)",
 		"sync/atomic.Pointer[example.com/a/cache.Store]":         "atomic.Pointer[cache.Store]",
 		"noalg.map.group[string]*example.com/a/cache.entry":      "map.group[string]*cache.entry",
 		"struct { a *int; b example.com/a.T }":                   "struct { a *int; b a.T }",
