@@ -75,6 +75,9 @@ func (c *Config) open(w http.ResponseWriter, r *http.Request) (*Scope, *http.Req
 // apologize answers 500 and reports whether it could.
 func (s *Scope) apologize(w http.ResponseWriter) bool {
 	st := s.lock()
+	if st == nil { // the handler ended its scope itself
+		return false
+	}
 	untouched := st.status == 0 && !st.hijacked
 	if untouched {
 		st.status = http.StatusInternalServerError

@@ -214,6 +214,7 @@ func TestPanicReport(t *testing.T) {
 	require.Contains(t, r.Stack, "panicHere")
 	require.Equal(t, "req-1", r.Info.ID)
 	require.Equal(t, "POST", r.Request.Method)
+	require.Equal(t, "HTTP/1.1", r.Request.Proto)
 	require.Equal(t, "POST /users/{id}", r.Request.Pattern)
 	require.Equal(t, "/users/7?page=2&access_token=[hidden]", r.Request.URL.RequestURI())
 	require.Equal(t, "[hidden]", r.Request.Header.Get("Authorization"))
@@ -271,6 +272,27 @@ func TestRepanicAfterTheReport(t *testing.T) {
 	c := &ctxreq.Config{Reporter: rec, Repanic: true}
 	h := c.Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("as it was") }))
 	require.PanicsWithValue(t, "as it was", func() { h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil)) })
+	require.Len(t, rec.of(ctxreq.Panic), 1)
+	require.Empty(t, c.InFlight())
+}
+
+func TestHandlerThatEndsItsScopeItself(t *testing.T) {
+	rec := new(recorder)
+	c := &ctxreq.Config{Reporter: rec}
+	w := httptest.NewRecorder()
+	c.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctxreq.From(r.Context()).End(nil)
+		_, err := w.Write([]byte("late"))
+		assert.ErrorIs(t, err, ctxreq.ErrEnded)
+	})).ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+	require.Empty(t, w.Body.String())
+
+	require.PanicsWithValue(t, http.ErrAbortHandler, func() {
+		c.Middleware(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			ctxreq.From(r.Context()).End(nil)
+			panicHere()
+		})).ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+	})
 	require.Len(t, rec.of(ctxreq.Panic), 1)
 	require.Empty(t, c.InFlight())
 }

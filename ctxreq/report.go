@@ -131,10 +131,11 @@ func format(v any) string {
 // shot is what reports show of a request, before scrubbing. Its strings are
 // the request's, so it lives no longer than the state.
 type shot struct {
-	taken          bool
-	method, remote string
-	url            url.URL
-	header         []field
+	taken                 bool
+	method, remote, proto string
+	major, minor          int
+	url                   url.URL
+	header                []field
 }
 
 // field is one header line.
@@ -150,6 +151,7 @@ func (st *state) capture() {
 	st.readRoute()
 	st.shot.taken = true
 	st.shot.method, st.shot.remote = st.req.Method, st.req.RemoteAddr
+	st.shot.proto, st.shot.major, st.shot.minor = st.req.Proto, st.req.ProtoMajor, st.req.ProtoMinor
 	if st.req.URL != nil {
 		st.shot.url = *st.req.URL
 	}
@@ -176,7 +178,7 @@ const snapshotLimit = 16 << 10
 func (c *Config) request(shot shot, route string) (r *http.Request, omitted int) {
 	r = &http.Request{
 		Method: methodName(shot.method), Pattern: strings.Clone(route), URL: c.scrubURL(&shot.url),
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Proto: strings.Clone(shot.proto), ProtoMajor: shot.major, ProtoMinor: shot.minor,
 		Header: make(http.Header), RemoteAddr: strings.Clone(shot.remote),
 	}
 	room := snapshotLimit
