@@ -3,6 +3,7 @@ package leakcheck
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/http"
 	"reflect"
 	"runtime"
@@ -264,7 +265,7 @@ func (g *goroutine) key() string {
 }
 
 // where is the innermost frame outside the standard library, which is where a
-// person can change something.
+// person can change something; without one, the function it was started with.
 func (g *goroutine) where() frame {
 	for _, f := range g.frames {
 		if !f.inLibrary() {
@@ -274,7 +275,7 @@ func (g *goroutine) where() frame {
 	if len(g.frames) == 0 {
 		return g.creator
 	}
-	return g.frames[0]
+	return g.frames[len(g.frames)-1]
 }
 
 // librarySource is the folder of the standard library's source, as stacks name
@@ -293,16 +294,16 @@ func (f frame) inLibrary() bool {
 	return !strings.Contains(domain, ".") && !strings.HasPrefix(f.file, modulePath()+"/")
 }
 
-// groupGoroutines puts goroutines with the same stack together, largest group
-// first.
+// groupGoroutines puts goroutines together that one change would mend, largest
+// group first: those that stand in one function and were started at one place.
 func groupGoroutines(all []*goroutine) [][]*goroutine {
-	byStack := map[string][]*goroutine{}
+	byPlace := map[string][]*goroutine{}
 	for _, g := range all {
-		key := fmt.Sprint(stateOf(g), g.creator, g.frames)
-		byStack[key] = append(byStack[key], g)
+		key := fmt.Sprint(g.where().function, g.creator)
+		byPlace[key] = append(byPlace[key], g)
 	}
-	groups := make([][]*goroutine, 0, len(byStack))
-	for _, group := range byStack {
+	groups := make([][]*goroutine, 0, len(byPlace))
+	for _, group := range byPlace {
 		slices.SortFunc(group, func(a, b *goroutine) int { return cmp.Compare(a.id, b.id) })
 		groups = append(groups, group)
 	}
@@ -310,6 +311,40 @@ func groupGoroutines(all []*goroutine) [][]*goroutine {
 		return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a[0].id, b[0].id))
 	})
 	return groups
+}
+
+// states lists what the group does, most frequent first: "select (3), IO wait".
+func states(group []*goroutine) string {
+	return tally(group, func(g *goroutine) string {
+		if len(group) > 1 {
+			return stateOf(g)
+		}
+		return g.state
+	})
+}
+
+// tally counts the goroutines by what name says of them: "a (3), b, c and 4 more".
+func tally(group []*goroutine, name func(*goroutine) string) string {
+	const most = 6
+	count := map[string]int{}
+	for _, g := range group {
+		count[name(g)]++
+	}
+	names := slices.SortedFunc(maps.Keys(count), func(a, b string) int {
+		return cmp.Or(cmp.Compare(count[b], count[a]), cmp.Compare(a, b))
+	})
+	if len(names) == 1 {
+		return names[0]
+	}
+	for i, n := range names {
+		if count[n] > 1 {
+			names[i] = fmt.Sprintf("%s (%d)", n, count[n])
+		}
+	}
+	if len(names) > most {
+		names = append(names[:most-1], fmt.Sprintf("%d more", len(names)-most+1))
+	}
+	return strings.Join(names, ", ")
 }
 
 // stateOf is the state without the minutes.
@@ -360,7 +395,7 @@ func describe(group []*goroutine, whose string) *failure {
 		f.title = "1 goroutine outlives " + whose
 	}
 	at := g.where()
-	f.add("state", g.state)
+	f.add("state", states(group))
 	f.add("stands at", at.String())
 	f.file, f.line = at.file, at.line
 	switch by := g.creator; {

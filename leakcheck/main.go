@@ -149,15 +149,19 @@ func reportProcess(leaked []*goroutine, code int) {
 		fmt.Fprintln(os.Stderr, "leakcheck: tests failed; what follows may be a consequence")
 	}
 	proven := prove(leaked)
+	var ignore []string
 	for _, group := range groupGoroutines(leaked) {
-		f := describe(group, culprits(group))
+		if line := "        " + silence(group[0]) + ","; !slices.Contains(ignore, line) {
+			ignore = append(ignore, line)
+		}
+		f := describe(group, tally(group, culprit))
 		if slices.Contains(proven, group[0].name()) {
 			f.add("PROVEN", "nothing can ever wake it: the goroutineleak profile finds no reference to what it waits for")
 		}
 		fmt.Fprintln(os.Stderr, f)
 		f.annotate(os.Stderr)
 	}
-	fmt.Fprintln(os.Stderr, "leakcheck: to accept for now what is left: "+baselineCommand())
+	fmt.Fprintf(os.Stderr, "leakcheck: to accept for now what is left, keep it in a file of known leaks:\n    %s\nor ignore it in TestMain:\n    leakcheck.Main(m,\n%s\n    )\n", baselineCommand(), strings.Join(ignore, "\n"))
 }
 
 // prove runs the goroutineleak profile, where this Go has it, and names those
@@ -183,26 +187,6 @@ func prove(leaked []*goroutine) (proven []string) {
 
 func (g *goroutine) name() string {
 	return fmt.Sprintf("goroutine %d (%s)", g.id, shortFunc(g.where().function))
-}
-
-// culprits names the tests that started the group, each with its count where
-// they are several, or those that may have.
-func culprits(group []*goroutine) string {
-	count := map[string]int{}
-	var names []string
-	for _, g := range group {
-		name := culprit(g)
-		if count[name]++; count[name] == 1 {
-			names = append(names, name)
-		}
-	}
-	if len(names) == 1 {
-		return names[0]
-	}
-	for i, name := range names {
-		names[i] = fmt.Sprintf("%s (%d)", name, count[name])
-	}
-	return strings.Join(names, ", ")
 }
 
 // culprit is the test that started g, or those that may have.
