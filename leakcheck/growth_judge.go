@@ -95,7 +95,7 @@ func everyRound(rounds []round, live []int64, in func(round) bool) bool {
 // judge gives the verdict on one suspect after its confirming rounds. steps
 // says which rule called it growing. allow is in bytes per operation.
 func judge(rounds []round, s series, allow float64) (v Verdict, steps bool) {
-	if !suspicious(rounds, s) || released(rounds, s.bytes) {
+	if !suspicious(rounds, s) || released(rounds, s.bytes) || negligible(rounds, s) {
 		return Steady, false
 	}
 	bytes, ops, _ := gained(rounds, s.bytes, retrying)
@@ -134,6 +134,13 @@ func released(rounds []round, bytes []int64) bool {
 	held, _, _ := gained(rounds, bytes, active)
 	after, _, _ := gained(rounds, bytes, last)
 	return after < 0 && -2*after >= held
+}
+
+// negligible says whether all that the site gained is what comes and goes by
+// chance: see enough.
+func negligible(rounds []round, s series) bool {
+	objects, _, _ := gained(rounds, s.objects, active)
+	return objects < enough && rate(rounds, s.bytes, active) < atLeast
 }
 
 func growsByObjects(rounds []round, objects []int64) bool {
@@ -179,7 +186,7 @@ func growsInSteps(rounds []round, s series) Verdict {
 	switch {
 	case now <= 0, 4*now < before:
 		return Saturating
-	case objects <= 0 && now < atLeast, 0 < objects && objects < enough:
+	case 0 < objects && objects < enough, objects <= 0 && now < atLeast:
 		return Saturating
 	case 2*shrinkage(rounds, s.bytes) > now:
 		return Noisy

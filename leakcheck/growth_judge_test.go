@@ -139,7 +139,19 @@ func TestJudge(t *testing.T) {
 		{"a rare neighbour, slow operations", ticking(15 * time.Millisecond), slow, leakcheck.Steady, false},
 		{"a buffer whose size wanders", func(ops int, _ time.Duration) (int64, int64) {
 			return 1, 64 + int64(ops/8)%1024
+		}, cheap, leakcheck.Steady, true},
+		{"a buffer that grew once, and wanders", func(ops int, _ time.Duration) (int64, int64) {
+			return 1, 64 + int64(ops/8)%1024 + 4096*int64(min(1, ops/100))
 		}, cheap, leakcheck.Saturating, true},
+		{"an object in some rounds", func(ops int, _ time.Duration) (int64, int64) {
+			var n int64
+			for _, at := range []int{100, 500, 3000} {
+				if ops >= at {
+					n++
+				}
+			}
+			return n, 48 * n
+		}, cheap, leakcheck.Steady, true},
 		{"a neighbour's map", func(_ int, clock time.Duration) (int64, int64) {
 			_, b := doubling(0, 16)(int(clock/(50*time.Microsecond)), 0)
 			return 1, b
