@@ -11,7 +11,7 @@ import "time"
 //
 // Two rules call a suspect growing:
 //
-//   - objects: it grew in every single round, and at every scale by at least
+//   - objects: it grew in every single round, and in each at 64x by at least
 //     half of what an operation gained before. Exact, and blind to what grows
 //     in steps.
 //   - steps: a slice or a map of plain values has no object for each, and
@@ -146,11 +146,6 @@ func negligible(rounds []round, s series) bool {
 func growsByObjects(rounds []round, objects []int64) bool {
 	if !everyRound(rounds, objects, active) {
 		return false
-	}
-	for p := medium; p <= large; p++ {
-		if 2*rate(rounds, objects, phases(p, p)) < rate(rounds, objects, phases(small, p-1)) {
-			return false
-		}
 	}
 	// A cache that fills up stops within a round: each counts by itself.
 	before := rate(rounds, objects, phases(small, large))

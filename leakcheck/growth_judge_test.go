@@ -156,6 +156,10 @@ func TestJudge(t *testing.T) {
 			_, b := doubling(0, 16)(int(clock/(50*time.Microsecond)), 0)
 			return 1, b
 		}, slow, leakcheck.Steady, false},
+		{"growth in steps, a sixth of it without the operation", func(ops int, c time.Duration) (int64, int64) {
+			n := int64(ops/50) + int64(c/(260*time.Millisecond))
+			return n, 64 * n
+		}, slow, leakcheck.Steady, false},
 		{"a leak at a site that a neighbour uses a little", func(ops int, c time.Duration) (int64, int64) {
 			n := int64(ops) + int64(c/(20*time.Millisecond))
 			return n, 16 * n
