@@ -143,6 +143,9 @@ func TestJudge(t *testing.T) {
 		{"a buffer that grew once, and wanders", func(ops int, _ time.Duration) (int64, int64) {
 			return 1, 64 + int64(ops/8)%1024 + 4096*int64(min(1, ops/100))
 		}, cheap, leakcheck.Saturating, true},
+		{"a buffer that hardly grows in the end", func(ops int, _ time.Duration) (int64, int64) {
+			return 1, int64(1.9*float64(min(ops, 240)) + float64(min(max(ops-240, 0), 1920)) + 0.48*float64(max(ops-2160, 0)))
+		}, cheap, leakcheck.Saturating, true},
 		{"an object in some rounds", func(ops int, _ time.Duration) (int64, int64) {
 			var n int64
 			for _, at := range []int{100, 500, 3000} {
@@ -167,7 +170,7 @@ func TestJudge(t *testing.T) {
 
 		{"a connection more now and then", func(ops int, _ time.Duration) (int64, int64) {
 			var n int64
-			for _, at := range []int{30, 600, 2000, 3000, 3400, 4800, 5900} {
+			for _, at := range []int{300, 700, 2000, 3000, 3400, 4800, 5900} {
 				if ops >= at {
 					n++
 				}
