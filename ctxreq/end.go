@@ -61,8 +61,8 @@ func (s *Scope) End(cause error) error {
 // endBusy is End when there is something to wait for or to run.
 func (s *Scope) endBusy(st *state) error {
 	var errs []error
-	stuck := s.children(st)
-	broken, blocked := s.cleanup(st)
+	stuck := s.awaitChildren(st)
+	broken, blocked := s.runCleanups(st)
 	errs, stuck = append(errs, broken...), append(stuck, blocked...)
 	inside := s.shut(st)
 	if stuck != nil || inside > 0 {
@@ -92,9 +92,12 @@ func (s *Scope) endRequest(st *state, failed error) {
 	st.cfg.watch(s, st.req)
 }
 
+// failed is what the children returned. It asks for the last time: what a stuck
+// child returns from now on is late.
 func (st *state) failed() error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	st.counted = true
 	return st.failures.join()
 }
 
@@ -128,8 +131,8 @@ func (s *Scope) close(cause error) (st *state, idle bool) {
 	return st, idle
 }
 
-// children waits for the children and returns those it gave up.
-func (s *Scope) children(st *state) (stuck []*task) {
+// awaitChildren returns the children it gave up.
+func (s *Scope) awaitChildren(st *state) (stuck []*task) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if st.active == 0 {
@@ -146,8 +149,8 @@ func (s *Scope) children(st *state) (stuck []*task) {
 	return stuck
 }
 
-// cleanup runs the cleanups, and returns their errors and those it gave up.
-func (s *Scope) cleanup(st *state) (errs []error, stuck []*task) {
+// runCleanups returns the errors of the cleanups, and those it gave up.
+func (s *Scope) runCleanups(st *state) (errs []error, stuck []*task) {
 	for i := len(st.cleanups) - 1; i >= 0; i-- {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel((*scopeCtx)(s)), st.cfg.cleanup())
 		t := &task{scope: s, st: st, name: fmt.Sprint(i), fn: st.cleanups[i], ctx: ctx, result: make(chan error, 1)}

@@ -35,6 +35,7 @@ type state struct {
 	active   int
 	crowd    int // callers of Go that wait for room
 	failures failures
+	counted  bool // nobody reads failures any more
 	cleanups []func(context.Context) error
 	changed  chan struct{} // closed at the next change of active, busy or owner
 
@@ -96,6 +97,7 @@ func (st *state) reset() {
 	st.deadline, st.deadlineSeen = time.Time{}, false
 	st.refusing, st.closed, st.cause, st.shut = false, false, nil, false
 	st.children, st.active, st.crowd, st.failures = nil, 0, 0, failures{}
+	st.counted = false
 	clear(st.cleanups)
 	st.cleanups = st.cleanups[:0]
 	header := st.shot.header

@@ -110,7 +110,7 @@ func (t *task) finish(err error) {
 		return
 	}
 	t.st.mu.Lock()
-	if t.st.owner != t.scope { // stuck, and given up
+	if t.st.owner != t.scope || t.st.counted { // stuck, and given up
 		t.st.mu.Unlock()
 		t.late(err)
 		return

@@ -360,7 +360,17 @@ func TestWriteThatCannotBeBrokenOffIsReported(t *testing.T) {
 		require.Len(t, rec.of(ctxreq.Stuck), 1)
 		require.ErrorContains(t, rec.of(ctxreq.Stuck)[0].Err, "1 calls block inside the writer or the body")
 		require.Contains(t, rec.of(ctxreq.Stuck)[0].Stack, "blockedWriter")
-		close(w.broken)
+		for when := range 2 { // before and after it returns: nobody else gets its state
+			for range 20 {
+				c.Middleware(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write(nil) })).
+					ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
+			}
+			if when == 0 {
+				close(w.broken)
+				synctest.Wait()
+			}
+		}
+		require.Len(t, rec.all(), 1)
 	})
 }
 
