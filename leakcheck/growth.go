@@ -260,7 +260,7 @@ func (m *meter) pause(length time.Duration) {
 // looks again: what they held is no leak.
 func (m *meter) waitForGoroutines() {
 	first := int(m.alive[0])
-	if runtime.NumGoroutine() <= first {
+	if int(m.alive[len(m.alive)-1]) <= first {
 		return
 	}
 	for end := time.Now().Add(m.config.grace); runtime.NumGoroutine() > first && time.Now().Before(end); {

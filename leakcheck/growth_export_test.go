@@ -62,3 +62,27 @@ func (r *Recording) Close() { r.run(closing, 0, time.Second) }
 func (r *Recording) Suspicious() bool { return suspicious(r.rounds, r.series) }
 
 func (r *Recording) Judge(allow float64) (Verdict, bool) { return judge(r.rounds, r.series, allow) }
+
+// Resolve says on whose behalf a stack allocates, and its frames.
+func Resolve(stack []uintptr) (from string, functions []string) {
+	fs, o := resolve(stack)
+	for _, f := range fs {
+		functions = append(functions, f.function)
+	}
+	return [...]string{elsewhere: "elsewhere", operation: "operation", harness: "harness", unrelated: "unrelated"}[o], functions
+}
+
+// WholeProfile is every allocation stack, with MemProfileRate at 1 while f runs.
+func WholeProfile(f func()) [][]uintptr {
+	m, err := newMeter(f, newConfig(nil))
+	if err != nil {
+		panic(err)
+	}
+	defer m.close()
+	m.measure()
+	var all [][]uintptr
+	for i := range m.profile.stacks {
+		all = append(all, trim(&m.profile.stacks[i]))
+	}
+	return all
+}

@@ -5,9 +5,11 @@ import (
 	"container/list"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/leaksafe/leaksafe/leakcheck"
 	"github.com/stretchr/testify/assert"
@@ -164,4 +166,76 @@ func lineOf(t *testing.T, s leakcheck.Site) string {
 	lines := strings.Split(string(source), "\n")
 	require.Less(t, s.Line, len(lines))
 	return lines[s.Line-1]
+}
+
+func TestStacksAreToldApart(t *testing.T) {
+	callers := func() []uintptr {
+		pcs := make([]uintptr, 32)
+		return pcs[:runtime.Callers(1, pcs)]
+	}
+	var beneath, beside []uintptr
+	var wg sync.WaitGroup
+	_, err := leakcheck.Measure(func() {
+		beneath = callers()
+		wg.Go(func() { beside = callers() })
+		wg.Wait()
+	})
+	require.NoError(t, err)
+	from, functions := leakcheck.Resolve(beneath)
+	assert.Equal(t, "operation", from)
+	assert.Len(t, functions, 2, "cut at the operation: %s", functions)
+	from, _ = leakcheck.Resolve(beside)
+	assert.Equal(t, "elsewhere", from)
+	from, _ = leakcheck.Resolve(callers())
+	assert.Equal(t, "unrelated", from, "the goroutine of a test")
+
+	seen := map[string]bool{}
+	for _, stack := range leakcheck.WholeProfile(func() { wg.Go(func() {}); wg.Wait() }) {
+		from, functions := leakcheck.Resolve(stack)
+		for _, f := range functions {
+			if strings.HasSuffix(f, ".(*profile).read") {
+				assert.Equal(t, "harness", from, functions)
+				seen["harness"] = true
+			}
+		}
+		if from == "unrelated" {
+			seen[from] = true
+		}
+	}
+	assert.True(t, seen["harness"], "what reads the profile allocates")
+	assert.True(t, seen["unrelated"], "a goroutine's descriptor is the runtime's")
+}
+
+// Many callers of one allocating function, and recursion, are one site.
+func TestSitesAreAddedUp(t *testing.T) {
+	var kept []*entry
+	var dive func(depth int) *entry
+	dive = func(depth int) *entry {
+		if depth > 0 {
+			return dive(depth - 1)
+		}
+		return new(entry)
+	}
+	r, err := leakcheck.Measure(func() { n := next(); kept = append(kept, dive(n%20)) })
+	require.NoError(t, err)
+	require.Equal(t, leakcheck.Growing.String(), r.Verdict.String())
+	assert.Contains(t, lineOf(t, r.Sites[0]), "return new(entry)")
+	assert.InDelta(t, 1, r.Sites[0].ObjectsPerOp, 0.05)
+}
+
+// Goroutines that end within the grace hold nothing that leaks.
+func TestNoGrowthWaitsForGoroutines(t *testing.T) {
+	const operations = 3*2 + 2*8 + 2*32 + 4*128
+	gate := make(chan struct{})
+	ran := 0
+	leakcheck.NoGrowth(t, func() {
+		k := new(entry)
+		go func() { <-gate; k.key++ }()
+		if ran++; ran == operations {
+			// Long after the last look, where the machine is not very slow:
+			// before, they would be no growth at all.
+			time.AfterFunc(time.Second, func() { close(gate) })
+		}
+	}, leakcheck.Iterations(2), leakcheck.Warmup(0), leakcheck.Grace(20*time.Second))
+	assert.Equal(t, operations, ran)
 }
