@@ -188,9 +188,11 @@ func TestImmediately(t *testing.T) {
 // A full budget lets nothing else in, so nothing lingers behind it.
 func TestFullBudgetDoesNotLinger(t *testing.T) {
 	for name, c := range map[string]struct {
-		opt batch.Options[int]
-		try bool
+		opt  batch.Options[int]
+		try  bool
+		none bool // the last that fits is the last that comes
 	}{
+		"in items, just":       {opt: batch.Options[int]{PendingItems: 3}, none: true},
 		"in items":             {opt: batch.Options[int]{PendingItems: 3}},
 		"in items, try":        {opt: batch.Options[int]{PendingItems: 3}, try: true},
 		"in bytes":             {opt: batch.Options[int]{PendingBytes: 30, SizeOf: func(int) int { return 9 }}},
@@ -203,11 +205,12 @@ func TestFullBudgetDoesNotLinger(t *testing.T) {
 				r := record(nil)
 				b := start(t, c.opt, r.handle)
 				addAll(t, b, 1, 2, 3)
-				if c.try {
+				switch {
+				case c.try:
 					if err := b.TryAdd(4); err != nil {
 						require.ErrorIs(t, err, batch.ErrFull)
 					}
-				} else {
+				case !c.none:
 					addAll(t, b, 4)
 				}
 				synctest.Wait()
@@ -289,7 +292,7 @@ func TestFirstComeFirstServed(t *testing.T) {
 		}
 		assert.EqualValues(t, 20, b.Stats().Waiting)
 		release()
-		finish(t, b2(t, b))
+		finish(t, idleCallers(t, b))
 		var got []int
 		for _, c := range r.calls {
 			got = append(got, c...)
@@ -298,8 +301,8 @@ func TestFirstComeFirstServed(t *testing.T) {
 	})
 }
 
-// b2 waits until nobody is blocked in b.
-func b2(t *testing.T, b *batch.Batcher[int]) *batch.Batcher[int] {
+// idleCallers waits until nobody is blocked in b.
+func idleCallers(t *testing.T, b *batch.Batcher[int]) *batch.Batcher[int] {
 	t.Helper()
 	for b.Stats().Waiting > 0 {
 		time.Sleep(ms)
@@ -317,7 +320,7 @@ func TestNobodyOvertakes(t *testing.T) {
 		synctest.Wait()
 		require.ErrorIs(t, b.TryAdd(1), batch.ErrFull)
 		release()
-		finish(t, b2(t, b))
+		finish(t, idleCallers(t, b))
 	})
 }
 
@@ -359,7 +362,7 @@ func TestMaxWaiters(t *testing.T) {
 		assert.Equal(t, 3, full)
 		assert.EqualValues(t, 3, b.Stats().Rejected)
 		release()
-		finish(t, b2(t, b))
+		finish(t, idleCallers(t, b))
 	})
 }
 
@@ -427,7 +430,7 @@ func TestFlushEndsWhileOthersAdd(t *testing.T) {
 		assert.Less(t, time.Since(r.start), 100*ms)
 		close(stop)
 		synctest.Wait()
-		finish(t, b2(t, b))
+		finish(t, idleCallers(t, b))
 	})
 }
 

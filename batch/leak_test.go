@@ -16,10 +16,7 @@ import (
 
 func TestMain(m *testing.M) { leakcheck.Main(m) }
 
-type message struct {
-	next    *message
-	payload [100]byte
-}
+type message struct{ payload [100]byte }
 
 // Every way an item can leave lets go of it, while the batcher goes on.
 func TestItemsAreCollected(t *testing.T) {
