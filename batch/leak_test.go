@@ -33,16 +33,12 @@ func TestItemsAreCollected(t *testing.T) {
 		"the handler panics":  {batch.Options[*message]{}, func(context.Context, []*message) error { panic("oh") }},
 		"the handler Goexits": {batch.Options[*message]{}, func(context.Context, []*message) error { runtime.Goexit(); return nil }},
 	} {
+		b := start(t, c.opt, c.handler)
 		t.Run(name, func(t *testing.T) {
-			b := start(t, c.opt, c.handler)
-			leakcheck.Collected(t, func() *message {
-				m := &message{}
-				require.NoError(t, b.Add(t.Context(), m))
-				require.NoError(t, b.Flush(t.Context()))
-				return m
-			})
-			require.NoError(t, b.Close(t.Context()))
+			require.NoError(t, b.Add(t.Context(), leakcheck.Track(t, &message{})))
+			require.NoError(t, b.Flush(t.Context()))
 		})
+		require.NoError(t, b.Close(t.Context()))
 	}
 }
 
