@@ -1,6 +1,9 @@
 package batch
 
-import "context"
+import (
+	"context"
+	"fmt"
+)
 
 // A waiter is a caller blocked until its item is admitted.
 type waiter[K comparable, T, R any] struct {
@@ -22,13 +25,13 @@ func (e *engine[K, T, R]) add(ctx context.Context, key K, v T, wait bool) (spot[
 	}
 	size := 0
 	if e.opt.SizeOf != nil {
-		if size, err = e.opt.size(v); err != nil {
-			return spot[K, T, R]{}, err
+		if size = e.opt.SizeOf(v); uint(size) > uint(e.largest) {
+			return spot[K, T, R]{}, e.misfit(size)
 		}
 	}
 	e.mu.Lock()
 	if !e.closed && e.waiters.n == 0 && e.fits(size) {
-		at := e.admit(key, v, size)
+		at := e.admit(key, v, size).last()
 		e.mu.Unlock()
 		return at, nil
 	}
@@ -46,6 +49,14 @@ func (e *engine[K, T, R]) check(ctx context.Context, key K) error {
 		return errNotEqual
 	}
 	return ctx.Err()
+}
+
+// misfit is what is wrong with an item of that size.
+func (e *engine[K, T, R]) misfit(size int) error {
+	if size < 0 {
+		return fmt.Errorf("batch: SizeOf returned %d: want 0 or more", size)
+	}
+	return fmt.Errorf("%w: %d bytes, at most %d (MaxBytes, PendingBytes)", ErrTooLarge, size, e.largest)
 }
 
 // enter queues a caller for whose item there is no room.
@@ -107,7 +118,7 @@ func (e *engine[K, T, R]) grant() {
 	for h := e.waiters.head; h != nil && e.fits(h.of.size); h = e.waiters.head {
 		w := h.of
 		e.waiters.remove(h)
-		w.at = e.admit(w.key, w.item, w.size)
+		w.at = e.admit(w.key, w.item, w.size).last()
 		w.ready <- struct{}{}
 	}
 	if e.waiters.n > 0 {
@@ -156,7 +167,7 @@ func (e *engine[K, T, R]) addSome(ctx context.Context, key K, vs []T) (n int, er
 	var sizes [stride]int
 	if e.opt.SizeOf != nil {
 		for i, v := range vs {
-			if sizes[i], err = e.opt.size(v); err != nil {
+			if sizes[i] = e.opt.SizeOf(v); uint(sizes[i]) > uint(e.largest) {
 				vs = vs[:i] // add says so, when it is its turn
 				break
 			}
@@ -164,10 +175,10 @@ func (e *engine[K, T, R]) addSome(ctx context.Context, key K, vs []T) (n int, er
 	}
 	e.mu.Lock()
 	for n < len(vs) && !e.closed && e.waiters.n == 0 && e.fits(sizes[n]) {
-		at := e.admit(key, vs[n], sizes[n])
+		b := e.admit(key, vs[n], sizes[n])
 		n++
-		if at.batch == at.batch.lane.open {
-			n += e.admitMore(at.batch, vs[n:], sizes[n:])
+		if b == b.lane.open {
+			n += e.admitMore(b, vs[n:], sizes[n:])
 		}
 	}
 	e.mu.Unlock()

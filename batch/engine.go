@@ -14,6 +14,7 @@ type engine[K comparable, T, R any] struct {
 	handle  func(context.Context, K, []T) ([]Result[R], error)
 	keyed   bool // a lane per key, one batch of it at a time
 	tickets bool // callers wait for the result of each item
+	largest int  // bytes that an item may have
 
 	base   context.Context // of the handlers; done once Close gives up
 	cancel context.CancelFunc
@@ -62,6 +63,7 @@ type batch[K comparable, T, R any] struct {
 	live  int    // items without an outcome
 	bytes int    // of the live ones
 	seq   uint64
+	stamp int64 // of the next item
 	due   bool  // to be taken as soon as a worker is free
 	until int64 // or from here on
 	group *group[R]
@@ -98,12 +100,15 @@ type spot[K comparable, T, R any] struct {
 	index int
 }
 
+// last is the spot of the item just admitted.
+func (b *batch[K, T, R]) last() spot[K, T, R] { return spot[K, T, R]{b, b.group, len(b.items) - 1} }
+
 func newEngine[K comparable, T, R any](opt Options[T], handle func(context.Context, K, []T) ([]Result[R], error)) (*engine[K, T, R], error) {
 	opt, err := opt.defaulted()
 	if err != nil {
 		return nil, err
 	}
-	e := &engine[K, T, R]{opt: opt, handle: handle, epoch: time.Now()}
+	e := &engine[K, T, R]{opt: opt, handle: handle, epoch: time.Now(), largest: min(opt.MaxBytes, opt.PendingBytes)}
 	ctx, cancel := context.WithCancel(context.Background())
 	e.base, e.cancel = context.WithValue(ctx, insideKey{}, e), cancel
 	e.only = &lane[K, T, R]{}
@@ -117,28 +122,23 @@ func (e *engine[K, T, R]) fits(size int) bool {
 	return e.stats.Pending < int64(e.opt.PendingItems) && e.stats.PendingBytes+int64(size) <= int64(e.opt.PendingBytes)
 }
 
-// admit takes v into the budget and into the open batch of its lane.
-func (e *engine[K, T, R]) admit(key K, v T, size int) spot[K, T, R] {
+// admit takes v into the budget and into the open batch of its lane, as the last
+// of its items.
+func (e *engine[K, T, R]) admit(key K, v T, size int) *batch[K, T, R] {
 	l := e.lane(key)
 	if l.open != nil && l.open.bytes+size > e.opt.MaxBytes {
 		e.seal(l.open)
 	}
 	b := l.open
-	var stamp int64
-	switch {
-	case b == nil:
-		stamp = e.now()
-		b = e.open(l, stamp)
-	case b.due: // it may have been waiting for a worker for long
-		stamp = e.now()
-	default:
-		stamp = b.notes[0].stamp
+	if b == nil {
+		b = e.open(l, e.now())
+	} else if b.due { // it may have been waiting for a worker for long
+		b.stamp = e.now()
 	}
 	b.items = append(b.items, v)
-	b.notes = append(b.notes, note{size, stamp})
-	at := spot[K, T, R]{b, b.group, len(b.items) - 1}
+	b.notes = append(b.notes, note{size, b.stamp})
 	e.count(b, 1, size)
-	return at
+	return b
 }
 
 // admitMore admits of vs what also fits into the batch that was just admitted
@@ -146,14 +146,13 @@ func (e *engine[K, T, R]) admit(key K, v T, size int) spot[K, T, R] {
 func (e *engine[K, T, R]) admitMore(b *batch[K, T, R], vs []T, sizes []int) (n int) {
 	n = min(len(vs), e.opt.MaxItems-len(b.items), e.opt.PendingItems-int(e.stats.Pending))
 	bytes, room := 0, min(e.opt.MaxBytes-b.bytes, e.opt.PendingBytes-int(e.stats.PendingBytes))
-	stamp := b.notes[len(b.notes)-1].stamp
 	for i, size := range sizes[:n] {
 		if bytes+size > room {
 			n = i
 			break
 		}
 		bytes += size
-		b.notes = append(b.notes, note{size, stamp})
+		b.notes = append(b.notes, note{size, b.stamp})
 	}
 	b.items = append(b.items, vs[:n]...)
 	e.count(b, n, bytes)
@@ -191,7 +190,7 @@ func (e *engine[K, T, R]) lane(key K) *lane[K, T, R] {
 func (e *engine[K, T, R]) open(l *lane[K, T, R], now int64) *batch[K, T, R] {
 	b := e.fresh()
 	e.seq++
-	b.lane, b.seq, b.until = l, e.seq, now+int64(e.opt.Linger)
+	b.lane, b.seq, b.stamp, b.until = l, e.seq, now, now+int64(e.opt.Linger)
 	if e.tickets {
 		b.group = &group[R]{}
 	}

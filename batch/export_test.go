@@ -1,6 +1,7 @@
 package batch
 
 import (
+	"context"
 	"fmt"
 	"reflect"
 )
@@ -105,4 +106,10 @@ func (e *engine[K, T, R]) atRest() error {
 		}
 	}
 	return nil
+}
+
+// Admit is the first half of Do; withdraw is what it does when its context ends.
+func (c *Caller[T, R]) Admit(v T) (withdraw func() bool, err error) {
+	at, err := c.e.add(context.Background(), struct{}{}, v, true)
+	return func() bool { return c.e.withdraw(at) }, err
 }

@@ -250,6 +250,32 @@ func TestWithdrawalFromAQueuedBatch(t *testing.T) {
 	})
 }
 
+// A Do that wakes late does not withdraw what has come into the same array since.
+func TestWithdrawalOfWhatIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, err := batch.NewResult(batch.Options[int]{}, func(_ context.Context, items []int) ([]batch.Result[int], error) {
+			return doubled(items), nil
+		})
+		require.NoError(t, err)
+		withdraw, err := c.Admit(1)
+		require.NoError(t, err)
+		require.NoError(t, c.Flush(t.Context()))
+		synctest.Wait()
+		ticket, err := c.Submit(t.Context(), 2)
+		require.NoError(t, err)
+		assert.False(t, withdraw())
+		v, err := ticket.Wait(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, 4, v)
+
+		withdraw, err = c.Admit(3)
+		require.NoError(t, err)
+		assert.True(t, withdraw())
+		assert.False(t, withdraw(), "twice")
+		finish(t, c)
+	})
+}
+
 func TestResults(t *testing.T) {
 	odd := errors.New("odd")
 	for name, c := range map[string]struct {

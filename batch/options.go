@@ -167,21 +167,6 @@ func (o Options[T]) defaulted() (Options[T], error) {
 	return o, err
 }
 
-// size is what v takes of the budget in bytes.
-func (o *Options[T]) size(v T) (int, error) {
-	if o.SizeOf == nil {
-		return 0, nil
-	}
-	n := o.SizeOf(v)
-	switch {
-	case n < 0:
-		return 0, fmt.Errorf("batch: SizeOf returned %d: want 0 or more", n)
-	case n > o.MaxBytes || n > o.PendingBytes:
-		return 0, fmt.Errorf("%w: %d bytes, at most %d (MaxBytes, PendingBytes)", ErrTooLarge, n, min(o.MaxBytes, o.PendingBytes))
-	}
-	return n, nil
-}
-
 // patience is when a call counts as stuck, and its callers are told: a tenth
 // of the Timeout later, so that a handler that heeds its context is believed.
 func (o *Options[T]) patience() time.Duration { return o.Timeout + o.Timeout/10 }
