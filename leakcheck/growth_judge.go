@@ -115,15 +115,16 @@ func judge(rounds []round, s series, allow float64) (v Verdict, steps bool) {
 }
 
 // idleShare is how fast the site grew while the operation did not run, as a
-// share of how fast it grew beside the operation, per unit of time.
+// share of how fast it grew beside the operation, per unit of time. It is 1
+// where the site shrank by half of that.
 func idleShare(rounds []round, bytes []int64) float64 {
 	alone, _, pause := gained(rounds, bytes, idle)
 	beside, _, work := gained(rounds, bytes, retrying)
 	switch {
+	case beside <= 0, -2*alone >= beside: // a leak gives nothing back
+		return 1
 	case alone <= 0:
 		return 0
-	case beside <= 0:
-		return 1
 	}
 	return float64(alone) / float64(pause) * float64(work) / float64(beside)
 }

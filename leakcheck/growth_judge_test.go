@@ -65,6 +65,15 @@ func ticking(every time.Duration) shape {
 	}
 }
 
+// inTurn is one number of objects for each look.
+func inTurn(objects ...int64) shape {
+	return func(int, time.Duration) (int64, int64) {
+		n := objects[0]
+		objects = objects[1:]
+		return n, 64 * n
+	}
+}
+
 const (
 	look  = 2 * time.Millisecond
 	cheap = time.Microsecond
@@ -159,6 +168,8 @@ func TestJudge(t *testing.T) {
 			_, b := doubling(0, 16)(int(clock/(50*time.Microsecond)), 0)
 			return 1, b
 		}, slow, leakcheck.Steady, false},
+		{"a neighbour's buffers in flight: what it gains is given back", inTurn(0, 10, 30, 20, 60, 50, 120, 150, // then an idle round after each
+			250, 160, 400, 200, 500, 230, 600, 250), cheap, leakcheck.Steady, false},
 		{"growth in steps, a sixth of it without the operation", func(ops int, c time.Duration) (int64, int64) {
 			n := int64(ops/50) + int64(c/(260*time.Millisecond))
 			return n, 64 * n
