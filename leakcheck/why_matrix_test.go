@@ -46,6 +46,7 @@ type chain3 struct{ c *chain4 }
 type chain4 struct{ d *kept }
 
 var (
+	keptQueue   []*kept
 	keptMap     map[string]*kept
 	keptIntMap  map[int]*kept
 	keptBigMap  map[string]*kept
@@ -112,6 +113,7 @@ var retentionMatrix = []struct {
 	{"unique handle", plantUnique, []string{"the package variable leakcheck_test.keptUnique holds it"}, ""},
 	{"method value", plantMethod, []string{"the package variable leakcheck_test.keptMethod holds it", "leakcheck_test.(*kept).method-fm"}, ""},
 	{"deferred call of a running function", plantDefer, []string{"a goroutine blocked in chan receive holds it", "in a deferred call"}, ""},
+	{"queue that steps over a slot", plantQueue, []string{"the package variable leakcheck_test.keptQueue holds it, in a slot that the slice has stepped over: clear the slot before that", "the object: leakcheck_test.kept"}, ""},
 	{"frame of the test", nil, []string{"your test still holds it in leakcheck_test.", "(variable of its frame)"}, ""},
 }
 
@@ -175,6 +177,13 @@ func plantIntMap(*testing.T) uintptr {
 func plantSlice(*testing.T) uintptr {
 	keptSlice = []*kept{{}, {}, {}, {}}
 	return at(keptSlice[2])
+}
+
+//go:noinline
+func plantQueue(*testing.T) uintptr {
+	queue := []*kept{{}, {}, {}, {}}
+	keptQueue = queue[2:]
+	return at(queue[1])
 }
 
 //go:noinline

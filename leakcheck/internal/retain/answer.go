@@ -16,6 +16,11 @@ func (w *walker) answer(s *Search) string {
 	if part := w.part(); part != "" {
 		return holder + ": " + part
 	}
+	for _, x := range w.hops {
+		if x.via.stepped {
+			return holder + ", in a slot that the slice has stepped over: clear the slot before that"
+		}
+	}
 	if w.passes("context value") {
 		return holder + ", through a context value: use ctxreq.Detach or a smaller value"
 	}

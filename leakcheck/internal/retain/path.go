@@ -79,7 +79,7 @@ func (p Path) last(what string) string {
 	if what == "object" {
 		what = "the object"
 	} else {
-		what = "the object: " + what
+		what = "the object: " + strings.TrimPrefix(what, "of ")
 	}
 	switch {
 	case p.Count > 1:

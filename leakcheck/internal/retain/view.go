@@ -20,15 +20,19 @@ type view struct {
 
 // A link is how a value refers to the next object.
 type link struct {
-	expr   string     // what to append to the expression for the value
-	typ    dwarf.Type // of the reference, nil when unknown
-	addr   uint64     // where it is
-	opaque bool       // the expression ends here
-	many   bool       // it leads to an array
+	expr    string     // what to append to the expression for the value
+	typ     dwarf.Type // of the reference, nil when unknown
+	addr    uint64     // where it is
+	opaque  bool       // the expression ends here
+	many    bool       // it leads to an array
+	stepped bool       // it is in a slot before the start of a slice
 }
 
 // follow finds the reference at offset off of the memory at addr, seen as v.
 func (h *Heap) follow(addr uint64, v view, off uint64) link {
+	if v.typ != nil && v.many && off < v.delta {
+		return h.steppedOver(addr, v, off)
+	}
 	if v.typ == nil || off < v.delta {
 		return link{addr: addr + off, opaque: true}
 	}
@@ -46,6 +50,15 @@ func (h *Heap) follow(addr uint64, v view, off uint64) link {
 	}
 	l := h.field(v.typ, at, rel)
 	l.expr = expr + l.expr
+	return l
+}
+
+// steppedOver finds the reference in an element before the first one of a slice: of a queue that was resliced.
+func (h *Heap) steppedOver(addr uint64, v view, off uint64) link {
+	size := uint64(max(v.typ.Size(), 1))
+	start := v.delta - (v.delta-off+size-1)/size*size
+	l := h.field(v.typ, addr+start, off-start)
+	l.stepped, l.opaque = true, true
 	return l
 }
 

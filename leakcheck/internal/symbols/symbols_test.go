@@ -101,15 +101,15 @@ func TestOpenOfWhatIsNoExecutable(t *testing.T) {
 
 func TestShort(t *testing.T) {
 	for name, want := range map[string]string{
-		"example.com/a/cache.Store":                              "cache.Store",
-		"map[string]*example.com/a/cache.entry":                  "map[string]*cache.entry",
-		"example.com/a/cache.(*Store).Put":                       "cache.(*Store).Put",
-		"example.com/cache/v2.Store":                             "cache.Store",
-		"gopkg.in/yaml%2ev3.Node":                                "yaml.v3.Node",
-		"sync/atomic.Pointer[example.com/a/cache.Store]":         "atomic.Pointer[cache.Store]",
-		"noalg.map.group[string]*example.com/a/cache.entry":      "map.group[string]*cache.entry",
-		"struct { a *int; b example.com/a.T }":                   "struct { a *int; b a.T }",
-		"main.main.func1":                                        "main.main.func1",
+		"example.com/a/cache.Store":                         "cache.Store",
+		"map[string]*example.com/a/cache.entry":             "map[string]*cache.entry",
+		"example.com/a/cache.(*Store).Put":                  "cache.(*Store).Put",
+		"example.com/cache/v2.Store":                        "cache.Store",
+		"gopkg.in/yaml%2ev3.Node":                           "yaml.v3.Node",
+		"sync/atomic.Pointer[example.com/a/cache.Store]":    "atomic.Pointer[cache.Store]",
+		"noalg.map.group[string]*example.com/a/cache.entry": "map.group[string]*cache.entry",
+		"struct { a *int; b example.com/a.T }":              "struct { a *int; b a.T }",
+		"main.main.func1":                                   "main.main.func1",
 	} {
 		assert.Equal(t, want, symbols.Short(name))
 	}
