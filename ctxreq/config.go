@@ -55,8 +55,11 @@ func (c *Config) init() {
 	c.tomb.tomb, c.tomb.cfg = true, c
 }
 
-func (c *Config) grace() time.Duration   { return or(c.Grace, 100*time.Millisecond) }
-func (c *Config) cleanup() time.Duration { return or(c.Cleanup, time.Second) }
+// Defaults; tests on a busy machine have more patience.
+var defaultGrace, defaultCleanup = 100 * time.Millisecond, time.Second
+
+func (c *Config) grace() time.Duration   { return or(c.Grace, defaultGrace) }
+func (c *Config) cleanup() time.Duration { return or(c.Cleanup, defaultCleanup) }
 func (c *Config) limit() int             { return or(c.Limit, 64) }
 
 // patience is how long End waited for t.

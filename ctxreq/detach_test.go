@@ -113,7 +113,7 @@ func TestShutdownOfJobsThatDoNotEndInTime(t *testing.T) {
 	for name, heeds := range map[string]bool{"they heed the cancellation": true, "they ignore it": false} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var jobs ctxreq.Jobs // the zero value
+				jobs := ctxreq.Jobs{Config: &ctxreq.Config{Grace: 100 * time.Millisecond, Reporter: new(recorder)}}
 				release := make(chan struct{})
 				require.NoError(t, jobs.Go(t.Context(), "slow", func(ctx context.Context) error {
 					if heeds {
