@@ -47,6 +47,25 @@ func TestGetContextWaitsAndServesInOrder(t *testing.T) {
 	})
 }
 
+func TestALateSmallOneDoesNotOvertake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := pool.NewBytes(pool.Options{MaxInUse: 4096})
+		held := p.Get(2048)
+		served := make(chan int, 2)
+		for i, n := range []int{4096, 256} {
+			go func() {
+				b, _ := p.GetContext(t.Context(), n)
+				served <- i
+				b.Release()
+			}()
+			synctest.Wait()
+		}
+		assert.Equal(t, 2, p.Stats().Waiting, "there is room for the second, but it is not the first")
+		held.Release()
+		assert.Equal(t, []int{0, 1}, []int{<-served, <-served})
+	})
+}
+
 func TestAWaiterLeavesOnItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := pool.NewBytes(pool.Options{MaxInUse: 1024})
