@@ -66,6 +66,23 @@ func TestALateSmallOneDoesNotOvertake(t *testing.T) {
 	})
 }
 
+func TestWhatComesBackServesAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := pool.NewBytes(pool.Options{MaxInUse: 4096})
+		held := p.Get(4096)
+		served := make(chan time.Time)
+		go func() {
+			b, _ := p.GetContext(t.Context(), 4096)
+			served <- time.Now()
+			b.Release()
+		}()
+		synctest.Wait()
+		released := time.Now()
+		held.Release()
+		assert.Zero(t, (<-served).Sub(released), "not when the waiter looks next")
+	})
+}
+
 func TestAWaiterLeavesOnItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := pool.NewBytes(pool.Options{MaxInUse: 1024})

@@ -111,6 +111,23 @@ func TestAnUnusedPoolIsCollected(t *testing.T) {
 	}
 }
 
+func TestATimerDoesNotHoldAPool(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		// The bubble's clock stands still, so the timer does not fire.
+		p := pool.NewBytes(pool.Options{})
+		burst(p, 4, mib)
+		gone := weak.Make(p)
+		p = nil
+		for range 1000 {
+			runtime.GC()
+			if gone.Value() == nil {
+				return
+			}
+		}
+		t.Error("1000 collections did not find the pool")
+	})
+}
+
 func TestTheTierUnderLoad(t *testing.T) {
 	p := pool.NewBytes(pool.Options{MaxIdleBytes: 2 * mib})
 	var all sync.WaitGroup

@@ -81,11 +81,12 @@ func TestAReaderThatReleasesTheBuffer(t *testing.T) {
 	})
 }
 
+// A releasingReader releases the buffer it reads into.
 type releasingReader struct{ b pool.Buffer }
 
 func (r releasingReader) Read(p []byte) (int, error) {
 	r.b.Release()
-	return 1, nil
+	return 1, io.EOF
 }
 
 func TestAWriterKeptPastReleaseIsNeverALaterLeases(t *testing.T) {
