@@ -381,6 +381,23 @@ func TestRequestID(t *testing.T) {
 	}
 }
 
+func TestSealHasTheIDOfItsRequest(t *testing.T) {
+	var outer, inner *ctxreq.Scope
+	ids := func() []string { return []string{outer.Info().ID, inner.Info().ID} }
+	var during []string
+	sealed := ctxreq.Seal(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		inner = ctxreq.From(r.Context())
+		during = ids()
+	}))
+	within(httptest.NewRecorder(), func(w http.ResponseWriter, r *http.Request) {
+		outer = ctxreq.From(r.Context())
+		sealed.ServeHTTP(w, r)
+	})
+	require.NotSame(t, outer, inner)
+	require.Equal(t, during[0], during[1])
+	require.Equal(t, during, ids())
+}
+
 func TestMultipartFilesAreRemoved(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	t.Setenv("TEMP", os.Getenv("TMPDIR"))

@@ -130,6 +130,25 @@ func TestWaitCancelsNothing(t *testing.T) {
 	require.NoError(t, s.Wait())
 }
 
+func TestWaitReturnsNoErrorsOfAnotherScope(t *testing.T) {
+	another := errors.New("another scope's")
+	var waiters sync.WaitGroup
+	for range 1000 {
+		_, s := ctxreq.Start(t.Context(), "scope")
+		release := make(chan struct{})
+		s.Go("child", func(context.Context) error { <-release; return nil })
+		waiters.Go(func() { assert.NoError(t, s.Wait()) })
+		runtime.Gosched() // it waits
+		close(release)
+		s.End(nil)
+		_, next := ctxreq.Start(t.Context(), "the next one, with the same state")
+		next.Go("fails", func(context.Context) error { return another })
+		assert.Equal(t, another, next.Wait())
+		next.End(nil)
+	}
+	waiters.Wait()
+}
+
 func TestManyErrorsAreCountedNotKept(t *testing.T) {
 	_, s := ctxreq.Start(t.Context(), "scope", &ctxreq.Config{Limit: 1})
 	for i := range 20 {

@@ -241,16 +241,22 @@ func TestResponseControllerOnARealServer(t *testing.T) {
 
 func TestUnwrapDoesNotLeadToTheRawWriter(t *testing.T) {
 	raw := httptest.NewRecorder()
-	var late http.ResponseWriter
-	within(raw, func(w http.ResponseWriter, _ *http.Request) { late = w })
-	for w := late; w != nil; {
-		assert.False(t, w == http.ResponseWriter(raw))
-		io.WriteString(w, "late")
-		u, ok := w.(interface{ Unwrap() http.ResponseWriter })
-		if !ok {
-			break
+	var late []http.ResponseWriter
+	unwrap := func(w http.ResponseWriter) {
+		for w != nil {
+			late = append(late, w)
+			u, ok := w.(interface{ Unwrap() http.ResponseWriter })
+			if !ok {
+				break
+			}
+			w = u.Unwrap()
 		}
-		w = u.Unwrap()
+	}
+	within(raw, func(w http.ResponseWriter, _ *http.Request) { unwrap(w) })
+	unwrap(late[0])
+	require.Len(t, late, 4)
+	for _, w := range late {
+		io.WriteString(w, "late")
 	}
 	require.Empty(t, raw.Body.String())
 }
@@ -333,7 +339,7 @@ func TestWriteThatBlocksAtTheEndIsBrokenOff(t *testing.T) {
 		w := blockedWriter{httptest.NewRecorder(), make(chan struct{}), make(chan struct{})}
 		rec := new(recorder)
 		c := &ctxreq.Config{Reporter: rec, Grace: time.Second}
-		returned := make(chan error, 1)
+		returned := make(chan error, 2)
 		start := time.Now()
 		c.Middleware(http.HandlerFunc(func(w2 http.ResponseWriter, _ *http.Request) {
 			go func() {
@@ -341,10 +347,16 @@ func TestWriteThatBlocksAtTheEndIsBrokenOff(t *testing.T) {
 				returned <- err
 			}()
 			<-w.entered
+			time.AfterFunc(time.Second/2, func() { // End waits for the other one
+				_, err := w2.Write(nil)
+				returned <- err
+			})
 		})).ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
 		require.Equal(t, time.Second, time.Since(start))
+		require.ErrorIs(t, <-returned, ctxreq.ErrEnded)
 		require.ErrorIs(t, <-returned, os.ErrDeadlineExceeded)
-		require.Empty(t, rec.all())
+		require.Len(t, rec.all(), 1)
+		require.Equal(t, ctxreq.LateUse, rec.all()[0].Kind)
 	})
 }
 
