@@ -26,14 +26,14 @@ import (
 type kept struct {
 	id   int
 	next *kept
-	pad  [10]int
+	_    [10]int
 }
 
 func (k *kept) method()                        {}
 func (k *kept) Read(p []byte) (n int, e error) { return 0, nil }
 
 type keptStore struct {
-	name  string
+	_     string
 	slots [3]struct {
 		before int
 		obj    *kept
@@ -49,7 +49,6 @@ var (
 	keptQueue   []*kept
 	keptMap     map[string]*kept
 	keptIntMap  map[int]*kept
-	keptBigMap  map[string]*kept
 	keptSlice   []*kept
 	keptStruct  keptStore
 	keptChain   *chain1
@@ -80,7 +79,7 @@ func at[T any](p *T) uintptr { return uintptr(unsafe.Pointer(p)) }
 type plant func(t *testing.T) uintptr
 
 var retentionMatrix = []struct {
-	name  string
+	_     string
 	plant plant
 	want  []string
 	not   string

@@ -269,7 +269,7 @@ func (p *parser) addObject(addr, n uint64) error {
 		return ErrShort
 	case n == 0 || n%ptr != 0 || n/ptr > math.MaxUint32 || addr > math.MaxUint64-n:
 		return fmt.Errorf("an object of %d bytes at %#x", n, addr)
-	case len(p.addr) == math.MaxInt32-1 || len(p.target) >= math.MaxUint32:
+	case len(p.addr) == math.MaxInt32-1 || uint64(len(p.target)) >= math.MaxUint32:
 		return errors.New("more than 2 billion objects or 4 billion pointers")
 	}
 	p.addr = append(p.addr, addr)

@@ -2,6 +2,7 @@
 package retain
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
@@ -229,16 +230,9 @@ const unseen = -1 << 31
 // Search walks from the roots, rank by rank, until all targets are reached.
 func (h *Heap) Search(targets []int32) *Search {
 	s := h.newSearch(nil)
-	missing := len(targets)
 	for rank := Program; rank < Unreachable; rank++ {
 		s.walk(rank)
-		missing = 0
-		for _, t := range targets {
-			if s.rank[t] == Unreachable {
-				missing++
-			}
-		}
-		if missing == 0 {
+		if !slices.ContainsFunc(targets, func(t int32) bool { return s.rank[t] == Unreachable }) {
 			break
 		}
 	}
