@@ -79,7 +79,7 @@ func at[T any](p *T) uintptr { return uintptr(unsafe.Pointer(p)) }
 type plant func(t *testing.T) uintptr
 
 var retentionMatrix = []struct {
-	_     string
+	name  string
 	plant plant
 	want  []string
 	not   string
