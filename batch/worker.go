@@ -81,7 +81,6 @@ func (e *engine[K, T, R]) nextReady(expired *[]T) *batch[K, T, R] {
 		e.freed()
 		return nil
 	}
-	e.ready.remove(&l.ready) // behind the other lanes, if it has more
 	e.dequeue(b)
 	e.inflight.push(&b.inFlight, b)
 	l.busy = e.keyed
