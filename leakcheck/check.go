@@ -112,14 +112,13 @@ type scope struct {
 
 // tests are the scopes that are open, and who owned the goroutines of those
 // that were.
-var tests = registry{open: map[testKey]*scope{}, running: map[string]bool{}, owners: map[int]string{}}
+var tests = registry{open: map[testKey]*scope{}, owners: map[int]string{}}
 
 type registry struct {
 	sync.Mutex
-	open    map[testKey]*scope
-	running map[string]bool // top-level tests, where Main can tell
-	owners  map[int]string  // goroutine id of a test → its name
-	last    int
+	open   map[testKey]*scope
+	owners map[int]string // goroutine id of a test → its name
+	last   int
 }
 
 // A testKey tells tests apart without keeping them: a bubble's T has the name of
@@ -243,11 +242,6 @@ func (r *registry) company(s *scope) []string {
 	defer r.Unlock()
 	names := maps.Clone(s.beside)
 	names[s.name] = true
-	for top := range r.running {
-		if !within(s.name, top) {
-			names[top] = true
-		}
-	}
 	return slices.Sorted(maps.Keys(names))
 }
 
@@ -294,7 +288,7 @@ func testFunction() string {
 		case strings.HasPrefix(f.Function, "testing.tRunner"),
 			strings.HasPrefix(f.Function, "testing.fRunner"),
 			strings.HasPrefix(f.Function, "testing.(*B).runN"),
-			f.Function == labelledRun, f.Function == recorderRun:
+			f.Function == recorderRun:
 			return function
 		}
 		function = f.Function

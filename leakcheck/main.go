@@ -4,14 +4,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"reflect"
 	"runtime/pprof"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-	"unsafe"
 
 	"go.uber.org/goleak"
 )
@@ -38,6 +36,7 @@ func Main(m *testing.M, opts ...Option) {
 	labelTests(m)
 	find, exit := splitGoleak(cfg.goleak)
 	code := m.Run()
+	setLabel(0, "") // that of the last test
 	if leaked := awaitProcess(cfg, find); len(leaked) > 0 {
 		reportProcess(leaked, code)
 		code = max(code, 1)
@@ -47,46 +46,6 @@ func Main(m *testing.M, opts ...Option) {
 
 // mainJudges reports whether Main will look when the tests have run.
 func mainJudges() bool { return suite.Load() != nil }
-
-// labelledRun is the function that labelTests puts around each test.
-const labelledRun = "github.com/leaksafe/leaksafe/leakcheck.labelTests.func1"
-
-// labelTests gives each top-level test a label before it starts, so that Main
-// can name the test whether it calls Check or not. Package testing has no hook
-// for that, and keeps its list to itself; where the list is not what it was in
-// Go 1.27, tests are left as they are, and only those with a Check have a label.
-func labelTests(m *testing.M) {
-	list := reflect.ValueOf(m).Elem().FieldByName("tests")
-	if !list.IsValid() || list.Type() != reflect.TypeFor[[]testing.InternalTest]() {
-		return
-	}
-	field := (*[]testing.InternalTest)(unsafe.Pointer(list.UnsafeAddr()))
-	labelled := slices.Clone(*field)
-	for i := range labelled {
-		test := labelled[i].F
-		labelled[i].F = func(t *testing.T) {
-			tests.run(t)
-			test(t)
-		}
-	}
-	*field = labelled
-}
-
-func (r *registry) run(t *testing.T) {
-	goid := self().id
-	r.Lock()
-	r.last++
-	id := r.last
-	r.running[t.Name()] = true
-	r.owners[goid] = t.Name()
-	r.Unlock()
-	setLabel(id, t.Name())
-	t.Cleanup(func() {
-		r.Lock()
-		defer r.Unlock()
-		delete(r.running, t.Name())
-	})
-}
 
 // splitGoleak tells the options that find from goleak.Cleanup, which goleak
 // accepts only where it also exits. An option does not say what it is; but Find

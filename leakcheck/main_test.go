@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 // childTest skips a test that is meant to fail, but for the child process that
 // is started to see it fail.
 func childTest(t testing.TB) {
-	if os.Getenv("LEAKCHECK_CHILD") == "" {
+	if only := os.Getenv("LEAKCHECK_ONLY"); os.Getenv("LEAKCHECK_CHILD") == "" || only != "" && only != t.Name() {
 		t.Skip("runs in a child process only")
 	}
 }
@@ -47,7 +47,11 @@ var failLine = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)`)
 // leakcheck.Main for mode "main", without for "bare".
 func child(t *testing.T, mode, pattern string, env ...string) outcome {
 	t.Helper()
-	cmd := exec.Command(os.Args[0], "-test.run=^("+pattern+")$", "-test.bench=^("+pattern+")$", "-test.benchtime=2x", "-test.v", "-test.parallel=8", "-test.timeout=60s")
+	run, skip := "^("+pattern+")$", ""
+	if pattern == "" { // without -run: LEAKCHECK_ONLY says which
+		run, skip = "", "^(Test([^C]|C([^h]|h[^i]))|Fuzz|Example)"
+	}
+	cmd := exec.Command(os.Args[0], "-test.run="+run, "-test.skip="+skip, "-test.bench=^("+pattern+")$", "-test.benchtime=2x", "-test.v", "-test.parallel=8", "-test.timeout=60s")
 	cmd.Env = append(os.Environ(), "LEAKCHECK_CHILD="+mode, "LEAKSAFE_BASELINE=", "GITHUB_ACTIONS=")
 	cmd.Env = append(cmd.Env, env...)
 	text, err := cmd.CombinedOutput()

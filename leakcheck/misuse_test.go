@@ -1,6 +1,9 @@
 package leakcheck_test
 
 import (
+	"flag"
+	"os"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -182,4 +185,42 @@ func TestChildFails(t *testing.T) {
 func TestAnnotatesForGitHub(t *testing.T) {
 	o := child(t, "main", "TestChildOld", "GITHUB_ACTIONS=true")
 	assert.Regexp(t, `(?m)^::error file=leakcheck/goroutine_test.go,line=\d+::leakcheck: 1 goroutine outlives TestChildOld$`, o.text)
+}
+
+// What Main does to name tests must not show in their stacks.
+func TestChildStack(t *testing.T) {
+	childTest(t)
+	pcs := make([]uintptr, 10)
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(1, pcs)])
+	frames.Next()
+	caller, _ := frames.Next()
+	assert.Equal(t, "testing.tRunner", caller.Function)
+	assert.Contains(t, []string{"", "."}, flag.Lookup("test.run").Value.String())
+	t.Run("sub", func(t *testing.T) {
+		t.Parallel()
+		leakPlain()
+	})
+}
+
+func ExampleMain_child() {
+	if os.Getenv("LEAKCHECK_CHILD") != "" {
+		leakPlain()
+	}
+	// Output:
+}
+
+func BenchmarkChildUnchecked(b *testing.B) {
+	childTest(b)
+	for b.Loop() {
+	}
+	leakPlain()
+}
+
+func TestMainNamesWhatHasNoCheck(t *testing.T) {
+	o := child(t, "main", "TestChildOldUnchecked|ExampleMain_child|BenchmarkChildUnchecked")
+	assert.Contains(t, o.text, "3 goroutines outlive BenchmarkChildUnchecked")
+	assert.Contains(t, o.text, "ExampleMain_child, TestChildOldUnchecked\n")
+	o = child(t, "main", "", "LEAKCHECK_ONLY=TestChildStack")
+	assert.Empty(t, o.failed, "the stack is as without Main")
+	assert.Contains(t, o.text, "1 goroutine outlives TestChildStack\n")
 }
