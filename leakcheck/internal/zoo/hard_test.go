@@ -73,7 +73,7 @@ func (n noise) start() (stop func()) {
 	return func() { close(quit); <-done; neighbours = nil }
 }
 
-// measure returns the verdict on op and the functions it blames.
+// measure returns the verdict on op and whom it blames, with the figures.
 func measure(t *testing.T, op func()) (leakcheck.Verdict, []string) {
 	t.Helper()
 	r, err := leakcheck.Measure(op)
@@ -82,7 +82,7 @@ func measure(t *testing.T, op func()) (leakcheck.Verdict, []string) {
 	var blamed []string
 	for _, s := range r.Sites {
 		if s.Verdict == r.Verdict {
-			blamed = append(blamed, s.Func)
+			blamed = append(blamed, fmt.Sprintf("%s: objects %v, bytes %v in rounds of %v", s.Func, s.Objects, s.Bytes, r.Rounds))
 		}
 	}
 	return r.Verdict, blamed
