@@ -109,6 +109,11 @@ func (m *Mapper[S, D]) Append(dst []D, src []S) ([]D, error) {
 	if m == nil || m.plan == nil {
 		return dst, m.misused()
 	}
+	if p := m.plan.root; p.src == p.dst {
+		// src may lie in the memory behind dst.
+		mapped, err := m.Slice(src)
+		return append(dst, mapped...), err
+	}
 	n := len(dst)
 	grown := append(dst, make([]D, len(src))...)
 	if err := m.fill(grown[n:], src); err != nil {

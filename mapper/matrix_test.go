@@ -46,6 +46,8 @@ type (
 		Kids []*Tree
 	}
 	Loop  []Loop
+	Knot  *Knot
+	Web   map[string]Web
 	Named interface{ Name() string }
 	Dog   struct{ Title string }
 	Empty struct{}
@@ -80,7 +82,12 @@ func sources() map[string]any {
 	cyclic.Kids = []*Tree{cyclic}
 	loop := Loop{nil}
 	loop[0] = loop
+	var knot Knot
+	knot = &knot
+	web := Web{}
+	web["web"] = web
 	return map[string]any{
+		"Knot": Knot(new(Knot)), "Knot cyclic": knot, "Web": Web{"a": {}}, "Web cyclic": web,
 		"bool": true, "int": int(-7), "int8": int8(-128), "int16": int16(300), "int32": int32(-70000), "int64": int64(math.MaxInt64),
 		"int64 min": int64(math.MinInt64), "int64 small": int64(5), "named int": ID(9),
 		"uint": uint(7), "uint8": uint8(255), "uint16": uint16(65535), "uint32": uint32(1 << 31), "uint64": uint64(math.MaxUint64), "uintptr": uintptr(3),
@@ -195,7 +202,7 @@ func deref(v any) any { return reflect.ValueOf(v).Elem().Interface() }
 // taken out of an interface goes back into it with its new type.
 var oneWay = map[string]bool{
 	"*int nil": true, "*Point nil": true, "NullString invalid": true, "EmbedPtr nil": true, "[]byte nil": true, "[]int nil": true, "Tree": true,
-	"struct of any": true, "struct of any nil": true, "struct of any pointer": true,
+	"Knot": true, "struct of any": true, "struct of any nil": true, "struct of any pointer": true,
 }
 
 func checkWayBack(t *testing.T, cell, name string, src, d reflect.Value) {

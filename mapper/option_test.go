@@ -384,6 +384,16 @@ func TestAppend(t *testing.T) {
 	assert.Equal(t, []Point32{{}, {}, {}}, dst[:3], "what was written is cleared")
 }
 
+// TestAppendInPlace appends to the memory that the source lies in.
+func TestAppendInPlace(t *testing.T) {
+	m := mapper.Must[Point, Point]()
+	points := []Point{{1, 2}, {3, 4}}
+	got, err := m.Append(points[:0], points)
+	require.NoError(t, err)
+	assert.Equal(t, []Point{{1, 2}, {3, 4}}, got)
+	assert.Same(t, &points[0], &got[0])
+}
+
 func TestSeq(t *testing.T) {
 	m := mapper.Must[Point, Point32]()
 	var got []Point32

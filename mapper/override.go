@@ -8,12 +8,7 @@ import (
 // place resolves the selectors of all overrides. They are for the pair of the
 // Mapper itself, without pointers.
 func (c *compiler) place() {
-	for c.root.src.Kind() == reflect.Pointer {
-		c.root.src = c.root.src.Elem()
-	}
-	for c.root.dst.Kind() == reflect.Pointer {
-		c.root.dst = c.root.dst.Elem()
-	}
+	c.root = pair{pointee(c.root.src), pointee(c.root.dst)}
 	for _, p := range c.cfg.repeated {
 		c.problem(p.src, p.dst, "two Convert options are for this pair: remove one")
 	}
@@ -29,6 +24,16 @@ func (c *compiler) place() {
 			c.checkOverlap(p)
 		}
 	}
+}
+
+// pointee is what t leads to; a type can be a pointer to itself.
+func pointee(t reflect.Type) reflect.Type {
+	for range maxHops {
+		if t.Kind() == reflect.Pointer {
+			t = t.Elem()
+		}
+	}
+	return t
 }
 
 func (c *compiler) resolve(o override, src, dst *sample) (p placed, err error) {
