@@ -42,8 +42,10 @@ type downstream struct {
 }
 
 func (d *downstream) send(n int) {
-	if at := d.active.Add(1); at > d.mostAtOnce.Load() {
-		d.mostAtOnce.Store(at)
+	for at := d.active.Add(1); ; {
+		if most := d.mostAtOnce.Load(); at <= most || d.mostAtOnce.CompareAndSwap(most, at) {
+			break
+		}
 	}
 	if d.delay > 0 {
 		time.Sleep(d.delay)
