@@ -10,6 +10,22 @@
 //	-json        for machines
 //	-n rows      how many rows or paths to print (20; 0 for all)
 //
+// This is the server of examples/ssr, before and after 500 requests to each of its two pages. The first row is the line that leaks:
+//
+//	$ leakcheck compare before.dump after.dump -exe ./ssr
+//	# new  # deleted  # delta  size delta  retained
+//	  500          0     +500    +2.3 MiB  +2.3 MiB  main.memoryLeak (ssr/pages.go:28)  p := &page{Title: "Shop", Products: catalogue}  never freed
+//	    1          1       +0    +4.2 KiB  +2.3 MiB  main.remember (ssr/pages.go:19)  history.pages = append(history.pages, p)
+//
+//	$ leakcheck why after.dump -exe ./ssr -site main.memoryLeak
+//	the package variable main.history holds it: main.history.pages[327]
+//	  variable main.history.pages
+//	  → []*main.page [327]  ssr/pages.go:19  history.pages = append(history.pages, p)
+//	  → the object: main.page (550 like it, 2.6 MiB retained)  ssr/pages.go:28  p := &page{Title: "Shop", Products: catalogue}
+//
+// A row says how many objects of a site are new, how many are gone, and by how much the site's own bytes and what would be freed with them have
+// grown; rows are sorted by the latter. Dumps of two processes, or of two builds, are compared too: then lines are left out of sites and objects are only counted.
+//
 // # Taking a dump from a service
 //
 // A dump is written by [runtime/debug.WriteHeapDump]. It stops the world for about a second per 160 MB, and holds

@@ -253,15 +253,21 @@ func (h *Heap) standing(g, frame int) Func {
 	if h.rankOf(g) >= Test {
 		frames = frames[max(0, slices.Index(frames, frame)):]
 	}
-	var first Func
+	var library, first Func // where no call is the user's
 	for i, f := range frames {
 		c := h.line(f, i > 0)
 		if !h.standard(heapdump.Call{Func: c.Name, File: c.File}) {
 			return c
 		}
+		if library.Name == "" && !internalFunc(c.Name) {
+			library = c
+		}
 		if i == 0 {
 			first = c
 		}
+	}
+	if library.Name != "" {
+		return library
 	}
 	return first
 }

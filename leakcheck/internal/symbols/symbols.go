@@ -227,6 +227,9 @@ type Line struct {
 // Line returns the function and line at a code address of the process.
 func (t *Table) Line(pc uint64) Line {
 	at := pc + t.textShift
+	if at < t.named["runtime.text"] || at >= t.named["runtime.etext"] {
+		return Line{}
+	}
 	if t.lines == nil && t.pclntab != nil {
 		t.lines, _ = gosym.NewTable(nil, gosym.NewLineTable(t.pclntab, t.named["runtime.text"]))
 		t.pclntab = nil
