@@ -33,7 +33,25 @@
 //
 // # Cost
 //
-// # TABLE
+// Measured side by side on two cores by
+//
+//	go run -C internal/bench ./ctxreq
+//
+// What a middleware adds to a request, as a share of what chi's adds; without
+// chi's router its two middlewares add 0.40:
+//
+//	chi RequestID+Recoverer    1.00   +10 allocs
+//	gin+Recovery               0.06    +0
+//	sentryhttp                 3.01   +31
+//	otelhttp                   5.54   +32
+//	ctxreq                     0.35    +2
+//	ctxreq with Seal           0.79    +5
+//
+// Four children that hash 4 KB each take 1.0 to 1.15 times as long as with
+// errgroup.WithContext (conc's pool 1.05), four that do nothing 1.6 to 1.7 times
+// (conc's pool 2.0): a child has a name and a clock. Key.Get under ten
+// context.WithValue takes 1.06 times as long as ctx.Value, with one key set
+// or with twenty.
 //
 // # Limits
 //
