@@ -117,7 +117,16 @@ func sameProcess(a, b *retain.Heap) bool {
 		a.HeapStart < b.HeapEnd && b.HeapStart < a.HeapEnd && a.GoVersion == b.GoVersion
 }
 
-// compare sorts by how much more a site retains; sites that did not change are left out.
+// growth is what rows are sorted by: how much more the site retains. Where there are no more objects than before, a list
+// or a map holds more: what it holds has a row of its own, and here only its own bytes count.
+func (r *Row) growth() int64 {
+	if r.Delta <= 0 {
+		return r.SizeDelta
+	}
+	return r.RetainedDelta
+}
+
+// compare lists the sites that changed, the one that grew most first.
 func compare(a, b *retain.Heap) []Row {
 	same := sameProcess(a, b)
 	before, after := byKey(a, same), byKey(b, same)
@@ -135,7 +144,7 @@ func compare(a, b *retain.Heap) []Row {
 		}
 	}
 	slices.SortFunc(rows, func(x, y Row) int {
-		return cmp.Or(cmp.Compare(y.RetainedDelta, x.RetainedDelta), cmp.Compare(y.SizeDelta, x.SizeDelta), strings.Compare(x.Site, y.Site))
+		return cmp.Or(cmp.Compare(y.growth(), x.growth()), cmp.Compare(y.SizeDelta, x.SizeDelta), strings.Compare(x.Site, y.Site))
 	})
 	return rows
 }
