@@ -1,6 +1,9 @@
 package leakcheck
 
-import "time"
+import (
+	"runtime"
+	"time"
+)
 
 // A Recording is a series of rounds for tests of the decision rule.
 type Recording struct {
@@ -72,17 +75,50 @@ func Resolve(stack []uintptr) (from string, functions []string) {
 	return [...]string{elsewhere: "elsewhere", operation: "operation", harness: "harness", unrelated: "unrelated"}[o], functions
 }
 
-// WholeProfile is every allocation stack, with MemProfileRate at 1 while f runs.
-func WholeProfile(f func()) [][]uintptr {
-	m, err := newMeter(f, newConfig(nil))
+// Considered are the allocation stacks of the process while op is measured, and
+// whether each may be called a leak.
+func Considered(op func()) (stacks [][]uintptr, considered []bool) {
+	m, err := newMeter(op, newConfig(nil))
 	if err != nil {
 		panic(err)
 	}
 	defer m.close()
 	m.measure()
-	var all [][]uintptr
 	for i := range m.profile.stacks {
-		all = append(all, trim(&m.profile.stacks[i]))
+		_, ok := m.stackSuspect(i)
+		stacks = append(stacks, trim(&m.profile.stacks[i]))
+		considered = append(considered, ok)
 	}
-	return all
+	return stacks, considered
+}
+
+// CountsWithoutProfile says whether a check believes its figures when the
+// profiler was off for some of its looks.
+func CountsWithoutProfile() bool {
+	m, err := newMeter(func() {}, newConfig(nil))
+	if err != nil {
+		panic(err)
+	}
+	defer m.close()
+	m.profile = newProfile()
+	m.look()
+	runtime.MemProfileRate = 0
+	for range 2 * runtime.GOMAXPROCS(0) { // each P still counts one object
+		m.look()
+	}
+	runtime.MemProfileRate = 1
+	m.look()
+	return m.report().Verdict != Unmeasured
+}
+
+// Settle waits as a look does for the goroutines that start starts.
+func Settle(start func()) {
+	m, err := newMeter(func() {}, newConfig(nil))
+	if err != nil {
+		panic(err)
+	}
+	defer m.close()
+	m.countRoutines()
+	start()
+	m.settle()
 }

@@ -28,7 +28,7 @@ func (m *meter) look() {
 // about to end: until there are no more than before, or none of the new ones
 // has anything to run.
 func (m *meter) settle() {
-	const quiet, limit = 5 * time.Millisecond, 250 * time.Millisecond
+	const quiet, limit = 5 * time.Millisecond, time.Second
 	n := runtime.NumGoroutine()
 	before := n
 	if looks := len(m.alive); looks > 0 {

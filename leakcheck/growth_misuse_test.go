@@ -180,6 +180,10 @@ func TestNoGrowthNoticesThatNothingIsCounted(t *testing.T) {
 	}
 }
 
+func TestNoGrowthPlantsObjectsToCount(t *testing.T) {
+	assert.False(t, leakcheck.CountsWithoutProfile(), "an object that is there was not counted")
+}
+
 // Measuring must not leak either: a meter and all it recorded must go.
 func TestNoGrowthDoesNotGrow(t *testing.T) {
 	live := func() int64 {
@@ -228,25 +232,19 @@ func TestNoGrowthBesideANeighbour(t *testing.T) {
 		runs = 50
 	}
 	neighbour(t)
-	for name, cost := range map[string]time.Duration{"cheap": 0, "slow": time.Millisecond} {
-		t.Run(name, func(t *testing.T) {
-			work := func() {
-				for start := time.Now(); time.Since(start) < cost; {
-				}
-			}
-			few := leakcheck.Iterations(20)
-			if cost > 0 {
-				few = leakcheck.Iterations(3)
-			}
+	for _, row := range []struct {
+		name string
+		rest time.Duration
+		opts []leakcheck.Option
+	}{
+		{"cheap operations", 0, nil},
+		{"slow operations: only idle rounds tell", 3 * time.Millisecond, []leakcheck.Option{leakcheck.Iterations(2), leakcheck.Warmup(2)}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
 			for range runs {
-				leakcheck.NoGrowth(t, func() { work(); _ = fmt.Sprint(next()) }, few)
+				leakcheck.NoGrowth(t, func() { time.Sleep(row.rest); _ = fmt.Sprint(next()) }, row.opts...)
 				var kept []*entry
-				r, err := leakcheck.Measure(func() {
-					work()
-					if next()%2 == 0 {
-						kept = append(kept, new(entry))
-					}
-				}, few)
+				r, err := leakcheck.Measure(func() { time.Sleep(row.rest); kept = append(kept, new(entry)) }, row.opts...)
 				require.NoError(t, err)
 				require.Equal(t, leakcheck.Growing.String(), r.Verdict.String())
 				for _, s := range r.Sites {

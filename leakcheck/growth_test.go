@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -143,6 +145,20 @@ func TestNoGrowthIsSilent(t *testing.T) {
 				pool.Put(b)
 			}
 		}},
+		{"a pool that is only put to", func(t *testing.T) func() {
+			var pool sync.Pool
+			return func() { pool.Put(new(entry)) }
+		}},
+		{"finalizers that take their time", func(t *testing.T) func() {
+			var sum atomic.Int64
+			return func() {
+				runtime.SetFinalizer(new(entry), func(e *entry) {
+					for i := range 20_000 {
+						sum.Add(int64(i))
+					}
+				})
+			}
+		}},
 		{"a goroutine that ends", func(t *testing.T) func() {
 			return func() { go func() { _ = new(entry) }() }
 		}},
@@ -154,9 +170,30 @@ func TestNoGrowthIsSilent(t *testing.T) {
 		}},
 	} {
 		t.Run(r.name, func(t *testing.T) {
-			leakcheck.NoGrowth(t, r.op(t))
+			want := leakcheck.Steady
+			if r.name == "an LRU that fills late" {
+				want = leakcheck.Saturating
+			}
+			assert.Equal(t, want.String(), leakcheck.NoGrowth(t, r.op(t)).Verdict.String())
 		})
 	}
+}
+
+// A look waits for goroutines that have something to do.
+func TestNoGrowthSettles(t *testing.T) {
+	before := runtime.NumGoroutine()
+	leakcheck.Settle(func() {
+		var over atomic.Bool
+		for range 10 {
+			go func() {
+				for !over.Load() {
+					runtime.Gosched()
+				}
+			}()
+		}
+		time.AfterFunc(50*time.Millisecond, func() { over.Store(true) })
+	})
+	assert.LessOrEqual(t, runtime.NumGoroutine(), before)
 }
 
 func lineOf(t *testing.T, s leakcheck.Site) string {
@@ -190,20 +227,19 @@ func TestStacksAreToldApart(t *testing.T) {
 	assert.Equal(t, "unrelated", from, "the goroutine of a test")
 
 	seen := map[string]bool{}
-	for _, stack := range leakcheck.WholeProfile(func() { wg.Go(func() {}); wg.Wait() }) {
+	stacks, considered := leakcheck.Considered(func() { wg.Go(func() { _ = fmt.Sprint(next()) }); wg.Wait() })
+	for i, stack := range stacks {
 		from, functions := leakcheck.Resolve(stack)
-		for _, f := range functions {
-			if strings.HasSuffix(f, ".(*profile).read") {
-				assert.Equal(t, "harness", from, functions)
-				seen["harness"] = true
-			}
+		seen[from] = true
+		assert.Equal(t, from == "operation" || from == "elsewhere", considered[i], functions)
+		if slices.ContainsFunc(functions, func(f string) bool { return strings.HasSuffix(f, ".(*profile).read") }) {
+			assert.Equal(t, "harness", from, functions)
 		}
-		if from == "unrelated" {
-			seen[from] = true
+		if slices.ContainsFunc(functions, func(f string) bool { return f == "runtime.malg" || f == "runtime.acquireSudog" }) {
+			assert.Equal(t, "unrelated", from, functions)
 		}
 	}
-	assert.True(t, seen["harness"], "what reads the profile allocates")
-	assert.True(t, seen["unrelated"], "a goroutine's descriptor is the runtime's")
+	assert.Len(t, seen, 4, "all kinds of stacks were there")
 }
 
 // Many callers of one allocating function, and recursion, are one site.
