@@ -24,7 +24,7 @@ var beyond = []Case{
 		Name:  "transport_per_request",
 		Issue: "https://github.com/choria-io/go-choria/issues/198",
 		Cure:  "one shared transport",
-		Finds: []Find{{Check, "net/http.(*persistConn)"}, {Objects, "zoo.get"}},
+		Finds: []Find{{Check, "net/http.(*persistConn)"}, {Objects, "zoo.transportPerRequest"}},
 		Leak:  transportPerRequest, Twin: transportShared, Iterations: few,
 	},
 	{
