@@ -19,11 +19,11 @@ func (s *Scope) Defer(fn func(context.Context) error) error {
 	}
 	st := s.lock()
 	if st == nil {
-		return fmt.Errorf("ctxreq: Defer: %w", ErrEnded)
+		return refused("Defer")
 	}
 	defer st.mu.Unlock()
 	if st.closed {
-		return fmt.Errorf("ctxreq: Defer: %w", ErrEnded)
+		return refused("Defer")
 	}
 	st.cleanups = append(st.cleanups, fn)
 	return nil

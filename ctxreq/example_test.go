@@ -184,7 +184,7 @@ func ExampleKey() {
 	// Output:
 	// acme true
 	// acme true
-	// the scope has ended
+	// ctxreq: the scope has ended
 }
 
 func ExampleInfo() {
@@ -234,7 +234,7 @@ func ExampleReporter() {
 	//   PUT /cart map[]
 	// cleanup in "PUT": ctxreq: cleanup "0": cannot roll back map[]
 	//   PUT /cart map[]
-	// late use in "PUT": ctxreq: Write after the end of "PUT": start the goroutine with Scope.Go, or let it work on a copy: the scope has ended map[]
+	// late use in "PUT": ctxreq: Write after the end of "PUT"; start the goroutine with Scope.Go, or let it work on a copy: the scope has ended map[]
 	// true
 }
 

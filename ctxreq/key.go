@@ -94,7 +94,7 @@ type nilValue struct{}
 func (s *Scope) set(k *keyInfo, v any) error {
 	st := s.lock()
 	if st == nil {
-		return fmt.Errorf("ctxreq: Set of %q: %w", k.name, ErrEnded)
+		return refused(fmt.Sprintf("Set of %q", k.name))
 	}
 	if st.sealed { // the value is the request's, and outlives Seal
 		outer := From(st.parent)

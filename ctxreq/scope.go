@@ -16,7 +16,13 @@ import (
 
 // ErrEnded is what a Scope, its writer and its body answer once the scope has
 // ended, and the cause (context.Cause) of its context from then on.
-var ErrEnded = errors.New("the scope has ended")
+var ErrEnded = errors.New("ctxreq: the scope has ended")
+
+// refused is an ErrEnded that says what was tried.
+type refused string
+
+func (r refused) Error() string      { return "ctxreq: " + string(r) + ": the scope has ended" }
+func (refused) Is(target error) bool { return target == ErrEnded }
 
 // A Scope is one unit of work, usually a request: its values, its children,
 // its cleanups. Start and Middleware make one, End ends it.

@@ -182,11 +182,11 @@ func (s *Scope) spawn(cancelled <-chan struct{}, name string, fn func(context.Co
 	t := &task{scope: s, name: name, fn: fn, started: time.Since(epoch)}
 	st := s.lock()
 	if st == nil {
-		return fmt.Errorf("ctxreq: Go %q: %w", name, ErrEnded)
+		return refused(fmt.Sprintf("Go %q", name))
 	}
-	if err := s.place(st, cancelled); err != nil {
+	if err := s.place(st, name, cancelled); err != nil {
 		st.mu.Unlock()
-		return fmt.Errorf("ctxreq: Go %q: %w", name, err)
+		return err
 	}
 	st.capture()
 	st.add(t)
@@ -206,7 +206,7 @@ func (st *state) add(t *task) {
 }
 
 // place waits until there is room for a child; mu is held.
-func (s *Scope) place(st *state, cancelled <-chan struct{}) error {
+func (s *Scope) place(st *state, name string, cancelled <-chan struct{}) error {
 	limit := st.cfg.limit()
 	gone := func() bool { return st.owner != s || st.closed || st.refusing }
 	if st.active >= limit && !gone() {
@@ -220,10 +220,10 @@ func (s *Scope) place(st *state, cancelled <-chan struct{}) error {
 		}
 	}
 	if gone() {
-		return ErrEnded
+		return refused(fmt.Sprintf("Go %q", name))
 	}
 	if st.active >= limit {
-		return fmt.Errorf("cancelled while waiting: Config.Limit of %d are running: %w", st.active, context.Canceled)
+		return fmt.Errorf("ctxreq: Go %q: cancelled while it waited, because %d are running (Config.Limit): %w", name, st.active, context.Canceled)
 	}
 	return nil
 }

@@ -73,7 +73,7 @@ func (s *Scope) reportLate(o op) {
 }
 
 func (s *Scope) late(o op) error {
-	return fmt.Errorf("ctxreq: %s after the end of %q: start the goroutine with Scope.Go, or let it work on a copy: %w", opNames[o], s.Info().Name, ErrEnded)
+	return refused(fmt.Sprintf("%s after the end of %q; start the goroutine with Scope.Go, or let it work on a copy", opNames[o], s.Info().Name))
 }
 
 // writer is the guarded http.ResponseWriter: a Scope in another shape, so it
