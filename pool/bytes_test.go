@@ -275,16 +275,18 @@ type lyingReader struct{}
 func (lyingReader) Read(p []byte) (int, error) { return len(p) + 1, nil }
 
 func TestStats(t *testing.T) {
-	p := pool.NewBytes(pool.Options{Level: pool.Check, MaxIdleBytes: 1 << 20})
-	a, b := p.Get(100), p.Get(1<<20)
-	assert.Equal(t, pool.Stats{Gets: 2, Made: 2, InUse: 256 + 1<<20, InUseLeases: 2}, p.Stats())
-	a.Release()
-	b.Release() // exceeds MaxIdleBytes, with a
-	assert.Equal(t, pool.Stats{Gets: 2, Made: 2, Dropped: 1, Idle: 256}, p.Stats())
-	p.Get(1).Release()
-	assert.Equal(t, pool.Stats{Gets: 3, Made: 2, Dropped: 1, Idle: 256}, p.Stats())
-	p.Trim()
-	assert.Equal(t, pool.Stats{Gets: 3, Made: 2, Dropped: 2}, p.Stats())
+	clockStandsStill(t, func(t *testing.T) {
+		p := pool.NewBytes(pool.Options{Level: pool.Check, MaxIdleBytes: 1 << 20})
+		a, b := p.Get(100), p.Get(1<<20)
+		assert.Equal(t, pool.Stats{Gets: 2, Made: 2, InUse: 256 + 1<<20, InUseLeases: 2}, p.Stats())
+		a.Release()
+		b.Release() // exceeds MaxIdleBytes, with a
+		assert.Equal(t, pool.Stats{Gets: 2, Made: 2, Dropped: 1, Idle: 256}, p.Stats())
+		p.Get(1).Release()
+		assert.Equal(t, pool.Stats{Gets: 3, Made: 2, Dropped: 1, Idle: 256}, p.Stats())
+		p.Trim()
+		assert.Equal(t, pool.Stats{Gets: 3, Made: 2, Dropped: 2}, p.Stats())
+	})
 }
 
 func TestStatsOfTheZeroOptions(t *testing.T) {

@@ -207,12 +207,13 @@ func ExampleStats() {
 	buffers := pool.NewBytes(pool.Options{MaxInUse: 1 << 30})
 	b := buffers.Get(1 << 20)
 	s := buffers.Stats()
-	fmt.Println("in use:", s.InUseLeases, "of", s.InUse, "bytes")
+	fmt.Println(s.InUseLeases, "lease has", s.InUse, "bytes")
 	b.Release()
-	fmt.Println("idle:", buffers.Stats().Idle)
+	s = buffers.Stats()
+	fmt.Println(s.InUseLeases, "leases have", s.InUse, "bytes")
 	// Output:
-	// in use: 1 of 1048576 bytes
-	// idle: 1048576
+	// 1 lease has 1048576 bytes
+	// 0 leases have 0 bytes
 }
 
 // In a test every lease is known.

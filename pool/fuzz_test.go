@@ -20,7 +20,7 @@ import (
 // its memory, beyond its length too, must be its own or zero.
 func FuzzNothingCrosses(f *testing.F) {
 	r := rand.New(rand.NewPCG(1, 2))
-	for range 10 {
+	for range 6 {
 		program := make([]byte, 1000)
 		for i := range program {
 			program[i] = byte(r.Uint32())

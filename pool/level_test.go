@@ -84,52 +84,58 @@ func TestASampledLeaseIsNotTakenForAnEarlierOne(t *testing.T) {
 }
 
 func TestAWriteAfterReleaseIsFoundOnReuse(t *testing.T) {
-	p := pool.NewBytes(pool.Options{Level: pool.Check})
-	for _, n := range []int{100, 4096, mib} {
-		b := p.Get(n)
-		kept := b.Bytes()
-		b.Release()
-		assert.Equal(t, byte(pool.PoisonByte), kept[0], "what was read there shows")
-		kept[n-1] = 1
-		text := panicOf(t, func() { p.Get(n) })
-		assert.Contains(t, text, fmt.Sprintf("pool: written at byte %d after the lease had ended\n\tacquired at ", n-1))
-		assert.Contains(t, text, "\n\treleased at ")
-	}
+	clockStandsStill(t, func(t *testing.T) {
+		p := pool.NewBytes(pool.Options{Level: pool.Check})
+		for _, n := range []int{100, 4096, mib} {
+			b := p.Get(n)
+			kept := b.Bytes()
+			b.Release()
+			assert.Equal(t, byte(pool.PoisonByte), kept[0], "what was read there shows")
+			kept[n-1] = 1
+			text := panicOf(t, func() { p.Get(n) })
+			assert.Contains(t, text, fmt.Sprintf("pool: written at byte %d after the lease had ended\n\tacquired at ", n-1))
+			assert.Contains(t, text, "\n\treleased at ")
+		}
+	})
 }
 
 func TestAWriteIntoOutgrownMemoryIsFoundOnReuse(t *testing.T) {
-	p := pool.NewBytes(pool.Options{Level: pool.Check})
-	b := p.Get(256)
-	kept := b.Bytes()
-	b.Set(make([]byte, 1000))
-	kept[3] = 1 // still the lease's
-	b.Release()
-	kept[3] = 1
-	assert.Contains(t, panicOf(t, func() { p.Get(256) }), "pool: written at byte 3 ")
+	clockStandsStill(t, func(t *testing.T) {
+		p := pool.NewBytes(pool.Options{Level: pool.Check})
+		b := p.Get(256)
+		kept := b.Bytes()
+		b.Set(make([]byte, 1000))
+		kept[3] = 1 // still the lease's
+		b.Release()
+		kept[3] = 1
+		assert.Contains(t, panicOf(t, func() { p.Get(256) }), "pool: written at byte 3 ")
+	})
 }
 
 func TestAGetThatPanicsCostsNoBudget(t *testing.T) {
-	p := pool.NewBytes(pool.Options{Level: pool.Check, MaxInUse: 1 << 20})
-	b := p.Get(100)
-	kept := b.Bytes()
-	b.Release()
-	kept[0] = 1
-	assert.Panics(t, func() { p.GetContext(t.Context(), 100) })
-	assert.Panics(t, func() { p.Get(math.MaxInt) }, "more than there is")
-	assert.Zero(t, p.Stats().InUse)
-	assert.Zero(t, p.Stats().InUseLeases)
+	clockStandsStill(t, func(t *testing.T) {
+		p := pool.NewBytes(pool.Options{Level: pool.Check, MaxInUse: 1 << 20})
+		b := p.Get(100)
+		kept := b.Bytes()
+		b.Release()
+		kept[0] = 1
+		assert.Panics(t, func() { p.GetContext(t.Context(), 100) })
+		assert.Panics(t, func() { p.Get(math.MaxInt) }, "more than there is")
+		assert.Zero(t, p.Stats().InUse)
+		assert.Zero(t, p.Stats().InUseLeases)
 
-	b = p.Get(1000)
-	kept = b.Bytes()
-	b.Release()
-	kept[0] = 1
-	small := p.Get(10)
-	assert.Panics(t, func() { small.Set(make([]byte, 1000)) }, "into the memory that was written to")
-	assert.Equal(t, 256, p.Stats().InUse)
-	small.Set(make([]byte, 1000))
-	assert.Len(t, small.Bytes(), 1000, "the lease goes on, with other memory")
-	assert.True(t, small.Release())
-	assert.Zero(t, p.Stats().InUse)
+		b = p.Get(1000)
+		kept = b.Bytes()
+		b.Release()
+		kept[0] = 1
+		small := p.Get(10)
+		assert.Panics(t, func() { small.Set(make([]byte, 1000)) }, "into the memory that was written to")
+		assert.Equal(t, 256, p.Stats().InUse)
+		small.Set(make([]byte, 1000))
+		assert.Len(t, small.Bytes(), 1000, "the lease goes on, with other memory")
+		assert.True(t, small.Release())
+		assert.Zero(t, p.Stats().InUse)
+	})
 }
 
 func TestOutstandingIsOneLineAPlace(t *testing.T) {

@@ -39,7 +39,7 @@ func checked(t testing.TB) {
 // allReleased fails t if a buffer has not come back.
 func allReleased(t testing.TB) {
 	// The Transport and the server may close a moment after Do.
-	for end := time.Now().Add(5 * time.Second); len(buffers.Outstanding()) > 0 && time.Now().Before(end); {
+	for end := time.Now().Add(20 * time.Second); len(buffers.Outstanding()) > 0 && time.Now().Before(end); {
 		runtime.Gosched()
 	}
 	for _, held := range buffers.Outstanding() {
