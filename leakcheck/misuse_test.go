@@ -82,7 +82,7 @@ func TestCheckAfterTheTest(t *testing.T) {
 }
 
 func BenchmarkCheck(b *testing.B) {
-	leakcheck.Check(b)
+	leakcheck.Check(b, patience)
 	for b.Loop() {
 		done := make(chan struct{})
 		go close(done)
@@ -107,11 +107,11 @@ func TestBenchmarks(t *testing.T) {
 }
 
 func FuzzCheck(f *testing.F) {
-	leakcheck.Check(f)
+	leakcheck.Check(f, patience)
 	f.Add(1)
 	f.Add(2)
 	f.Fuzz(func(t *testing.T, n int) {
-		leakcheck.Check(t)
+		leakcheck.Check(t, patience)
 		x := leakcheck.Track(t, newThing())
 		t.Cleanup(x.close)
 		go func() { <-t.Context().Done() }()
@@ -123,7 +123,7 @@ func FuzzChildLeak(f *testing.F) {
 	f.Add(1)
 	f.Add(2)
 	f.Fuzz(func(t *testing.T, n int) {
-		leakcheck.Check(t, short)
+		leakcheck.Check(t, graceFor(n == 2))
 		if n == 2 {
 			leakPlain()
 		}
