@@ -25,56 +25,75 @@ func main() {
 		title string
 		cases []side.Case
 	}{
-		{"flat, in place", inPlace(shapes.NewUser(), shapes.UserInto, users, nil)},
+		{"flat, in place", flat(shapes.NewUser())},
 		{"flat, by value", byValue(shapes.NewUser())},
-		{"nested with 20 items, in place", inPlace(shapes.NewOrder(), shapes.OrderInto, orders, (&shapes.GoverterImpl{}).Order)},
+		{"nested with 20 items, in place", nested(shapes.NewOrder())},
 		{"slice of 1000 flat", slices(shapes.NewUsers(1000))},
 	} {
-		side.Table(os.Stdout, t.title, side.Compare(t.cases, side.Options{Progress: side.Progress()}))
+		side.Table(os.Stdout, t.title, side.Compare(t.cases, side.Options{Rounds: 25, Progress: side.Progress()}))
 	}
 }
 
-// inPlace measures writing into one destination again and again. What goverter
+// flat and nested write into one destination again and again. What goverter
 // generates works by value only.
-func inPlace[S, D any](s S, hand func(*D, *S), m *mapper.Mapper[S, D], goverter func(S) D) []side.Case {
-	var d D
-	cases := []side.Case{
+func flat(s shapes.User) []side.Case {
+	var d shapes.UserDTO
+	return append([]side.Case{
 		{Name: "by hand", Run: func(n int) {
 			for range n {
-				hand(&d, &s)
+				shapes.UserInto(&d, &s)
 			}
 		}},
 		{Name: "leaksafe Into", Run: func(n int) {
 			for range n {
-				check(m.Into(&d, &s))
+				check(users.Into(&d, &s))
 			}
 		}},
+	}, peers(&d, &s)...)
+}
+
+func nested(s shapes.Order) []side.Case {
+	var d shapes.OrderDTO
+	g := &shapes.GoverterImpl{}
+	return append([]side.Case{
+		{Name: "by hand", Run: func(n int) {
+			for range n {
+				shapes.OrderInto(&d, &s)
+			}
+		}},
+		{Name: "leaksafe Into", Run: func(n int) {
+			for range n {
+				check(orders.Into(&d, &s))
+			}
+		}},
+		{Name: "goverter", Run: func(n int) {
+			for range n {
+				d = g.Order(s)
+			}
+		}},
+	}, peers(&d, &s)...)
+}
+
+func peers[S, D any](d *D, s *S) []side.Case {
+	return []side.Case{
 		{Name: "copier", Run: func(n int) {
 			for range n {
-				check(copier.CopyWithOption(&d, &s, copier.Option{DeepCopy: true}))
+				check(copier.CopyWithOption(d, s, copier.Option{DeepCopy: true}))
 			}
 		}},
 		{Name: "mapstructure", Run: func(n int) {
 			for range n {
-				check(mapstructure.Decode(&s, &d))
+				check(mapstructure.Decode(s, d))
 			}
 		}},
 		{Name: "encoding/json", Run: func(n int) {
 			for range n {
-				b, err := json.Marshal(&s)
+				b, err := json.Marshal(s)
 				check(err)
-				check(json.Unmarshal(b, &d))
+				check(json.Unmarshal(b, d))
 			}
 		}},
 	}
-	if goverter != nil {
-		cases = append(cases, side.Case{Name: "goverter", Run: func(n int) {
-			for range n {
-				d = goverter(s)
-			}
-		}})
-	}
-	return cases
 }
 
 // sinks, so that no result is optimised away.
