@@ -35,7 +35,7 @@ func newKernel(n *node) kernel {
 		k.moves.pack()
 		k.flat = true
 	case opStruct:
-		k.split(n.fields)
+		k.split(n)
 		k.moves.pack()
 		k.once = k.moves.straight()
 		k.flat = len(k.rest) == 0
@@ -48,9 +48,10 @@ func newKernel(n *node) kernel {
 }
 
 // split tells plain assignments from the other fields.
-func (k *kernel) split(fields []field) {
-	for _, f := range fields {
-		if f.node.op == opCopy && len(f.src.hops) == 0 && len(f.dst.hops) == 0 {
+func (k *kernel) split(n *node) {
+	small := n.src.Size() <= maxOffset && n.dst.Size() <= maxOffset
+	for _, f := range n.fields {
+		if small && f.node.op == opCopy && len(f.src.hops) == 0 && len(f.dst.hops) == 0 {
 			k.moves.add(f.dst.off, f.src.off, f.node.src)
 			continue
 		}

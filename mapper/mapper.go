@@ -64,15 +64,15 @@ func (m *Mapper[S, D]) Map(src S) (D, error) {
 // is filled in place. After an *Error some fields of dst may have been
 // written.
 func (m *Mapper[S, D]) Into(dst *D, src *S) error {
+	if !onlyReflect && m != nil && m.flat != nil && dst != nil && src != nil {
+		m.flat.run(hide(unsafe.Pointer(dst)), hide(unsafe.Pointer(src)))
+		return nil
+	}
 	if m == nil || m.plan == nil || dst == nil || src == nil {
 		return m.misused()
 	}
 	if onlyReflect {
 		return m.plan.reflect(reflect.ValueOf(dst), reflect.ValueOf(src))
-	}
-	if m.flat != nil {
-		m.flat.run(hide(unsafe.Pointer(dst)), hide(unsafe.Pointer(src)))
-		return nil
 	}
 	return m.plan.run(hide(unsafe.Pointer(dst)), hide(unsafe.Pointer(src)))
 }

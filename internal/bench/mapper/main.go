@@ -7,6 +7,7 @@ package main
 import (
 	"encoding/json"
 	"os"
+	"time"
 
 	"github.com/go-viper/mapstructure/v2"
 	"github.com/jinzhu/copier"
@@ -30,7 +31,7 @@ func main() {
 		{"nested with 20 items, in place", nested(shapes.NewOrder())},
 		{"slice of 1000 flat", slices(shapes.NewUsers(1000))},
 	} {
-		side.Table(os.Stdout, t.title, side.Compare(t.cases, side.Options{Rounds: 25, Progress: side.Progress()}))
+		side.Table(os.Stdout, t.title, side.Compare(t.cases, side.Options{Rounds: 80, Round: 15 * time.Millisecond, Progress: side.Progress()}))
 	}
 }
 
