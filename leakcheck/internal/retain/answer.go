@@ -149,7 +149,7 @@ func (w *walker) frameWords(r root, at Func) string {
 		whose = symbols.Short(f.Func) + ", which called it"
 	}
 	if r.rank >= Stack {
-		return "on the stack of " + whose + ": a variable whose address was taken, or a leftover"
+		return "on the stack of " + whose + ": a variable whose address was taken"
 	}
 	return "variable of " + whose
 }

@@ -109,8 +109,13 @@ func repeats(h *Heap, steps []step) (period, n int) {
 	return 1, 1
 }
 
+// alike minds that the heap profile may have sampled some nodes of a list and not others.
 func alike(h *Heap, a, b step) bool {
-	return h.keyOf(a.object) == h.keyOf(b.object) && a.word == b.word
+	if a.word != b.word || h.Size(a.object) != h.Size(b.object) {
+		return false
+	}
+	x, y := h.SampleOf(a.object), h.SampleOf(b.object)
+	return x == y || x == heapdump.None || y == heapdump.None
 }
 
 // begin names the root.

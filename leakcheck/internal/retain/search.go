@@ -18,7 +18,7 @@ const (
 	Test                    // goroutines that run tests
 	Caller                  // the goroutine that asked for the dump
 	Pool                    // the free list of a sync.Pool
-	Stack                   // any word on a stack that looks like a pointer
+	Stack                   // variables on a stack whose address was taken
 	CallerStack             // the same on the stack of the goroutine that asked
 	Unreachable             // nothing
 )
@@ -180,35 +180,6 @@ func (h *Heap) addFinalizers() {
 		to, word := h.Edges(f.Object)
 		for k, o := range to {
 			h.add(root{kind: rootFinalizer, object: o, word: word[k], index: i})
-		}
-	}
-}
-
-// addStacks adds, as the last resort, every word on a stack that looks like a pointer: variables whose
-// address was taken are in no pointer map of their frame.
-func (h *Heap) addStacks() {
-	if len(h.roots[Stack])+len(h.roots[CallerStack]) > 0 {
-		return
-	}
-	for g := range h.Goroutines {
-		rank := Stack
-		if g == h.caller {
-			rank = CallerStack
-		}
-		for _, f := range h.framesOf(g) {
-			h.addStack(f, rank)
-		}
-	}
-}
-
-func (h *Heap) addStack(frame int, rank Rank) {
-	b, err := h.FrameContents(&h.Frames[frame])
-	if err != nil {
-		return
-	}
-	for off := 0; off+h.PtrSize <= len(b); off += h.PtrSize {
-		if w := h.Word(b[off:]); w >= h.HeapStart && w < h.HeapEnd {
-			h.add(root{kind: rootFrame, rank: rank, object: h.Find(w), word: uint32(off / h.PtrSize), index: frame})
 		}
 	}
 }
