@@ -54,8 +54,8 @@ func (b *Batcher[T]) AddAll(ctx context.Context, vs []T) (n int, err error) {
 }
 
 // Flush hands over what lingers and waits until everything that was admitted
-// before the call has an outcome, whichever. It returns the error of ctx if
-// that ends first, ErrClosed if Close gave items back meanwhile, and ErrFull
+// before the call has an outcome, whichever, and the Observer has been told. It
+// returns the error of ctx if that ends first, ErrClosed if Close gave items back meanwhile, and ErrFull
 // if MaxWaiters callers are in Flush already. From inside the handler, with its
 // context, it does not wait and returns an error.
 func (b *Batcher[T]) Flush(ctx context.Context) error { return b.e.flush(ctx) }

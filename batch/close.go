@@ -2,8 +2,8 @@ package batch
 
 import "context"
 
-// flush waits until everything admitted before has an outcome. It takes mu
-// itself.
+// flush waits until everything admitted before has an outcome, and the Observer
+// has been told. It takes mu itself.
 func (e *engine[K, T, R]) flush(ctx context.Context) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -23,6 +23,15 @@ func (e *engine[K, T, R]) flush(ctx context.Context) error {
 			b.done = make(chan struct{})
 		}
 		if err := e.waitFor(ctx, b.done); err != nil {
+			return err
+		}
+	}
+	told := e.reported
+	for n := e.reports.head; n != nil && n.of.seq <= told; n = e.reports.head {
+		if n.of.done == nil {
+			n.of.done = make(chan struct{})
+		}
+		if err := e.waitFor(ctx, n.of.done); err != nil {
 			return err
 		}
 	}
@@ -65,7 +74,7 @@ func (e *engine[K, T, R]) close(ctx context.Context) (*remains[K, T], error) {
 	e.closed = true
 	e.refuse(ErrClosed)
 	e.unlinger()
-	for e.stats.Pending > 0 || e.workers+e.telling > 0 {
+	for e.stats.Pending > 0 || e.workers+e.reports.n > 0 {
 		if inside(ctx, e) {
 			return nil, errInside
 		}

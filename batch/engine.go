@@ -29,6 +29,8 @@ type engine[K comparable, T, R any] struct {
 	inflight list[*batch[K, T, R]]  // taken, until the handler has returned for good
 	ready    list[*lane[K, T, R]]   // lanes that have a batch to take
 	waiters  list[*waiter[K, T, R]] // blocked callers, first come first served
+	reports  list[*report[T]]       // on their way to the Observer, oldest first
+	reported uint64                 // the newest of them
 	spare    []*batch[K, T, R]      // cleared, to be used again
 	size     int                    // of the last batch that was used up
 	seq      uint64                 // of the newest batch
@@ -37,7 +39,6 @@ type engine[K comparable, T, R any] struct {
 	timer    *time.Timer            // one, armed lazily
 	armed    int64                  // when it fires; 0 is never
 	idle     chan struct{}          // made by who waits for the last worker
-	telling  int                    // ticks that tell the Observer
 	flushes  int                    // callers in Flush
 	closed   bool
 	gaveUp   bool // Close gave items back
@@ -377,14 +378,10 @@ func (e *engine[K, T, R]) tick() {
 	if h := e.lingers.head; h != nil {
 		e.arm(now, h.of.until)
 	}
-	e.telling++
+	r := e.reportExpired(expired)
 	e.freed()
 	e.mu.Unlock()
-	e.observe(expired, errExpired)
-	e.mu.Lock()
-	e.telling--
-	e.freed()
-	e.mu.Unlock()
+	e.tell(r)
 }
 
 // freed passes room in the budget on to the callers that wait for it, and
@@ -402,15 +399,8 @@ func (e *engine[K, T, R]) freed() {
 		clear(e.spare[2:])
 		e.spare = e.spare[:2]
 	}
-	if e.workers+e.telling == 0 && e.idle != nil {
+	if e.workers+e.reports.n == 0 && e.idle != nil {
 		close(e.idle)
 		e.idle = nil
-	}
-}
-
-// observe tells the Observer, with mu free. It is given a slice of its own.
-func (e *engine[K, T, R]) observe(items []T, err error) {
-	if len(items) > 0 {
-		e.opt.Observer(items, err)
 	}
 }

@@ -91,7 +91,7 @@ func (e *engine[K, T, R]) atRest() error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.stats.Pending != 0 || e.workers != 0 || e.armed != 0 || e.queued.n+e.inflight.n+e.lingers.n+e.ready.n+e.waiters.n != 0 {
+	if e.stats.Pending != 0 || e.workers != 0 || e.armed != 0 || e.queued.n+e.inflight.n+e.lingers.n+e.ready.n+e.waiters.n+e.reports.n != 0 {
 		return fmt.Errorf("not at rest: %+v, %d workers, timer %d, lists %d %d %d %d %d", e.stats, e.workers, e.armed,
 			e.queued.n, e.inflight.n, e.lingers.n, e.ready.n, e.waiters.n)
 	}

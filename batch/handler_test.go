@@ -66,6 +66,26 @@ func TestTimeoutEndsTheContext(t *testing.T) {
 	})
 }
 
+// Who has flushed knows: a slow Observer is waited for, as by Close.
+func TestFlushWaitsForTheObserver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		told := 0
+		b := start(t, batch.Options[int]{Observer: func(items []int, _ error) {
+			time.Sleep(time.Second)
+			told += len(items)
+		}}, record(nil).handle)
+		addAll(t, b, 1)
+		require.NoError(t, b.Flush(t.Context()))
+		assert.Equal(t, 1, told)
+		addAll(t, b, 2)
+		ctx, cancel := context.WithTimeout(t.Context(), ms)
+		defer cancel()
+		require.ErrorIs(t, b.Flush(ctx), context.DeadlineExceeded)
+		finish(t, b)
+		assert.Equal(t, 2, told)
+	})
+}
+
 // The context of a batch is not that of a caller whose item is in it.
 func TestACallersContextIsItsOwn(t *testing.T) {
 	type key struct{}

@@ -376,7 +376,6 @@ func (m *model) flush(ctx context.Context) {
 	if m.s.flush(ctx) != nil {
 		return
 	}
-	time.Sleep(time.Nanosecond) // the Observer may be a step behind
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, tr := range before {

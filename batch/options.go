@@ -84,16 +84,15 @@ type Options[T any] struct {
 	Backoff  time.Duration
 
 	// Retry says whether an error is worth another attempt; nil is yes to all.
-	// It must not panic.
 	// A batch that fails as a whole with an error that is not worth one is
-	// split at once.
+	// split at once. Retry must not panic.
 	Retry func(error) bool
 
 	// Observer, if any, is told the outcome of every item that came to one:
 	// delivered (err is nil), failed or expired. One call carries items that
 	// share an outcome; the slice is its own. Calls come from several
-	// goroutines. It must not panic, and should be quick: its batch's place in
-	// flight stays taken. Items that Close gives back and items withdrawn are
+	// goroutines. It must not panic, nor call Flush or Close, and should be
+	// quick: its batch's place in flight stays taken. Items that Close gives back and items withdrawn are
 	// in the hands of a caller already and are not observed.
 	Observer func(items []T, err error)
 }

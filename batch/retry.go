@@ -194,10 +194,9 @@ func (e *engine[K, T, R]) settle(b *batch[K, T, R], lo, hi int, v *verdict[R]) (
 		b.fruitless = 0
 	}
 	e.freed()
+	r := e.report(said)
 	e.mu.Unlock()
-	for _, o := range said {
-		e.observe(o.items, o.err)
-	}
+	e.tell(r)
 	return left
 }
 
@@ -230,29 +229,11 @@ func (e *engine[K, T, R]) settleEach(b *batch[K, T, R], lo, hi int, v *verdict[R
 			b.group.set(k, r)
 		}
 		if e.opt.Observer != nil {
-			said = tell(said, b.items[k], r.Err, v.err != nil)
+			said = addTo(said, b.items[k], r.Err, v.err != nil)
 		}
 		e.free(b, 1, b.notes[k].size)
 		b.end(k)
 		b.whole = false
 	}
 	return said, left
-}
-
-// An outcome is what the Observer is told in one call.
-type outcome[T any] struct {
-	items []T
-	err   error
-}
-
-// tell adds an item to said: to what was delivered, to what shares the error of
-// the call, or on its own.
-func tell[T any](said []outcome[T], item T, err error, shared bool) []outcome[T] {
-	for i := range said {
-		if err == nil && said[i].err == nil || err != nil && said[i].err != nil && shared {
-			said[i].items = append(said[i].items, item)
-			return said
-		}
-	}
-	return append(said, outcome[T]{[]T{item}, err})
 }

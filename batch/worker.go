@@ -33,13 +33,14 @@ func (e *engine[K, T, R]) take(done *batch[K, T, R]) *batch[K, T, R] {
 			done = nil
 		}
 		b := e.nextReady(&expired)
-		over := b == nil && e.ready.n == 0 && len(expired) == 0
+		over := b == nil && e.ready.n == 0
 		if over {
 			e.workers--
 			e.freed()
 		}
+		r := e.reportExpired(expired)
 		e.mu.Unlock()
-		e.observe(expired, errExpired)
+		e.tell(r)
 		if b != nil || over {
 			return b
 		}
