@@ -67,8 +67,8 @@ type counts struct {
 	_      [48]byte
 }
 
-// NewBytes returns an empty pool. It panics if an option is negative or if
-// LEAKSAFE_POOL is none of off, sample, check.
+// NewBytes returns an empty pool. It panics if an option is negative, if Level is
+// none of the three, or if LEAKSAFE_POOL is none of off, sample, check.
 func NewBytes(o Options) *Bytes {
 	for name, v := range map[string]int{"MaxBuffer": o.MaxBuffer, "MaxIdleBytes": o.MaxIdleBytes, "MaxInUse": o.MaxInUse} {
 		if v < 0 {
@@ -147,7 +147,8 @@ func (p *Bytes) GetContext(ctx context.Context, n int) (Buffer, error) {
 // is where it starts, and is not trusted: no more than 64 KiB are taken before
 // bytes have arrived. Bound r itself (io.LimitReader, http.MaxBytesReader). On
 // an error other than io.EOF nothing is kept: the Buffer is the zero Buffer, on
-// which Release does nothing.
+// which Release does nothing. ReadAll does not wait for MaxInUse; to be admitted,
+// lease with GetContext and use [Writer.ReadFrom].
 func (p *Bytes) ReadAll(r io.Reader, hint int) (Buffer, error) {
 	b := p.Get(min(max(hint, 0), trustedHint))
 	b.h.n = 0
@@ -247,8 +248,12 @@ func (p *Bytes) put(h *header) {
 // ones what this processor can reach (the rest goes with the next two
 // collections, as in any sync.Pool).
 func (p *Bytes) Trim() {
-	for class := range p.small {
-		for p.small[class].Get() != nil {
+	for class := range min(smallClasses, p.kept) {
+		// Others may be putting back meanwhile: never more than there are.
+		for range p.counts[class].made.Load() {
+			if p.small[class].Get() == nil {
+				break
+			}
 		}
 	}
 	p.large.trim()

@@ -65,6 +65,8 @@ func TestMisuseThatAConstructorSees(t *testing.T) {
 		func() { pool.NewBytes(pool.Options{MaxIdleBytes: -1}) })
 	assert.PanicsWithValue(t, "pool: Options.MaxInUse is -1: give bytes, or 0 for the default",
 		func() { pool.NewBytes(pool.Options{MaxInUse: -1}) })
+	assert.PanicsWithValue(t, "pool: Level 3: use Off, Sample or Check",
+		func() { pool.NewBytes(pool.Options{Level: 3}) })
 	eachOption(t, func(t *testing.T, p *pool.Bytes) {
 		assert.PanicsWithValue(t, "pool: Get(-1): the length is negative", func() { p.Get(-1) })
 		_, err := p.GetContext(t.Context(), math.MinInt)

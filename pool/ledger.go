@@ -34,6 +34,9 @@ const sampleEvery = 128
 
 // orEnv returns the higher of the level and LEAKSAFE_POOL.
 func (l Level) orEnv() Level {
+	if l < Off || l > Check {
+		panic(fmt.Sprintf("pool: Level %d: use Off, Sample or Check", int(l)))
+	}
 	env := os.Getenv("LEAKSAFE_POOL")
 	at := slices.Index([]string{"off", "sample", "check"}, cmp.Or(env, "off"))
 	if at < 0 {

@@ -83,6 +83,18 @@ func TestTrimLetsGoOfAll(t *testing.T) {
 	burst(p, 8, mib)
 	p.Trim()
 	assert.Zero(t, p.Stats().Idle)
+
+	kept := 0
+	for range 100 {
+		b := p.Get(100)
+		b.Release()
+		p.Trim()
+		if pool.SameHeader(p.Get(100), b) {
+			kept++ // this goroutine was moved to another processor and back
+		}
+	}
+	assert.Less(t, kept, 50, "small ones go too")
+	pool.NewBytes(everyOption["keeps little"]).Trim()
 }
 
 func TestAPoolUsedInABubbleDecaysOutsideToo(t *testing.T) {

@@ -63,7 +63,7 @@ func (w *Writer) WriteByte(c byte) error {
 }
 
 // ReadFrom appends what r has until io.EOF. What was read before another error
-// is in the buffer.
+// is in the buffer. The error is io.ErrNoProgress if r keeps returning nothing.
 func (w *Writer) ReadFrom(r io.Reader) (int64, error) {
 	w.b.own("Writer.ReadFrom")
 	return w.b.readFrom(r)
