@@ -38,7 +38,8 @@ type Config struct {
 	// Unary return an error.
 	Repanic bool
 	// RetentionProbe watches one in this many requests: one still reachable
-	// two garbage collections after its end is reported as Retained; 0 is none.
+	// two garbage collections after its end is reported as Retained, when a
+	// later one ends or InFlight is asked; 0 is none.
 	RetentionProbe int
 
 	once   sync.Once

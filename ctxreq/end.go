@@ -34,8 +34,9 @@ func (s *Scope) Defer(fn func(context.Context) error) error {
 //   - refuses new children and cleanups;
 //   - cancels the context with cause, or ErrEnded when that is nil;
 //   - waits for the children, at most Config.Grace;
-//   - runs the cleanups, last in first out, at most Config.Cleanup each;
-//   - shuts the writer and the body, and waits for calls inside them;
+//   - runs the cleanups, last in first out, at most Config.Cleanup and Grace each;
+//   - shuts the writer and the body, waits for calls inside them, and after Grace
+//     breaks them off with a deadline on the connection;
 //   - reports who is stuck, with the stack;
 //   - keeps Info and the values of keys made with Carry, and cuts the rest off.
 //

@@ -53,7 +53,8 @@ func NewKey[T any](name string, options ...KeyOption) Key[T] {
 
 // Get returns the value set in the scope of ctx or, failing that, in the
 // scopes around it. After End it still answers for keys made with Carry.
-// It takes no lock, and costs the same however many keys are set.
+// It costs the same however many keys are set, and takes no lock unless it has
+// to ask the scopes around (as within Seal).
 func (k Key[T]) Get(ctx context.Context) (T, bool) {
 	var zero T
 	if k.info == nil {

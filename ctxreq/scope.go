@@ -186,7 +186,7 @@ func (s *Scope) Info() Info {
 	}
 	info := Info{ID: s.id(), Start: epoch.Add(s.start)}
 	if st := s.lock(); st != nil {
-		info.Name, info.Path, info.Status = st.title(), st.path, st.status
+		info.Name, info.Path, info.Status = st.title(), strings.Clone(st.path), st.status
 		st.mu.Unlock()
 		info.Duration = time.Since(epoch) - s.start
 		return info

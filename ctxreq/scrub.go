@@ -155,7 +155,7 @@ func (c *Config) scrubCookies(line string) string {
 			cookies[i] = strings.TrimSpace(cookie)
 		}
 	}
-	return strings.Join(cookies, "; ")
+	return strings.Clone(strings.Join(cookies, "; ")) // Join returns a lone one as it is
 }
 
 // scrubPairs scrubs a query, keeping its order and its escapes.
@@ -174,7 +174,7 @@ func (c *Config) scrubPairs(query string) string {
 			pairs[i] = name + "=" + hidden
 		}
 	}
-	return strings.Join(pairs, "&")
+	return strings.Clone(strings.Join(pairs, "&"))
 }
 
 // scrubPath hides segments that are credentials by shape, and long ones that
@@ -186,7 +186,7 @@ func (c *Config) scrubPath(path string) string {
 			segments[i] = hidden
 		}
 	}
-	return strings.Join(segments, "/")
+	return strings.Clone(strings.Join(segments, "/"))
 }
 
 // word finds everything that could be a name in a body of any format.

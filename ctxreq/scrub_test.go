@@ -6,8 +6,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"reflect"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -231,6 +233,53 @@ func TestSnapshotIsBoundedAndSaysSo(t *testing.T) {
 	require.LessOrEqual(t, size, 16<<10)
 	require.Equal(t, 10, report.Omitted+len(report.Request.Header))
 	require.Positive(t, report.Omitted)
+}
+
+// TestReportSharesNoMemoryWithTheRequest gives a request whose strings are all
+// cut from one, as the server's are, and looks for it in the report.
+func TestReportSharesNoMemoryWithTheRequest(t *testing.T) {
+	raw := strings.Repeat("x", 1<<10) + "/users/7page=2BREWX-NameNamevalueHTTP/1.1req-1theme=darkhttp://x.test/?a=b10.0.0.1:80x.test"
+	cut := func(s string) string {
+		i := strings.LastIndex(raw, s)
+		return raw[i : i+len(s)]
+	}
+	r := httptest.NewRequest("GET", "/", strings.NewReader("body"))
+	r.Method, r.Proto, r.RemoteAddr, r.Host = cut("BREW"), cut("HTTP/1.1"), cut("10.0.0.1:80"), cut("x.test")
+	r.URL = &url.URL{Path: cut("/users/7"), RawQuery: cut("page=2"), Host: cut("x.test")}
+	r.Header = http.Header{cut("X-Name"): {cut("value")}, "X-Request-Id": {cut("req-1")}, "Cookie": {cut("theme=dark")}, "Referer": {cut("http://x.test/?a=b")}}
+	report := reported(t, &ctxreq.Config{BodyCapture: 8}, r)
+	require.Equal(t, "BREW", report.Info.Name)
+	require.Equal(t, "/users/7", report.Info.Path)
+
+	begin, n := uintptr(unsafe.Pointer(unsafe.StringData(raw))), uintptr(len(raw))
+	var look func(at string, v reflect.Value)
+	look = func(at string, v reflect.Value) {
+		switch v.Kind() {
+		case reflect.String:
+			p := uintptr(unsafe.Pointer(unsafe.StringData(v.String())))
+			assert.False(t, p-begin < n, "%s = %q pins the request", at, v)
+		case reflect.Pointer, reflect.Interface:
+			if !v.IsNil() {
+				look(at, v.Elem())
+			}
+		case reflect.Struct:
+			for i := range v.NumField() {
+				if v.Type().Field(i).IsExported() {
+					look(at+"."+v.Type().Field(i).Name, v.Field(i))
+				}
+			}
+		case reflect.Slice:
+			for i := range v.Len() {
+				look(at+"[]", v.Index(i))
+			}
+		case reflect.Map:
+			for _, k := range v.MapKeys() {
+				look(at+".key", k)
+				look(at+"["+k.String()+"]", v.MapIndex(k))
+			}
+		}
+	}
+	look("Report", reflect.ValueOf(report))
 }
 
 // FuzzNoPlantedSecretComesOut hides a secret at every place a client sends one.
