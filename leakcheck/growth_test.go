@@ -27,8 +27,8 @@ var (
 )
 
 type entry struct {
-	key  int
-	data [11]int
+	key int
+	_   [11]int
 }
 
 func next() int { counter++; return counter }
@@ -87,7 +87,7 @@ func TestNoGrowthFinds(t *testing.T) {
 		t.Run(r.name, func(t *testing.T) {
 			report, err := leakcheck.Measure(r.op(t), leakcheck.Grace(0))
 			require.NoError(t, err)
-			require.Equal(t, leakcheck.Growing.String(), report.Verdict.String())
+			require.Equal(t, leakcheck.Growing.String(), report.Verdict.String(), "%v %+v", report.Rounds, report.Sites)
 			worst := report.Sites[0]
 			assert.Equal(t, r.kind, worst.Kind)
 			if r.line != "" {
