@@ -11,6 +11,17 @@ func Patient() { defaultGrace, defaultCleanup = time.Minute, time.Minute }
 // HandleSize is what a kept context keeps.
 const HandleSize = unsafe.Sizeof(Scope{})
 
+// Registered is how many states c's shards hold, at most a thousand each.
+func (c *Config) Registered() (n int) {
+	for i := range c.active {
+		limit := n + 1000
+		for st := c.active[i].first; st != nil && n < limit; st = st.next {
+			n++
+		}
+	}
+	return n
+}
+
 // RestoreKeys returns a function that forgets the keys made meanwhile.
 func RestoreKeys() func() {
 	all, carry := registry.all.Load(), registry.carry.Load()

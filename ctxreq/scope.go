@@ -85,7 +85,8 @@ type Info struct {
 
 // Start opens a scope below parent. The context is the scope's: it carries
 // parent's values, is cancelled with parent, after Config.Timeout, by a failing
-// child, and by End. Contexts derived from it cost no goroutine.
+// child, and by End. Contexts derived from it cost no goroutine. The name, a
+// constant as a rule, stays with the handle.
 //
 // Give at most one Config; without one the enclosing scope's is used, or else
 // the zero Config. Whoever calls Start must call End.

@@ -130,6 +130,34 @@ func TestWaitCancelsNothing(t *testing.T) {
 	require.NoError(t, s.Wait())
 }
 
+func TestWaitIsBoundedOnceTheScopeIsCancelled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		parent, cancel := context.WithCancel(t.Context())
+		_, s := ctxreq.Start(parent, "scope", &ctxreq.Config{Grace: time.Second, Reporter: new(recorder)})
+		release := make(chan struct{})
+		s.Go("ignores it", func(context.Context) error { <-release; return nil })
+		time.AfterFunc(time.Minute, cancel)
+		start := time.Now()
+		err := s.Wait()
+		require.Equal(t, time.Minute+time.Second, time.Since(start))
+		require.ErrorIs(t, err, context.Canceled)
+		require.ErrorContains(t, err, "1 children still run")
+		close(release)
+		require.NoError(t, s.End(nil))
+	})
+}
+
+func TestEndedScopesAreNotRegistered(t *testing.T) {
+	c := &ctxreq.Config{Reporter: discard{}}
+	for range 20 {
+		_, s := ctxreq.Start(t.Context(), "idle", c)
+		require.Equal(t, 1, c.Registered())
+		s.End(nil)
+		oneRequest(c)
+		require.Zero(t, c.Registered())
+	}
+}
+
 func TestWaitReturnsNoErrorsOfAnotherScope(t *testing.T) {
 	another := errors.New("another scope's")
 	var waiters sync.WaitGroup
