@@ -55,7 +55,7 @@ func TestTable(t *testing.T) {
 	}
 	runs, alarms := table.silence()
 	t.Logf("twins and controls: %d alarms in %d runs", alarms, runs)
-	if long {
+	if everyCase := len(table.rows) >= len(zoo.Cases()); long && everyCase {
 		assert.GreaterOrEqual(t, runs, 1000)
 	}
 }
