@@ -16,12 +16,6 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck"
 )
 
-func open(t testing.TB) *os.File {
-	f, err := os.CreateTemp(t.TempDir(), "open")
-	require.NoError(t, err)
-	return f
-}
-
 var nothing = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
 
 func TestFilesIsSilent(t *testing.T) {
@@ -120,9 +114,6 @@ func TestFilesDetects(t *testing.T) {
 		})
 	})
 }
-
-// held is never closed.
-var held []*os.File
 
 func TestChildFilesAlone1(t *testing.T) { childTest(t); leakcheck.Files(t, short) }
 func TestChildFilesAlone2(t *testing.T) {

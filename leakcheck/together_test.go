@@ -1,10 +1,23 @@
 package leakcheck_test
 
 import (
+	"os"
 	"strings"
 	"sync"
+	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 )
+
+// held is never closed.
+var held []*os.File
+
+func open(t testing.TB) *os.File {
+	f, err := os.CreateTemp(t.TempDir(), "open")
+	require.NoError(t, err)
+	return f
+}
 
 // together makes parallel tests of a child process overlap: each waits until
 // the others have arrived, or for a while.
