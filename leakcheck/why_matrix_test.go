@@ -149,6 +149,9 @@ func testMatrix(t *testing.T, rate int) {
 			for _, w := range row.want {
 				assert.Contains(t, text, w)
 			}
+			if row.name == "argument of AddCleanup" && rate == 1 {
+				assert.Contains(t, text, "a runtime.AddCleanup holds it", "where it was allocated says so")
+			}
 			if row.not != "" {
 				assert.NotContains(t, text, row.not)
 			}
