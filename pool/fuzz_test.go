@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -18,28 +19,49 @@ import (
 // seen of it at any time must have that mark: its contents, slices from before
 // it grew, what was cloned, detached and read of a Body. With zeroing all of
 // its memory, beyond its length too, must be its own or zero.
+//
+// The program's first byte chooses the pool's options.
 func FuzzNothingCrosses(f *testing.F) {
 	r := rand.New(rand.NewPCG(1, 2))
-	for range 6 {
-		program := make([]byte, 1000)
-		for i := range program {
-			program[i] = byte(r.Uint32())
-		}
-		f.Add(program)
+	for i := range 2 * len(worlds) {
+		f.Add(append([]byte{byte(i)}, randomProgram(r)...))
 	}
 	f.Fuzz(func(t *testing.T, program []byte) {
-		for name, o := range map[string]pool.Options{
-			"zero options":  {},
-			"zeroing":       {ZeroOnRelease: true},
-			"secret":        {Secret: true, MaxInUse: 1 << 30},
-			"check":         {Level: pool.Check},
-			"check secret":  {Level: pool.Check, Secret: true},
-			"sample secret": {Level: pool.Sample, Secret: true},
-			"little":        {MaxBuffer: 2000, MaxIdleBytes: 3000, ZeroOnRelease: true},
-		} {
-			require.NoError(t, newWorld(o).run(program), name)
+		if len(program) > 0 {
+			require.NoError(t, newWorld(worlds[int(program[0])%len(worlds)]).run(program[1:]))
 		}
 	})
+}
+
+// TestNothingCrossesForLong runs what a fuzzer, which follows coverage of one
+// goroutine, does not get to: many programs.
+func TestNothingCrossesForLong(t *testing.T) {
+	if os.Getenv("LEAKSAFE_LONG") == "" {
+		t.Skip("minutes: set LEAKSAFE_LONG=1, or run .ci/long pool")
+	}
+	seed := rand.Uint64()
+	r := rand.New(rand.NewPCG(seed, 0))
+	for i := range 10_000 {
+		require.NoError(t, newWorld(worlds[i%len(worlds)]).run(randomProgram(r)), "program %d of seed %d", i, seed)
+	}
+}
+
+var worlds = []pool.Options{
+	{},
+	{ZeroOnRelease: true},
+	{Secret: true, MaxInUse: 1 << 30},
+	{Level: pool.Check},
+	{Level: pool.Check, Secret: true},
+	{Level: pool.Sample, Secret: true},
+	{MaxBuffer: 2000, MaxIdleBytes: 3000, ZeroOnRelease: true},
+}
+
+func randomProgram(r *rand.Rand) []byte {
+	program := make([]byte, 600)
+	for i := range program {
+		program[i] = byte(r.Uint32())
+	}
+	return program
 }
 
 // A world is a pool and, in left, a lease that any goroutine may take over.
@@ -61,7 +83,7 @@ type tenant struct {
 	seen [][]byte
 }
 
-// A copy is of bytes that outlive their lease.
+// An ownCopy is of bytes that outlive their lease.
 type ownCopy struct {
 	mark byte
 	data []byte
@@ -91,7 +113,7 @@ func (w *world) walk(program []byte, from, stride int) error {
 	for i := from; i+1 < len(program); i += stride {
 		var c ownCopy
 		x, c = w.step(x, program[i], int(program[i+1]))
-		copies = append(copies, c)
+		copies = append(copies[max(0, len(copies)-8):], c)
 		if err := w.check(x, copies); err != nil {
 			return fmt.Errorf("after step %d, %d of %d: %w", i, program[i]%steps, program[i+1], err)
 		}
@@ -119,7 +141,7 @@ const steps = 11
 // step does one thing with the lease. It returns the lease to go on with, and
 // what was copied.
 func (w *world) step(x *tenant, op byte, arg int) (*tenant, ownCopy) {
-	n := arg * arg / 5 // to 13 KB, mostly small
+	n := arg * arg / 10 // to 6.5 KB, mostly small
 	switch op % steps {
 	case 0:
 		x.b.Release()
@@ -135,7 +157,7 @@ func (w *world) step(x *tenant, op byte, arg int) (*tenant, ownCopy) {
 		x.b.Clear()
 	case 5:
 		size := len(x.b.Bytes())
-		x.seen = append(x.seen, x.b.Slice(arg*size/256, size))
+		x.seen = append(x.seen[max(0, len(x.seen)-8):], x.b.Slice(arg*size/256, size))
 	case 6:
 		size := len(x.b.Bytes())
 		x.b.Update(x.marked(size-arg*size/256), arg*size/256)
@@ -162,26 +184,35 @@ func (w *world) check(x *tenant, copies []ownCopy) error {
 	if x.mark == 0 {
 		return fmt.Errorf("a new lease shows earlier bytes")
 	}
-	zero := "\x00"
+	zero := byte(0)
 	if !w.zeroes {
-		zero = ""
+		zero = x.mark
 	}
-	mine := string(rune(x.mark))
 	switch {
-	case len(bytes.Trim(x.b.Bytes(), mine)) > 0:
+	case !only(x.b.Bytes(), x.mark, x.mark):
 		return fmt.Errorf("the contents are not all the lease's")
-	case w.zeroes && len(bytes.Trim(pool.Memory(x.b), mine+zero)) > 0:
+	case w.zeroes && !only(pool.Memory(x.b), x.mark, zero):
 		return fmt.Errorf("the memory has earlier bytes")
 	}
 	for _, s := range x.seen {
-		if len(bytes.Trim(s, mine+zero)) > 0 {
+		if !only(s, x.mark, zero) {
 			return fmt.Errorf("a slice of the lease has other bytes")
 		}
 	}
 	for _, c := range copies {
-		if len(bytes.Trim(c.data, string(rune(c.mark)))) > 0 {
+		if !only(c.data, c.mark, c.mark) {
 			return fmt.Errorf("a copy of an earlier lease has other bytes")
 		}
 	}
 	return nil
+}
+
+// only says whether all of data is a or b.
+func only(data []byte, a, b byte) bool {
+	for _, c := range data {
+		if c != a && c != b {
+			return false
+		}
+	}
+	return true
 }
