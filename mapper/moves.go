@@ -38,7 +38,7 @@ type stretch struct{ dst, src, n uintptr }
 type straight struct {
 	nStrings, nTimes, nBytes1, nBytes8, nBytes16 uint8
 
-	strings, bytes8        [16]move
+	strings, bytes8        [8][2]move
 	times, bytes1, bytes16 [8]move
 	rest                   *moves // nil if everything fits
 }
@@ -46,9 +46,9 @@ type straight struct {
 func (m *moves) straight() *straight {
 	var s straight
 	rest := *m
-	rest.strings = take(s.strings[:15], &s.nStrings, m.strings)
+	rest.strings = takePairs(s.strings[:7], &s.nStrings, m.strings)
 	rest.times = take(s.times[:7], &s.nTimes, m.times)
-	rest.bytes8 = take(s.bytes8[:15], &s.nBytes8, m.bytes8)
+	rest.bytes8 = takePairs(s.bytes8[:7], &s.nBytes8, m.bytes8)
 	rest.bytes1 = take(s.bytes1[:7], &s.nBytes1, m.bytes1)
 	rest.bytes16 = take(s.bytes16[:7], &s.nBytes16, m.bytes16)
 	if rest.any() {
@@ -63,17 +63,28 @@ func take(into []move, n *uint8, list []move) []move {
 	return list[*n:]
 }
 
+// takePairs takes two at a time. A last one is taken twice, which is harmless.
+func takePairs(into [][2]move, n *uint8, list []move) []move {
+	for ; len(list) > 0 && int(*n) < len(into); *n++ {
+		into[*n] = [2]move{list[0], list[min(1, len(list)-1)]}
+		list = list[min(2, len(list)):]
+	}
+	return list
+}
+
 func (m *moves) any() bool {
 	return len(m.strings)+len(m.times)+len(m.pointers)+len(m.interfaces)+len(m.bytes1)+len(m.bytes2)+
 		len(m.bytes4)+len(m.bytes8)+len(m.bytes16)+len(m.bytes32)+len(m.long) > 0
 }
 
 func (s *straight) run(dst, src unsafe.Pointer) {
-	for i := range s.strings[:s.nStrings&15] {
-		one[string](&s.strings[i], dst, src)
+	for i := range s.strings[:s.nStrings&7] {
+		one[string](&s.strings[i][0], dst, src)
+		one[string](&s.strings[i][1], dst, src)
 	}
-	for i := range s.bytes8[:s.nBytes8&15] {
-		one[[8]byte](&s.bytes8[i], dst, src)
+	for i := range s.bytes8[:s.nBytes8&7] {
+		one[[8]byte](&s.bytes8[i][0], dst, src)
+		one[[8]byte](&s.bytes8[i][1], dst, src)
 	}
 	for i := range s.bytes1[:s.nBytes1&7] {
 		one[[1]byte](&s.bytes1[i], dst, src)

@@ -7,6 +7,7 @@ package main
 import (
 	"encoding/json"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/go-viper/mapstructure/v2"
@@ -22,6 +23,9 @@ var (
 )
 
 func main() {
+	// The collector runs between rounds only: beside them it would share the
+	// processors with whoever is measured, which is most of the noise.
+	debug.SetGCPercent(-1)
 	for _, t := range []struct {
 		title string
 		cases []side.Case
