@@ -72,10 +72,24 @@
 //
 // # Cost
 //
-// In place, into a destination that exists; hand-written is 1. Ratio and
-// allocations, of one run of go run -C internal/bench ./mapper:
+// Time as a multiple of what the same takes by hand, and allocations. The
+// fastest of 300 rounds, the collector running between them, go1.26.8, of
 //
-//	TABLE
+//	go run -C internal/bench ./mapper
+//
+//	                       flat, in place  flat, by value nested, 20 items   slice of 1000
+//	by hand                      1.00 (0)        1.00 (0)        1.00 (3)        1.00 (1)
+//	Mapper                       1.78 (0)        1.88 (0)        1.18 (3)        0.89 (1)
+//	mapper.Map                          -        5.27 (0)               -               -
+//	goverter, generated                 -        1.04 (0)        1.33 (3)        1.45 (1)
+//	copier                       966 (35)               -       340 (646)    732 (65,004)
+//	mapstructure              2,725 (177)               -     325 (1,551) 1,047 (177,906)
+//	encoding/json                545 (10)               -         84 (59)     164 (5,043)
+//
+// By hand, the first column takes 5 ns: there the rest is the cost of a call.
+// Field-to-field plans allocate what is allocated by hand, byte for byte
+// (TestAllocationsAreThoseByHand). Set with a pointer, text, maps and interfaces
+// allocate a copy of what they work on.
 //
 // # Unsafe
 //

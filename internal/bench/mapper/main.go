@@ -35,7 +35,7 @@ func main() {
 		{"nested with 20 items, in place", nested(shapes.NewOrder())},
 		{"slice of 1000 flat", slices(shapes.NewUsers(1000))},
 	} {
-		side.Table(os.Stdout, t.title, side.Compare(t.cases, side.Options{Rounds: 80, Round: 15 * time.Millisecond, Progress: side.Progress()}))
+		side.Table(os.Stdout, t.title, side.Compare(t.cases, side.Options{Rounds: 300, Round: 2 * time.Millisecond, Progress: side.Progress()}))
 	}
 }
 
