@@ -96,5 +96,6 @@
 // Kernels write memory by offset and pointer map; package reflect does the rest.
 // The build tag leaksafe_safe leaves them out: then all is done by reflection,
 // as [Mapper.Patch] always is. FuzzExecutors holds the two against each
-// other and against encoding/json; CI runs them with -race and checkptr.
+// other and against encoding/json; CI runs
+// them with -race, which includes checkptr.
 package mapper
