@@ -212,7 +212,7 @@ func (m *meter) round(p phase) {
 	n := m.operationsIn(p)
 	start := time.Now()
 	m.run(n)
-	if took := time.Since(start) / time.Duration(n); took < m.cost {
+	if took := time.Since(start) / time.Duration(n); m.cost == 0 || took < m.cost {
 		m.cost = took
 	}
 	m.look()
