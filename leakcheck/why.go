@@ -51,7 +51,16 @@ func pathOf(q retain.Path) Path {
 	return p
 }
 
-// WhyAlive says who else keeps *p alive: what only the caller holds is said to be the caller's.
+// WhyAlive says who else keeps *p alive: what only the caller holds is said to be the caller's. In words, such as
+//
+//	the package variable cache.defaultStore holds it: cache.defaultStore.items["x"].buf
+//	  variable cache.defaultStore.items
+//	  → map ["x"]          cache/store.go:12  return &Store{items: map[string]*entry{}}
+//	  → cache.entry .buf   cache/store.go:77  s.items[k] = &entry{key: k, buf: v}
+//	  → the object: []uint8 (112 B retained)  cache/store.go:76  v := make([]byte, 100)
+//
+// Lines of allocations are known for objects that were allocated while [runtime.MemProfileRate] was 1, variables and
+// types where the executable has symbols. Plain go test links without: then the test is built once more, if the go command is on PATH.
 //
 // It collects garbage, stops the world, and writes the whole heap to a temporary file that only this
 // user can read and that is deleted at once: about a second per 160 MB. It is for

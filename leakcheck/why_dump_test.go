@@ -81,7 +81,7 @@ func TestWhyAliveWithoutTheGoCommandSaysWhereAndHow(t *testing.T) {
 
 func TestDumpsAreDeleted(t *testing.T) {
 	dir := t.TempDir()
-	_, err := whyChild(t, "why", "TMPDIR="+dir, "TMP="+dir, "LEAKSAFE_DUMP=")
+	_, err := whyChild(t, "why", "PATH=", "TMPDIR="+dir, "TMP="+dir, "LEAKSAFE_DUMP=")
 	require.NoError(t, err)
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)
@@ -90,7 +90,7 @@ func TestDumpsAreDeleted(t *testing.T) {
 
 func TestDumpsAreKeptOnlyOnRequest(t *testing.T) {
 	dir := t.TempDir()
-	_, err := whyChild(t, "why", "LEAKSAFE_DUMP=1", "LEAKSAFE_DIR="+dir)
+	_, err := whyChild(t, "why", "PATH=", "LEAKSAFE_DUMP=1", "LEAKSAFE_DIR="+dir)
 	require.NoError(t, err)
 	kept, err := filepath.Glob(filepath.Join(dir, "leakcheck-*.dump"))
 	require.NoError(t, err)
