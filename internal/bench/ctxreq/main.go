@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"runtime"
 	"slices"
 	"text/tabwriter"
 
@@ -47,6 +48,7 @@ func main() {
 			t.print()
 		}
 	}
+	runtime.KeepAlive(sink)
 }
 
 // added prints what a middleware adds to the plain handler, as a share of what
