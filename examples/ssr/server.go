@@ -10,7 +10,6 @@ import (
 	"os"
 	"runtime"
 	"runtime/metrics"
-	"sync/atomic"
 
 	"github.com/leaksafe/leaksafe/leakcheck"
 )
@@ -28,7 +27,6 @@ func serve() error {
 	mux := pages()
 	mux.HandleFunc("GET /debug/heap", heap)
 	mux.HandleFunc("GET /debug/verdict", verdict)
-	mux.HandleFunc("GET /debug/progress", progress)
 	s := &http.Server{Handler: mux}
 	fmt.Println("http://" + l.Addr().String())
 	go func() {
@@ -73,11 +71,6 @@ func newFinding(r leakcheck.Report) finding {
 // millisecond, and a leak is measured in some thousand of them.
 const iterations = 4
 
-// measured counts the requests of the measurement.
-var measured atomic.Int64
-
-func progress(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, measured.Load()) }
-
 // verdict measures the page named in the query: each operation is one request
 // over HTTP, answered by this server.
 func verdict(w http.ResponseWriter, r *http.Request) {
@@ -89,7 +82,6 @@ func verdict(w http.ResponseWriter, r *http.Request) {
 		if err := get(client, url, io.Discard); err != nil {
 			failed = err
 		}
-		measured.Add(1)
 	}, leakcheck.Iterations(iterations))
 	if err := errors.Join(err, failed); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
