@@ -65,7 +65,7 @@
 // collection. With 1,000 goroutines alive, in profiles of that process
 // (go test -run '^$' -bench CleanCheck ./leakcheck):
 //
-//	Check      2.0 to 2.3 times the time of a profile, 2.0 times its allocations
+//	Check      2.2 times the processor time of a profile, 2.0 times its allocations
 //
 // The first look of a check that finds something sets GODEBUG=tracebacklabels=1
 // for its duration, where the Go release does not print labels by itself.
