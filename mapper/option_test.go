@@ -550,3 +550,23 @@ func TestIntoLeavesTheRest(t *testing.T) {
 		assert.Equal(t, UserDTO{Name: " ", Note: "kept", internal: "kept"}, d, name)
 	}
 }
+
+// TestMapValuesAreApart fills a pointer in every value of a map: no two values
+// may share what it points to.
+func TestMapValuesAreApart(t *testing.T) {
+	type src struct {
+		City string
+		Kids map[string]src
+	}
+	type dst struct {
+		Addr *struct{ City string }
+		Kids map[string]dst
+	}
+	m := mapper.Must[src, dst](mapper.Bind(func(d *dst) *string { return &d.Addr.City }, func(s *src) *string { return &s.City }))
+	eachWay(t, m, func(t *testing.T, mapTo func(src) (dst, error)) {
+		got, err := mapTo(src{Kids: map[string]src{"a": {City: "a"}, "b": {City: "b"}}})
+		require.NoError(t, err)
+		assert.Equal(t, "a", got.Kids["a"].Addr.City)
+		assert.Equal(t, "b", got.Kids["b"].Addr.City)
+	})
+}
