@@ -24,7 +24,7 @@
 //	  → the object: main.page (550 like it, 2.6 MiB retained)  ssr/pages.go:28  p := &page{Title: "Shop", Products: catalogue}
 //
 // A row says how many objects of a site are new, how many are gone, and by how much the site's own bytes and what would be freed with them have
-// grown; rows are sorted by the latter, but a site with no more objects than before by its own bytes: what a list holds has a row of its own. Dumps of two processes, or of two builds, are compared too: then lines are left out of sites and objects are only counted.
+// grown; rows are sorted by the latter, but a site with hardly more objects than before by its own bytes: what a list or a map holds has a row of its own. Dumps of two processes, or of two builds, are compared too: then lines are left out of sites and objects are only counted.
 //
 // # Taking a dump from a service
 //

@@ -58,14 +58,14 @@ func TestCommands(t *testing.T) {
 	t.Run("compare puts the leaking line first", func(t *testing.T) {
 		lines := strings.Split(leakcheck(t, "compare", s.before, s.after), "\n")
 		assert.Contains(t, lines[2], "# new  # deleted  # delta  size delta  retained")
-		assert.Contains(t, lines[3], "main.(*sessions).start (service/main.go:21)  s.byID[id] = &session{")
+		assert.Contains(t, lines[3], "main.(*sessions).start (service/main.go:22)  opened := &session{")
 		assert.Contains(t, lines[3], "never freed")
 	})
 	t.Run("compare counts what is new and what is gone", func(t *testing.T) {
 		var rows []Row
 		require.NoError(t, json.Unmarshal([]byte(leakcheck(t, "compare", "-json", s.before, s.after)), &rows))
 		r := rows[0]
-		assert.Greater(t, r.New, 2000)
+		assert.InDelta(t, 2000, r.New, 10)
 		assert.Equal(t, r.Delta, r.New-r.Deleted)
 		assert.Greater(t, r.RetainedDelta, int64(2_000_000))
 		assert.True(t, r.NeverFreed)
@@ -86,13 +86,13 @@ func TestCommands(t *testing.T) {
 	t.Run("summary", func(t *testing.T) {
 		out := leakcheck(t, "summary", s.after, "-exe", s.exe, "-n", "3")
 		assert.Contains(t, out, "count  distance  shallow  retained")
-		assert.Contains(t, out, "main.(*sessions).start (service/main.go:21)")
+		assert.Contains(t, out, "main.(*sessions).start (service/main.go:22)")
 		assert.LessOrEqual(t, strings.Count(out, "\n"), 6)
 	})
 	t.Run("why by site", func(t *testing.T) {
 		out := leakcheck(t, "why", s.after, "-site", "sessions).start", "-exe", s.exe)
 		assert.Regexp(t, `the package variable main\.open holds it: main\.open\.byID\[\d+\]`, out)
-		assert.Regexp(t, `main\.session \(1 100 like it`, out)
+		assert.Regexp(t, `main\.session \(1 (09\d|100) like it`, out)
 	})
 	t.Run("why by type", func(t *testing.T) {
 		out := leakcheck(t, "why", s.afterDefault, "-type", "*main.session", "-exe", s.exe)
@@ -126,7 +126,7 @@ func TestCommands(t *testing.T) {
 	t.Run("compare of two builds matches sites without their lines", func(t *testing.T) {
 		out := leakcheck(t, "compare", s.before, otherBuild(t))
 		assert.Contains(t, out, "two processes: sites are matched without their lines")
-		assert.Regexp(t, `\+2\d\d\d .*main\.\(\*sessions\)\.start`, out)
+		assert.Regexp(t, `\+[23]\d\d\d .*main\.\(\*sessions\)\.start`, out)
 	})
 }
 

@@ -117,10 +117,11 @@ func sameProcess(a, b *retain.Heap) bool {
 		a.HeapStart < b.HeapEnd && b.HeapStart < a.HeapEnd && a.GoVersion == b.GoVersion
 }
 
-// growth is what rows are sorted by: how much more the site retains. Where there are no more objects than before, a list
-// or a map holds more: what it holds has a row of its own, and here only its own bytes count.
-func (r *Row) growth() int64 {
-	if r.Delta <= 0 {
+// growth is what rows are sorted by: how much more the site retains. A list or a map that holds more retains more too, with
+// hardly more objects than before: what it holds has a row of its own, and here only its own bytes count. most is the
+// largest delta of all rows.
+func (r *Row) growth(most int) int64 {
+	if r.Delta <= 0 || r.Delta*16 < most && r.RetainedDelta > 16*r.SizeDelta {
 		return r.SizeDelta
 	}
 	return r.RetainedDelta
@@ -143,8 +144,12 @@ func compare(a, b *retain.Heap) []Row {
 			rows = append(rows, r)
 		}
 	}
+	most := 0
+	for _, r := range rows {
+		most = max(most, r.Delta)
+	}
 	slices.SortFunc(rows, func(x, y Row) int {
-		return cmp.Or(cmp.Compare(y.growth(), x.growth()), cmp.Compare(y.SizeDelta, x.SizeDelta), strings.Compare(x.Site, y.Site))
+		return cmp.Or(cmp.Compare(y.growth(most), x.growth(most)), cmp.Compare(y.SizeDelta, x.SizeDelta), strings.Compare(x.Site, y.Site))
 	})
 	return rows
 }

@@ -18,7 +18,9 @@ type sessions struct{ byID map[int]*session }
 var open = sessions{byID: map[int]*session{}}
 
 func (s *sessions) start(id int) {
-	s.byID[id] = &session{user: fmt.Sprint("user", id), page: make([]byte, 2000)}
+	user := fmt.Sprint("user", id) // makes garbage too
+	opened := &session{user: user, page: make([]byte, 2000)}
+	s.byID[id] = opened
 }
 
 var seen = map[string]int{}
