@@ -96,6 +96,7 @@ type meter struct {
 	iterations int
 	ran        int
 	cost       time.Duration // of one operation
+	stuck      int64         // finalizers and cleanups that do not end
 	disturbed  bool          // the operation changed MemProfileRate
 
 	rounds    []round

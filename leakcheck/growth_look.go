@@ -61,13 +61,18 @@ func (m *meter) collect() {
 	}
 }
 
-// drain waits for queued finalizers and cleanups; one that blocks for ever is
-// given up on.
+// drain waits for queued finalizers and cleanups. Those that make no progress
+// for a second are given up on, and not waited for again. (The runtime counts
+// finalizers in batches of about a hundred.)
 func (m *meter) drain() {
-	const patience = 20 * time.Millisecond
+	const patience = time.Second
 	progress := time.Now()
 	waiting := m.gauges.waiting()
-	for waiting > 0 && time.Since(progress) < patience {
+	for waiting > m.stuck {
+		if time.Since(progress) > patience {
+			m.stuck = waiting
+			return
+		}
 		time.Sleep(50 * time.Microsecond)
 		if now := m.gauges.waiting(); now != waiting {
 			waiting, progress = now, time.Now()
