@@ -103,8 +103,8 @@ type scope struct {
 	files *fileGroup // nil without Files
 
 	tracked []*tracked
-	strict  bool            // what only the test holds is a leak, too
-	beside  map[string]bool // checked tests that ran at the same time
+	strict  bool              // what only the test holds is a leak, too
+	beside  map[string]string // checked tests that ran at the same time, and their functions
 
 	leaked       []*goroutine // what the verdict found
 	failedBefore bool
@@ -179,7 +179,7 @@ func (r *registry) enter(t testing.TB, opts []Option) (_ *scope, isNew bool) {
 
 func newScope(t testing.TB, id int, opts []Option) *scope {
 	g := self()
-	s := &scope{id: id, name: t.Name(), planted: planted(t), goid: g.id, bubble: g.bubble, symbol: testFunction(), beside: map[string]bool{}}
+	s := &scope{id: id, name: t.Name(), planted: planted(t), goid: g.id, bubble: g.bubble, symbol: testFunction(), beside: map[string]string{}}
 	switch t.(type) {
 	case *testing.B, *testing.F:
 		s.serial = true
@@ -195,7 +195,7 @@ func newScope(t testing.TB, id int, opts []Option) *scope {
 // within it: what they do is its business.
 func (s *scope) meet(other *scope) {
 	if !within(other.name, s.name) {
-		s.beside[other.name] = true
+		s.beside[other.name] = other.symbol
 	}
 }
 
@@ -241,7 +241,7 @@ func (r *registry) company(s *scope) []string {
 	r.Lock()
 	defer r.Unlock()
 	names := maps.Clone(s.beside)
-	names[s.name] = true
+	names[s.name] = s.symbol
 	return slices.Sorted(maps.Keys(names))
 }
 

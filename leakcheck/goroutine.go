@@ -122,8 +122,11 @@ func (s *scope) owns(g *goroutine, l look) bool {
 		g.blamed = "it has lost the test's label; the test's own goroutine started it"
 		return owner == s
 	}
-	if owner, known := bySymbol(g, l, candidates); known {
+	if owner, known := bySymbol(g, l, candidates); known && (owner != s || !s.sharesFunction()) {
 		g.blamed = "it carries no label; it runs in a closure of the test"
+		if owner == nil {
+			unattributed.note(g.id, tests.company(s))
+		}
 		return owner == s
 	}
 	if testOf(g) == "" && s.alone(l) {
@@ -176,6 +179,17 @@ func bySymbol(g *goroutine, l look, candidates []*scope) (owner *scope, ok bool)
 		}
 	}
 	return owner, true
+}
+
+// sharesFunction reports whether a test that ran beside s, and may have ended,
+// is the same function: another row of its table.
+func (s *scope) sharesFunction() bool {
+	for _, symbol := range s.beside {
+		if inFunction(symbol, s.symbol) {
+			return true
+		}
+	}
+	return false
 }
 
 // mentions reports whether g runs, or was started in, function or a closure

@@ -147,6 +147,24 @@ func TestChildClosure2(t *testing.T) {
 }
 func TestChildClosure3(t *testing.T) { afterFunc(t, nil) }
 
+// The closure is that of every row; the guilty one ends before the others.
+func TestChildClosureRows(t *testing.T) {
+	childTest(t)
+	for n := range 4 {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			leakcheck.Check(t, short)
+			t.Parallel()
+			if n == 2 {
+				time.AfterFunc(0, func() { started <- struct{}{}; <-forever })
+				<-started
+			}
+			for range min(n, 1) + n {
+				together.wait()
+			}
+		})
+	}
+}
+
 func TestChildMethod1(t *testing.T) { afterFunc(t, nil) }
 func TestChildMethod2(t *testing.T) { afterFunc(t, waitForever) }
 
@@ -161,6 +179,12 @@ func TestAfterFunc(t *testing.T) {
 	t.Run("the closure of a test function names its test", func(t *testing.T) {
 		o := child(t, "bare", "TestChildClosure.")
 		assert.Equal(t, []string{"TestChildClosure2"}, o.failed)
+	})
+	t.Run("the closure of several rows fails none", func(t *testing.T) {
+		o := child(t, "main", "TestChildClosureRows")
+		assert.Empty(t, o.failed)
+		assert.Equal(t, 1, o.code)
+		assert.Contains(t, o.text, "1 goroutine outlives TestChildClosureRows\n")
 	})
 	t.Run("a function of several tests fails none, and Main names the candidates", func(t *testing.T) {
 		o := child(t, "main", "TestChildMethod.")
