@@ -7,6 +7,7 @@ package main
 import (
 	"encoding/json"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -35,6 +36,7 @@ func main() {
 		{"nested with 20 items, in place", nested(shapes.NewOrder())},
 		{"slice of 1000 flat", slices(shapes.NewUsers(1000))},
 	} {
+		runtime.KeepAlive(user)
 		side.Table(os.Stdout, t.title, side.Compare(t.cases, side.Options{Rounds: 300, Round: 2 * time.Millisecond, Progress: side.Progress()}))
 	}
 }
