@@ -153,7 +153,7 @@ func TestNoGrowthIsSilent(t *testing.T) {
 			var sum atomic.Int64
 			return func() {
 				runtime.SetFinalizer(new(entry), func(e *entry) {
-					for i := range 4_000 {
+					for i := range 20_000 {
 						sum.Add(int64(i))
 					}
 				})
