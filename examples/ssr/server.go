@@ -10,8 +10,10 @@ import (
 	"os"
 	"runtime"
 	"runtime/metrics"
+	"time"
 
 	"github.com/leaksafe/leaksafe/leakcheck"
+	"github.com/leaksafe/leaksafe/leakcheck/watch"
 )
 
 // envServe makes this program the server: a child process of itself.
@@ -27,6 +29,12 @@ func serve() error {
 	mux := pages()
 	mux.HandleFunc("GET /debug/heap", heap)
 	mux.HandleFunc("GET /debug/verdict", verdict)
+	w, err := watch.Start(watch.Options{Interval: 2 * time.Second}) // a service would take 10 s
+	if err != nil {
+		return err
+	}
+	defer w.Stop()
+	mux.Handle("GET /debug/leaks/", w.Handler())
 	s := &http.Server{Handler: mux}
 	fmt.Println("http://" + l.Addr().String())
 	go func() {

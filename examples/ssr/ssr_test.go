@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/leaksafe/leaksafe/leakcheck"
+	"github.com/leaksafe/leaksafe/leakcheck/watch"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -52,6 +54,42 @@ func requests(t testing.TB, page string) func() {
 // forget empties the list when the test ends.
 func forget(t *testing.T) {
 	t.Cleanup(func() { history.pages = nil })
+}
+
+// TestWatch loads a server with a hundred requests a second: the leaking page
+// is found within ten windows, and by its line; the other is silent for five minutes.
+func TestWatch(t *testing.T) {
+	if os.Getenv("LEAKSAFE_LONG") == "" {
+		t.Skip("takes five minutes: set LEAKSAFE_LONG=1")
+	}
+	for page, long := range map[string]time.Duration{"/normal": 5 * time.Minute, "/memory-leak": 210 * time.Second} {
+		t.Run(page, func(t *testing.T) {
+			t.Parallel()
+			c, err := start(t.Context(), page)
+			require.NoError(t, err)
+			defer c.stop()
+			tick := time.NewTicker(10 * time.Millisecond)
+			defer tick.Stop()
+			for range long / (10 * time.Millisecond) {
+				<-tick.C
+				require.NoError(t, get(c.client, c.base+page, io.Discard))
+			}
+			var text bytes.Buffer
+			require.NoError(t, get(c.client, c.base+"/debug/leaks/data.json", &text))
+			var data struct{ Findings []watch.Finding }
+			require.NoError(t, json.Unmarshal(text.Bytes(), &data))
+			if page == "/normal" {
+				assert.Empty(t, data.Findings)
+				return
+			}
+			require.NotEmpty(t, data.Findings)
+			f := data.Findings[0]
+			assert.Equal(t, "live heap", f.Signal)
+			assert.LessOrEqual(t, time.Duration(f.Over), 10*16*time.Second, "ten windows")
+			assert.Contains(t, f.Sites[0].Func, ".memoryLeak")
+			t.Log(f)
+		})
+	}
 }
 
 func TestBothPagesShowTheSame(t *testing.T) {
