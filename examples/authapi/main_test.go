@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -110,7 +111,10 @@ func TestGeneratorCountsByClass(t *testing.T) {
 	assert.Empty(t, r.Errors)
 	assert.Positive(t, r.Max)
 
-	hangs := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	hangs := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // or the server does not see the client go
+		<-r.Context().Done()
+	}))
 	defer hangs.Close()
 	g = &generator{url: hangs.URL, client: &http.Client{Timeout: 50 * time.Millisecond}, rows: all}
 	r = g.run(t.Context(), []phase{{Rate: 50, Length: 100 * time.Millisecond}}, 0)
