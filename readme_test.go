@@ -79,7 +79,7 @@ func TestLinksInPagesLeadSomewhere(t *testing.T) {
 	}
 }
 
-var goRun = regexp.MustCompile(`go run (?:-C (\S+) )?(\./\S*|\.)`)
+var goRun = regexp.MustCompile(`go run (?:-C (\S+) )?(\./[\w./-]*|\.)`)
 
 func TestCommandsInPagesNamePrograms(t *testing.T) {
 	for name, text := range pages(t) {
