@@ -38,6 +38,7 @@ type Hop struct {
 func (p Path) String() string {
 	q := retain.Path{Answer: p.Answer, Expr: p.Expr, Count: p.Count, RetainedBytes: p.RetainedBytes}
 	for _, h := range p.Hops {
+		h.File = shortFile(h.File)
 		q.Hops = append(q.Hops, retain.Hop(h))
 	}
 	return q.String()

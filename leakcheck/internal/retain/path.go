@@ -90,9 +90,13 @@ func (p Path) last(what string) string {
 	return what
 }
 
-// shortFile keeps a file's directory and name.
+// shortFile keeps the directory and the name of a file that is named from the root, or, as -trimpath
+// does, from an import path. A path within the reader's module is short already.
 func shortFile(file string) string {
 	file = strings.ReplaceAll(file, `\`, "/")
+	if first, _, _ := strings.Cut(file, "/"); first != "" && !strings.ContainsAny(first, ".:") {
+		return file
+	}
 	i := strings.LastIndexByte(file, '/')
 	if i < 0 {
 		return file
