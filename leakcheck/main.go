@@ -131,17 +131,30 @@ func prove(leaked []*goroutine) (proven []string) {
 	if p == nil {
 		return nil
 	}
-	leakProfileFound() // before it can find anything: a dump may be about to start
+	lift := leakProfileFound() // before it can find anything: a dump may be about to start
 	if err := p.WriteTo(io.Discard, 0); err != nil {
 		return nil
 	}
-	l, _ := lookAll()
+	l, ok := lookAll()
+	if ok && !l.hasProven() {
+		lift()
+	}
 	for _, g := range leaked {
 		if now := l[g.id]; now != nil && now.leaked {
 			proven = append(proven, g.name())
 		}
 	}
 	return proven
+}
+
+// hasProven reports whether the goroutineleak profile has marked a goroutine.
+func (l look) hasProven() bool {
+	for _, g := range l {
+		if g.leaked {
+			return true
+		}
+	}
+	return false
 }
 
 func (g *goroutine) name() string {

@@ -164,9 +164,10 @@ func lines(pcs []uintptr) []heapdump.Call {
 	}
 }
 
-// leakProfileFound tells that the goroutineleak profile has found a leak in this process: the
-// runtime would die in a heap dump after that, so none is written any more.
-func leakProfileFound() { ownheap.Forbid() }
+// leakProfileFound tells that the goroutineleak profile may find a leak in this process: the
+// runtime would die in a heap dump after that, so none is written any more, unless it found
+// none and the caller lifts it.
+func leakProfileFound() (lift func()) { return ownheap.Forbid() }
 
 // takeDump writes and reads a dump of this process. With LEAKSAFE_DUMP=1 the file stays.
 func takeDump(t testing.TB) (*ownheap.Dump, error) {

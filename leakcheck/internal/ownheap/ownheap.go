@@ -23,12 +23,16 @@ type Options struct {
 	Source func(file string, line int) string
 }
 
-// deadly is set once the goroutineleak profile has found a leak: the runtime then throws in WriteHeapDump,
+// deadly is not 0 once the goroutineleak profile has found a leak: the runtime then throws in WriteHeapDump,
 // because it does not know the status that the profile gave to the goroutine.
-var deadly atomic.Bool
+var deadly atomic.Int32
 
-// Forbid makes every later Take fail.
-func Forbid() { deadly.Store(true) }
+// Forbid makes every later Take fail, until lift is called: call it before the profile runs, and lift it where
+// the profile has found nothing.
+func Forbid() (lift func()) {
+	deadly.Add(1)
+	return sync.OnceFunc(func() { deadly.Add(-1) })
+}
 
 // planted proves that dumps of this runtime are understood: each must show it under its own address.
 var planted = newPlant()
@@ -63,7 +67,7 @@ func (d *Dump) Close() {
 
 // Take collects garbage, stops the world, writes a dump and reads it.
 func Take(o Options) (*Dump, error) {
-	if deadly.Load() {
+	if deadly.Load() != 0 {
 		return nil, errors.New("the goroutineleak profile has found a leak in this process, and the runtime would die in a heap dump now")
 	}
 	taking.Lock()
