@@ -101,20 +101,17 @@ func deliver(ctx context.Context, fcm *messaging.Client, j *job) error {
 	return err
 }
 
-// whoKeepsAJob asks the heap for the path to one of them.
+// whoKeepsAJob asks the heap for the path to one of them. It holds the lock,
+// so that the job is not done and forgotten meanwhile.
 func whoKeepsAJob() string {
 	jobsMu.Lock()
-	var one *job
-	for one = range jobs {
-		break
+	defer jobsMu.Unlock()
+	for one := range jobs {
+		path, err := leakcheck.WhyAlive(one)
+		if err != nil {
+			return err.Error()
+		}
+		return path.String()
 	}
-	jobsMu.Unlock()
-	if one == nil {
-		return "nothing is kept"
-	}
-	path, err := leakcheck.WhyAlive(one)
-	if err != nil {
-		return err.Error()
-	}
-	return path.String()
+	return "nothing is kept"
 }

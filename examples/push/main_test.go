@@ -148,6 +148,5 @@ func TestLeakyRunsOutOfMemory(t *testing.T) {
 	var out bytes.Buffer
 	err := run(t.Context(), &out, true, 30_000)
 	require.ErrorContains(t, err, "ran out of memory", "%s", out.String())
-	assert.Contains(t, out.String(), "who keeps the leaky worker's memory:\na goroutine blocked in ")
-	assert.Contains(t, out.String(), "runLeaky")
+	assert.Regexp(t, `who keeps the leaky worker's memory:\n(a goroutine blocked in .*runLeaky|the package variable \w+\.jobs)`, out.String())
 }
