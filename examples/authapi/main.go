@@ -163,15 +163,8 @@ func compareHeaps(dir string, c config) (string, error) {
 	if err = errors.Join(err, lerr, s.dump(after), s.stop()); err != nil {
 		return "", err
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return "", err
-	}
-	args := []string{"run", "github.com/leaksafe/leaksafe/leakcheck/cmd/leakcheck", "compare", "-n", "5"}
-	if !strings.HasSuffix(self, ".test") { // which go test links without symbols
-		args = append(args, "-exe", self)
-	}
-	cmd := exec.Command("go", append(args, before, after)...)
+	// go run and go test link without symbols; with a binary of go build, add -exe for types.
+	cmd := exec.Command("go", "run", "github.com/leaksafe/leaksafe/leakcheck/cmd/leakcheck", "compare", "-n", "5", before, after)
 	cmd.Stderr = os.Stderr
 	text, err := cmd.Output()
 	return string(text), err

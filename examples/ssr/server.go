@@ -29,7 +29,7 @@ func serve() error {
 	mux := pages()
 	mux.HandleFunc("GET /debug/heap", heap)
 	mux.HandleFunc("GET /debug/verdict", verdict)
-	w, err := watch.Start(watch.Options{Interval: 2 * time.Second}) // a service would take 10 s
+	w, err := watch.Start(watch.Options{Interval: time.Second}) // a service would take 10 s
 	if err != nil {
 		return err
 	}
