@@ -152,3 +152,22 @@ func TestDirThatVanishes(t *testing.T) {
 	assert.Contains(t, data(t, w)["problem"], "no such file")
 	assert.Contains(t, body(t, get(w, "GET", "/")), "Not written:")
 }
+
+func TestDirThatIsFull(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux has /dev/full")
+	}
+	dir := t.TempDir()
+	file := filepath.Join(dir, "leaksafe-history.jsonl")
+	full := false
+	w, err := watch.FeedEach(watch.Options{Dir: dir, Limit: 1024 * mib}, leaking().samples(), func(*watch.Watcher) {
+		if !full {
+			full = true
+			require.NoError(t, os.Remove(file))
+			require.NoError(t, os.Symlink("/dev/full", file))
+		}
+	})
+	require.NoError(t, err)
+	assert.NotEmpty(t, w.Findings(), "watching goes on")
+	assert.Contains(t, data(t, w)["problem"], "no space left on device")
+}
