@@ -99,8 +99,6 @@ func (c *child) kill() {
 	_ = c.cmd.Wait()
 }
 
-// child roles
-
 // runRole runs this process as a child.
 func runRole(role string) error {
 	var c config

@@ -12,6 +12,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -87,7 +88,7 @@ func run(out io.Writer, leaky bool, requests int) error {
 		shown = bad
 	}
 	fmt.Fprintln(out, "\nthe headers of the last report:")
-	for _, name := range slices.Sorted(keys(shown.Headers)) {
+	for _, name := range slices.Sorted(maps.Keys(shown.Headers)) {
 		fmt.Fprintf(out, "  %-16s %s\n", name, shown.Headers[name])
 	}
 	if leaky {
@@ -97,16 +98,6 @@ func run(out io.Writer, leaky bool, requests int) error {
 		return fmt.Errorf("the safe service keeps %.0f bytes of each request", safe.perRequest())
 	}
 	return nil
-}
-
-func keys(m map[string]string) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		for k := range m {
-			if !yield(k) {
-				return
-			}
-		}
-	}
 }
 
 func mib(n int64) float64 { return float64(n) / (1 << 20) }

@@ -89,7 +89,7 @@ func (p past) lives() []life {
 	for _, pt := range p {
 		if pt.Life != current || len(out) == 0 {
 			current = pt.Life
-			out = append(out, life{began: time.Unix(0, pt.Life), first: pt.Used})
+			out = append(out, life{first: pt.Used})
 		}
 		l := &out[len(out)-1]
 		l.peak = max(l.peak, pt.Used)

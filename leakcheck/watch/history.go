@@ -20,7 +20,6 @@ const (
 type bucket struct {
 	first, last Sample
 	low         lows
-	peakRSS     int64
 	collection  float64 // mean share
 	n           int
 }
@@ -31,7 +30,7 @@ type lows struct {
 }
 
 func newBucket(s Sample) bucket {
-	b := bucket{first: s, last: s, low: lows{s.Live, s.Outside, s.Goroutines, s.Files}, peakRSS: s.RSS, collection: s.Collection, n: 1}
+	b := bucket{first: s, last: s, low: lows{s.Live, s.Outside, s.Goroutines, s.Files}, collection: s.Collection, n: 1}
 	if s.Cycles == 0 {
 		b.low.live = math.MaxInt64 // unknown until the first collection
 	}
@@ -49,7 +48,6 @@ func (b *bucket) add(c bucket) {
 	b.low.outside = min(b.low.outside, c.low.outside)
 	b.low.goroutines = min(b.low.goroutines, c.low.goroutines)
 	b.low.files = min(b.low.files, c.low.files)
-	b.peakRSS = max(b.peakRSS, c.peakRSS)
 	b.collection = (b.collection*float64(b.n) + c.collection*float64(c.n)) / float64(b.n+c.n)
 	b.n += c.n
 }

@@ -241,7 +241,6 @@ func seconds(s float64) time.Duration {
 
 // A life is what is known of one run of the process: see past.go.
 type life struct {
-	began       time.Time
 	first, peak int64 // memory in use: at its first point, and at its highest
 	last        int64 // at its last point
 	lasted      time.Duration
