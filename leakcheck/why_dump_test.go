@@ -140,7 +140,8 @@ func TestWhyAliveOfAPackageVariable(t *testing.T) {
 	assert.Equal(t, "it is part of the package variable leakcheck_test.keptStruct, which lives as long as the program", p.Answer)
 }
 
-// Dumps of parallel tests wait for each other, and stop the world while others run.
+// Dumps of parallel tests wait for each other, and stop the world while others run. Each caller is told from those whose
+// dump came before, and the symbols that all share are read by one at a time.
 func TestWhyAliveFromManyGoroutines(t *testing.T) {
 	done := make(chan error)
 	for range 4 {

@@ -10,7 +10,6 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 	"unsafe"
@@ -54,17 +53,14 @@ func funcAt(pc uint64) retain.Func {
 	return c
 }
 
-// built remembers the executable with symbols: building it again takes about a second.
+// built remembers the executable with symbols: building it again takes about a second. It is guarded by open.
 var built struct {
-	sync.Mutex
 	table *symbols.Table
 	err   error
 }
 
 // executable returns the symbol table of this executable, or of the same one built again with symbols.
 func executable(d *heapdump.Dump) (*symbols.Table, error) {
-	built.Lock()
-	defer built.Unlock()
 	if built.table == nil && built.err == nil {
 		built.table, built.err = openExecutable()
 		if built.err == nil {

@@ -45,7 +45,8 @@ type plant struct {
 //go:noinline
 func newPlant() *plant { return &plant{self: &plant{}} } // inlined, both would be static data
 
-var taking sync.Mutex // one dump at a time; the world stands still anyway
+// open is held from Take to Close: the symbols, which are read when a question needs them, are shared by all dumps.
+var open sync.Mutex
 
 // A Dump is a heap dump of this process, ready for questions.
 type Dump struct {
@@ -57,23 +58,24 @@ type Dump struct {
 // File is the name of the dump's file.
 func (d *Dump) File() string { return d.file.Name() }
 
-// Close deletes the file, unless it is to be kept.
+// Close deletes the file, unless it is to be kept. It must be called once.
 func (d *Dump) Close() {
+	defer open.Unlock()
 	d.file.Close()
 	if !d.keep {
 		os.Remove(d.file.Name()) // where it could not be done at once
 	}
 }
 
-// Take collects garbage, stops the world, writes a dump and reads it.
+// Take collects garbage, stops the world, writes a dump and reads it. It waits until the dump before is closed.
 func Take(o Options) (*Dump, error) {
 	if deadly.Load() != 0 {
 		return nil, errors.New("the goroutineleak profile has found a leak in this process, and the runtime would die in a heap dump now")
 	}
-	taking.Lock()
-	defer taking.Unlock()
+	open.Lock()
 	f, err := create(o.Keep)
 	if err != nil {
+		open.Unlock()
 		return nil, fmt.Errorf("cannot write a heap dump: %w", err)
 	}
 	d := &Dump{file: f, keep: o.Keep != ""}

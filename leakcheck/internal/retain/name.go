@@ -238,9 +238,14 @@ func (h *Heap) creator(g int) string {
 	return symbols.Short(h.code(h.Goroutines[g].CreatedPC).Name)
 }
 
+// Status of a goroutine, as the runtime numbers them.
+const (
+	syscall = 3
+	waiting = 4
+)
+
 // state says what a goroutine does, in words.
 func (h *Heap) state(g int) string {
-	const waiting, syscall = 4, 3
 	switch x := &h.Goroutines[g]; {
 	case g == h.caller:
 		return "running"

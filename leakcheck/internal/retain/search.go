@@ -67,7 +67,7 @@ type Heap struct {
 func New(d *heapdump.Dump, names Names) *Heap {
 	h := &Heap{Dump: d, names: names, caller: heapdump.None}
 	for i, g := range d.Goroutines {
-		if g.WaitReason == "dumping heap" {
+		if g.Status == waiting && g.WaitReason == "dumping heap" { // the reason alone stays after an earlier dump
 			h.caller = i
 		}
 	}
