@@ -42,7 +42,6 @@ func runDownstream(c config) error {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/projects/{project}/messages:send", d.send)
-	mux.HandleFunc("POST /v1/projects/{project}/{send}", d.send)
 	mux.HandleFunc("GET /tally", func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(d.tally()) })
 	go func() { _ = http.Serve(listener, mux) }()
 	sayReady("http://" + listener.Addr().String())

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 
@@ -111,7 +112,7 @@ func whoKeepsAJob() string {
 		if err != nil {
 			return err.Error()
 		}
-		return path.String()
+		return fmt.Sprintf("%d messages are on their way at once; of one of them:\n%s", len(jobs), path)
 	}
 	return "nothing is kept"
 }
