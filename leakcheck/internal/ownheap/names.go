@@ -53,24 +53,29 @@ func funcAt(pc uint64) retain.Func {
 	return c
 }
 
-// built remembers the executable with symbols: building it again takes about a second. It is guarded by open.
+// built remembers a test's executable with symbols: building it again takes about a second. It is guarded by open.
 var built struct {
 	table *symbols.Table
 	err   error
 }
 
-// executable returns the symbol table of this executable, or of the same one built again with symbols.
+// executable returns the symbol table of this executable, or of the same one built again with symbols. A
+// service reads its own each time: the table of a large program takes tens of megabytes.
 func executable(d *heapdump.Dump) (*symbols.Table, error) {
-	if built.table == nil && built.err == nil {
-		built.table, built.err = openExecutable()
-		if built.err == nil {
-			built.err = locate(built.table, d)
-		}
+	if built.table != nil || built.err != nil {
+		return built.table, built.err
 	}
-	if built.err != nil {
-		return nil, built.err
+	t, err := openExecutable()
+	if err == nil {
+		err = locate(t, d)
 	}
-	return built.table, nil
+	if err != nil {
+		t = nil
+	}
+	if testing.Testing() {
+		built.table, built.err = t, err
+	}
+	return t, err
 }
 
 const remedy = "for its name: go test -ldflags='-s=false -w=false'"
