@@ -12,17 +12,23 @@ import (
 )
 
 // TestExamplesCanBeCopied does what a reader does: copies an example into a
-// module of its own, and builds and tests it there. Examples that are modules
-// are tested in their own place and only built here, unless LEAKSAFE_LONG is set.
+// module of its own, and builds and tests it there. Whole programs are tested in their
+// own place and only built here, unless LEAKSAFE_LONG is set.
 func TestExamplesCanBeCopied(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds every example: run without -short")
 	}
-	mods, err := filepath.Glob("examples/*/go.mod")
-	require.NoError(t, err)
-	require.NotEmpty(t, mods)
-	for _, mod := range mods {
-		copyOf(t, filepath.Dir(mod), os.Getenv("LEAKSAFE_LONG") != "")
+	var programs []string
+	for _, pattern := range []string{"examples/*/go.mod", "examples/*/*/go.mod"} {
+		mods, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		require.NotEmpty(t, mods)
+		for _, mod := range mods {
+			programs = append(programs, filepath.Dir(mod))
+		}
+	}
+	for _, dir := range append(programs, "examples/ssr", "examples/watch") {
+		copyOf(t, dir, os.Getenv("LEAKSAFE_LONG") != "")
 	}
 	for _, name := range []string{"pool", "mapper", "ctxreq", "batch", "leakcheck"} {
 		copyOf(t, filepath.Join("examples", name), true)
