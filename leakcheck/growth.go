@@ -54,12 +54,12 @@ func NoGrowth(t testing.TB, op func(), opts ...Option) Report {
 		t.Errorf("%v", err)
 		return Report{Verdict: Unmeasured}
 	}
-	defer m.close()
-	r := m.measure()
+	r := m.measureAndClose()
 	if r.Verdict != Unmeasured {
 		r.forgive(t)
 	}
-	r.tell(t)
+	r.tell(t) // with the profiler at rest: it searches the heap
+	runtime.KeepAlive(op)
 	return r
 }
 
@@ -70,8 +70,7 @@ func Measure(op func(), opts ...Option) (Report, error) {
 	if err != nil {
 		return Report{Verdict: Unmeasured}, err
 	}
-	defer m.close()
-	r := m.measure()
+	r := m.measureAndClose()
 	if r.Verdict == Unmeasured {
 		return r, errUnmeasured
 	}
@@ -130,6 +129,11 @@ func newMeter(op func(), c config) (*meter, error) {
 	m := &meter{op: op, config: c, rate: runtime.MemProfileRate, gauges: newGauges(), creators: map[string]frame{}, targets: map[string]string{}}
 	runtime.MemProfileRate = 1
 	return m, nil
+}
+
+func (m *meter) measureAndClose() Report {
+	defer m.close() // the operation may panic or end its goroutine
+	return m.measure()
 }
 
 func (m *meter) close() {

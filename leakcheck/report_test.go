@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -77,6 +78,33 @@ func TestMustDetectSeesGrowth(t *testing.T) {
 		var kept []*entry
 		leakcheck.NoGrowth(t, func() { kept = append(kept, new(entry)) })
 	})
+}
+
+// resting hears a verdict, and the profiler's rate at that time.
+type resting struct {
+	*listener
+	rate int
+}
+
+func (r *resting) Error(args ...any) {
+	r.rate = runtime.MemProfileRate
+	r.listener.Error(args...)
+}
+
+// What only the operation keeps must be alive when the heap is searched, and
+// the search itself, which allocates, must not be recorded.
+func TestGrowthIsExplainedAtRest(t *testing.T) {
+	rate := runtime.MemProfileRate
+	l := &resting{listener: &listener{TB: t}}
+	report := leakcheck.NoGrowth(l, func() func() {
+		var kept []*entry
+		return func() { kept = append(kept, new(entry)) }
+	}())
+	require.Equal(t, leakcheck.Growing.String(), report.Verdict.String())
+	assert.Equal(t, rate, l.rate)
+	if path := report.Sites[0].KeptBy; assert.NotNil(t, path) {
+		assert.Greater(t, path.Count, 1000, path.Answer)
+	}
 }
 
 func TestIgnoreSite(t *testing.T) {
