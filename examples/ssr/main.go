@@ -1,9 +1,9 @@
 // Ssr is the memory graph of two pages that are one line apart.
 //
 // It starts a server twice, each in a process of its own, lets leakcheck
-// measure one page of each, and then sends real requests to both. /normal
-// renders a page; /memory-leak renders the same page and also appends it to a
-// list declared outside its function. It prints both memory graphs with the
+// measure one page of each, and then sends real requests to one after the other.
+// /normal renders a page; /memory-leak renders the same page and also appends it
+// to a list declared outside its function. It prints both memory graphs with the
 // requests per second beside them, leakcheck's verdicts and the line that
 // leaks, and writes the graphs as a page.
 //
@@ -28,7 +28,7 @@ func main() {
 		exitIf(serve())
 		return
 	}
-	long := flag.Duration("for", 6*time.Second, "how long to send requests")
+	long := flag.Duration("for", 6*time.Second, "how long to send requests, to both together")
 	file := flag.String("o", filepath.Join(os.TempDir(), "leaksafe-ssr.html"), "where to write the graph")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -72,30 +72,32 @@ func run(ctx context.Context, w io.Writer, long time.Duration, file string) (err
 	return expected(children)
 }
 
-// slice is how long one server has the load to itself: they take turns, so
-// that one's collector does not slow the other down.
+// slice is how long requests are sent for one sample.
 const slice = 100 * time.Millisecond
 
 // measuring is the part of the bar that the measurement takes.
 const measuring = 0.3
 
-// drive has every page measured, and then sends requests to all in turns.
+// drive has every page measured, and then sends requests to one server after
+// the other, so that the collector of one does not slow the other down.
 func drive(ctx context.Context, w io.Writer, children []*child, long time.Duration) error {
 	bar := newBar(w)
 	defer bar.clear()
 	if err := measure(ctx, bar, children); err != nil {
 		return err
 	}
-	for began := time.Now(); time.Since(began) < long; {
-		for _, c := range children {
+	each := max(1, int(long/slice)/len(children))
+	for i, c := range children {
+		for n := range each {
 			if err := context.Cause(ctx); err != nil {
 				return err
 			}
 			if err := c.load(slice); err != nil {
 				return err
 			}
+			done := float64(i*each+n+1) / float64(len(children)*each)
+			bar.show(measuring+(1-measuring)*done, status(children[:i+1]))
 		}
-		bar.show(measuring+(1-measuring)*float64(time.Since(began))/float64(long), status(children))
 	}
 	return nil
 }
