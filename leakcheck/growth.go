@@ -34,8 +34,9 @@ import (
 //
 // A cheap operation is checked in a tenth of a second. Every allocation is
 // recorded meanwhile, at about a microsecond each: a page served over HTTP takes
-// some 1.5 s, and Iterations(5) a quarter of that. A leak costs more, because
-// suspects are run again and the one who keeps them is searched for.
+// some 1.5 s, and Iterations(5) a quarter of that. A leak costs more: suspects
+// are run again, running goroutines get the grace, and who keeps the objects is
+// searched for.
 //
 // One such check runs at a time in a process; others wait, so that it may be
 // used in parallel tests. The growth of tests that run beside it is told from

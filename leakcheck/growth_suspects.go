@@ -1,6 +1,7 @@
 package leakcheck
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 )
@@ -129,6 +130,7 @@ func (s *suspect) add(other suspect) {
 		s.stack = other.stack
 	}
 	s.direct = s.direct && other.direct
+	s.opens = cmp.Or(s.opens, other.opens)
 	s.series = series{sum(s.series.objects, other.series.objects), sum(s.series.bytes, other.series.bytes)}
 }
 

@@ -303,7 +303,7 @@ func (r *Report) tail(page string) *failure {
 	}
 	f.add("rounds", r.roundsText(worst))
 	f.add("also", r.also()...)
-	f.add("remedy", worst.remedy()...)
+	f.add("remedy", r.remedy(worst)...)
 	f.add("to ignore", worst.silence()...)
 	if page != "" {
 		f.add("graph", page)
@@ -325,7 +325,7 @@ func (r *Report) also() []string {
 	var lines []string
 	for i, s := range sites {
 		if i == listed {
-			return append(lines, fmt.Sprintf("and %d more", len(sites)-listed))
+			return append(lines, fmt.Sprintf("and %d more sites", len(sites)-listed))
 		}
 		lines = append(lines, s.rate(), "  at "+s.place())
 	}
@@ -356,7 +356,7 @@ func (s Site) title() string {
 	rate := s.rate()
 	switch {
 	case s.Verdict == Saturating:
-		return "no leak: " + rate + " at first, and then stopped"
+		return "no leak: " + rate + " at first, then no more"
 	case s.Verdict == Noisy:
 		return "inconclusive: " + rate + ", but shrinks as well"
 	case s.steps:
@@ -382,7 +382,7 @@ func (s Site) place() string {
 	return place(s.Func, s.File, s.Line)
 }
 
-func (s Site) remedy() []string {
+func (r *Report) remedy(s Site) []string {
 	switch s.Verdict {
 	case Saturating:
 		return nil
@@ -397,14 +397,15 @@ func (s Site) remedy() []string {
 	case kindFile:
 		return []string{"close it in the operation"}
 	}
+	mend := "let go of it when the operation ends, or bound what collects it"
 	text := sourceLine(s.File, s.Line)
 	switch {
 	case strings.Contains(text, "append("):
-		return []string{"declare the slice inside the operation, or bound it"}
+		mend = "declare the slice inside the operation, or bound it"
 	case strings.Contains(text, "] ="):
-		return []string{"delete what you put, or bound the map"}
+		mend = "delete what you put, or bound the map"
 	}
-	return []string{"let go of it when the operation ends, or bound what collects it"}
+	return []string{mend, fmt.Sprintf("a cache that %d operations do not fill looks the same: fill it first, with leakcheck.Warmup(n)", r.Operations)}
 }
 
 // silence is the option that overlooks the site; a file has none.

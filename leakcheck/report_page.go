@@ -47,7 +47,7 @@ func (r *Report) section(b *strings.Builder, i int, s Site) {
 		entry("kept by", s.KeptBy.String())
 	}
 	entry("rounds", r.roundsText(s))
-	entry("remedy", s.remedy()...)
+	entry("remedy", r.remedy(s)...)
 	entry("to ignore", s.silence()...)
 	b.WriteString("</dl></section>\n")
 }
