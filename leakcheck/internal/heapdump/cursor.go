@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"math/bits"
 )
 
 // A cursor reads a file from front to back through a window. After an error it returns zeros.
@@ -61,9 +62,13 @@ func (c *cursor) uint() uint64 {
 }
 
 func (c *cursor) longUint() uint64 {
-	if len(c.buf)-c.i < binary.MaxVarintLen64 {
-		c.need(binary.MaxVarintLen64)
+	if len(c.buf)-c.i >= 8 {
+		if v, n := shortUvarint(c.buf[c.i:]); n > 0 {
+			c.i += n
+			return v
+		}
 	}
+	c.need(binary.MaxVarintLen64)
 	v, n := binary.Uvarint(c.rest())
 	if n <= 0 || c.err != nil {
 		c.fail(ErrShort)
@@ -71,6 +76,21 @@ func (c *cursor) longUint() uint64 {
 	}
 	c.i += n
 	return v
+}
+
+// shortUvarint is binary.Uvarint for numbers of at most eight bytes, all at once; n is 0 for a longer one.
+// Addresses have six or seven bytes, and there is one for every object.
+func shortUvarint(b []byte) (v uint64, n int) {
+	x := binary.LittleEndian.Uint64(b)
+	last := ^x & 0x8080808080808080 // the bits that only the last byte of a number lacks
+	if last == 0 {
+		return 0, 0
+	}
+	x &= (last - 1) & 0x7f7f7f7f7f7f7f7f
+	x = x&0x007f007f007f007f | x&0x7f007f007f007f00>>1
+	x = x&0x00003fff00003fff | x&0x3fff00003fff0000>>2
+	x = x&0x000000000fffffff | x&0x0fffffff00000000>>4
+	return x, bits.TrailingZeros64(last)/8 + 1
 }
 
 func (c *cursor) skipUints(n int) {

@@ -2,6 +2,7 @@ package heapdump_test
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"runtime"
 	"testing"
@@ -78,6 +79,37 @@ func TestReadOfOtherFiles(t *testing.T) {
 		_, err := parse([]byte(row.text))
 		assert.ErrorContains(t, err, row.want, name)
 	}
+}
+
+// An error names the record that is wrong, also among objects that follow each other.
+func TestReadSaysWhereADumpIsWrong(t *testing.T) {
+	var w dumptest.Writer
+	w.Header()
+	w.Object(0, nil)
+	w.Object(1, nil)
+	at := len(w.Bytes())
+	w.Object(2, nil)
+	_, err := parse(w.Bytes()[:at+100])
+	assert.ErrorContains(t, err, fmt.Sprintf("at byte %d of %d", at, at+100))
+}
+
+// Progress is told of while objects are read, which is nearly all a dump has.
+func TestReadTellsOfItsProgress(t *testing.T) {
+	var w dumptest.Writer
+	w.Header()
+	for i := range 40_000 {
+		w.Object(i, nil)
+	}
+	w.End()
+	size := int64(len(w.Bytes()))
+	var told []int64
+	_, err := heapdump.Read(bytes.NewReader(w.Bytes()), size, func(done, total int64) {
+		assert.Equal(t, size, total)
+		told = append(told, done)
+	})
+	require.NoError(t, err)
+	assert.Len(t, told, 3, "at the start and after each 8 MiB of 20")
+	assert.IsIncreasing(t, told)
 }
 
 // A reader that fails in the middle is an error, not the end.

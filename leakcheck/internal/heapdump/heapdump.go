@@ -30,12 +30,13 @@ type Dump struct {
 	file io.ReaderAt
 	size int64
 
-	// By object, sorted by address.
+	// By object, sorted by address. Edges stand in the order of the file.
 	addr      []uint64
 	words     []uint32 // size in words of PtrSize
 	pos       []int64  // where in the file its contents start
-	edgeStart []uint32 // len(addr)+1
-	sample    []int32  // which of Allocs it was sampled by, None, or nil for no samples at all
+	edgeStart []uint32
+	edgeEnd   []uint32
+	sample    []int32 // which of Allocs it was sampled by, None, or nil for no samples at all
 	pages     pageIndex
 
 	edges    []int32  // the object pointed to
@@ -157,7 +158,7 @@ func (d *Dump) Size(i int32) uint64 { return uint64(d.words[i]) * uint64(d.PtrSi
 // Edges returns the objects that object i points to, and for each the word of i
 // that holds the pointer. The caller must not modify them.
 func (d *Dump) Edges(i int32) (to []int32, word []uint32) {
-	lo, hi := d.edgeStart[i], d.edgeStart[i+1]
+	lo, hi := d.edgeStart[i], d.edgeEnd[i]
 	return d.edges[lo:hi], d.edgeWord[lo:hi]
 }
 

@@ -1,6 +1,7 @@
 package heapdump_test
 
 import (
+	"encoding/binary"
 	"io"
 	"os"
 	"path/filepath"
@@ -107,4 +108,19 @@ func TestReadFindsRootsAndGoroutines(t *testing.T) {
 		}
 	}
 	assert.Equal(t, []string{"chan receive"}, waiting)
+}
+
+func TestShortUvarintIsUvarint(t *testing.T) {
+	for bits := range 64 {
+		for _, v := range []uint64{1 << bits, 1<<bits - 1, 0x5a5a5a5a5a5a5a5a & (1<<bits - 1)} {
+			b := append(binary.AppendUvarint(nil, v), 0xff, 0x80, 1, 0, 0xff, 0xff, 0xff, 0xff) // what follows does not count
+			want, n := binary.Uvarint(b)
+			if n > 8 {
+				want, n = 0, 0
+			}
+			got, m := heapdump.ShortUvarint(b)
+			assert.Equal(t, want, got, "%#x", v)
+			assert.Equal(t, n, m, "%#x", v)
+		}
+	}
 }

@@ -1,7 +1,6 @@
 package heapdump
 
 import (
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -71,6 +70,9 @@ type parser struct {
 	d *Dump
 	c cursor
 
+	at   int64 // where the record that is being read begins
+	tell int64 // from where on to call progress again
+
 	// By object, in the order of the file.
 	addr      []uint64
 	words     []uint32
@@ -116,11 +118,8 @@ func (p *parser) run() error {
 	if err := p.header(); err != nil {
 		return err
 	}
-	for n := 0; ; n++ {
-		if n%(1<<16) == 0 && p.progress != nil {
-			p.progress(p.c.offset(), p.c.size)
-		}
-		at := p.c.offset()
+	for {
+		p.begin()
 		tag := p.c.uint()
 		if p.c.err == nil && tag != tagParams && p.d.PtrSize == 0 {
 			return errors.New("the dump does not begin with its parameters: this version is not known")
@@ -132,9 +131,21 @@ func (p *parser) run() error {
 		if p.c.err == nil {
 			err = p.record(tag)
 		}
-		if err = cmp.Or(p.c.err, err); err != nil { // what a cut file says makes no sense
-			return fmt.Errorf("at byte %d of %d: %w", at, p.c.size, err)
+		if p.c.err != nil {
+			err = p.c.err // what a cut file says makes no sense
 		}
+		if err != nil {
+			return fmt.Errorf("at byte %d of %d: %w", p.at, p.c.size, err)
+		}
+	}
+}
+
+// begin notes where a record begins, and tells of it now and then.
+func (p *parser) begin() {
+	p.at = p.c.offset()
+	if p.at >= p.tell && p.progress != nil {
+		p.progress(p.at, p.c.size)
+		p.tell = p.at + 8<<20
 	}
 }
 
@@ -158,7 +169,7 @@ func (p *parser) header() error {
 func (p *parser) record(tag uint64) error {
 	switch tag {
 	case tagObject:
-		return p.object()
+		return p.objects()
 	case tagOtherRoot:
 		p.otherRoot()
 	case tagType:
@@ -210,70 +221,76 @@ func (p *parser) params() error {
 	return nil
 }
 
-// object reads one object. It is where all the time goes: the record is in the window as a whole,
-// unless it is large.
+// objects reads one object, and those that follow it in the window. It is where all the time goes.
+func (p *parser) objects() error {
+	for {
+		if err := p.object(); err != nil || p.c.err != nil {
+			return err
+		}
+		if p.c.i >= len(p.c.buf) || p.c.buf[p.c.i] != tagObject {
+			return nil
+		}
+		p.begin()
+		p.c.i++
+	}
+}
+
+// object reads one object. The record is in the window as a whole, unless it is large.
 func (p *parser) object() error {
 	addr, n := p.c.uint(), p.c.uint()
 	if err := p.addObject(addr, n); err != nil {
 		return err
 	}
-	if n > window/4 {
-		return p.fields(n, func(off, ptr uint64) { p.addEdge(off, ptr) })
+	if n > window/4 || p.d.PtrSize != 8 || p.d.bigEndian {
+		return p.fields(n, p.addEdge)
 	}
 	p.c.need(int(n)*2 + 16)
 	rest := p.c.rest()
 	if uint64(len(rest)) < n {
 		return ErrShort
 	}
-	contents, list := rest[:n], rest[n:]
-	if p.d.PtrSize != 8 || p.d.bigEndian {
-		return p.fields(n, func(off, ptr uint64) { p.addEdge(off, ptr) })
+	read, err := p.addEdges(rest[:n], rest[n:])
+	p.c.i += int(n) + read
+	return err
+}
+
+// addEdges adds the pointers in the contents that the list names, and returns how long the list is.
+func (p *parser) addEdges(contents, list []byte) (read int, err error) {
+	for i := 0; i < len(list); {
+		switch kind := list[i]; kind {
+		case 0:
+			return i + 1, nil
+		case 1:
+		default:
+			return 0, unknownField(uint64(kind))
+		}
+		off, n := binary.Uvarint(list[i+1:])
+		if n <= 0 {
+			return 0, ErrShort
+		}
+		if off > uint64(len(contents)) || uint64(len(contents))-off < 8 {
+			return 0, fmt.Errorf("pointer at offset %d of an object of %d bytes", off, len(contents))
+		}
+		p.addEdge(off, binary.LittleEndian.Uint64(contents[off:]))
+		i += 1 + n
 	}
-	i := 0
-	for {
-		if i >= len(list) {
-			return ErrShort
-		}
-		kind := list[i]
-		i++
-		if kind == 0 {
-			break
-		}
-		if kind != 1 {
-			return fmt.Errorf("unknown kind of field %d: this dump's version is not known", kind)
-		}
-		off, w := binary.Uvarint(list[i:])
-		if w <= 0 {
-			return ErrShort
-		}
-		i += w
-		if off > n-8 || n < 8 {
-			return fmt.Errorf("pointer at offset %d of an object of %d bytes", off, n)
-		}
-		ptr := binary.LittleEndian.Uint64(contents[off:])
-		if ptr-p.d.HeapStart < p.d.HeapEnd-p.d.HeapStart {
-			p.target = append(p.target, ptr)
-			p.targetWord = append(p.targetWord, uint32(off/8))
-		}
-	}
-	p.c.skip(int64(n) + int64(i))
-	return nil
+	return 0, ErrShort
 }
 
 func (p *parser) addObject(addr, n uint64) error {
-	ptr := uint64(p.d.PtrSize)
+	words := n / uint64(p.d.PtrSize)
 	switch {
 	case p.c.err != nil:
 		return nil
 	case n > uint64(p.c.size-p.c.offset()):
 		return ErrShort
-	case n == 0 || n%ptr != 0 || n/ptr > math.MaxUint32 || addr > math.MaxUint64-n:
+	case n == 0 || n != words*uint64(p.d.PtrSize) || words > math.MaxUint32 || addr > math.MaxUint64-n:
 		return fmt.Errorf("an object of %d bytes at %#x", n, addr)
 	case len(p.addr) == math.MaxInt32-1 || uint64(len(p.target)) >= math.MaxUint32:
 		return errors.New("more than 2 billion objects or 4 billion pointers")
 	}
 	p.addr = append(p.addr, addr)
-	p.words = append(p.words, uint32(n/ptr))
+	p.words = append(p.words, uint32(words))
 	p.pos = append(p.pos, p.c.offset())
 	p.edgeStart = append(p.edgeStart, uint32(len(p.target)))
 	return nil
@@ -284,6 +301,10 @@ func (p *parser) addEdge(off, ptr uint64) {
 		p.target = append(p.target, ptr)
 		p.targetWord = append(p.targetWord, uint32(off/uint64(p.d.PtrSize)))
 	}
+}
+
+func unknownField(kind uint64) error {
+	return fmt.Errorf("unknown kind of field %d: this dump's version is not known", kind)
 }
 
 // fields reads n bytes of contents and the list of pointers that follows, through a second
@@ -300,7 +321,7 @@ func (p *parser) fields(n uint64, f func(off, ptr uint64)) error {
 		case p.c.err != nil || kind == 0:
 			return p.c.err
 		case kind != 1:
-			return fmt.Errorf("unknown kind of field %d: this dump's version is not known", kind)
+			return unknownField(kind)
 		}
 		off := p.c.uint()
 		if off >= n || n-off < uint64(p.d.PtrSize) {
@@ -311,11 +332,11 @@ func (p *parser) fields(n uint64, f func(off, ptr uint64)) error {
 			return errors.New("pointers that are not in order") // seeking back and forth could take for ever
 		}
 		contents.skip(at - contents.offset())
-		contents.need(p.d.PtrSize)
-		if len(contents.rest()) < p.d.PtrSize {
-			return ErrShort
+		b := contents.bytes(p.d.PtrSize)
+		if contents.err != nil {
+			return contents.err
 		}
-		f(off, wordOf(contents.rest(), p.d.PtrSize, p.d.bigEndian))
+		f(off, wordOf(b, p.d.PtrSize, p.d.bigEndian))
 	}
 }
 
@@ -397,7 +418,7 @@ func (p *parser) frameFields(start int64, n uint64) error {
 		case p.c.err != nil || kind == 0:
 			return p.c.err
 		case kind != 1:
-			return fmt.Errorf("unknown kind of field %d: this dump's version is not known", kind)
+			return unknownField(kind)
 		}
 		off := p.c.uint()
 		if off >= n || n-off < uint64(p.d.PtrSize) {

@@ -93,40 +93,27 @@ func permute[T any](runs order, from []T) []T {
 	return out
 }
 
+// resolveEdges leaves the edges in the order of the file, without those that point to no object.
 func (p *parser) resolveEdges() {
 	d := p.d
-	n := 0
-	for i, a := range p.target {
-		o := d.Find(a)
-		if o != None {
-			n++
+	d.edges = make([]int32, 0, len(p.target))
+	d.edgeWord = p.targetWord[:0]
+	end := make([]uint32, len(p.edgeStart))
+	p.edgeStart = append(p.edgeStart, uint32(len(p.target)))
+	for i := range end {
+		lo, hi := p.edgeStart[i], p.edgeStart[i+1]
+		p.edgeStart[i] = uint32(len(d.edges))
+		for e := lo; e < hi; e++ {
+			if o := d.Find(p.target[e]); o != None {
+				d.edges = append(d.edges, o)
+				d.edgeWord = append(d.edgeWord, p.targetWord[e])
+			}
 		}
-		p.target[i] = uint64(int64(o))
+		end[i] = uint32(len(d.edges))
 	}
-	d.edgeStart = make([]uint32, 0, len(d.addr)+1)
-	d.edges = make([]int32, 0, n)
-	d.edgeWord = make([]uint32, 0, n)
-	for _, r := range p.sorted {
-		for i := r.lo; i < r.hi; i++ {
-			d.edgeStart = append(d.edgeStart, uint32(len(d.edges)))
-			p.takeEdges(i)
-		}
-	}
-	d.edgeStart = append(d.edgeStart, uint32(len(d.edges)))
+	d.edgeStart = permute(p.sorted, p.edgeStart)
+	d.edgeEnd = permute(p.sorted, end)
 	p.target, p.targetWord, p.edgeStart, p.addr = nil, nil, nil, nil
-}
-
-func (p *parser) takeEdges(i int) {
-	end := len(p.target)
-	if i+1 < len(p.edgeStart) {
-		end = int(p.edgeStart[i+1])
-	}
-	for e := int(p.edgeStart[i]); e < end; e++ {
-		if o := int32(int64(p.target[e])); o != None {
-			p.d.edges = append(p.d.edges, o)
-			p.d.edgeWord = append(p.d.edgeWord, p.targetWord[e])
-		}
-	}
 }
 
 // resolveRoots leaves None where a root points to no object: into a stack, or to freed memory.

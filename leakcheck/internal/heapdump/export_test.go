@@ -1,0 +1,3 @@
+package heapdump
+
+var ShortUvarint = shortUvarint
