@@ -19,6 +19,7 @@ import (
 func TestMain(m *testing.M) {
 	switch os.Getenv("LEAKCHECK_CHILD") {
 	case "":
+		os.Setenv("GORACE", os.Getenv("GORACE")+" atexit_sleep_ms=0") // a second for each child under -race
 		goleak.VerifyTestMain(m)
 	case "main":
 		leakcheck.Main(m, childOptions()...)
