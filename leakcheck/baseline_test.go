@@ -56,6 +56,17 @@ func TestBaseline(t *testing.T) {
 	assert.Equal(t, []string{"TestChildNew"}, o.failed)
 }
 
+// The go command takes a pass from its cache unless the run is known to have read the
+// variable: it is read where the go command listens, also when no leak asks for it.
+func TestBaselineIsInTheTestLog(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "testlog")
+	o := child(t, "main", "TestChildPasses", "LEAKCHECK_TESTLOG="+file)
+	require.Zero(t, o.code)
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	assert.Contains(t, string(text), "\ngetenv LEAKSAFE_BASELINE\n")
+}
+
 // The processes of one go test add to one file at the same time.
 func TestBaselineIsShared(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "leaks.txt")

@@ -110,15 +110,13 @@ type scope struct {
 	failedBefore bool
 }
 
-// tests are the scopes that are open, and who owned the goroutines of those
-// that were.
-var tests = registry{open: map[testKey]*scope{}, owners: map[int]string{}}
+// tests are the scopes that are open.
+var tests = registry{open: map[testKey]*scope{}}
 
 type registry struct {
 	sync.Mutex
-	open   map[testKey]*scope
-	owners map[int]string // goroutine id of a test → its name
-	last   int
+	open map[testKey]*scope
+	last int
 }
 
 // A testKey tells tests apart without keeping them: a bubble's T has the name of
@@ -173,7 +171,6 @@ func (r *registry) enter(t testing.TB, opts []Option) (_ *scope, isNew bool) {
 		other.meet(s)
 	}
 	r.open[key] = s
-	r.owners[s.goid] = s.name
 	return s, true
 }
 

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -69,9 +70,23 @@ func (s *scope) endFiles(t testing.TB) {
 	if !last {
 		return
 	}
-	for _, f := range leaked {
-		s.reportFile(t, f)
+	for _, group := range groupFiles(leaked) {
+		s.reportFiles(t, group)
 	}
+}
+
+// groupFiles puts descriptors of the same file together.
+func groupFiles(leaked []openFile) [][]openFile {
+	var groups [][]openFile
+	index := map[string]int{}
+	for _, f := range leaked {
+		if _, known := index[f.target]; !known {
+			index[f.target] = len(groups)
+			groups = append(groups, nil)
+		}
+		groups[index[f.target]] = append(groups[index[f.target]], f)
+	}
+	return groups
 }
 
 // leave returns what the group left open when s was its last test. It waits
@@ -127,8 +142,9 @@ func (s *scope) knows(f openFile) bool {
 
 var digits = regexp.MustCompile("[0-9]+")
 
-func (s *scope) reportFile(t testing.TB, open openFile) {
+func (s *scope) reportFiles(t testing.TB, group []openFile) {
 	t.Helper()
+	open := group[0]
 	whose := s.name
 	f := &failure{}
 	if len(s.files.names) > 1 {
@@ -138,10 +154,26 @@ func (s *scope) reportFile(t testing.TB, open openFile) {
 		f.add("note", "descriptors carry no owner: it may also be of a test beside it that has no leakcheck.Check")
 	}
 	f.title = fmt.Sprintf("file descriptor %d outlives %s", open.number, whose)
+	if len(group) > 1 {
+		f.title = fmt.Sprintf("%d file descriptors (%s) outlive %s", len(group), numbers(group), whose)
+	}
 	f.fields = append([]field{{"open", []string{open.describe()}}}, f.fields...)
 	f.add("remedy", open.remedy())
 	f.add("to ignore", "leakcheck.Goroutines(t) in place of Check looks at no files; or "+baselineCommand())
 	f.report(t)
+}
+
+// numbers lists the descriptors' numbers: "5, 7, 9 and 20 more".
+func numbers(group []openFile) string {
+	const most = 8
+	var list []string
+	for i, f := range group {
+		if i == most {
+			return fmt.Sprintf("%s and %d more", strings.Join(list, ", "), len(group)-most)
+		}
+		list = append(list, strconv.Itoa(f.number))
+	}
+	return strings.Join(list, ", ")
 }
 
 func (f openFile) describe() string {

@@ -3,6 +3,7 @@
 package leakcheck_test
 
 import (
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -68,6 +69,26 @@ func TestFilesDetects(t *testing.T) {
 		assert.Contains(t, said, filepath.Base(f.Name()))
 		assert.Contains(t, said, "close the file")
 		assert.Contains(t, said, "to ignore")
+	})
+	t.Run("one file opened three times, once", func(t *testing.T) {
+		var opened []*os.File
+		t.Cleanup(func() {
+			for _, f := range opened {
+				f.Close()
+			}
+		})
+		leaks, said := leakcheck.Plant(t, func(t testing.TB) {
+			leakcheck.Files(t)
+			first := open(t)
+			opened = append(opened, first)
+			for range 2 {
+				f, err := os.Open(first.Name())
+				require.NoError(t, err)
+				opened = append(opened, f)
+			}
+		})
+		assert.Equal(t, 1, leaks, said)
+		assert.Contains(t, said, fmt.Sprintf("leakcheck: 3 file descriptors (%d, %d, %d) outlive ", opened[0].Fd(), opened[1].Fd(), opened[2].Fd()))
 	})
 	t.Run("sockets, by their addresses", func(t *testing.T) {
 		var opened []interface{ Close() error }

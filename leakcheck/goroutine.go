@@ -91,6 +91,7 @@ func (s *scope) earlier(root string) int { return s.before[root] + s.before[""] 
 
 // findLeaked returns the goroutines in l that are the test's and not ignored.
 func (s *scope) findLeaked(l look, suspects map[string]bool) []*goroutine {
+	unattributed.forget(l)
 	var leaked []*goroutine
 	unlabelled := map[string][]*goroutine{}
 	for _, g := range l {
@@ -337,12 +338,12 @@ func states(group []*goroutine) string {
 	})
 }
 
-// tally counts the goroutines by what name says of them: "a (3), b, c and 4 more".
-func tally(group []*goroutine, name func(*goroutine) string) string {
+// tally counts a group by what name says of its members: "a (3), b, c, 4 more".
+func tally[T any](group []T, name func(T) string) string {
 	const most = 6
 	count := map[string]int{}
-	for _, g := range group {
-		count[name(g)]++
+	for _, m := range group {
+		count[name(m)]++
 	}
 	names := slices.SortedFunc(maps.Keys(count), func(a, b string) int {
 		return cmp.Or(cmp.Compare(count[b], count[a]), cmp.Compare(a, b))

@@ -3,6 +3,7 @@ package leakcheck
 import (
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"runtime/pprof"
 	"slices"
@@ -166,9 +167,6 @@ func culprit(g *goroutine) string {
 	if g.test != "" {
 		return g.test
 	}
-	if name := tests.owner(g.parent); name != "" {
-		return name
-	}
 	if name := testOf(g); name != "" {
 		return name
 	}
@@ -187,14 +185,8 @@ func oneOf(names []string) string {
 	return fmt.Sprintf("one of %s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }
 
-func (r *registry) owner(goid int) string {
-	r.Lock()
-	defer r.Unlock()
-	return r.owners[goid]
-}
-
-// unattributed remembers goroutines that no test could be blamed for, with the
-// tests that ran when they were first seen.
+// unattributed remembers goroutines that no test could be blamed for, while they
+// live, with the tests that ran when they were first seen.
 var unattributed = suspicion{byID: map[int][]string{}}
 
 type suspicion struct {
@@ -208,6 +200,13 @@ func (u *suspicion) note(id int, running []string) {
 	if u.byID[id] == nil {
 		u.byID[id] = running
 	}
+}
+
+// forget drops those that have ended.
+func (u *suspicion) forget(l look) {
+	u.Lock()
+	defer u.Unlock()
+	maps.DeleteFunc(u.byID, func(id int, _ []string) bool { return l[id] == nil })
 }
 
 func (u *suspicion) candidates(id int) []string {

@@ -1,6 +1,7 @@
 package leakcheck_test
 
 import (
+	"flag"
 	"os"
 	"os/exec"
 	"regexp"
@@ -22,6 +23,9 @@ func TestMain(m *testing.M) {
 		os.Setenv("GORACE", os.Getenv("GORACE")+" atexit_sleep_ms=0") // a second for each child under -race
 		goleak.VerifyTestMain(m)
 	case "main":
+		if file := os.Getenv("LEAKCHECK_TESTLOG"); file != "" {
+			flag.Set("test.testlogfile", file)
+		}
 		leakcheck.Main(m, childOptions()...)
 	case "bare":
 		os.Exit(m.Run())

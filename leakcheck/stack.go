@@ -92,25 +92,23 @@ func lookAll() (_ look, ok bool) {
 
 // printLabels makes runtime.Stack print labels. Go 1.27 does by itself; before,
 // GODEBUG asks for it, which the runtime reads again whenever the variable is
-// set. It is put back at once, unless somebody else has set it meanwhile.
+// set. It is put back at once, unless somebody else has set it meanwhile. Where it
+// was not set it stays, empty: package syscall never gives up the place of a
+// variable that is unset, so that each look would add one.
 func printLabels() (restore func(), ok bool) {
 	restore = func() {}
 	if labelsShown() {
 		return restore, true
 	}
-	old, set := os.LookupEnv("GODEBUG")
+	old := os.Getenv("GODEBUG")
 	mine := "tracebacklabels=1"
 	if old != "" {
 		mine = old + "," + mine
 	}
 	os.Setenv("GODEBUG", mine)
 	restore = func() {
-		switch {
-		case os.Getenv("GODEBUG") != mine:
-		case set:
+		if os.Getenv("GODEBUG") == mine {
 			os.Setenv("GODEBUG", old)
-		default:
-			os.Unsetenv("GODEBUG")
 		}
 	}
 	if !labelsShown() {

@@ -1,9 +1,11 @@
 package leakcheck_test
 
 import (
+	"os"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/leaksafe/leaksafe/leakcheck"
 )
@@ -49,6 +51,23 @@ runtime.goexit({})
 		`8|chan receive, 2 minutes, locked to thread|bubble 3|leaked false|9 TestB|probe.work[...]|probe.(*T).run|by 0`,
 		`9|chan send|bubble 0|leaked true|0 |probe.send|probe.send|by 17`,
 	}, leakcheck.Describe(text))
+}
+
+// Package syscall never gives up the place of a variable that is unset: a look
+// that unset GODEBUG again would cost 16 bytes for ever.
+func TestLookPutsGODEBUGBack(t *testing.T) {
+	for _, value := range []string{"", "execerrdot=1"} {
+		t.Setenv("GODEBUG", value)
+		require.True(t, leakcheck.Look())
+		now, set := os.LookupEnv("GODEBUG")
+		assert.True(t, set)
+		assert.Equal(t, value, now)
+	}
+	os.Unsetenv("GODEBUG")
+	require.True(t, leakcheck.Look())
+	now, set := os.LookupEnv("GODEBUG")
+	assert.Empty(t, now)
+	assert.Equal(t, !leakcheck.LabelsShown(), set)
 }
 
 func FuzzParseStacks(f *testing.F) {

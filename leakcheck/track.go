@@ -1,8 +1,8 @@
 package leakcheck
 
 import (
-	"errors"
 	"fmt"
+	"io"
 	"os"
 	"reflect"
 	"runtime"
@@ -208,70 +208,122 @@ func (s *scope) awaitCollection(all []*tracked) (alive []*tracked) {
 	}
 }
 
-// reportTracked fails the test for what is alive, unless only the test itself
-// holds it. What is known is written before explain is asked: the runtime can
-// die while it dumps the heap.
+// reportTracked fails the test for what is alive, unless only a test itself
+// holds it. What is planted needs no heap dump.
 func (s *scope) reportTracked(t testing.TB, alive []*tracked) {
 	t.Helper()
-	if len(alive) == 0 {
-		return
-	}
-	paths, err := s.explainTracked(t, alive)
-	for i, o := range alive {
-		f := o.failure()
-		switch {
-		case err != nil:
-			f.add("kept by", "unknown: "+err.Error())
-		case strings.HasPrefix(paths[i].Answer, heldByTest) && !s.strict:
-			t.Logf("leakcheck: the %s is no leak: %s", o.typ, paths[i])
-			continue
-		default:
-			f.add("kept by", strings.Split(paths[i].String(), "\n")...)
+	groups := groupTracked(alive)
+	switch {
+	case len(groups) == 0:
+	case s.planted:
+		for _, g := range groups {
+			f := g.failure()
+			f.add("remedy", letGo...)
+			f.report(t)
 		}
-		f.report(t)
+	default:
+		s.explainTracked(t, groups)
 	}
 }
 
-// heldByTest begins the answer for what hangs only on the goroutine of a test: its
-// frame, its Cleanups, or the table of the test around it.
-const heldByTest = "your test still holds it"
-
-// explainTracked asks who keeps the objects. What is planted needs no dump.
-func (s *scope) explainTracked(t testing.TB, alive []*tracked) ([]Path, error) {
+// explainTracked gives the verdict when the heap has said who keeps the objects.
+// What is known is written first: the runtime can die while it dumps the heap.
+func (s *scope) explainTracked(t testing.TB, groups []trackedGroup) {
 	t.Helper()
-	if s.planted {
-		return nil, errPlanted
-	}
-	addrs := make([]uintptr, len(alive))
-	for i, o := range alive {
-		text := "leakcheck: " + o.failure().title + ", tracked at " + o.at.String()
-		t.Log(text)
-		fmt.Fprintln(os.Stderr, text)
-		addrs[i] = o.address()
+	addrs := make([][]uintptr, len(groups))
+	for i, g := range groups {
+		t.Log(g.failure())
+		fmt.Fprintln(os.Stderr, g.failure())
+		for _, o := range g {
+			addrs[i] = append(addrs[i], o.address())
+		}
 	}
 	paths, err := explain(t, addrs)
-	if err == nil && len(paths) != len(alive) {
-		err = errPaths
+	for i, g := range groups {
+		f, leaked := &failure{}, true
+		if len(groups) > 1 {
+			f.add("tracked at", g[0].at.String())
+		}
+		if err != nil {
+			f.add("kept by", "unknown: "+err.Error())
+		} else {
+			leaked = s.addPaths(f, paths[i], len(g))
+		}
+		if leaked {
+			f.add("remedy", letGo...)
+			t.Fail()
+			g.failure().annotate(os.Stderr)
+		} else { // standard error has said that it cannot be collected
+			fmt.Fprintf(os.Stderr, "leakcheck: the %s is no leak: %s\n", g[0].typ, paths[i][0].Answer)
+		}
+		io.WriteString(t.Output(), f.more())
 	}
-	return paths, err
 }
 
-var (
-	errPlanted = errors.New("no heap is dumped for a planted leak")
-	errPaths   = errors.New("the heap dump does not show the object")
-)
+var letGo = []string{
+	"remove it from what keeps it: a map, a list, a package variable, a goroutine that has not ended,",
+	"or a Cleanup registered before leakcheck's first call in this test",
+}
 
+// addPaths says who keeps the objects, and reports whether that is more than a
+// test itself.
+func (s *scope) addPaths(f *failure, paths []Path, objects int) (leaked bool) {
+	const most = 3
+	for i, p := range paths {
+		name := "kept by"
+		if p.byTest && !s.strict {
+			name = "no leak"
+		} else {
+			leaked = true
+		}
+		if objects > 1 {
+			name = fmt.Sprintf("%d %s", p.Count, name)
+		}
+		if i < most {
+			f.add(name, strings.Split(p.String(), "\n")...)
+		}
+	}
+	if more := len(paths) - most; more > 0 {
+		f.add("", fmt.Sprintf("and %d more paths", more))
+	}
+	return leaked
+}
+
+// A trackedGroup is objects of one type, tracked at one place.
+type trackedGroup []*tracked
+
+func groupTracked(all []*tracked) []trackedGroup {
+	type place struct {
+		at  frame
+		typ string
+	}
+	var groups []trackedGroup
+	index := map[place]int{}
+	for _, o := range all {
+		p := place{o.at, o.typ}
+		if _, known := index[p]; !known {
+			index[p] = len(groups)
+			groups = append(groups, nil)
+		}
+		groups[index[p]] = append(groups[index[p]], o)
+	}
+	return groups
+}
+
+func (g trackedGroup) failure() *failure {
+	at := g[0].at
+	what := "a " + g[0].typ
+	if len(g) > 1 {
+		what = fmt.Sprintf("%d %s", len(g), g[0].typ)
+	}
+	f := &failure{title: fmt.Sprintf("%s cannot be collected at the end of %s", what, tally(g, func(o *tracked) string { return o.test })), file: at.file, line: at.line}
+	f.add("tracked at", at.String())
+	return f
+}
 func (s *scope) track(objects ...*tracked) {
 	tests.Lock()
 	defer tests.Unlock()
 	s.tracked = append(s.tracked, objects...)
-}
-
-func (o *tracked) failure() *failure {
-	f := &failure{title: fmt.Sprintf("a %s cannot be collected at the end of %s", o.typ, o.test), file: o.at.file, line: o.at.line}
-	f.add("tracked at", o.at.String())
-	f.add("remedy", "remove it from what keeps it: a map, a list, a package variable, a goroutine that has not ended,", "or a Cleanup registered before leakcheck's first call in this test")
-	return f
 }
 
 // hasPointers reports whether values of type T contain pointers: without, small

@@ -208,18 +208,27 @@ func TestChildTrackInSubtest(t *testing.T) {
 	t.Run("sub", func(t *testing.T) { planted = leakcheck.Track(t, newThing()) })
 }
 
-func TestChildTrack(t *testing.T) {
+// Of three objects tracked at one place only the test itself holds one.
+func TestChildTrackSeveral(t *testing.T) {
 	childTest(t)
-	planted = leakcheck.Track(t, newThing())
+	mine := helper(t)
+	kept := []*thing{newThing(), newThing()}
+	for _, x := range append(kept, mine) {
+		leakcheck.Track(t, x)
+	}
+	planted = kept
 }
 
 func TestTrackAsksTheHeap(t *testing.T) {
-	o := child(t, "main", "TestChildRow|TestChildHelperFirst|TestChildTrackInSubtest|TestChildTrack")
-	assert.Equal(t, []string{"TestChildTrack", "TestChildTrackInSubtest"}, o.failed)
-	assert.Equal(t, 2, strings.Count(o.text, "is no leak: your test still holds it"), "a row and a helper's cleanup")
-	assert.Contains(t, o.text, "a *leakcheck_test.thing cannot be collected at the end of TestChildTrack\n")
+	o := child(t, "main", "TestChildRow|TestChildHelperFirst|TestChildTrackInSubtest|TestChildTrackSeveral")
+	assert.Equal(t, []string{"TestChildTrackInSubtest", "TestChildTrackSeveral"}, o.failed)
+	assert.Equal(t, 2, strings.Count(o.text, "leakcheck: the *leakcheck_test.thing is no leak: your test still holds it"), "a row and a helper's cleanup")
+	assert.Contains(t, o.text, "leakcheck: a *leakcheck_test.thing cannot be collected at the end of TestChildTrackInSubtest/sub\n")
 	assert.Contains(t, o.text, "planted = leakcheck.Track(t, newThing())")
-	assert.Contains(t, o.text, "cannot be collected at the end of TestChildTrackInSubtest/sub")
-	assert.Contains(t, o.text, "leakcheck_test.planted")
-	assert.Contains(t, o.text, "remedy")
+	said, path, _ := strings.Cut(o.text, "2 kept by      the package variable leakcheck_test.planted holds it")
+	assert.Equal(t, 2, strings.Count(said, "leakcheck: 3 *leakcheck_test.thing cannot be collected at the end of TestChildTrackSeveral\n"), "on the log and on standard error, before the path")
+	assert.Contains(t, path, "2 like it")
+	assert.Contains(t, path, "1 no leak      your test still holds it")
+	assert.Contains(t, path, "remedy")
+	assert.NotContains(t, path, "cannot be collected", "it is said once")
 }

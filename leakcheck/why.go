@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"unsafe"
@@ -22,6 +23,8 @@ type Path struct {
 	Hops          []Hop  // root first, the object last
 	Count         int    // how many objects like this one are kept on this path
 	RetainedBytes int64  // what would be freed if they were let go
+
+	byTest bool // only tests themselves keep it
 }
 
 // A Hop is one step of a [Path]: a root, or an object that the step before refers to.
@@ -85,39 +88,48 @@ func WhyAlive[T any](p *T) (Path, error) {
 var escaped unsafe.Pointer
 
 func whyAlive(addr uintptr) (Path, error) {
-	paths, err := explain(nil, []uintptr{addr})
+	paths, err := explain(nil, [][]uintptr{{addr}})
 	if err != nil {
 		return Path{}, fmt.Errorf("leakcheck: %w", err)
 	}
-	return paths[0], nil
+	return paths[0][0], nil
 }
 
-// explain finds who keeps the object at each address: path i is that of address i. The addresses are uintptr, so
-// that the caller does not keep the objects itself. The frames of the calling goroutine rank last. t may be nil.
+// explain finds who keeps the objects of each set of addresses: all paths of set i, at least one, those that only a test keeps
+// last. The addresses are uintptr, so that the caller does not keep the objects itself. The frames of the calling goroutine rank
+// last. t may be nil.
 //
 // The runtime can die while it writes a dump: the verdict, with its allocation
 // site, must be on the test's log and on standard error before explain is called.
-func explain(t testing.TB, addrs []uintptr) ([]Path, error) {
+func explain(t testing.TB, sets [][]uintptr) ([][]Path, error) {
 	d, err := takeDump(t)
 	if err != nil {
 		return nil, err
 	}
 	defer d.Close()
-	var objects []int32
-	for _, a := range addrs {
-		if o, ok := d.ObjectAt(uint64(a)); ok {
-			objects = append(objects, o)
+	var all []int32
+	objects := make([][]int32, len(sets))
+	paths := make([][]Path, len(sets))
+	for i, addrs := range sets {
+		for _, a := range addrs {
+			if o, ok := d.ObjectAt(uint64(a)); ok {
+				objects[i] = append(objects[i], o)
+			} else {
+				paths[i] = append(paths[i], Path{Answer: d.Outside(uint64(a)), Count: 1})
+			}
 		}
+		all = append(all, objects[i]...)
 	}
-	s := d.Search(objects)
-	paths := make([]Path, len(addrs))
-	for i, a := range addrs {
-		o, ok := d.ObjectAt(uint64(a))
-		if !ok {
-			paths[i] = Path{Answer: d.Outside(uint64(a)), Count: 1}
-			continue
+	s := d.Search(all)
+	for i := range sets {
+		for _, byTest := range []bool{false, true} {
+			some := slices.DeleteFunc(slices.Clone(objects[i]), func(o int32) bool { return s.HeldByTest(o) != byTest })
+			for _, q := range s.Paths(some, 0) {
+				p := pathOf(q)
+				p.byTest = byTest
+				paths[i] = append(paths[i], p)
+			}
 		}
-		paths[i] = pathOf(s.Explain([]int32{o}))
 	}
 	return paths, nil
 }

@@ -61,7 +61,7 @@ func (w *walker) variableAnswer() string {
 		}
 		return "a pending timer holds it: stop it when it is no longer needed"
 	}
-	if w.root.rank == Test {
+	if w.h.byTest(w.root) {
 		return "your test still holds it, in a Cleanup or in what it gave to its testing.T (" + w.variableName + ")"
 	}
 	if w.variableName == "" {
@@ -111,9 +111,9 @@ func inWords(d time.Duration) string {
 }
 
 func (w *walker) goroutineAnswer(r root) string {
-	h, g, frame := w.h, r.index, heapdump.None
+	h, g, frame := w.h, w.h.goroutineOf(r), heapdump.None
 	if r.kind == rootFrame {
-		g, frame = h.Frames[r.index].Goroutine, r.index
+		frame = r.index
 	}
 	at := h.standing(g, frame)
 	where := symbols.Short(at.Name)
@@ -122,7 +122,7 @@ func (w *walker) goroutineAnswer(r root) string {
 	}
 	what := w.frameWords(r, at)
 	switch {
-	case h.testOf(g):
+	case h.byTest(r):
 		return fmt.Sprintf("your test still holds it in %s (%s)", where, what)
 	case g == h.caller:
 		return fmt.Sprintf("only the calling goroutine holds it, in %s (%s)", where, what)
@@ -152,6 +152,34 @@ func (w *walker) frameWords(r root, at Func) string {
 		return "on the stack of " + whose + ": a variable whose address was taken"
 	}
 	return "variable of " + whose
+}
+
+// HeldByTest tells whether only tests themselves keep the object: the goroutine that runs one, or what package testing
+// knows of it.
+func (s *Search) HeldByTest(o int32) bool {
+	if s.rank[o] == Unreachable {
+		return false
+	}
+	r, _ := s.path(o)
+	return s.h.byTest(r)
+}
+
+func (h *Heap) byTest(r root) bool {
+	switch r.kind {
+	case rootVariable:
+		return r.rank == Test
+	case rootFrame, rootContext, rootDefer, rootPanic:
+		return h.testOf(h.goroutineOf(r))
+	}
+	return false
+}
+
+// goroutineOf is the goroutine whose frame, closure, deferred call or panic the root is.
+func (h *Heap) goroutineOf(r root) int {
+	if r.kind == rootFrame {
+		return h.Frames[r.index].Goroutine
+	}
+	return r.index
 }
 
 // testOf tells whether a goroutine runs a test.
