@@ -35,23 +35,26 @@ func TestChildNew(t *testing.T) {
 func TestBaseline(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "leaks.txt")
 	use := "LEAKSAFE_BASELINE=" + file
-	o := child(t, "main", "TestChildOld|TestChildOldUnchecked")
+	missing := start(t, "main", "TestChildNew", "LEAKSAFE_BASELINE="+file+".missing")
+	none := start(t, "main", "TestChildOld|TestChildOldUnchecked")
+	update := start(t, "main", "TestChildOld|TestChildOldUnchecked", use, "LEAKSAFE_BASELINE_UPDATE=1")
+
+	o := none()
 	require.Equal(t, 1, o.code)
 	require.Contains(t, o.text, "LEAKSAFE_BASELINE=leaks.txt LEAKSAFE_BASELINE_UPDATE=1 go test github.com/leaksafe/leaksafe/leakcheck")
 
-	o = child(t, "main", "TestChildOld|TestChildOldUnchecked", use, "LEAKSAFE_BASELINE_UPDATE=1")
+	o = update()
 	assert.Zero(t, o.code, "the update takes them in")
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
 	assert.Contains(t, string(text), "goroutine\tgithub.com/leaksafe/leaksafe/leakcheck\tgithub.com/leaksafe/leaksafe/leakcheck_test.leakPlain.func1 created by github.com/leaksafe/leaksafe/leakcheck_test.leakPlain\n")
 
+	fresh := start(t, "main", "TestChildOld|TestChildNew", use)
 	o = child(t, "main", "TestChildOld|TestChildOldUnchecked", use)
 	assert.Zero(t, o.code, "known leaks pass")
+	assert.Equal(t, []string{"TestChildNew"}, fresh().failed, "a new one does not")
 
-	o = child(t, "main", "TestChildOld|TestChildNew", use)
-	assert.Equal(t, []string{"TestChildNew"}, o.failed, "a new one does not")
-
-	o = child(t, "main", "TestChildNew", "LEAKSAFE_BASELINE="+file+".missing")
+	o = missing()
 	assert.Contains(t, o.text, "leakcheck: baseline: open "+file+".missing")
 	assert.Equal(t, []string{"TestChildNew"}, o.failed)
 }

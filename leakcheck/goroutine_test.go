@@ -80,9 +80,13 @@ func TestChildEight7(t *testing.T) { eight(t, 7, leakPlain) }
 func TestChildEight8(t *testing.T) { eight(t, 8, leakPlain) }
 
 func TestEightParallelTests(t *testing.T) {
+	wait := map[string]func() outcome{}
 	for _, mode := range []string{"bare", "main"} {
+		wait[mode] = start(t, mode, "TestChildEight.")
+	}
+	for mode, wait := range wait {
 		t.Run(mode, func(t *testing.T) {
-			o := child(t, mode, "TestChildEight.")
+			o := wait()
 			assert.Equal(t, []string{"TestChildEight3", "TestChildEight6"}, o.failed)
 			assert.Contains(t, o.text, "1 goroutine outlives TestChildEight3\n")
 			assert.Contains(t, o.text, "leakcheck/goroutine_test.go")
@@ -176,29 +180,34 @@ func TestChildAlone(t *testing.T) {
 }
 
 func TestAfterFunc(t *testing.T) {
+	closure := start(t, "bare", "TestChildClosure.")
+	closureRows := start(t, "main", "TestChildClosureRows")
+	method := start(t, "main", "TestChildMethod.")
+	alone := start(t, "bare", "TestChildAlone")
+	rows := start(t, "main", "TestChildAfterFuncRows")
 	t.Run("the closure of a test function names its test", func(t *testing.T) {
-		o := child(t, "bare", "TestChildClosure.")
+		o := closure()
 		assert.Equal(t, []string{"TestChildClosure2"}, o.failed)
 	})
 	t.Run("the closure of several rows fails none", func(t *testing.T) {
-		o := child(t, "main", "TestChildClosureRows")
+		o := closureRows()
 		assert.Empty(t, o.failed)
 		assert.Equal(t, 1, o.code)
 		assert.Contains(t, o.text, "1 goroutine outlives TestChildClosureRows\n")
 	})
 	t.Run("a function of several tests fails none, and Main names the candidates", func(t *testing.T) {
-		o := child(t, "main", "TestChildMethod.")
+		o := method()
 		assert.Empty(t, o.failed)
 		assert.Equal(t, 1, o.code)
 		assert.Contains(t, o.text, "1 goroutine outlives one of TestChildMethod1, TestChildMethod2\n")
 		assert.Contains(t, o.text, "waitForever")
 	})
 	t.Run("the only test there is did it", func(t *testing.T) {
-		o := child(t, "bare", "TestChildAlone")
+		o := alone()
 		assert.Equal(t, []string{"TestChildAlone"}, o.failed)
 	})
 	t.Run("rows of a table", func(t *testing.T) {
-		o := child(t, "main", "TestChildAfterFuncRows")
+		o := rows()
 		assert.Empty(t, o.failed)
 		assert.Equal(t, 1, o.code)
 		assert.Contains(t, o.text, "2 goroutines outlive one of TestChildAfterFuncRows/1, TestChildAfterFuncRows/2")

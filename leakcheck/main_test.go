@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -52,6 +53,12 @@ var failLine = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)`)
 // leakcheck.Main for mode "main", without for "bare".
 func child(t *testing.T, mode, pattern string, env ...string) outcome {
 	t.Helper()
+	return start(t, mode, pattern, env...)()
+}
+
+// start is child for several at once, which mostly wait for a grace to end. The
+// function it returns waits for the child.
+func start(t *testing.T, mode, pattern string, env ...string) func() outcome {
 	run, skip := "^("+pattern+")$", ""
 	if pattern == "" { // without -run: LEAKCHECK_ONLY says which
 		run, skip = "", "^(Test([^C]|C([^h]|h[^i]))|Fuzz|Example)"
@@ -59,17 +66,25 @@ func child(t *testing.T, mode, pattern string, env ...string) outcome {
 	cmd := exec.Command(os.Args[0], "-test.run="+run, "-test.skip="+skip, "-test.bench=^("+pattern+")$", "-test.benchtime=2x", "-test.v", "-test.parallel=8", "-test.timeout=60s")
 	cmd.Env = append(os.Environ(), "LEAKCHECK_CHILD="+mode, "LEAKSAFE_BASELINE=", "GITHUB_ACTIONS=")
 	cmd.Env = append(cmd.Env, env...)
-	text, err := cmd.CombinedOutput()
-	if err != nil && cmd.ProcessState == nil {
-		t.Fatal(err)
+	var text []byte
+	var err error
+	var running sync.WaitGroup
+	running.Go(func() { text, err = cmd.CombinedOutput() })
+	t.Cleanup(running.Wait)
+	return func() outcome {
+		t.Helper()
+		running.Wait()
+		if err != nil && cmd.ProcessState == nil {
+			t.Fatal(err)
+		}
+		o := outcome{text: strings.ReplaceAll(string(text), "\r\n", "\n"), code: cmd.ProcessState.ExitCode()}
+		for _, m := range failLine.FindAllStringSubmatch(o.text, -1) {
+			o.failed = append(o.failed, m[1])
+		}
+		slices.Sort(o.failed)
+		t.Logf("child %s %s: exit code %d\n%s", mode, pattern, o.code, indent(o.text))
+		return o
 	}
-	o := outcome{text: strings.ReplaceAll(string(text), "\r\n", "\n"), code: cmd.ProcessState.ExitCode()}
-	for _, m := range failLine.FindAllStringSubmatch(o.text, -1) {
-		o.failed = append(o.failed, m[1])
-	}
-	slices.Sort(o.failed)
-	t.Logf("child %s %s: exit code %d\n%s", mode, pattern, o.code, indent(o.text))
-	return o
 }
 
 func indent(s string) string { return "\t" + strings.ReplaceAll(s, "\n", "\n\t") }

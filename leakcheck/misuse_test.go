@@ -99,11 +99,11 @@ func BenchmarkChildLeak(b *testing.B) {
 }
 
 func TestBenchmarks(t *testing.T) {
+	clean := start(t, "main", "BenchmarkCheck")
 	o := child(t, "bare", "BenchmarkChildLeak")
 	assert.Equal(t, []string{"BenchmarkChildLeak"}, o.failed)
 	assert.Contains(t, o.text, "outlives BenchmarkChildLeak\n")
-	o = child(t, "main", "BenchmarkCheck")
-	assert.Zero(t, o.code)
+	assert.Zero(t, clean().code)
 }
 
 func FuzzCheck(f *testing.F) {
@@ -156,17 +156,23 @@ func goleakOptions(mode string) []leakcheck.Option {
 func TestChildPasses(t *testing.T) { childTest(t) }
 
 func TestMainOptions(t *testing.T) {
-	for mode, code := range map[string]int{"": 1, "goleak": 0, "prefix": 0, "creator": 0, "misuse": 2} {
-		o := child(t, "main", "TestChildOldUnchecked", "LEAKCHECK_OPTIONS="+mode)
+	codes := map[string]int{"": 1, "goleak": 0, "prefix": 0, "creator": 0, "misuse": 2, "cleanup": 0}
+	wait := map[string]func() outcome{}
+	for mode := range codes {
+		wait[mode] = start(t, "main", "TestChildOldUnchecked", "LEAKCHECK_OPTIONS="+mode)
+	}
+	clean := start(t, "main", "TestChildPasses", "LEAKCHECK_OPTIONS=cleanup")
+	for mode, code := range codes {
+		o := wait[mode]()
 		assert.Equal(t, code, o.code, mode)
-		if code == 1 {
+		switch mode {
+		case "":
 			assert.Contains(t, o.text, "1 goroutine outlives TestChildOldUnchecked\n", "named although it has no Check")
+		case "cleanup":
+			assert.Contains(t, o.text, "cleanup with 1", "it is the cleanup's to exit with that")
 		}
 	}
-	o := child(t, "main", "TestChildOldUnchecked", "LEAKCHECK_OPTIONS=cleanup")
-	assert.Contains(t, o.text, "cleanup with 1")
-	o = child(t, "main", "TestChildPasses", "LEAKCHECK_OPTIONS=cleanup")
-	assert.Contains(t, o.text, "cleanup with 0")
+	assert.Contains(t, clean().text, "cleanup with 0")
 }
 
 func TestMainLooksWhenTestsFailed(t *testing.T) {
@@ -217,10 +223,12 @@ func BenchmarkChildUnchecked(b *testing.B) {
 }
 
 func TestMainNamesWhatHasNoCheck(t *testing.T) {
-	o := child(t, "main", "TestChildOldUnchecked|ExampleMain_child|BenchmarkChildUnchecked")
+	several := start(t, "main", "TestChildOldUnchecked|ExampleMain_child|BenchmarkChildUnchecked")
+	stack := start(t, "main", "", "LEAKCHECK_ONLY=TestChildStack")
+	o := several()
 	assert.Contains(t, o.text, "3 goroutines outlive BenchmarkChildUnchecked")
 	assert.Contains(t, o.text, "ExampleMain_child, TestChildOldUnchecked\n")
-	o = child(t, "main", "", "LEAKCHECK_ONLY=TestChildStack")
+	o = stack()
 	assert.Empty(t, o.failed, "the stack is as without Main")
 	assert.Contains(t, o.text, "1 goroutine outlives TestChildStack\n")
 }
