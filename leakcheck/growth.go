@@ -273,10 +273,11 @@ func (m *meter) pause(length time.Duration) {
 }
 
 // waitForGoroutines gives goroutines that still run the grace to end, and
-// looks again: what they held is no leak.
+// looks again: what they held is no leak. Those of the last look may have ended
+// between its collection and its count.
 func (m *meter) waitForGoroutines() {
 	first := int(m.alive[0])
-	if int(m.alive[len(m.alive)-1]) <= first {
+	if int(slices.Max(m.alive)) <= first {
 		return
 	}
 	for end := time.Now().Add(m.config.grace); runtime.NumGoroutine() > first && time.Now().Before(end); {

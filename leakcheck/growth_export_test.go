@@ -122,3 +122,18 @@ func Settle(start func()) {
 	start()
 	m.settle()
 }
+
+// LooksAgain says whether a check looks at the heap once more after goroutines
+// that ended while the look before was taken.
+func LooksAgain() bool {
+	m, err := newMeter(func() {}, newConfig(nil))
+	if err != nil {
+		panic(err)
+	}
+	defer m.close()
+	m.profile = newProfile()
+	m.look()
+	m.alive = append(m.alive, m.alive[0]+1, m.alive[0])
+	m.waitForGoroutines()
+	return len(m.rounds) == 1 && last(m.rounds[0])
+}

@@ -282,3 +282,7 @@ func TestNoGrowthWaitsForGoroutines(t *testing.T) {
 	}, leakcheck.Iterations(2), leakcheck.Warmup(0), leakcheck.Grace(20*time.Second))
 	assert.Equal(t, operations, ran)
 }
+
+func TestNoGrowthLooksAgainAfterGoroutines(t *testing.T) {
+	assert.True(t, leakcheck.LooksAgain(), "they may have held what the last look counted")
+}
