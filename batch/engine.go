@@ -127,19 +127,28 @@ func (e *engine[K, T, R]) fits(size int) bool {
 // of its items.
 func (e *engine[K, T, R]) admit(key K, v T, size int) *batch[K, T, R] {
 	l := e.lane(key)
-	if l.open != nil && l.open.bytes+size > e.opt.MaxBytes {
-		e.seal(l.open)
-	}
 	b := l.open
-	if b == nil {
-		b = e.open(l, e.now())
-	} else if b.due { // it may have been waiting for a worker for long
-		b.stamp = e.now()
+	if b == nil || b.due || b.bytes+size > e.opt.MaxBytes {
+		b = e.place(l, size)
 	}
 	b.items = append(b.items, v)
 	b.notes = append(b.notes, note{size, b.stamp})
-	e.count(b, 1, size)
+	if e.count(b, 1, size) {
+		e.full(b)
+	}
 	return b
+}
+
+// place returns the open batch of l with room for size and the stamp of now, which may be a new one.
+func (e *engine[K, T, R]) place(l *lane[K, T, R], size int) *batch[K, T, R] {
+	if l.open != nil && l.open.bytes+size > e.opt.MaxBytes {
+		e.seal(l.open)
+	}
+	if l.open == nil {
+		return e.open(l, e.now())
+	}
+	l.open.stamp = e.now() // it may have been waiting for a worker for long
+	return l.open
 }
 
 // admitMore admits of vs what also fits into the batch that was just admitted
@@ -156,17 +165,26 @@ func (e *engine[K, T, R]) admitMore(b *batch[K, T, R], vs []T, sizes []int) (n i
 		b.notes = append(b.notes, note{size, b.stamp})
 	}
 	b.items = append(b.items, vs[:n]...)
-	e.count(b, n, bytes)
+	if e.count(b, n, bytes) {
+		e.full(b)
+	}
 	return n
 }
 
-// count accounts for n items just admitted to b.
-func (e *engine[K, T, R]) count(b *batch[K, T, R], n, bytes int) {
+// count accounts for n items just admitted to b. It tells whether there is no room for more in b or the budget.
+func (e *engine[K, T, R]) count(b *batch[K, T, R], n, bytes int) (full bool) {
 	b.live += n
-	b.bytes += bytes
 	e.stats.Admitted += int64(n)
 	e.stats.Pending += int64(n)
-	e.stats.PendingBytes += int64(bytes)
+	if bytes > 0 {
+		b.bytes += bytes
+		e.stats.PendingBytes += int64(bytes)
+	}
+	return len(b.items) == e.opt.MaxItems || e.stats.Pending == int64(e.opt.PendingItems)
+}
+
+// full hands over b, or every batch, since there is no room for more.
+func (e *engine[K, T, R]) full(b *batch[K, T, R]) {
 	if len(b.items) == e.opt.MaxItems {
 		e.seal(b)
 	}
