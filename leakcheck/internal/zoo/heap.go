@@ -20,6 +20,7 @@ var heap = []Case{
 		Issue: "https://github.com/near/near-contract-helper/issues/434",
 		Cure:  "a local slice",
 		Finds: []Find{{Objects, "zoo.globalSliceAppend"}},
+		Keeps: "package variable zoo.visits",
 		Leak:  globalSliceAppend, Twin: localSliceAppend,
 	},
 	{
@@ -27,6 +28,7 @@ var heap = []Case{
 		Issue: "https://github.com/gorilla/sessions/issues/122",
 		Cure:  "delete at the end of the request",
 		Finds: []Find{{Objects, "zoo.requestMapNotDeleted"}},
+		Keeps: "package variable zoo.sessions",
 		Leak:  requestMapNotDeleted, Twin: requestMapDeleted,
 	},
 	{
@@ -34,6 +36,7 @@ var heap = []Case{
 		Issue: "https://github.com/allegro/bigcache/issues/109",
 		Cure:  "a bounded LRU",
 		Finds: []Find{{Objects, "zoo.cacheNoEviction"}},
+		Keeps: "package variable zoo.cache",
 		Leak:  cacheNoEviction, Twin: cacheBounded,
 	},
 	{
@@ -41,13 +44,15 @@ var heap = []Case{
 		Issue: "https://github.com/prometheus/client_golang/issues/1340",
 		Cure:  "an overflow label",
 		Finds: []Find{{Objects, "zoo.(*vector)"}},
+		Keeps: "package variable zoo.latency",
 		Leak:  labelPerUser, Twin: labelOverflow,
 	},
 	{
 		Name:  "subslice_pins_array",
 		Issue: "https://github.com/mulgadc/viperblock/pull/20",
 		Cure:  "slices.Clone",
-		Finds: []Find{{Track, "zoo.headers"}},
+		Finds: []Find{{Track, "*zoo.Object"}},
+		Keeps: "package variable zoo.headers",
 		Leak:  subslicePinsArray, Twin: subsliceCloned,
 	},
 	{
@@ -55,6 +60,7 @@ var heap = []Case{
 		Issue: "https://github.com/rclone/rclone/pull/8684",
 		Cure:  "strings.Clone",
 		Finds: []Find{{Bytes, "zoo.fetch"}},
+		Keeps: "package variable zoo.names",
 		Leak:  substringPinsString, Twin: substringCloned,
 		AllowPerOp: 256, // both keep a short name per operation, on purpose
 	},
@@ -62,14 +68,16 @@ var heap = []Case{
 		Name:  "queue_head_reslice",
 		Issue: "https://github.com/kubernetes/kubernetes/pull/105031",
 		Cure:  "clear the slot before stepping over it",
-		Finds: []Find{{Track, "zoo.workqueue"}},
+		Finds: []Find{{Track, "*zoo.Object"}},
+		Keeps: "package variable zoo.workqueue holds it, in a slot that the slice has stepped over",
 		Leak:  queueHeadReslice, Twin: queueHeadCleared,
 	},
 	{
 		Name:  "freelist_oversize",
 		Issue: "https://github.com/golang/go/issues/23199",
 		Cure:  "a cap on what is kept",
-		Finds: []Find{{Track, "zoo.freelist"}},
+		Finds: []Find{{Track, "*zoo.Object"}},
+		Keeps: "package variable zoo.freelist",
 		Leak:  freelistOversize, Twin: freelistCapped,
 	},
 	{
@@ -77,6 +85,7 @@ var heap = []Case{
 		Issue: "https://github.com/golang/go/issues/20135",
 		Cure:  "a new map from time to time",
 		Finds: []Find{{Bytes, "zoo.mapStepGrowth"}},
+		Keeps: "package variable zoo.counts",
 		Leak:  mapStepGrowth, Twin: mapReplaced,
 	},
 	{
@@ -84,6 +93,7 @@ var heap = []Case{
 		Issue: "https://github.com/cockroachdb/cockroach/issues/149658",
 		Cure:  "cancel()",
 		Finds: []Find{{Objects, "zoo.ctxCancelStored"}},
+		Keeps: "package variable zoo.service",
 		Leak:  ctxCancelStored, Twin: ctxCancelled,
 	},
 	{
@@ -91,13 +101,15 @@ var heap = []Case{
 		Issue: "https://github.com/nats-io/stan.go/issues/365",
 		Cure:  "unsubscribe",
 		Finds: []Find{{Objects, "zoo.listenerNotRemoved"}},
+		Keeps: "package variable zoo.listeners",
 		Leak:  listenerNotRemoved, Twin: listenerRemoved,
 	},
 	{
 		Name:  "closure_captures_big",
 		Issue: "https://github.com/anomalyco/opencode/pull/12024",
 		Cure:  "capture the int",
-		Finds: []Find{{Track, "zoo.onShutdown"}},
+		Finds: []Find{{Track, "*zoo.Object"}},
+		Keeps: "package variable zoo.onShutdown",
 		Leak:  closureCapturesBig, Twin: closureCapturesInt,
 	},
 	{
@@ -105,6 +117,7 @@ var heap = []Case{
 		Issue: "https://github.com/blockloop/scan/issues/61",
 		Cure:  "register the type once",
 		Finds: []Find{{Objects, "zoo.mapperPerCall"}},
+		Keeps: "package variable zoo.plans",
 		Leak:  mapperPerCall, Twin: mapperPerType,
 	},
 	{
@@ -112,6 +125,7 @@ var heap = []Case{
 		Issue: "https://github.com/jellydator/ttlcache/pull/18",
 		Cure:  "Stop",
 		Finds: []Find{{Objects, "zoo.afterFuncPending"}},
+		Keeps: "a timer pending for 1 h",
 		Leak:  afterFuncPending, Twin: afterFuncStopped,
 	},
 	{
@@ -119,6 +133,7 @@ var heap = []Case{
 		Issue: "https://github.com/tailscale/wireguard-go/pull/66",
 		Cure:  "runtime.AddCleanup",
 		Finds: []Find{{Objects, "zoo.finalizerCycle"}},
+		Keeps: "a cycle with a finalizer",
 		Leak:  finalizerCycle, Twin: cleanupCycle,
 	},
 	{
@@ -126,6 +141,7 @@ var heap = []Case{
 		Issue: "https://github.com/nats-io/nats.go/issues/1163",
 		Cure:  "a bounded channel",
 		Finds: []Find{{Objects, "zoo.unboundedQueue"}},
+		Keeps: "package variable zoo.backlog",
 		Leak:  unboundedQueue, Twin: boundedQueue,
 	},
 	{
@@ -133,13 +149,15 @@ var heap = []Case{
 		Issue: "https://github.com/golang/go/issues/68923",
 		Cure:  "derive each time from the same context",
 		Finds: []Find{{Objects, "zoo.contextValueChain"}},
+		Keeps: "package variable zoo.loopContext",
 		Leak:  contextValueChain, Twin: contextValueOnce,
 	},
 	{
 		Name:  "request_kept_by_error_report",
 		Issue: "https://github.com/getsentry/sentry-javascript/issues/1762",
 		Cure:  "copy the headers",
-		Finds: []Find{{Track, "zoo.reports"}},
+		Finds: []Find{{Track, "*zoo.Object"}},
+		Keeps: "package variable zoo.reports",
 		Leak:  requestInReport, Twin: headersInReport,
 	},
 	{
@@ -147,6 +165,7 @@ var heap = []Case{
 		Issue: "https://github.com/tsenart/vegeta/issues/132",
 		Cure:  "a local slice",
 		Finds: []Find{{Bytes, "zoo.appendInts"}},
+		Keeps: "package variable zoo.ones",
 		Leak:  appendInts, Twin: appendIntsLocal,
 	},
 }

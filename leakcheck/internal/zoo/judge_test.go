@@ -2,6 +2,7 @@ package zoo_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,8 +10,11 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"runtime/pprof"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -52,18 +56,22 @@ func (v *verdict) add(o verdict) {
 	}
 }
 
+// A world is what the children need.
+type world struct {
+	symbols string // the test binary with symbols, see withSymbols
+	url     string // of the server, see upstream
+}
+
 // judge runs a case under one detector, count times in one child process.
-func judge(t *testing.T, url string, c zoo.Case, twin bool, by zoo.Find, count int) verdict {
+func judge(t *testing.T, w world, c zoo.Case, twin bool, by zoo.Find, count int) verdict {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestJudge$", "-test.v", fmt.Sprintf("-test.count=%d", count))
+	cmd := exec.CommandContext(ctx, cmp.Or(w.symbols, os.Args[0]), "-test.run=^TestJudge$", "-test.v", fmt.Sprintf("-test.count=%d", count))
 	cmd.Env = append(os.Environ(),
-		envCase+"="+c.Name, envTwin+"="+fmt.Sprint(twin), envJudge+"="+string(by.By), envURL+"="+url,
-		"LEAKSAFE_DIR=", "LEAKSAFE_BASELINE=", "GITHUB_ACTIONS=")
-	if !namesVariable(c, by) {
-		cmd.Env = append(cmd.Env, "PATH=") // so that it does not build once more, for the names of variables
-	}
+		envCase+"="+c.Name, envTwin+"="+fmt.Sprint(twin), envJudge+"="+string(by.By), envURL+"="+w.url,
+		"LEAKSAFE_DIR=", "LEAKSAFE_BASELINE=", "GITHUB_ACTIONS=",
+		"PATH=") // so that it does not build once more, for the names of variables: withSymbols has
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
@@ -72,21 +80,51 @@ func judge(t *testing.T, url string, c zoo.Case, twin bool, by zoo.Find, count i
 	v := verdict{text: string(out)}
 	v.found = strings.Count("\n"+v.text, "\n--- FAIL: TestJudge ")
 	v.runs = v.found + strings.Count("\n"+v.text, "\n--- PASS: TestJudge ")
-	if by.By == zoo.Track && !namesVariable(c, by) {
-		by.Names = "*zoo.Object"
-	}
-	if v.found > 0 && strings.Contains(v.text, by.Names) {
+	if v.found > 0 && strings.Contains(v.text, by.Names) && (w.symbols == "" || keeps(v.text, c, by)) {
 		v.named = v.found
 	}
 	require.Equal(t, count, v.runs, "%s by %s did not run to its end:\n%s", c.Name, by.By, out)
 	return v
 }
 
-// namesVariable says whether the variable that keeps an object must be named:
-// that takes a build of the test binary with symbols, for each failure. The
-// short form does it once.
-func namesVariable(c zoo.Case, by zoo.Find) bool {
-	return by.By == zoo.Track && (long || testing.Verbose() || c.Name == "queue_head_reslice")
+// ofHeap says whether what is found is an object, and the text can say what keeps it.
+func ofHeap(by zoo.Find) bool {
+	return by.By == zoo.Objects || by.By == zoo.Bytes || by.By == zoo.Track
+}
+
+// keeps says whether everything that is said to keep something is what the case planted.
+func keeps(text string, c zoo.Case, by zoo.Find) bool {
+	if c.Keeps == "" || !ofHeap(by) {
+		return true
+	}
+	said := 0
+	for line := range strings.Lines(text) {
+		if _, words, ok := strings.Cut(line, "    kept by "); ok {
+			said++
+			if !strings.Contains(words, c.Keeps) {
+				return false
+			}
+		}
+	}
+	return said > 0
+}
+
+// withSymbols builds this test binary once more, as it is but with the names of variables, which go test leaves out. It
+// is empty where there is no go command.
+func withSymbols(t *testing.T) string {
+	goCmd, err := exec.LookPath("go")
+	if err != nil {
+		t.Log("nothing is asked about what keeps a leak: ", err)
+		return ""
+	}
+	bin := filepath.Join(t.TempDir(), "zoo.test")
+	args := []string{"test", "-c", "-vet=off", "-o", bin}
+	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		args = append(args, "-race")
+	}
+	out, err := exec.Command(goCmd, args...).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	return bin
 }
 
 // TestJudge is the child: one case, one judge.

@@ -15,6 +15,7 @@ var mapped = []Case{{
 	Issue: "https://github.com/liftbridge-io/liftbridge/issues/302",
 	Cure:  "Munmap",
 	Finds: []Find{{Bytes, "zoo.mmap"}},
+	Keeps: "package variable syscall.mapper",
 	Leak:  mmapKept, Twin: mmapUnmapped,
 }}
 

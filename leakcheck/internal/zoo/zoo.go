@@ -45,6 +45,7 @@ type Case struct {
 	Issue string // the public report it is taken from
 	Cure  string // what the twin does
 	Finds []Find // for a control: the detectors that must stay silent
+	Keeps string // what keeps what leaks, in the words of the text; empty where it is no object of the heap
 	Leak  Setup  // nil: a control
 	Twin  Setup  // the fixed twin, or the control itself
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/pprof"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -40,14 +41,14 @@ func TestTable(t *testing.T) {
 	}
 	table := table{peers: peers}
 	t.Run("cases", func(t *testing.T) {
-		url := upstream(t)
+		w := world{symbols: withSymbols(t), url: upstream(t)}
 		for _, c := range zoo.Cases() {
 			t.Run(c.Name, func(t *testing.T) {
 				t.Parallel()
 				if c.Leak != nil {
-					table.add(judgeLeak(t, url, c, peers, leakRuns))
+					table.add(judgeLeak(t, w, c, peers, leakRuns))
 				}
-				table.add(judgeSilent(t, url, c, peers, silentRuns))
+				table.add(judgeSilent(t, w, c, peers, silentRuns))
 			})
 		}
 	})
@@ -63,35 +64,35 @@ func TestTable(t *testing.T) {
 
 // judgeLeak asks every detector the row names: each must find the leak and
 // name its cause, every time, in a process of its own.
-func judgeLeak(t *testing.T, url string, c zoo.Case, peers []zoo.Detector, runs int) row {
+func judgeLeak(t *testing.T, w world, c zoo.Case, peers []zoo.Detector, runs int) row {
 	r := row{name: c.Name, issue: c.Issue, leak: true}
 	for _, f := range c.Finds {
 		var v verdict
 		for range runs {
-			v.add(judge(t, url, c, false, f, 1))
+			v.add(judge(t, w, c, false, f, 1))
 		}
 		if assert.Equal(t, runs, v.found, "%s must find it", f.By) {
-			assert.Equal(t, runs, v.named, "%s must name %q:\n%s", f.By, f.Names, v.text)
+			assert.Equal(t, runs, v.named, "%s must name %q, and %q as what keeps it:\n%s", f.By, f.Names, c.Keeps, v.text)
 		}
 		r.verdicts = append(r.verdicts, cell{f.By, v})
 	}
-	r.peers = askPeers(t, url, c, false, peers)
+	r.peers = askPeers(t, w, c, false, peers)
 	return r
 }
 
 // judgeSilent asks the same detectors, and Check, about the twin or the
 // control: none may say a word.
-func judgeSilent(t *testing.T, url string, c zoo.Case, peers []zoo.Detector, runs int) row {
+func judgeSilent(t *testing.T, w world, c zoo.Case, peers []zoo.Detector, runs int) row {
 	r := row{name: c.Name, issue: c.Issue, twin: c.Leak != nil, cure: c.Cure}
 	for _, by := range silentDetectors(c) {
 		var v verdict
 		for left := runs; left > 0; left -= 5 { // some in a fresh process, some in a used one
-			v.add(judge(t, url, c, true, zoo.Find{By: by}, min(left, 5)))
+			v.add(judge(t, w, c, true, zoo.Find{By: by}, min(left, 5)))
 		}
 		assert.Zero(t, v.found, "%s must be silent about %s:\n%s", by, c.Cure, v.text)
 		r.verdicts = append(r.verdicts, cell{by, v})
 	}
-	r.peers = askPeers(t, url, c, true, peers)
+	r.peers = askPeers(t, w, c, true, peers)
 	return r
 }
 
@@ -111,9 +112,9 @@ func silentDetectors(c zoo.Case) (by []zoo.Detector) {
 	return by
 }
 
-func askPeers(t *testing.T, url string, c zoo.Case, twin bool, peers []zoo.Detector) (cells []cell) {
+func askPeers(t *testing.T, w world, c zoo.Case, twin bool, peers []zoo.Detector) (cells []cell) {
 	for _, by := range peers {
-		cells = append(cells, cell{by, judge(t, url, c, twin, zoo.Find{By: by}, 1)})
+		cells = append(cells, cell{by, judge(t, w, c, twin, zoo.Find{By: by}, 1)})
 	}
 	return cells
 }
@@ -216,6 +217,7 @@ func TestCorpus(t *testing.T) {
 		for _, f := range c.Finds {
 			assert.Equal(t, c.Leak != nil, f.Names != "", "%s: a leak has a cause to name, a control has none", c.Name)
 		}
+		assert.Equal(t, c.Leak != nil && !slices.ContainsFunc(c.Finds, func(f zoo.Find) bool { return !ofHeap(f) }), c.Keeps != "", "%s: what leaks on the heap is kept by something", c.Name)
 		assert.False(t, seen[c.Name], "%s twice", c.Name)
 		seen[c.Name] = true
 	}
