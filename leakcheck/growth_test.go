@@ -269,15 +269,21 @@ func TestSitesAreAddedUp(t *testing.T) {
 // Goroutines that end within the grace hold nothing that leaks.
 func TestNoGrowthWaitsForGoroutines(t *testing.T) {
 	const operations = 3*2 + 2*8 + 2*32 + 4*128
-	gate := make(chan struct{})
+	gate, over := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(gate)
+		<-over
+		text := make([]byte, 1<<21)
+		for t.Context().Err() == nil && !bytes.Contains(text[:runtime.Stack(text, true)], []byte(").waitForGoroutines(")) {
+			time.Sleep(time.Millisecond)
+		}
+	}()
 	ran := 0
 	leakcheck.NoGrowth(t, func() {
 		k := new(entry)
 		go func() { <-gate; k.key++ }()
 		if ran++; ran == operations {
-			// Long after the last look, where the machine is not very slow:
-			// before, they would be no growth at all.
-			time.AfterFunc(time.Second, func() { close(gate) })
+			close(over)
 		}
 	}, leakcheck.Iterations(2), leakcheck.Warmup(0), leakcheck.Grace(20*time.Second))
 	assert.Equal(t, operations, ran)
