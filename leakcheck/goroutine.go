@@ -91,7 +91,6 @@ func (s *scope) earlier(root string) int { return s.before[root] + s.before[""] 
 
 // findLeaked returns the goroutines in l that are the test's and not ignored.
 func (s *scope) findLeaked(l look, suspects map[string]bool) []*goroutine {
-	unattributed.forget(l)
 	var leaked []*goroutine
 	unlabelled := map[string][]*goroutine{}
 	for _, g := range l {
@@ -460,8 +459,8 @@ var remediesByState = []struct{ state, remedy string }{
 	{"sync.Cond.Wait", "nobody signals any more: Broadcast when the owner closes"},
 	{"semacquire", "what it waits for was never released: release it with defer"},
 	{"syscall", "close what it reads, or end the process it waits for"},
-	{"running", "it still runs: give its loop a context, cancel it and wait"},
-	{"runnable", "it still runs: give its loop a context, cancel it and wait"},
+	{"running", "it still runs: wait for it before the test ends; give its loop a context, and cancel that"},
+	{"runnable", "it still runs: wait for it before the test ends; give its loop a context, and cancel that"},
 }
 
 // remedyRank is the first entry of remediesByFunction that applies to g, or

@@ -23,7 +23,7 @@ var forever = make(chan struct{})
 // pass gets patience, which costs nothing.
 var (
 	short    = leakcheck.Grace(20 * time.Millisecond)
-	patience = leakcheck.Grace(time.Minute)
+	patience = leakcheck.Grace(time.Hour)
 )
 
 func graceFor(leaks bool) leakcheck.Option {

@@ -84,7 +84,9 @@ func lookAll() (_ look, ok bool) {
 	for {
 		n := runtime.Stack(lookBuf.b, true)
 		if n < len(lookBuf.b) {
-			return parseStacks(string(lookBuf.b[:n])), true
+			l := parseStacks(string(lookBuf.b[:n]))
+			unattributed.forget(l) // under the lock: what is noted was seen in an earlier look
+			return l, true
 		}
 		lookBuf.b = make([]byte, 2*len(lookBuf.b))
 	}

@@ -219,12 +219,23 @@ func TestChildTrackSeveral(t *testing.T) {
 	planted = kept
 }
 
+// What the test's own Cleanups hold is collected once they have run: there is
+// nothing to ask the heap.
+func TestChildTrackCleanups(t *testing.T) {
+	childTest(t)
+	x := leakcheck.Track(t, newThing())
+	for range 1000 {
+		t.Cleanup(func() { x.close() })
+	}
+}
+
 func TestTrackAsksTheHeap(t *testing.T) {
-	o := child(t, "main", "TestChildRow|TestChildHelperFirst|TestChildTrackInSubtest|TestChildTrackSeveral")
+	o := child(t, "main", "TestChildTrackCleanups|TestChildRow|TestChildHelperFirst|TestChildTrackInSubtest|TestChildTrackSeveral")
 	assert.Equal(t, []string{"TestChildTrackInSubtest", "TestChildTrackSeveral"}, o.failed)
 	assert.Equal(t, 2, strings.Count(o.text, "leakcheck: the *leakcheck_test.thing is no leak: your test still holds it"), "a row and a helper's cleanup")
 	assert.Contains(t, o.text, "leakcheck: a *leakcheck_test.thing cannot be collected at the end of TestChildTrackInSubtest/sub\n")
 	assert.Contains(t, o.text, "planted = leakcheck.Track(t, newThing())")
+	assert.NotContains(t, o.text, "at the end of TestChildTrackCleanups")
 	said, path, _ := strings.Cut(o.text, "2 kept by      the package variable leakcheck_test.planted holds it")
 	assert.Equal(t, 2, strings.Count(said, "leakcheck: 3 *leakcheck_test.thing cannot be collected at the end of TestChildTrackSeveral\n"), "on the log and on standard error, before the path")
 	assert.Contains(t, path, "2 like it")
