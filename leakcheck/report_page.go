@@ -38,13 +38,16 @@ func (r *Report) section(b *strings.Builder, i int, s Site) {
 	fmt.Fprintf(b, "<section><h2><i class=c%d></i>%s</h2>\n<dl>\n", i, html.EscapeString(s.rate()))
 	entry := func(name string, lines ...string) {
 		if len(lines) > 0 {
-			fmt.Fprintf(b, "<dt>%s<dd>%s\n", name, html.EscapeString(strings.Join(lines, "\n")))
+			fmt.Fprintf(b, "<dt>%s<dd>\n", name)
+		}
+		for _, line := range lines {
+			fmt.Fprintf(b, "<div>%s</div>\n", html.EscapeString(line))
 		}
 	}
 	entry("verdict", s.Verdict.String())
 	entry(s.fieldName(), squeeze(s.place()))
 	if s.KeptBy != nil {
-		entry("kept by", s.KeptBy.String())
+		entry("kept by", strings.Split(s.KeptBy.String(), "\n")...)
 	}
 	entry("rounds", r.roundsText(s))
 	entry("remedy", r.remedy(s)...)
@@ -131,7 +134,7 @@ func (g *graph) stack(colour int, heights []int64) {
 // The drawing is 640 by 240; the plot leaves room for words at its left and
 // below.
 const (
-	plotLeft, plotRight = 84, 632
+	plotLeft, plotRight = 104, 632
 	plotTop, plotBottom = 12, 208
 )
 
@@ -200,9 +203,10 @@ svg polyline { fill: none; stroke: var(--ink); stroke-width: 2; stroke-linejoin:
 section { border-top: 1px solid var(--rule); padding: 1rem 0 }
 h2 i { display: inline-block; width: .8em; height: .8em; margin-right: .5em; border-radius: 2px }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .3rem 1rem; margin: 0 }
-dt { color: var(--soft) } dd { margin: 0; font: .875rem/1.5 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere }
+dt { color: var(--soft) } dd { margin: 0; font: .875rem/1.5 ui-monospace, monospace; overflow-wrap: anywhere }
+dd div { white-space: pre-wrap; padding-left: 4ch; text-indent: -4ch }
 .c0 { fill: var(--c0); background: var(--c0) } .c1 { fill: var(--c1); background: var(--c1) } .c2 { fill: var(--c2); background: var(--c2) } .c3 { fill: var(--c3); background: var(--c3) } .c4 { fill: var(--c4); background: var(--c4) }
-@media (max-width: 40rem) { dl { grid-template-columns: 1fr } dd { margin-bottom: .4rem } svg text { font-size: 22px } }
+@media (max-width: 40rem) { dl { grid-template-columns: 1fr } dd { margin-bottom: .4rem } svg { overflow: visible } svg text { font-size: 20px } }
 </style>
 <main>
 <h1>%s</h1>

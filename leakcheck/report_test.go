@@ -3,6 +3,7 @@ package leakcheck_test
 import (
 	"encoding/json"
 	"fmt"
+	"html"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -60,6 +61,18 @@ func TestGrowthText(t *testing.T) {
 	assert.Regexp(t, `<polyline points="[0-9., ]+"`, string(page))
 	assert.Contains(t, string(page), "s.items[k] = &amp;entry{key: k}")
 	assert.NotContains(t, string(page), "%!", "a wrong format")
+
+	figures, err := os.ReadFile(filepath.Join(dir, "TestChildGrows", "growth.json"))
+	require.NoError(t, err)
+	var r leakcheck.Report
+	require.NoError(t, json.Unmarshal(figures, &r))
+	require.NotEmpty(t, r.Sites)
+	require.NotNil(t, r.Sites[0].KeptBy)
+	require.Greater(t, len(r.Sites[0].KeptBy.Hops), 1)
+	for line := range strings.SplitSeq(r.Sites[0].KeptBy.String(), "\n") {
+		assert.Contains(t, text, line, "who keeps it is in the text and in the figures")
+		assert.Contains(t, string(page), "<div>"+html.EscapeString(line)+"</div>", "and on the page")
+	}
 }
 
 func TestGrowthInTheBaseline(t *testing.T) {
