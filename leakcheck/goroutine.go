@@ -156,24 +156,19 @@ func byCreators(g *goroutine, l look, candidates []*scope) *scope {
 }
 
 // bySymbol finds the test in whose function the goroutine was written: the
-// closure pkg.TestPut.func1 belongs to pkg.TestPut. ok is true also where the
-// closure is some test's but nobody can say which one's: then owner is nil.
+// closure pkg.TestPut.func1 belongs to pkg.TestPut. Of rows of one table it is the
+// first: see sharesFunction. ok is true also where the closure may be that of a row
+// without a Check: then owner is nil.
 func bySymbol(g *goroutine, l look, candidates []*scope) (owner *scope, ok bool) {
 	for _, s := range candidates {
-		if s.symbol == "" || !g.mentions(s.symbol) {
-			continue
-		}
-		switch {
-		case owner == nil, within(s.name, owner.name):
+		if s.symbol != "" && g.mentions(s.symbol) && (owner == nil || within(s.name, owner.name)) {
 			owner = s
-		case !within(owner.name, s.name):
-			return nil, true // rows of one table
 		}
 	}
 	if owner == nil {
 		return nil, false
 	}
-	for _, other := range l { // a row without a Check
+	for _, other := range l {
 		if other.id != owner.goid && other.root() == "testing.tRunner" && other.calls(owner.symbol) {
 			return nil, true
 		}

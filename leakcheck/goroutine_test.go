@@ -169,6 +169,29 @@ func TestChildClosureRows(t *testing.T) {
 	}
 }
 
+// The closure is that of both rows, of which the guilty one has no Check.
+func TestChildHalfChecked(t *testing.T) {
+	childTest(t)
+	checked, leaked, judged := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	for _, check := range []bool{true, false} {
+		t.Run(fmt.Sprint(check), func(t *testing.T) {
+			t.Parallel()
+			if check {
+				t.Cleanup(func() { close(judged) })
+				leakcheck.Check(t, short)
+				close(checked)
+				<-leaked
+				return
+			}
+			<-checked
+			time.AfterFunc(0, func() { started <- struct{}{}; <-forever })
+			<-started
+			close(leaked)
+			<-judged
+		})
+	}
+}
+
 func TestChildMethod1(t *testing.T) { afterFunc(t, nil) }
 func TestChildMethod2(t *testing.T) { afterFunc(t, waitForever) }
 
@@ -182,6 +205,7 @@ func TestChildAlone(t *testing.T) {
 func TestAfterFunc(t *testing.T) {
 	closure := start(t, "bare", "TestChildClosure.")
 	closureRows := start(t, "main", "TestChildClosureRows")
+	halfChecked := start(t, "main", "TestChildHalfChecked")
 	method := start(t, "main", "TestChildMethod.")
 	alone := start(t, "bare", "TestChildAlone")
 	rows := start(t, "main", "TestChildAfterFuncRows")
@@ -194,6 +218,12 @@ func TestAfterFunc(t *testing.T) {
 		assert.Empty(t, o.failed)
 		assert.Equal(t, 1, o.code)
 		assert.Contains(t, o.text, "1 goroutine outlives TestChildClosureRows\n")
+	})
+	t.Run("the closure of a row without a Check fails none", func(t *testing.T) {
+		o := halfChecked()
+		assert.Empty(t, o.failed)
+		assert.Equal(t, 1, o.code)
+		assert.Contains(t, o.text, "1 goroutine outlives TestChildHalfChecked\n")
 	})
 	t.Run("a function of several tests fails none, and Main names the candidates", func(t *testing.T) {
 		o := method()
