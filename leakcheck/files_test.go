@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -69,6 +70,14 @@ func TestFilesDetects(t *testing.T) {
 		assert.Contains(t, said, filepath.Base(f.Name()))
 		assert.Contains(t, said, "close the file")
 		assert.Contains(t, said, "to ignore")
+	})
+	t.Run("a file that nobody holds, before the collections for Track close it", func(t *testing.T) {
+		defer debug.SetGCPercent(debug.SetGCPercent(-1))
+		leakcheck.MustDetect(t, func(t testing.TB) {
+			leakcheck.Check(t)
+			leakcheck.Track(t, newThing())
+			open(t)
+		})
 	})
 	t.Run("one file opened three times, once", func(t *testing.T) {
 		var opened []*os.File

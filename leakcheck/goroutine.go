@@ -26,7 +26,6 @@ func (s *scope) checkGoroutines() {
 
 func (s *scope) endGoroutines(t testing.TB) {
 	t.Helper()
-	defer setLabel(0, "")
 	leaked, ok := s.await()
 	if !ok {
 		t.Errorf("leakcheck: goroutines of %s were not judged: %s prints goroutine labels in a form unknown here; update leaksafe, or leave the verdict to leakcheck.Main", s.name, runtime.Version())

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"runtime/pprof"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -89,6 +90,7 @@ func TestEightParallelTests(t *testing.T) {
 			o := wait()
 			assert.Equal(t, []string{"TestChildEight3", "TestChildEight6"}, o.failed)
 			assert.Contains(t, o.text, "1 goroutine outlives TestChildEight3\n")
+			assert.NotContains(t, o.text, "2 goroutines", "Main does not repeat them")
 			assert.Contains(t, o.text, "leakcheck/goroutine_test.go")
 			assert.Contains(t, o.text, "close the channel it receives from")
 			assert.Contains(t, o.text, `to ignore      leakcheck.IgnoreCreatedBy("github.com/leaksafe/leaksafe/leakcheck_test.leakPlain")`)
@@ -202,12 +204,20 @@ func TestChildAlone(t *testing.T) {
 	<-started
 }
 
+func TestChildAloneAround(t *testing.T) {
+	childTest(t)
+	leakcheck.Check(t, short)
+	t.Run("sub", func(t *testing.T) { leakcheck.Check(t) })
+	time.AfterFunc(0, waitForever)
+	<-started
+}
+
 func TestAfterFunc(t *testing.T) {
 	closure := start(t, "bare", "TestChildClosure.")
 	closureRows := start(t, "main", "TestChildClosureRows")
 	halfChecked := start(t, "main", "TestChildHalfChecked")
 	method := start(t, "main", "TestChildMethod.")
-	alone := start(t, "bare", "TestChildAlone")
+	alone := start(t, "bare", "TestChildAlone|TestChildAloneAround")
 	rows := start(t, "main", "TestChildAfterFuncRows")
 	t.Run("the closure of a test function names its test", func(t *testing.T) {
 		o := closure()
@@ -234,7 +244,8 @@ func TestAfterFunc(t *testing.T) {
 	})
 	t.Run("the only test there is did it", func(t *testing.T) {
 		o := alone()
-		assert.Equal(t, []string{"TestChildAlone"}, o.failed)
+		assert.Equal(t, []string{"TestChildAlone", "TestChildAloneAround"}, o.failed)
+		assert.Equal(t, 2, strings.Count(o.text, "1 goroutine outlives "), "what was there before is not the second's")
 	})
 	t.Run("rows of a table", func(t *testing.T) {
 		o := rows()
@@ -321,6 +332,7 @@ func TestIgnore(t *testing.T) {
 	}
 	for name, opts := range map[string][]leakcheck.Option{
 		"by function":       {leakcheck.IgnoreFunc(pkg + "wait")},
+		"by outer function": {leakcheck.IgnoreFunc(pkg + "begin")},
 		"by creator":        {leakcheck.IgnoreCreatedBy(pkg + "startWait")},
 		"added by a second": {leakcheck.IgnoreFunc("other"), leakcheck.IgnoreFunc(pkg + "wait")},
 	} {
@@ -329,7 +341,9 @@ func TestIgnore(t *testing.T) {
 	leakcheck.MustDetect(t, func(t testing.TB) { leaky(t, leakcheck.IgnoreFunc("other"), leakcheck.IgnoreCreatedBy(pkg+"wait")) })
 }
 
-func startWaiting(stop chan struct{}) { go wait(stop) }
+func startWaiting(stop chan struct{}) { go begin(stop) }
+
+func begin(stop chan struct{}) { wait(stop) }
 
 // A subtest without a Check belongs to the test around it, which is judged
 // when all its subtests, also the parallel ones, have ended.

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
@@ -90,5 +89,5 @@ func start(t *testing.T, mode, pattern string, env ...string) func() outcome {
 func indent(s string) string { return "\t" + strings.ReplaceAll(s, "\n", "\n\t") }
 
 func childOptions() []leakcheck.Option {
-	return append(goleakOptions(os.Getenv("LEAKCHECK_OPTIONS")), leakcheck.Grace(20*time.Millisecond))
+	return append([]leakcheck.Option{short}, goleakOptions(os.Getenv("LEAKCHECK_OPTIONS"))...)
 }

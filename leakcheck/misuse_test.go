@@ -5,6 +5,7 @@ import (
 	"os"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"go.uber.org/goleak"
@@ -147,6 +148,8 @@ func goleakOptions(mode string) []leakcheck.Option {
 		return []leakcheck.Option{leakcheck.IgnoreFunc(pkg + "leakPl")}
 	case "creator":
 		return []leakcheck.Option{leakcheck.IgnoreCreatedBy(pkg + "leakPl")}
+	case "patient":
+		return []leakcheck.Option{patience}
 	case "misuse":
 		return []leakcheck.Option{leakcheck.IgnoreFunc("")}
 	}
@@ -155,6 +158,12 @@ func goleakOptions(mode string) []leakcheck.Option {
 
 func TestChildPasses(t *testing.T) { childTest(t) }
 
+// It ends after goleak by itself would have given up.
+func TestChildEndsLate(t *testing.T) {
+	childTest(t)
+	go time.Sleep(700 * time.Millisecond)
+}
+
 func TestMainOptions(t *testing.T) {
 	codes := map[string]int{"": 1, "goleak": 0, "prefix": 0, "creator": 0, "misuse": 2, "cleanup": 0}
 	wait := map[string]func() outcome{}
@@ -162,6 +171,7 @@ func TestMainOptions(t *testing.T) {
 		wait[mode] = start(t, "main", "TestChildOldUnchecked", "LEAKCHECK_OPTIONS="+mode)
 	}
 	clean := start(t, "main", "TestChildPasses", "LEAKCHECK_OPTIONS=cleanup")
+	late := start(t, "main", "TestChildEndsLate", "LEAKCHECK_OPTIONS=patient")
 	for mode, code := range codes {
 		o := wait[mode]()
 		assert.Equal(t, code, o.code, mode)
@@ -173,6 +183,7 @@ func TestMainOptions(t *testing.T) {
 		}
 	}
 	assert.Contains(t, clean().text, "cleanup with 0")
+	assert.Zero(t, late().code)
 }
 
 func TestMainLooksWhenTestsFailed(t *testing.T) {

@@ -229,13 +229,23 @@ func TestChildTrackCleanups(t *testing.T) {
 	}
 }
 
+// With a Check around it the row is judged when the table's test ends.
+func TestChildCheckedRow(t *testing.T) {
+	childTest(t)
+	leakcheck.Check(t)
+	row := newThing()
+	t.Run("sub", func(t *testing.T) { leakcheck.Track(t, row) })
+	row.close()
+}
+
 func TestTrackAsksTheHeap(t *testing.T) {
-	o := child(t, "main", "TestChildTrackCleanups|TestChildRow|TestChildHelperFirst|TestChildTrackInSubtest|TestChildTrackSeveral")
+	o := child(t, "main", "TestChildTrackCleanups|TestChildCheckedRow|TestChildRow|TestChildHelperFirst|TestChildTrackInSubtest|TestChildTrackSeveral")
 	assert.Equal(t, []string{"TestChildTrackInSubtest", "TestChildTrackSeveral"}, o.failed)
 	assert.Equal(t, 2, strings.Count(o.text, "leakcheck: the *leakcheck_test.thing is no leak: your test still holds it"), "a row and a helper's cleanup")
 	assert.Contains(t, o.text, "leakcheck: a *leakcheck_test.thing cannot be collected at the end of TestChildTrackInSubtest/sub\n")
 	assert.Contains(t, o.text, "planted = leakcheck.Track(t, newThing())")
 	assert.NotContains(t, o.text, "at the end of TestChildTrackCleanups")
+	assert.NotContains(t, o.text, "at the end of TestChildCheckedRow")
 	said, path, _ := strings.Cut(o.text, "2 kept by      the package variable leakcheck_test.planted holds it")
 	assert.Equal(t, 2, strings.Count(said, "leakcheck: 3 *leakcheck_test.thing cannot be collected at the end of TestChildTrackSeveral\n"), "on the log and on standard error, before the path")
 	assert.Contains(t, path, "2 like it")
