@@ -48,10 +48,10 @@ func TestFilesIsSilent(t *testing.T) {
 			})
 		}
 	})
+	server := httptest.NewServer(nothing)
+	defer server.Close() // not within the subtest: it closes the connections, too
 	t.Run("for connections of the default transport", func(t *testing.T) {
-		server := httptest.NewServer(nothing)
-		defer server.Close()
-		leakcheck.Check(t)
+		leakcheck.Files(t, patience)
 		response, err := http.Get(server.URL)
 		require.NoError(t, err)
 		require.NoError(t, response.Body.Close())
