@@ -97,6 +97,7 @@ type meter struct {
 	ran        int
 	cost       time.Duration // of one operation
 	stuck      int64         // finalizers and cleanups that do not end
+	patience   time.Duration // with those that do not run
 	disturbed  bool          // the operation changed MemProfileRate
 
 	rounds    []round
@@ -127,7 +128,7 @@ func newMeter(op func(), c config) (*meter, error) {
 		}
 		measuring.Lock()
 	}
-	m := &meter{op: op, config: c, rate: runtime.MemProfileRate, gauges: newGauges(), creators: map[string]frame{}, targets: map[string]string{}}
+	m := &meter{op: op, config: c, rate: runtime.MemProfileRate, patience: time.Second, gauges: newGauges(), creators: map[string]frame{}, targets: map[string]string{}}
 	runtime.MemProfileRate = 1
 	return m, nil
 }

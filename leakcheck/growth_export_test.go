@@ -2,6 +2,7 @@ package leakcheck
 
 import (
 	"runtime"
+	"sync/atomic"
 	"time"
 )
 
@@ -136,4 +137,23 @@ func LooksAgain() bool {
 	m.alive = append(m.alive, m.alive[0]+1, m.alive[0])
 	m.waitForGoroutines()
 	return len(m.rounds) == 1 && last(m.rounds[0])
+}
+
+// Drains says whether a check of little patience waits for the end of a
+// finalizer that has begun.
+func Drains(finalizer func()) bool {
+	m, err := newMeter(func() {}, newConfig(nil))
+	if err != nil {
+		panic(err)
+	}
+	defer m.close()
+	m.collect()
+	var begun atomic.Bool
+	runtime.SetFinalizer(new([64]int), func(*[64]int) { begun.Store(true); finalizer() })
+	for !begun.Load() {
+		runtime.GC()
+	}
+	m.patience = 40 * time.Millisecond
+	m.drain()
+	return m.gauges.waiting() == 0
 }

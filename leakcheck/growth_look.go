@@ -61,23 +61,42 @@ func (m *meter) collect() {
 	}
 }
 
-// drain waits for queued finalizers and cleanups. Those that make no progress
-// for a second are given up on, and not waited for again. (The runtime counts
-// finalizers in batches of about a hundred.)
+// drain waits for queued finalizers and cleanups. When four looks in the time
+// of the meter's patience find none that runs, they are given up on, and not
+// waited for again. (The runtime counts finalizers in batches of about a
+// hundred, which can take seconds on a busy machine.)
 func (m *meter) drain() {
-	const patience = time.Second
-	progress := time.Now()
+	const looks, limit = 4, 20 * time.Second
 	waiting := m.gauges.waiting()
+	m.stuck = min(m.stuck, waiting)
+	progress, asked, blocked := time.Now(), time.Now(), 0
 	for waiting > m.stuck {
-		if time.Since(progress) > patience {
+		if time.Since(asked) > m.patience/looks {
+			blocked++
+			if m.finalizersRun() {
+				blocked = 0
+			}
+			asked = time.Now()
+		}
+		if blocked == looks || time.Since(progress) > limit {
 			m.stuck = waiting
 			return
 		}
 		time.Sleep(50 * time.Microsecond)
 		if now := m.gauges.waiting(); now != waiting {
-			waiting, progress = now, time.Now()
+			waiting, progress, blocked = now, time.Now(), 0
 		}
 	}
+}
+
+// finalizersRun says whether a finalizer or a cleanup runs, and is not blocked.
+func (m *meter) finalizersRun() bool {
+	for text := range m.goroutines() {
+		if text.hasWork() && (bytes.Contains(text, []byte("\nruntime.runFinalizers(")) || bytes.Contains(text, []byte("\nruntime.runCleanups("))) {
+			return true
+		}
+	}
+	return false
 }
 
 // gauges read the runtime's own counters.

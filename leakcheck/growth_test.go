@@ -203,6 +203,18 @@ func TestNoGrowthSettles(t *testing.T) {
 	assert.LessOrEqual(t, runtime.NumGoroutine(), before)
 }
 
+// A look waits for finalizers that run, and not for those that block.
+func TestNoGrowthDrains(t *testing.T) {
+	assert.True(t, leakcheck.Drains(func() {
+		for start := time.Now(); time.Since(start) < 100*time.Millisecond; {
+			runtime.Gosched()
+		}
+	}))
+	gate := make(chan struct{})
+	assert.False(t, leakcheck.Drains(func() { <-gate }))
+	close(gate)
+}
+
 func lineOf(t *testing.T, s leakcheck.Site) string {
 	t.Helper()
 	source, err := os.ReadFile(s.File)
