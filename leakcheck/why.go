@@ -146,7 +146,7 @@ func explainSites(t testing.TB, sites [][]uintptr) ([]Path, error) {
 	var all []int32
 	objects := make([][]int32, len(sites))
 	for i, pcs := range sites {
-		objects[i] = d.AllocatedAt(lines(pcs))
+		objects[i] = d.AllocatedAt(calls(pcs))
 		all = append(all, objects[i]...)
 	}
 	s := d.Search(all)
@@ -157,23 +157,23 @@ func explainSites(t testing.TB, sites [][]uintptr) ([]Path, error) {
 	return paths, nil
 }
 
-// lines expands the pcs of a profile's stack, innermost first.
-func lines(pcs []uintptr) []heapdump.Call {
+// calls expands the pcs of a profile's stack, innermost call first, as far as the operation of NoGrowth where it is one: each
+// round runs that from another line.
+func calls(pcs []uintptr) []heapdump.Call {
+	if i := slices.Index(pcs, 0); i >= 0 {
+		pcs = pcs[:i]
+	}
 	var out []heapdump.Call
-	for i, pc := range pcs {
-		if pc == 0 {
-			pcs = pcs[:i]
+	frames := runtime.CallersFrames(pcs)
+	for more := len(pcs) > 0; more; {
+		var f runtime.Frame
+		f, more = frames.Next()
+		if f.Function == runName {
 			break
 		}
-	}
-	frames := runtime.CallersFrames(pcs)
-	for {
-		f, more := frames.Next()
 		out = append(out, heapdump.Call{Func: f.Function, File: f.File, Line: f.Line})
-		if !more {
-			return out
-		}
 	}
+	return out
 }
 
 // leakProfileFound tells that the goroutineleak profile may find a leak in this process: the

@@ -92,3 +92,50 @@ func TestExplainSitesGroupsInstancesOntoOnePath(t *testing.T) {
 	assert.Contains(t, text, "return &siteItem{id: i}")
 	assert.Contains(t, text, "item.data = make([]byte, 1000)")
 }
+
+var (
+	mornings []*siteItem
+	evenings []*siteItem
+)
+
+//go:noinline
+func morning(i int) *siteItem { return today(i) }
+
+//go:noinline
+func evening(i int) *siteItem { return calendar.today(i) }
+
+// Behind the interface stands a wrapper that the compiler makes.
+var calendar interface{ today(int) *siteItem } = new(days)
+
+type days struct{ _ int }
+
+//go:noinline
+func (days) today(i int) *siteItem { return today(i) }
+
+//go:noinline
+func today(i int) *siteItem { return newItem(i) }
+
+// Two callers of one line that allocates are two stacks, and what one of them keeps is not counted with the other's.
+func TestExplainSitesTellsCallersApart(t *testing.T) {
+	old := runtime.MemProfileRate
+	runtime.MemProfileRate = 1
+	for i := range 300 {
+		mornings = append(mornings, morning(i))
+		if i%3 == 0 {
+			evenings = append(evenings, evening(i))
+		}
+	}
+	runtime.GC()
+	runtime.GC()
+	runtime.MemProfileRate = old
+	t.Cleanup(func() { mornings, evenings = nil, nil })
+	for caller, want := range map[string]string{"leakcheck_test.morning": "mornings", "leakcheck_test.evening": "evenings"} {
+		stacks := siteStacks(t, "leakcheck_test.today", caller)
+		require.Len(t, stacks, 1)
+		paths, err := leakcheck.ExplainSites(t, stacks)
+		require.NoError(t, err)
+		assert.Contains(t, paths[0].Answer, "leakcheck_test."+want+"[")
+		assert.Equal(t, map[string]int{"mornings": 300, "evenings": 100}[want], paths[0].Count)
+		assert.NotContains(t, paths[0].Answer, "other path")
+	}
+}

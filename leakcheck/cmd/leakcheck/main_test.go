@@ -63,12 +63,26 @@ func TestCommands(t *testing.T) {
 	})
 	t.Run("compare counts what is new and what is gone", func(t *testing.T) {
 		var rows []Row
+		freed, once := 0, 0
 		require.NoError(t, json.Unmarshal([]byte(leakcheck(t, "compare", "-json", s.before, s.after)), &rows))
 		r := rows[0]
 		assert.InDelta(t, 2000, r.New, 10)
 		assert.Equal(t, r.Delta, r.New-r.Deleted)
 		assert.Greater(t, r.RetainedDelta, int64(2_000_000))
 		assert.True(t, r.NeverFreed)
+		for _, r := range rows {
+			assert.False(t, r.NeverFreed && r.Deleted > 0, "%+v", r)
+			switch {
+			case strings.Contains(r.Source, "all but the last"):
+				assert.False(t, r.NeverFreed, "some of them were freed: %+v", r)
+				freed++
+			case strings.Contains(r.Source, "just one"):
+				assert.False(t, r.NeverFreed, "one object says nothing: %+v", r)
+				once++
+			}
+		}
+		assert.NotZero(t, freed)
+		assert.NotZero(t, once)
 		for _, r := range leakcheckRows(t, s.after, s.after) {
 			t.Errorf("a dump differs from itself: %+v", r)
 		}

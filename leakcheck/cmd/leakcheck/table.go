@@ -188,6 +188,7 @@ func row(a, b *retain.Heap, before, after []*retain.Site, same bool) Row {
 		r.New = missing(b, after, a, before)
 		r.Deleted = missing(a, before, b, after)
 	}
+	r.NeverFreed = r.NeverFreed && r.Deleted == 0 // the profile counts what is freed one collection late
 	return r
 }
 

@@ -100,8 +100,7 @@ func (h *Heap) closureFrom(target int32) string {
 	return ""
 }
 
-// AllocatedAt returns the objects that were sampled with this stack, innermost call first, whole or cut short at its outer end. The
-// dump has one line for each physical call, the stack one also for each inlined call.
+// AllocatedAt returns the objects that were sampled with this stack, innermost call first, whole or cut short at its outer end.
 func (h *Heap) AllocatedAt(stack []heapdump.Call) []int32 {
 	match := map[int32]bool{}
 	for i := range h.Allocs {
@@ -118,20 +117,15 @@ func (h *Heap) AllocatedAt(stack []heapdump.Call) []int32 {
 	return out
 }
 
+// sameStack compares lines only: a dump names the function into which a call was inlined.
 func sameStack(dump, stack []heapdump.Call) bool {
 	dump, stack = users(dump), users(stack)
-	i := 0
-	for k, c := range stack {
-		if i == len(dump) {
-			break // what is left was inlined into the outermost call
-		}
-		if dump[i].File == c.File && dump[i].Line == c.Line {
-			i++
-		} else if k == 0 {
+	for i, c := range stack {
+		if i == len(dump) || dump[i].File != c.File || dump[i].Line != c.Line {
 			return false
 		}
 	}
-	return i > 0
+	return len(stack) > 0
 }
 
 // users drops the runtime's calls at the inner end, of which the two kinds of stacks show more or fewer.

@@ -29,7 +29,7 @@ type Site struct {
 
 // NeverFreed tells sites of which no object was ever freed. Only sampled sites know.
 func (s *Site) NeverFreed() bool {
-	return s.By == "site" && s.Allocs > 1 && s.Frees == 0 && s.Count > 0
+	return s.Allocs > 1 && s.Frees == 0
 }
 
 // Sites groups the heap, the largest retained size first.

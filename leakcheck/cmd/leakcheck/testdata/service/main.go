@@ -25,6 +25,8 @@ func (s *sessions) start(id int) {
 
 var seen = map[string]int{}
 
+var first, last *[100]int
+
 func main() {
 	if os.Getenv("RATE") != "default" {
 		runtime.MemProfileRate = 1
@@ -35,7 +37,11 @@ func main() {
 		}
 		open.start(i)
 		seen[fmt.Sprint(i%50)]++
+		if i > 100 {
+			last = new([100]int) // all but the last are garbage
+		}
 	}
+	first = new([100]int) // just one
 	dump(os.Args[2])
 	runtime.MemProfile(nil, true) // without a reference to it the linker turns the profiler off
 }
