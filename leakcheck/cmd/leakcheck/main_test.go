@@ -108,6 +108,12 @@ func TestCommands(t *testing.T) {
 		assert.Regexp(t, `the package variable main\.open holds it: main\.open\.byID\[\d+\]`, out)
 		assert.Regexp(t, `main\.session \(1 (09\d|100) like it`, out)
 	})
+	t.Run("why prints as many paths as asked for", func(t *testing.T) {
+		out := leakcheck(t, "why", s.after, "-site", "main.main", "-n", "1")
+		assert.Regexp(t, `^\d+ objects, on 1 path or more \(-n 0 prints all\)\n`, out)
+		out = leakcheck(t, "why", s.after, "-site", "main.main", "-n", "0")
+		assert.Regexp(t, `^\d+ objects, on \d+ paths\n`, out)
+	})
 	t.Run("why by type", func(t *testing.T) {
 		out := leakcheck(t, "why", s.afterDefault, "-type", "*main.session", "-exe", s.exe)
 		assert.Regexp(t, `main\.session \(1 (09\d|100) like it`, out)
