@@ -110,9 +110,9 @@ func TestCommands(t *testing.T) {
 	})
 	t.Run("why prints as many paths as asked for", func(t *testing.T) {
 		out := leakcheck(t, "why", s.after, "-site", "main.main", "-n", "1")
-		assert.Regexp(t, `^\d+ objects, on 1 path or more \(-n 0 prints all\)\n`, out)
+		assert.Regexp(t, `^.* objects, on 1 path or more \(-n 0 prints all\)\n`, out)
 		out = leakcheck(t, "why", s.after, "-site", "main.main", "-n", "0")
-		assert.Regexp(t, `^\d+ objects, on \d+ paths\n`, out)
+		assert.Regexp(t, `^.* objects, on \d+ paths\n`, out)
 	})
 	t.Run("why by type", func(t *testing.T) {
 		out := leakcheck(t, "why", s.afterDefault, "-type", "*main.session", "-exe", s.exe)
