@@ -201,7 +201,7 @@ func TestNoGrowthDoesNotGrow(t *testing.T) {
 	}
 	run(3)
 	before := live()
-	const runs = 15
+	const runs = 6
 	run(runs)
 	assert.Less(t, live()-before, int64(runs), "objects kept by %d runs", runs)
 }
