@@ -320,6 +320,7 @@ func (g trackedGroup) failure() *failure {
 	f.add("tracked at", at.String())
 	return f
 }
+
 func (s *scope) track(objects ...*tracked) {
 	tests.Lock()
 	defer tests.Unlock()
