@@ -108,7 +108,7 @@ func judge(rounds []round, s series, allow float64) (v Verdict, steps bool) {
 	switch {
 	case growsByObjects(rounds, s.objects) && aside < 0.25:
 		return Growing, false
-	case aside < 0.1:
+	case aside < 0.1 && !gainsAlone(rounds, s.objects):
 		return growsInSteps(rounds, s), true
 	}
 	return Steady, false
@@ -127,6 +127,23 @@ func idleShare(rounds []round, bytes []int64) float64 {
 		return 0
 	}
 	return float64(alone) / float64(pause) * float64(work) / float64(beside)
+}
+
+// gainsAlone says whether the site gained objects in every idle round: a
+// neighbour that was held up in them can catch up beside the operation, and then
+// its share is small.
+func gainsAlone(rounds []round, objects []int64) bool {
+	rested := false
+	for i, r := range rounds {
+		if !idle(r) {
+			continue
+		}
+		rested = true
+		if objects[i+1] <= objects[i] {
+			return false
+		}
+	}
+	return rested
 }
 
 // released says whether at least half of what the site gained went away once

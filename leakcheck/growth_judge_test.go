@@ -170,6 +170,8 @@ func TestJudge(t *testing.T) {
 		}, slow, leakcheck.Steady, false},
 		{"a neighbour's buffers in flight: what it gains is given back", inTurn(0, 10, 30, 20, 60, 50, 120, 150, // then an idle round after each
 			250, 160, 400, 200, 500, 230, 600, 250), cheap, leakcheck.Steady, false},
+		{"a neighbour that is held up, and catches up beside the operation", inTurn(0, 49, 132, 225, 315, 405, 479, 551, // then an idle round after each
+			650, 853, 14317, 14718, 14804, 15040, 15128, 15399), cheap, leakcheck.Steady, false},
 		{"growth in steps, a sixth of it without the operation", func(ops int, c time.Duration) (int64, int64) {
 			n := int64(ops/50) + int64(c/(260*time.Millisecond))
 			return n, 64 * n

@@ -203,7 +203,8 @@ func TestNoGrowthDoesNotGrow(t *testing.T) {
 	before := live()
 	const runs = 6
 	run(runs)
-	assert.Less(t, live()-before, int64(2*runs), "objects kept by %d runs", runs)
+	// A meter is some 700 objects; a dozen come and go by chance.
+	assert.Less(t, live()-before, int64(100), "objects kept by %d runs", runs)
 }
 
 // neighbour leaks one object every 200 µs until the returned stop.
