@@ -25,6 +25,19 @@ func TestChildOldUnchecked(t *testing.T) {
 	leakPlain()
 }
 
+// It does not stand where it stood when the baseline was written.
+func TestChildMoves(t *testing.T) {
+	childTest(t)
+	go moves()
+}
+
+func moves() {
+	if os.Getenv("LEAKSAFE_BASELINE_UPDATE") != "" {
+		wait(forever)
+	}
+	<-forever
+}
+
 func TestChildNew(t *testing.T) {
 	childTest(t)
 	leakcheck.Check(t, short)
@@ -36,8 +49,8 @@ func TestBaseline(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "leaks.txt")
 	use := "LEAKSAFE_BASELINE=" + file
 	missing := start(t, "main", "TestChildNew", "LEAKSAFE_BASELINE="+file+".missing")
-	none := start(t, "main", "TestChildOld|TestChildOldUnchecked")
-	update := start(t, "main", "TestChildOld|TestChildOldUnchecked", use, "LEAKSAFE_BASELINE_UPDATE=1")
+	none := start(t, "main", "TestChildOld|TestChildOldUnchecked|TestChildMoves")
+	update := start(t, "main", "TestChildOld|TestChildOldUnchecked|TestChildMoves", use, "LEAKSAFE_BASELINE_UPDATE=1")
 
 	o := none()
 	require.Equal(t, 1, o.code)
@@ -50,7 +63,7 @@ func TestBaseline(t *testing.T) {
 	assert.Contains(t, string(text), "goroutine\tgithub.com/leaksafe/leaksafe/leakcheck\tgithub.com/leaksafe/leaksafe/leakcheck_test.leakPlain.func1 created by github.com/leaksafe/leaksafe/leakcheck_test.leakPlain\n")
 
 	fresh := start(t, "main", "TestChildOld|TestChildNew", use)
-	o = child(t, "main", "TestChildOld|TestChildOldUnchecked", use)
+	o = child(t, "main", "TestChildOld|TestChildOldUnchecked|TestChildMoves", use)
 	assert.Zero(t, o.code, "known leaks pass")
 	assert.Equal(t, []string{"TestChildNew"}, fresh().failed, "a new one does not")
 

@@ -249,7 +249,7 @@ func (s *scope) sequentialIn(l look) bool {
 }
 
 func (s *scope) ignores(g *goroutine) bool {
-	return s.cfg.ignoresGoroutine(g) || !s.planted && known("goroutine", g.key())
+	return s.cfg.ignoresGoroutine(g) || !s.planted && g.known()
 }
 
 func (c *config) ignoresGoroutine(g *goroutine) bool {
@@ -266,10 +266,19 @@ func (c *config) ignoresGoroutine(g *goroutine) bool {
 	return false
 }
 
-// key names the goroutine in a baseline file: it must not change with line
-// numbers.
-func (g *goroutine) key() string {
-	return g.where().function + " created by " + g.creator.function
+// known asks the baseline by names that change neither with line numbers nor with
+// what the goroutine is about: the outermost function of the module under test,
+// where one is on the stack, and the function it was started with, which may be an
+// errgroup's.
+func (g *goroutine) known() bool {
+	outermost := g.root()
+	for _, f := range g.frames {
+		if strings.HasPrefix(f.function, modulePath()) {
+			outermost = f.function
+		}
+	}
+	by := " created by " + g.creator.function
+	return known("goroutine", outermost+by) || known("goroutine", g.root()+by)
 }
 
 // where is the innermost frame outside the standard library, which is where a

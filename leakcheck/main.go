@@ -97,7 +97,7 @@ func objected(l look, text string, cfg config) []*goroutine {
 	var leaked []*goroutine
 	for _, g := range l {
 		named := strings.Contains(text, fmt.Sprintf("Goroutine %d in state ", g.id))
-		if named && !reported.has(g) && !cfg.ignoresGoroutine(g) && !known("goroutine", g.key()) {
+		if named && !reported.has(g) && !cfg.ignoresGoroutine(g) && !g.known() {
 			leaked = append(leaked, g)
 		}
 	}
