@@ -54,6 +54,7 @@ var (
 	keptChain   *chain1
 	keptAny     any
 	keptReader  interface{ Read([]byte) (int, error) }
+	keptWrapped interface{ Read([]byte) (int, error) }
 	keptFunc    func()
 	keptMethod  func()
 	keptChan    chan *kept
@@ -91,8 +92,10 @@ var retentionMatrix = []struct {
 	{"package variable, chain of five pointers", plantChain, []string{"leakcheck_test.keptChain.a.b.c.d", "leakcheck_test.chain3"}, ""},
 	{"package variable, any", plantAny, []string{"the package variable leakcheck_test.keptAny holds it", "the object: leakcheck_test.kept"}, ""},
 	{"package variable, interface with methods", plantReader, []string{"the package variable leakcheck_test.keptReader holds it", "leakcheck_test.kept"}, ""},
+	{"package variable, interface around a struct of one pointer", plantWrapped, []string{"the package variable leakcheck_test.keptWrapped holds it", "the object: leakcheck_test.kept"}, "wrapper"},
 	{"closure variable", plantClosure, []string{"the package variable leakcheck_test.keptFunc holds it", "closure leakcheck_test.plantClosure.func1", "its variable captured"}, ""},
 	{"goroutine blocked on a channel", plantReceive, []string{"a goroutine blocked in chan receive holds it", "leakcheck_test.blockOnReceive", "why_matrix_test.go:", "created by leakcheck_test.blocked"}, ""},
+	{"argument of a go statement", plantArgument, []string{"a goroutine blocked in chan receive holds it", "(argument of its go statement)"}, "gowrap"},
 	{"goroutine blocked in select", plantSelect, []string{"a goroutine blocked in select holds it", "leakcheck_test.blockOnSelect"}, ""},
 	{"goroutine blocked on a mutex", plantMutex, []string{"a goroutine blocked in sync.Mutex.Lock holds it", "leakcheck_test.blockOnMutex (leakcheck/why_matrix_test.go:", "mu.Lock()"}, ""},
 	{"goroutine blocked on the network", plantNetwork, []string{"a goroutine blocked in IO wait holds it", "leakcheck_test.blockOnNetwork (", "c.Read(b[:])"}, ""},
@@ -104,13 +107,13 @@ var retentionMatrix = []struct {
 	{"argument of AddCleanup", plantCleanup, []string{"runtime.AddCleanup"}, ""},
 	{"stack object behind a callee", plantStackObject, []string{"a goroutine blocked in chan receive holds it", "on the stack of leakcheck_test.holdOnStack"}, ""},
 	{"linked list of 10,000", plantList, []string{"the package variable leakcheck_test.keptHead holds it", "9 99", "more like it"}, ""},
-	{"tail of a slice", plantTail, []string{"the package variable leakcheck_test.keptTail holds it", "a slice of it is kept: the 16 KiB array stays for 10 bytes (use slices.Clone)"}, ""},
+	{"tail of a slice", plantTail, []string{"the package variable leakcheck_test.keptTail holds it", "a slice of it is kept: the 16 KiB array stays for 10 bytes (use slices.Clone)", "the object: []byte"}, ""},
 	{"substring", plantSubstring, []string{"the package variable leakcheck_test.keptSub holds it", "a substring is kept: the 16 KiB string stays for 10 bytes (use strings.Clone)"}, ""},
 	{"handler of a ServeMux", plantHandler, []string{"the package variable leakcheck_test.keptMux holds it", "closure leakcheck_test.plantHandler.func1", "its variable captured"}, ""},
 	{"sync.Map", plantSyncMap, []string{"the package variable leakcheck_test.keptSync holds it", "→ sync.Map", `keptSync.Load("key")`}, "HashTrieMap"},
 	{"weak pointer only", plantWeak, []string{"nothing keeps it"}, ""},
 	{"unique handle", plantUnique, []string{"the package variable leakcheck_test.keptUnique holds it"}, ""},
-	{"method value", plantMethod, []string{"the package variable leakcheck_test.keptMethod holds it", "leakcheck_test.(*kept).method-fm"}, ""},
+	{"method value", plantMethod, []string{"the package variable leakcheck_test.keptMethod holds it", "method value leakcheck_test.(*kept).method"}, ""},
 	{"deferred call of a running function", plantDefer, []string{"a goroutine blocked in chan receive holds it", "in a deferred call"}, ""},
 	{"queue that steps over a slot", plantQueue, []string{"the package variable leakcheck_test.keptQueue holds it, in a slot that the slice has stepped over: clear the slot before that", "the object: leakcheck_test.kept"}, ""},
 	{"frame of the test", nil, []string{"your test still holds it in leakcheck_test.", "(variable of its frame)"}, ""},
@@ -214,6 +217,17 @@ func plantReader(*testing.T) uintptr {
 	return at(k)
 }
 
+type wrapper struct{ k *kept }
+
+func (w wrapper) Read(p []byte) (n int, e error) { return w.k.Read(p) }
+
+//go:noinline
+func plantWrapped(*testing.T) uintptr {
+	k := &kept{}
+	keptWrapped = wrapper{k}
+	return at(k)
+}
+
 //go:noinline
 func plantClosure(*testing.T) uintptr {
 	captured := &kept{}
@@ -236,6 +250,21 @@ func blockOnReceive(k *kept, stop chan int) { <-stop; k.id++ }
 
 //go:noinline
 func plantReceive(t *testing.T) uintptr { return blocked(t, blockOnReceive) }
+
+//go:noinline
+func plantArgument(t *testing.T) uintptr {
+	k := &kept{}
+	started, stop, done := make(chan bool), make(chan bool), make(chan bool)
+	go func(k *kept, started chan bool) {
+		defer close(done)
+		close(started)
+		<-stop
+		k.id++
+	}(k, started)
+	<-started
+	t.Cleanup(func() { close(stop); <-done })
+	return at(k)
+}
 
 //go:noinline
 func blockOnSelect(k *kept, stop chan int) {

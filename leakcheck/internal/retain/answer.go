@@ -3,6 +3,7 @@ package retain
 import (
 	"debug/dwarf"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -134,6 +135,9 @@ func (w *walker) goroutineAnswer(r root) string {
 	return s
 }
 
+// wrapper matches the function that the compiler makes of a go statement with arguments.
+var wrapper = regexp.MustCompile(`\.gowrap\d+$`)
+
 // frameWords says how a goroutine that stands at this line holds something.
 func (w *walker) frameWords(r root, at Func) string {
 	switch r.kind {
@@ -144,8 +148,12 @@ func (w *walker) frameWords(r root, at Func) string {
 	case rootPanic:
 		return "the value of a panic"
 	}
+	f := &w.h.Frames[r.index]
+	if wrapper.MatchString(f.Func) {
+		return "argument of its go statement"
+	}
 	whose := "its frame"
-	if f := &w.h.Frames[r.index]; f.Func != at.Name && !internalFunc(f.Func) {
+	if f.Func != at.Name && !internalFunc(f.Func) {
 		whose = symbols.Short(f.Func) + ", which called it"
 	}
 	if r.rank >= Stack {

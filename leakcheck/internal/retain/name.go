@@ -356,6 +356,9 @@ func (w *walker) add(st stop, v *view, via link) {
 		x.Kind, x.Name, x.File, x.Line, x.Type = "closure", symbols.Short(f.Name), f.File, f.Line, ""
 		x.Source = h.source(f.File, f.Line)
 		x.view.name = f.Name
+		if method, ok := strings.CutSuffix(x.Name, "-fm"); ok {
+			x.Hop = Hop{Kind: "method value", Name: method}
+		}
 	}
 	if x.Kind == "object" && x.Type == "" && x.File == "" {
 		x.Name = "of " + Bytes(int64(h.Size(o)))

@@ -76,10 +76,11 @@ func (h Hop) line(what string, width int) string {
 
 // last says how many there are of the object at the end.
 func (p Path) last(what string) string {
-	if what == "object" {
+	name, unknown := strings.CutPrefix(what, "of ") // its size is all that is known
+	if what == "object" || unknown && p.Count <= 1 && p.RetainedBytes > 0 {
 		what = "the object"
 	} else {
-		what = "the object: " + strings.TrimPrefix(what, "of ")
+		what = "the object: " + name
 	}
 	switch {
 	case p.Count > 1:

@@ -268,10 +268,11 @@ func (h *Heap) boxed(word, delta uint64) view {
 	}
 	if h.names.Types != nil {
 		if t, ok := h.names.Types.Runtime(typ); ok {
-			if p, ok := bare(t).(*dwarf.PtrType); ok {
+			inner := only(t)
+			if p, ok := inner.(*dwarf.PtrType); ok {
 				return view{typ: known(p.Type), delta: delta}
 			}
-			if _, ok := bare(t).(*dwarf.FuncType); ok {
+			if _, ok := inner.(*dwarf.FuncType); ok {
 				return view{delta: delta}
 			}
 			return view{typ: t, delta: delta}
@@ -285,6 +286,21 @@ func (h *Heap) boxed(word, delta uint64) view {
 		return view{name: name, delta: delta}
 	}
 	return view{delta: delta}
+}
+
+// only is what a value of type t consists of: an interface holds a struct of nothing but a pointer as it holds that pointer.
+func only(t dwarf.Type) dwarf.Type {
+	switch u := bare(t).(type) {
+	case *dwarf.StructType:
+		if len(u.Field) == 1 && !isReference(u) {
+			return only(u.Field[0].Type)
+		}
+	case *dwarf.ArrayType:
+		if u.Count == 1 {
+			return only(u.Type)
+		}
+	}
+	return bare(t)
 }
 
 // guess looks for the type without any types: an interface's first word, or the type that the

@@ -201,8 +201,13 @@ func (x *Types) covers(e *dwarf.Entry, pc uint64) bool {
 	return false
 }
 
+// aliases are the names that Go programs use.
+var aliases = strings.NewReplacer("[]uint8", "[]byte", "interface {}", "any")
+
 // Name is the Go name of a type, with its package's last element only.
-func Name(t dwarf.Type) string {
+func Name(t dwarf.Type) string { return aliases.Replace(name(t)) }
+
+func name(t dwarf.Type) string {
 	switch t := t.(type) {
 	case *dwarf.PtrType:
 		if name := t.Common().Name; name != "" {
