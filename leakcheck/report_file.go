@@ -20,7 +20,7 @@ func (r *Report) write(t testing.TB) string {
 	if dir == "" {
 		return ""
 	}
-	name := filepath.Join(dir, artefactName(t.Name()))
+	name := filepath.Join(dir, artefactName(dir))
 	figures, err := json.MarshalIndent(struct {
 		Test string
 		*Report
@@ -64,18 +64,18 @@ func fileName(test string) string {
 
 var artefacts struct {
 	sync.Mutex
-	byTest map[string]int
+	in map[string]int // by folder
 }
 
-// artefactName numbers the checks of one test: growth, growth-2.
-func artefactName(test string) string {
+// artefactName numbers the checks that write to one folder: growth, growth-2.
+func artefactName(dir string) string {
 	artefacts.Lock()
 	defer artefacts.Unlock()
-	if artefacts.byTest == nil {
-		artefacts.byTest = map[string]int{}
+	if artefacts.in == nil {
+		artefacts.in = map[string]int{}
 	}
-	artefacts.byTest[test]++
-	if n := artefacts.byTest[test]; n > 1 {
+	artefacts.in[dir]++
+	if n := artefacts.in[dir]; n > 1 {
 		return fmt.Sprintf("growth-%d", n)
 	}
 	return "growth"
