@@ -108,7 +108,7 @@ type meter struct {
 	open      []int64 // descriptors
 	routines  census[frame]
 	files     census[string]
-	newest    int               // the highest goroutine number seen
+	met       map[int]bool      // goroutines of the last look; numbers are not given out in order
 	creators  map[string]frame  // go statements by their line in runtime.Stack
 	text      []byte            // of runtime.Stack
 	targets   map[string]string // of the last descriptor of each kind

@@ -216,7 +216,7 @@ func (m *meter) goroutines() iter.Seq[stackText] {
 // something to run.
 func (m *meter) newcomersRun() bool {
 	for text := range m.goroutines() {
-		if text.id() > m.newest && text.hasWork() {
+		if !m.met[text.id()] && text.hasWork() {
 			return true
 		}
 	}
@@ -226,8 +226,9 @@ func (m *meter) newcomersRun() bool {
 // countRoutines counts goroutines by the place of their go statement.
 func (m *meter) countRoutines() {
 	counts := map[frame]int64{}
+	m.met = map[int]bool{}
 	for text := range m.goroutines() {
-		m.newest = max(m.newest, text.id())
+		m.met[text.id()] = true
 		at := text.creation()
 		by, known := m.creators[string(at)]
 		if !known {
