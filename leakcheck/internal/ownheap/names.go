@@ -148,8 +148,8 @@ func buildEnv(info *debug.BuildInfo) []string {
 	return env
 }
 
-// locate finds where the process has what the table names, and proves it with a variable and two functions whose places
-// are known.
+// locate finds where the process has what the table names, and proves it with a variable whose place is known. Under
+// -coverpkg, which is recorded nowhere, other code is built again: then functions do not begin where goroutines stand.
 func locate(t *symbols.Table, d *heapdump.Dump) error {
 	if err := t.Place(d.Data.Addr, uint64(d.Data.Len), d.BSS.Addr, uint64(d.BSS.Len)); err != nil {
 		return errors.New(remedy)
@@ -162,5 +162,11 @@ func locate(t *symbols.Table, d *heapdump.Dump) error {
 	}
 	pc := reflect.ValueOf(namesOf).Pointer()
 	t.PlaceText(runtime.FuncForPC(pc).Name(), uint64(pc))
+	for _, f := range d.Frames {
+		if !t.Begins(f.Entry) {
+			t.OtherCode()
+			break
+		}
+	}
 	return nil
 }

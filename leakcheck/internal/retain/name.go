@@ -206,8 +206,11 @@ func (h *Heap) code(pc uint64) Func {
 	// The line is the library's: find that of the call to it.
 	entry := h.names.Func(c.Entry)
 	c.File, c.Line = entry.File, entry.Line
-	if h.names.Types != nil {
-		if line, ok := h.names.Types.CallLine(c.Name, h.names.Table.Text(pc)); ok {
+	if h.names.Types == nil {
+		return c
+	}
+	if at, ok := h.names.Table.Text(pc); ok {
+		if line, ok := h.names.Types.CallLine(c.Name, at); ok {
 			c.Line = line
 		}
 	}

@@ -37,6 +37,7 @@ type Table struct {
 
 	// What to add to an address of the process to get that of the executable.
 	dataShift, bssShift, textShift uint64
+	otherCode                      bool
 }
 
 // Open reads the symbol table of an ELF, Mach-O or PE executable.
@@ -245,8 +246,18 @@ func (t *Table) Line(pc uint64) Line {
 	return Line{}
 }
 
-// Text is the executable's address of a code address of the process.
-func (t *Table) Text(pc uint64) uint64 { return pc + t.textShift }
+// Text is the executable's address of a code address of the process. ok is false after [Table.OtherCode].
+func (t *Table) Text(pc uint64) (at uint64, ok bool) { return pc + t.textShift, !t.otherCode }
+
+// Begins tells whether a function of the executable begins at a code address of the process, as one does if this is the code
+// that runs there.
+func (t *Table) Begins(entry uint64) bool {
+	_, off, ok := t.Func(entry)
+	return ok && off == 0
+}
+
+// OtherCode says that code and constants of the executable are not those of the process: only its variables are.
+func (t *Table) OtherCode() { t.otherCode = true }
 
 // PlaceText says that the function of this name begins at the address in the process.
 func (t *Table) PlaceText(name string, entry uint64) bool {
@@ -260,7 +271,7 @@ func (t *Table) PlaceText(name string, entry uint64) bool {
 // Constant reads up to n bytes of the executable's constants at an address of the process. It needs [Types.Calibrate]
 // to have found where they are.
 func (t *Table) Constant(addr uint64, n int) ([]byte, bool) {
-	if t.types == nil || t.types.base == 0 {
+	if t.otherCode || t.types == nil || t.types.base == 0 {
 		return nil, false
 	}
 	off := addr - t.types.base + t.named["runtime.types"] - t.roAddr

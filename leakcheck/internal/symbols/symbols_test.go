@@ -82,6 +82,15 @@ func testFormat(t *testing.T, exe string) {
 	line := table.Line(entry + moved + 4)
 	assert.Equal(t, "main.main", line.Func)
 	assert.EqualValues(t, entry+moved, line.Entry)
+
+	assert.True(t, table.Begins(entry+moved))
+	assert.False(t, table.Begins(entry+moved+4))
+	code, ok := table.Text(entry + moved)
+	assert.True(t, ok)
+	assert.Equal(t, entry, code)
+	table.OtherCode()
+	_, ok = table.Text(entry + moved)
+	assert.False(t, ok, "lines of other code say nothing")
 }
 
 func TestStripped(t *testing.T) {
