@@ -29,8 +29,9 @@ import (
 //
 // What cannot be seen: less than one object per round of 16x (320
 // operations); a cache that takes more than some 3,000 operations to fill is
-// called growing (give it [Warmup], or [IgnoreSite]); memory outside the Go
-// heap; files on systems other than Linux.
+// called growing (give it [Warmup], or [IgnoreSite]); growth in steps at a
+// line where another goroutine gains all the time as well; memory outside the
+// Go heap; files on systems other than Linux.
 //
 // A cheap operation is checked in a tenth of a second. Every allocation is
 // recorded meanwhile, at about a microsecond each: a page served over HTTP takes
