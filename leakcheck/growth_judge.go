@@ -190,8 +190,13 @@ const (
 	atLeast = 0.5
 )
 
-// growsInSteps is Growing, Saturating, or Noisy where the site shrank by about
-// as much as it grew.
+// leap is how many times as fast a site may grow in the end as before. What
+// doubles stays below 3.5, and an operation that keeps more each time below 5:
+// what leaps came all at once, such as a connection that was made anew.
+const leap = 8
+
+// growsInSteps is Growing, Saturating, Steady after a leap, or Noisy where the
+// site shrank by about as much as it grew.
 func growsInSteps(rounds []round, s series) Verdict {
 	now := rate(rounds, s.bytes, phases(confirm, confirm))
 	before := max(rate(rounds, s.bytes, phases(small, medium)), rate(rounds, s.bytes, phases(large, burst)))
@@ -201,6 +206,8 @@ func growsInSteps(rounds []round, s series) Verdict {
 		return Saturating
 	case 0 < objects && objects < enough, objects <= 0 && now < atLeast:
 		return Saturating
+	case now > leap*before:
+		return Steady
 	case 2*shrinkage(rounds, s.bytes) > now:
 		return Noisy
 	}

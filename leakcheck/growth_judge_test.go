@@ -190,6 +190,22 @@ func TestJudge(t *testing.T) {
 			}
 			return n, 8192 * n
 		}, cheap, leakcheck.Saturating, true},
+		{"a connection made anew in the last round, after next to nothing", func(ops int, _ time.Duration) (int64, int64) {
+			var n, b int64
+			for _, at := range []int{300, 700, 1500} {
+				if ops >= at {
+					n, b = n+1, b+8
+				}
+			}
+			if ops >= 5900 {
+				n, b = n+8, b+4096
+			}
+			return n, b
+		}, cheap, leakcheck.Steady, true},
+		{"an operation that keeps more each time", func(ops int, _ time.Duration) (int64, int64) {
+			n := int64(ops/50) * int64(ops/50)
+			return n, 64 * n
+		}, cheap, leakcheck.Growing, true},
 		{"up and down, a little more up", func(ops int, _ time.Duration) (int64, int64) {
 			b := int64(8 * ops)
 			if ops > 1000 {
