@@ -70,23 +70,9 @@ func (s *scope) endFiles(t testing.TB) {
 	if !last {
 		return
 	}
-	for _, group := range groupFiles(leaked) {
+	for _, group := range groupBy(leaked, func(f openFile) string { return f.target }) {
 		s.reportFiles(t, group)
 	}
-}
-
-// groupFiles puts descriptors of the same file together.
-func groupFiles(leaked []openFile) [][]openFile {
-	var groups [][]openFile
-	index := map[string]int{}
-	for _, f := range leaked {
-		if _, known := index[f.target]; !known {
-			index[f.target] = len(groups)
-			groups = append(groups, nil)
-		}
-		groups[index[f.target]] = append(groups[index[f.target]], f)
-	}
-	return groups
 }
 
 // leave returns what the group left open when s was its last test. It waits

@@ -314,19 +314,30 @@ func (f frame) inLibrary() bool {
 // groupGoroutines puts goroutines together that one change would mend, largest
 // group first: those that stand in one function and were started at one place.
 func groupGoroutines(all []*goroutine) [][]*goroutine {
-	byPlace := map[string][]*goroutine{}
-	for _, g := range all {
-		key := fmt.Sprint(g.where().function, g.creator)
-		byPlace[key] = append(byPlace[key], g)
-	}
-	groups := make([][]*goroutine, 0, len(byPlace))
-	for _, group := range byPlace {
+	groups := groupBy(all, func(g *goroutine) string { return fmt.Sprint(g.where().function, g.creator) })
+	for _, group := range groups {
 		slices.SortFunc(group, func(a, b *goroutine) int { return cmp.Compare(a.id, b.id) })
-		groups = append(groups, group)
 	}
 	slices.SortFunc(groups, func(a, b []*goroutine) int {
 		return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a[0].id, b[0].id))
 	})
+	return groups
+}
+
+// groupBy puts together what has the same key, in the order of its first.
+func groupBy[K comparable, T any](all []T, key func(T) K) [][]T {
+	var groups [][]T
+	index := map[K]int{}
+	for _, x := range all {
+		k := key(x)
+		i, known := index[k]
+		if !known {
+			i = len(groups)
+			index[k] = i
+			groups = append(groups, nil)
+		}
+		groups[i] = append(groups[i], x)
+	}
 	return groups
 }
 

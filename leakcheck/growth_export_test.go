@@ -76,13 +76,19 @@ func Resolve(stack []uintptr) (from string, functions []string) {
 	return [...]string{elsewhere: "elsewhere", operation: "operation", harness: "harness", unrelated: "unrelated"}[o], functions
 }
 
-// Considered are the allocation stacks of the process while op is measured, and
-// whether each may be called a leak.
-func Considered(op func()) (stacks [][]uintptr, considered []bool) {
+// startMeter makes a meter that the caller closes.
+func startMeter(op func()) *meter {
 	m, err := newMeter(op, newConfig(nil))
 	if err != nil {
 		panic(err)
 	}
+	return m
+}
+
+// Considered are the allocation stacks of the process while op is measured, and
+// whether each may be called a leak.
+func Considered(op func()) (stacks [][]uintptr, considered []bool) {
+	m := startMeter(op)
 	defer m.close()
 	m.measure()
 	for i := range m.profile.stacks {
@@ -96,10 +102,7 @@ func Considered(op func()) (stacks [][]uintptr, considered []bool) {
 // CountsWithoutProfile says whether a check believes its figures when the
 // profiler was off for some of its looks.
 func CountsWithoutProfile() bool {
-	m, err := newMeter(func() {}, newConfig(nil))
-	if err != nil {
-		panic(err)
-	}
+	m := startMeter(func() {})
 	defer m.close()
 	m.profile = newProfile()
 	m.look()
@@ -114,10 +117,7 @@ func CountsWithoutProfile() bool {
 
 // Settle waits as a look does for the goroutines that start starts.
 func Settle(start func()) {
-	m, err := newMeter(func() {}, newConfig(nil))
-	if err != nil {
-		panic(err)
-	}
+	m := startMeter(func() {})
 	defer m.close()
 	m.countRoutines()
 	start()
@@ -127,10 +127,7 @@ func Settle(start func()) {
 // LooksAgain says whether a check looks at the heap once more after goroutines
 // that ended while the look before was taken.
 func LooksAgain() bool {
-	m, err := newMeter(func() {}, newConfig(nil))
-	if err != nil {
-		panic(err)
-	}
+	m := startMeter(func() {})
 	defer m.close()
 	m.profile = newProfile()
 	m.look()
@@ -142,10 +139,7 @@ func LooksAgain() bool {
 // Drains says whether a check of little patience waits for the end of a
 // finalizer that has begun.
 func Drains(finalizer func()) bool {
-	m, err := newMeter(func() {}, newConfig(nil))
-	if err != nil {
-		panic(err)
-	}
+	m := startMeter(func() {})
 	defer m.close()
 	m.collect()
 	var begun atomic.Bool

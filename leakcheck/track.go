@@ -292,20 +292,13 @@ func (s *scope) addPaths(f *failure, paths []Path, objects int) (leaked bool) {
 // A trackedGroup is objects of one type, tracked at one place.
 type trackedGroup []*tracked
 
-func groupTracked(all []*tracked) []trackedGroup {
+func groupTracked(all []*tracked) (groups []trackedGroup) {
 	type place struct {
 		at  frame
 		typ string
 	}
-	var groups []trackedGroup
-	index := map[place]int{}
-	for _, o := range all {
-		p := place{o.at, o.typ}
-		if _, known := index[p]; !known {
-			index[p] = len(groups)
-			groups = append(groups, nil)
-		}
-		groups[index[p]] = append(groups[index[p]], o)
+	for _, group := range groupBy(all, func(o *tracked) place { return place{o.at, o.typ} }) {
+		groups = append(groups, group)
 	}
 	return groups
 }
