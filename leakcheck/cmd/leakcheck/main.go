@@ -63,109 +63,126 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
-	"strings"
+	"slices"
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/retain"
 )
 
-func main() {
-	err := run(os.Args[1:], os.Stdout, os.Stderr)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		os.Exit(2)
-	case err != nil:
-		fmt.Fprintln(os.Stderr, "leakcheck:", err)
-		os.Exit(1)
-	}
+// A subcommand is one word after leakcheck. To add one, write its function in a file of its own and
+// add a line to subcommands.
+type subcommand struct {
+	name string
+	args string // what follows the name and the flags
+	what string // what it does, in one line
+	run  func(c *command, args []string) error
 }
 
-const usage = `usage:
-  leakcheck summary [flags] one.dump
-  leakcheck compare [flags] before.dump after.dump
-  leakcheck why [flags] one.dump -site F | -addr A | -type T
+var subcommands = []subcommand{
+	{"summary", "one.dump", "what is in the heap, by allocation site", summary},
+	{"compare", "before.dump after.dump", "what is new in the second dump", compareDumps},
+	{"why", "one.dump -site F | -addr A | -type T", "what retains the objects", why},
+}
 
-flags:
-`
+func main() {
+	err := run(os.Args[1:], os.Stdout, os.Stderr)
+	if err != nil && !errors.Is(err, flag.ErrHelp) && err.Error() != "" {
+		fmt.Fprintln(os.Stderr, "leakcheck:", err)
+	}
+	os.Exit(exitCode(err))
+}
 
-// A command is one invocation.
+// An exit ends the process with a code of its own. Its error may be nil: then nothing is printed.
+type exit struct {
+	code int
+	err  error
+}
+
+func (e exit) Error() string {
+	if e.err == nil {
+		return ""
+	}
+	return e.err.Error()
+}
+
+func (e exit) Unwrap() error { return e.err }
+
+// exitCode is 0 for success, 2 for a wrong call, and 1 for other errors that do not say.
+func exitCode(err error) int {
+	var e exit
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &e):
+		return e.code
+	case errors.Is(err, flag.ErrHelp):
+		return 2
+	}
+	return 1
+}
+
+// A command is one invocation of a subcommand.
 type command struct {
-	out, progress   io.Writer
-	exe             string
-	json            bool
-	rows            int
-	site, typ, addr string
-	source          sources
+	out, errOut io.Writer
+	flags       *flag.FlagSet
+
+	exe    string
+	json   bool
+	rows   int
+	source sources
 }
 
 func run(args []string, out, errOut io.Writer) error {
-	c := &command{out: out, progress: terminal(errOut)}
-	fs := flag.NewFlagSet("leakcheck", flag.ContinueOnError)
-	fs.SetOutput(errOut)
-	fs.StringVar(&c.exe, "exe", "", "the `executable` that wrote the dump, with symbols")
-	fs.BoolVar(&c.json, "json", false, "print JSON")
-	fs.IntVar(&c.rows, "n", 20, "how many `rows` or paths to print; 0 for all")
-	fs.StringVar(&c.site, "site", "", "why: objects allocated by this `function`, or a function it calls")
-	fs.StringVar(&c.addr, "addr", "", "why: the object at this `address`")
-	fs.StringVar(&c.typ, "type", "", "why: objects of this `type`; needs -exe")
-	fs.Usage = func() { fmt.Fprint(errOut, usage); fs.PrintDefaults() }
-	if len(args) == 0 {
-		fs.Usage()
+	i := -1
+	if len(args) > 0 {
+		i = slices.IndexFunc(subcommands, func(s subcommand) bool { return s.name == args[0] })
+	}
+	if i < 0 {
+		usage(errOut)
 		return flag.ErrHelp
 	}
-	files, err := parse(fs, args[1:])
-	if err != nil {
-		return flag.ErrHelp // the flag set has said why
+	s := subcommands[i]
+	c := &command{out: out, errOut: errOut, flags: flag.NewFlagSet("leakcheck "+s.name, flag.ContinueOnError)}
+	c.flags.SetOutput(errOut)
+	c.flags.Usage = func() {
+		fmt.Fprintf(errOut, "usage: leakcheck %s [flags] %s\n\nPrints %s.\n\nflags:\n", s.name, s.args, s.what)
+		c.flags.PrintDefaults()
 	}
-	switch {
-	case args[0] == "summary" && len(files) == 1:
-		return c.summary(files[0])
-	case args[0] == "compare" && len(files) == 2:
-		return c.compare(files[0], files[1])
-	case args[0] == "why" && len(files) == 1:
-		return c.why(files[0])
-	}
-	fs.Usage()
-	return flag.ErrHelp
+	return s.run(c, args[1:])
 }
 
-// parse allows flags after the names of files.
-func parse(fs *flag.FlagSet, args []string) (files []string, err error) {
+func usage(w io.Writer) {
+	fmt.Fprint(w, "usage:\n")
+	for _, s := range subcommands {
+		fmt.Fprintf(w, "  leakcheck %s [flags] %s\n        %s\n", s.name, s.args, s.what)
+	}
+	fmt.Fprint(w, "\nleakcheck <subcommand> -h lists its flags.\n")
+}
+
+// readFlags defines the flags of all that read a dump.
+func (c *command) readFlags() {
+	c.flags.StringVar(&c.exe, "exe", "", "the `executable` that wrote the dump, with symbols")
+	c.flags.BoolVar(&c.json, "json", false, "print JSON")
+	c.flags.IntVar(&c.rows, "n", 20, "how many `rows` or paths to print; 0 for all")
+}
+
+// files parses flags, which may stand anywhere, and returns the other arguments. There must be n of
+// them.
+func (c *command) files(args []string, n int) (files []string, err error) {
 	for {
-		if err := fs.Parse(args); err != nil {
-			return nil, err
+		if err := c.flags.Parse(args); err != nil {
+			return nil, flag.ErrHelp // the flag set has said why
 		}
-		if fs.NArg() == 0 {
-			return files, nil
+		if c.flags.NArg() == 0 {
+			break
 		}
-		files = append(files, fs.Arg(0))
-		args = fs.Args()[1:]
+		files = append(files, c.flags.Arg(0))
+		args = c.flags.Args()[1:]
 	}
-}
-
-func (c *command) why(file string) error {
-	d, err := c.open(file)
-	if err != nil {
-		return err
+	if len(files) != n {
+		c.flags.Usage()
+		return nil, flag.ErrHelp
 	}
-	defer d.Close()
-	objects, err := c.wanted(d)
-	if err != nil {
-		return fmt.Errorf("%s: %w", file, err)
-	}
-	paths := d.Search(objects).Paths(objects, c.rows)
-	if c.json {
-		return c.encode(paths)
-	}
-	more := ""
-	if c.rows > 0 && len(paths) >= c.rows {
-		more = " or more (-n 0 prints all)"
-	}
-	fmt.Fprintf(c.out, "%s, on %s%s\n", count(len(objects), "object"), count(len(paths), "path"), more)
-	for _, p := range paths {
-		fmt.Fprintf(c.out, "\n%s\n", p)
-	}
-	return nil
+	return files, nil
 }
 
 func count(n int, what string) string {
@@ -173,36 +190,6 @@ func count(n int, what string) string {
 		return "1 " + what
 	}
 	return retain.Number(n) + " " + what + "s"
-}
-
-// wanted are the objects that a flag names.
-func (c *command) wanted(d *dump) ([]int32, error) {
-	switch {
-	case c.addr != "":
-		addr, err := strconv.ParseUint(strings.TrimPrefix(c.addr, "0x"), 16, 64)
-		if err != nil {
-			return nil, fmt.Errorf("-addr %s is no hexadecimal address", c.addr)
-		}
-		o, ok := d.ObjectAt(addr)
-		if !ok {
-			return nil, fmt.Errorf("no object at %s", c.addr)
-		}
-		return []int32{o}, nil
-	case c.site != "":
-		return c.some(d.ObjectsAllocatedIn(c.site), "was allocated in "+c.site+d.share())
-	case c.typ != "" && c.exe == "":
-		return nil, errors.New("-type needs -exe: types are named by the executable")
-	case c.typ != "":
-		return c.some(d.ObjectsOfType(c.typ), "is known to be of type "+c.typ)
-	}
-	return nil, errors.New("say what to look for: -site F, -addr A or -type T")
-}
-
-func (c *command) some(objects []int32, what string) ([]int32, error) {
-	if len(objects) == 0 {
-		return nil, errors.New("no object " + what)
-	}
-	return objects, nil
 }
 
 func (c *command) encode(v any) error {

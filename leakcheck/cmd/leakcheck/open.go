@@ -45,13 +45,14 @@ func (c *command) read(f *os.File, file string) (*dump, error) {
 	if err != nil {
 		return nil, err
 	}
+	progress := terminal(c.errOut)
 	h, err := heapdump.Read(f, size, func(done, total int64) {
-		if c.progress != nil && total > 64<<20 {
-			fmt.Fprintf(c.progress, "\rreading %s: %d %%", file, done*100/total)
+		if progress != nil && total > 64<<20 {
+			fmt.Fprintf(progress, "\rreading %s: %d %%", file, done*100/total)
 		}
 	})
-	if c.progress != nil && size > 64<<20 {
-		fmt.Fprint(c.progress, "\r\x1b[K")
+	if progress != nil && size > 64<<20 {
+		fmt.Fprint(progress, "\r\x1b[K")
 	}
 	if err != nil {
 		return nil, err

@@ -10,7 +10,13 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/internal/retain"
 )
 
-func (c *command) summary(file string) error {
+func summary(c *command, args []string) error {
+	c.readFlags()
+	files, err := c.files(args, 1)
+	if err != nil {
+		return err
+	}
+	file := files[0]
 	d, err := c.open(file)
 	if err != nil {
 		return err
@@ -70,7 +76,13 @@ type Row struct {
 	NeverFreed    bool `json:",omitempty"`
 }
 
-func (c *command) compare(before, after string) error {
+func compareDumps(c *command, args []string) error {
+	c.readFlags()
+	files, err := c.files(args, 2)
+	if err != nil {
+		return err
+	}
+	before, after := files[0], files[1]
 	a, err := c.open(before)
 	if err != nil {
 		return err
