@@ -1,47 +1,65 @@
 package leaksafe
 
 import (
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
 
-// TestExamplesCanBeCopied does what a reader does: copies an example into a
-// module of its own, and builds and tests it there. Whole programs are tested in their
-// own place and only built here, unless LEAKSAFE_LONG is set.
-func TestExamplesCanBeCopied(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds every example: run without -short")
+// TestPackagesCanBeCopied does what a reader does: it copies an example into a module of its own,
+// and vets and tests it there. Only .ci/run and .ci/long ask for it: `go mod tidy` downloads more
+// than the root module needs.
+func TestPackagesCanBeCopied(t *testing.T) {
+	copyAll(t, func(dir string) bool { return !isModule(dir) })
+}
+
+// TestModulesCanBeCopied does the same with the examples that are modules. Their dependencies are
+// more than a gigabyte, so that only .ci/long asks for it.
+func TestModulesCanBeCopied(t *testing.T) {
+	copyAll(t, isModule)
+}
+
+func copyAll(t *testing.T, wanted func(dir string) bool) {
+	if os.Getenv("LEAKSAFE_COPY") == "" {
+		t.Skip("copies and tidies examples, and downloads what they need: set LEAKSAFE_COPY=1")
 	}
-	var programs []string
-	for _, pattern := range []string{"examples/*/go.mod", "examples/*/*/go.mod"} {
-		mods, err := filepath.Glob(pattern)
+	var files []string
+	for _, pattern := range []string{"examples/*/*.go", "examples/*/*/*.go"} {
+		found, err := filepath.Glob(pattern)
 		require.NoError(t, err)
-		require.NotEmpty(t, mods)
-		for _, mod := range mods {
-			programs = append(programs, filepath.Dir(mod))
+		files = append(files, found...)
+	}
+	dirs := map[string]bool{}
+	for _, file := range files {
+		// A folder of a module or of a program is copied with the folder above it.
+		if dir := filepath.Dir(file); wanted(dir) && (isModule(dir) || filepath.Dir(dir) == "examples") {
+			dirs[dir] = true
 		}
 	}
-	for _, dir := range append(programs, "examples/ssr", "examples/watch") {
-		copyOf(t, dir, os.Getenv("LEAKSAFE_LONG") != "")
+	require.NotEmpty(t, dirs)
+	for _, dir := range slices.Sorted(maps.Keys(dirs)) {
+		copyOf(t, dir)
 	}
-	for _, name := range []string{"pool", "mapper", "ctxreq", "batch", "leakcheck"} {
-		copyOf(t, filepath.Join("examples", name), true)
-	}
+}
+
+func isModule(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "go.mod"))
+	return err == nil
 }
 
 const module = "github.com/leaksafe/leaksafe"
 
 var replaced = regexp.MustCompile(`(?m)^(// Delete this line.*\n)?replace .*$`)
 
-// copyOf copies a folder, points its module to this checkout, and runs go vet
-// or go test in it.
-func copyOf(t *testing.T, dir string, test bool) {
+// copyOf copies a folder, points its module to this checkout, and runs go vet and go test in it.
+func copyOf(t *testing.T, dir string) {
 	t.Run(filepath.Base(dir), func(t *testing.T) {
 		to := t.TempDir()
 		require.NoError(t, os.CopyFS(to, os.DirFS(dir)))
@@ -62,11 +80,8 @@ func copyOf(t *testing.T, dir string, test bool) {
 		text = append(replaced.ReplaceAll(text, nil), "\n"+point+"\n"...)
 		require.NoError(t, os.WriteFile(modFile, text, 0o600))
 		run(t, to, "go", "mod", "tidy")
-		if test {
-			run(t, to, "go", "test", "./...")
-		} else {
-			run(t, to, "go", "vet", "./...")
-		}
+		run(t, to, "go", "vet", "./...")
+		run(t, to, "go", "test", "./...")
 	})
 }
 
