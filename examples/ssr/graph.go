@@ -7,7 +7,6 @@ import (
 	"io"
 	"math"
 	"os"
-	"path/filepath"
 	"strings"
 )
 
@@ -210,19 +209,12 @@ func nice(v float64) float64 {
 }
 
 // writePage writes both graphs as one page that needs no other file.
-func writePage(file string, children []*child) error {
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-		return err
-	}
-	var b strings.Builder
-	if err := graphPage.Execute(&b, map[string]any{
+func writePage(w io.Writer, children []*child) error {
+	return graphPage.Execute(w, map[string]any{
 		"Charts": []chart{
 			newChart("Live heap", "MiB", children, heaps).limited(mib(limit)),
 			newChart("Requests per second", "", children, rates),
 		},
 		"Children": children,
-	}); err != nil {
-		return err
-	}
-	return os.WriteFile(file, []byte(b.String()), 0o644)
+	})
 }

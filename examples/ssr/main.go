@@ -20,6 +20,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"syscall"
 	"time"
 )
 
@@ -29,11 +30,26 @@ func main() {
 		return
 	}
 	long := flag.Duration("for", 6*time.Second, "how long to send requests, to both together")
-	file := flag.String("o", filepath.Join(os.TempDir(), "leaksafe-ssr.html"), "where to write the graph")
+	file := flag.String("o", "", "the file for the graph, an HTML page (default: in a new temporary folder)")
+	flag.Usage = usage
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	exitIf(run(ctx, os.Stdout, *long, *file))
+	if flag.NArg() > 0 {
+		usage()
+		os.Exit(2)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Stdout, *long, *file)
+	stop()
+	exitIf(err)
+}
+
+func usage() {
+	fmt.Fprint(flag.CommandLine.Output(), `ssr serves two web pages, one line of code apart, from two processes.
+It sends requests to both, draws their memory, and says which page leaks and where.
+It takes about 10 seconds.
+
+`)
+	flag.PrintDefaults()
 }
 
 func exitIf(err error) {
@@ -43,8 +59,20 @@ func exitIf(err error) {
 	}
 }
 
-// run does the whole job.
+// run does the whole job. What cannot be written is refused before anything is measured.
 func run(ctx context.Context, w io.Writer, long time.Duration, file string) (err error) {
+	if long < 2*slice {
+		return fmt.Errorf("ssr: -for %v is too short: at least %v", long, 2*slice)
+	}
+	graph, err := create(file)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if ctx.Err() != nil {
+			err = errors.Join(errors.New("ssr: interrupted"), graph.Close(), os.Remove(graph.Name()))
+		}
+	}()
 	var children []*child
 	defer func() {
 		for _, c := range children {
@@ -65,11 +93,27 @@ func run(ctx context.Context, w io.Writer, long time.Duration, file string) (err
 	}
 	printGraphs(w, children)
 	printVerdicts(w, children)
-	if err := writePage(file, children); err != nil {
+	if err := errors.Join(writePage(graph, children), graph.Close()); err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "\ngraph      %s\n", file)
+	fmt.Fprintf(w, "\ngraph      %s\n", graph.Name())
 	return expected(children)
+}
+
+// create opens the file for the graph, with the folders above it. Without a name it is in a
+// temporary folder of its own.
+func create(file string) (*os.File, error) {
+	if file == "" {
+		dir, err := os.MkdirTemp("", "leaksafe-ssr-")
+		if err != nil {
+			return nil, err
+		}
+		file = filepath.Join(dir, "graph.html")
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return nil, err
+	}
+	return os.Create(file)
 }
 
 // slice is how long requests are sent for one sample.

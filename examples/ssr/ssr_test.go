@@ -127,6 +127,16 @@ func TestJob(t *testing.T) {
 	assert.NotContains(t, string(page), "src=")
 }
 
+func TestRefusedBeforeMeasuring(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "a file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	var out strings.Builder
+	err := run(t.Context(), &out, time.Second, filepath.Join(file, "graph.html"))
+	assert.ErrorContains(t, err, "not a directory")
+	assert.ErrorContains(t, run(t.Context(), &out, time.Millisecond, ""), "too short")
+	assert.Empty(t, out.String())
+}
+
 func TestExpected(t *testing.T) {
 	verdicts := func(normal, leak string) []*child {
 		return []*child{{Finding: finding{Verdict: normal}}, {Finding: finding{Verdict: leak}}}

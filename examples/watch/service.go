@@ -24,86 +24,108 @@ type farewell struct {
 	Findings  []string `json:"findings"`
 }
 
-// seen is the mistake: it keeps a part of every message for ever.
+// runService takes messages and delivers them in batches, until memory is under pressure: then it
+// drains and ends with the code watch.ExitPressure. Every path closes the batches and stops the
+// Watcher.
+func runService(dir string) (code int, err error) {
+	s, err := newService(dir)
+	if err != nil {
+		return 1, err
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 1, errors.Join(err, s.close())
+	}
+	fmt.Printf("http://%s\n", listener.Addr())
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin) // ends with the supervisor
+		_ = s.server.Close()
+	}()
+	served := make(chan error, 1)
+	go func() { served <- s.server.Serve(listener) }()
+
+	select {
+	case err := <-served:
+		return 1, errors.Join(err, s.close())
+	case p := <-s.pressed:
+		// Stop taking work, drain, end. What was answered with 202 is in the batches.
+		if err := s.close(); err != nil {
+			return 1, err
+		}
+		last := farewell{Delivered: s.delivered.Load(), Used: p.Used}
+		for _, f := range s.watcher.Findings() {
+			last.Findings = append(last.Findings, f.String())
+		}
+		return watch.ExitPressure, json.NewEncoder(os.Stdout).Encode(last)
+	}
+}
+
+// A service owns what must be closed.
+type service struct {
+	server    *http.Server
+	batches   *batch.Batcher[[]byte]
+	watcher   *watch.Watcher
+	pressed   chan watch.Pressure
+	delivered atomic.Int64
+}
+
+// newService starts everything but the listener. The caller closes the service.
+func newService(dir string) (*service, error) {
+	s := &service{pressed: make(chan watch.Pressure, 1)}
+	var err error
+	s.watcher, err = watch.Start(watch.Options{
+		Interval:   10 * time.Millisecond, // a service would take 10 s
+		Dir:        dir,
+		OnPressure: func(p watch.Pressure) { s.pressed <- p },
+	})
+	if err != nil {
+		return nil, err
+	}
+	options := batch.Options[[]byte]{MaxItems: 100, PendingItems: 1000}
+	s.batches, err = batch.New(options, func(_ context.Context, messages [][]byte) error {
+		s.delivered.Add(int64(len(messages)))
+		return nil
+	})
+	if err != nil {
+		s.watcher.Stop()
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /debug/leaks/", s.watcher.Handler())
+	mux.HandleFunc("POST /send", s.send)
+	s.server = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	return s, nil
+}
+
+// send answers with 202 what the batches have taken.
+func (s *service) send(w http.ResponseWriter, r *http.Request) {
+	message, err := io.ReadAll(io.LimitReader(r.Body, 64<<10))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	remember(message)
+	if err := s.batches.Add(r.Context(), message); err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	w.WriteHeader(http.StatusAccepted)
+}
+
+// close ends the requests, then the batches that they fill, then the Watcher.
+func (s *service) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	err := errors.Join(s.server.Shutdown(ctx), s.batches.Close(ctx))
+	s.watcher.Stop()
+	return err
+}
+
+// seen is the mistake: it holds a part of every message and never drops one.
 var (
 	seenMu sync.Mutex
 	seen   [][]byte
 )
-
-// runService takes messages and delivers them in batches, until memory is
-// under pressure: then it drains and ends with watch.ExitPressure.
-func runService(dir string) error {
-	var delivered atomic.Int64
-	batches, err := batch.New(batch.Options[[]byte]{MaxItems: 100, PendingItems: 1000}, func(_ context.Context, messages [][]byte) error {
-		delivered.Add(int64(len(messages)))
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-
-	mux := http.NewServeMux()
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-	pressed := make(chan watch.Pressure, 1)
-	w, err := watch.Start(watch.Options{
-		Interval:   10 * time.Millisecond, // a service would take 10 s
-		Dir:        dir,
-		OnPressure: func(p watch.Pressure) { pressed <- p },
-	})
-	if err != nil {
-		return err
-	}
-	mux.Handle("GET /debug/leaks/", w.Handler())
-	mux.HandleFunc("POST /send", func(rw http.ResponseWriter, r *http.Request) {
-		message, err := io.ReadAll(io.LimitReader(r.Body, 64<<10))
-		if err != nil {
-			http.Error(rw, err.Error(), http.StatusBadRequest)
-			return
-		}
-		remember(message)
-		if err := batches.Add(r.Context(), message); err != nil {
-			http.Error(rw, err.Error(), http.StatusServiceUnavailable)
-			return
-		}
-		rw.WriteHeader(http.StatusAccepted)
-	})
-
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	if _, err := fmt.Printf("http://%s\n", listener.Addr()); err != nil {
-		return err
-	}
-	go func() {
-		_, _ = io.Copy(io.Discard, os.Stdin) // ends with the supervisor
-		_ = server.Close()
-	}()
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
-
-	select {
-	case err := <-served:
-		return err
-	case p := <-pressed:
-		// Stop taking work, drain, end. What was answered with 202 is in the batches.
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		if err := errors.Join(server.Shutdown(ctx), batches.Close(ctx)); err != nil {
-			return err
-		}
-		w.Stop()
-		last := farewell{Delivered: delivered.Load(), Used: p.Used}
-		for _, f := range w.Findings() {
-			last.Findings = append(last.Findings, f.String())
-		}
-		if err := json.NewEncoder(os.Stdout).Encode(last); err != nil {
-			return err
-		}
-		os.Exit(watch.ExitPressure)
-		return nil
-	}
-}
 
 func remember(message []byte) {
 	seenMu.Lock()
