@@ -75,7 +75,9 @@ func writeRows(file string, n int, seed uint64) error {
 	w := csv.NewWriter(f)
 	for i := range n {
 		given := []string{"Ada", "Grace", "Barbara", "Radia", "Jiyoung", "Minseo"}[random.IntN(6)]
-		if err := w.Write([]string{fmt.Sprintf("%s.%d@example.com", given, i), given, fmt.Sprintf("%016x", random.Uint64()), given + " II"}); err != nil {
+		email := fmt.Sprintf("%s.%d@example.com", given, i)
+		password := fmt.Sprintf("%016x", random.Uint64())
+		if err := w.Write([]string{email, given, password, given + " II"}); err != nil {
 			return err
 		}
 	}
@@ -120,7 +122,9 @@ func generate(c config) error {
 	if err != nil {
 		return err
 	}
-	g := &generator{url: c.URL, rows: rows, client: &http.Client{Timeout: requestTimeout, Transport: &http.Transport{MaxIdleConnsPerHost: 256}}}
+	transport := &http.Transport{MaxIdleConnsPerHost: 256}
+	client := &http.Client{Timeout: requestTimeout, Transport: transport}
+	g := &generator{url: c.URL, rows: rows, client: client}
 	defer g.client.CloseIdleConnections()
 	return json.NewEncoder(os.Stdout).Encode(g.run(context.Background(), phases(c.Phase), c.First))
 }
@@ -135,7 +139,8 @@ func (g *generator) run(ctx context.Context, phases []phase, first int) report {
 	due := began
 	n := first
 	for _, p := range phases {
-		for end := due.Add(p.Length); due.Before(end); due = due.Add(time.Duration(float64(time.Second) / p.Rate)) {
+		pause := time.Duration(float64(time.Second) / p.Rate)
+		for end := due.Add(p.Length); due.Before(end); due = due.Add(pause) {
 			<-time.After(time.Until(due))
 			select {
 			case open <- struct{}{}:

@@ -8,6 +8,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -16,9 +17,12 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -42,27 +46,45 @@ type config struct {
 }
 
 func main() {
-	leaky := flag.Bool("leaky", false, "build a mapper for every request, as the story's service did, and fail")
-	length := flag.Duration("phase", 2*time.Second, "how long each of the six phases lasts")
-	dir := flag.String("dir", "", "where reports and dumps go (default: a folder of the system's temporary files)")
-	flag.Parse()
-	var err error
-	switch role := os.Getenv(roleEnv); role {
-	case "":
-		err = run(os.Stdout, *dir, *leaky, *length)
-	default:
-		err = runRole(role)
+	if role := os.Getenv(roleEnv); role != "" {
+		exitIf(runRole(role))
+		return
 	}
+	leaky := flag.Bool("leaky", false, "build a mapper for every request, and fail")
+	length := flag.Duration("phase", 2*time.Second, "how long each of the six phases lasts")
+	dir := flag.String("dir", "", "the folder for the reports (default: a new temporary folder)")
+	flag.Usage = usage
+	flag.Parse()
+	if flag.NArg() > 0 || *length <= 0 {
+		usage()
+		os.Exit(2)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Stdout, *dir, *leaky, *length)
+	stop()
+	exitIf(err)
+}
+
+func exitIf(err error) {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "authapi:", err)
 		os.Exit(1)
 	}
 }
 
+func usage() {
+	fmt.Fprint(flag.CommandLine.Output(), `authapi puts a small account service on SQLite under load:
+sign up, log in, read, update. It measures one change (a logger for each request, removed) and
+compares the heap of the service before and after the load. It takes about 40 seconds.
+
+`)
+	flag.PrintDefaults()
+}
+
 func runRole(role string) error {
 	var c config
 	if err := json.Unmarshal([]byte(os.Getenv(configEnv)), &c); err != nil {
-		return err
+		return fmt.Errorf("%s: %w", configEnv, err)
 	}
 	if role == "server" {
 		return serve(c)
@@ -77,7 +99,8 @@ type results struct {
 	Rows          []string
 }
 
-func run(out io.Writer, dir string, leaky bool, length time.Duration) error {
+// run does the whole job. What is missing or cannot be written is refused before measuring.
+func run(ctx context.Context, out io.Writer, dir string, leaky bool, length time.Duration) error {
 	if dir == "" {
 		temp, err := os.MkdirTemp("", "leaksafe-authapi-")
 		if err != nil {
@@ -85,26 +108,38 @@ func run(out io.Writer, dir string, leaky bool, length time.Duration) error {
 		}
 		dir = temp
 	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	tool, err := leakcheckCommand()
+	if err != nil {
+		return err
+	}
 	rows := filepath.Join(dir, "payloads.csv")
 	if err := writeRows(rows, 5000, 1); err != nil {
 		return err
 	}
 	var r results
-	var err error
 	if !leaky {
-		fmt.Fprintf(out, "8, 24, 48, 150, 48, 24 arrivals a second, each for %v: sign up, log in, read, update, read.\n\n", length)
-		fmt.Fprintln(out, "                            created  completed  requests  req/s  avg ms  stdev   p99    max  answers")
-		if r.Before, err = measure(config{Logger: true, Rows: rows, Phase: length}); err != nil {
+		fmt.Fprintf(out, "8, 24, 48, 150, 48, 24 arrivals a second, each for %v:\n", length)
+		fmt.Fprintf(out, "sign up, log in, read, update, read.\n\n%-27s", "")
+		fmt.Fprintln(out, " created  completed  requests  req/s  avg ms  stdev   p99    max  answers")
+		if r.Before, err = measure(ctx, config{Logger: true, Rows: rows, Phase: length}); err != nil {
 			return err
 		}
 		r.Before.print(out, "a logger for each request")
-		if r.After, err = measure(config{Rows: rows, Phase: length}); err != nil {
+		if r.After, err = measure(ctx, config{Rows: rows, Phase: length}); err != nil {
 			return err
 		}
 		r.After.print(out, "without it")
 		fmt.Fprintln(out)
 	}
-	if r.Heap, err = compareHeaps(dir, config{Leaky: leaky, Dumps: true, Rows: rows, Phase: length}); err != nil {
+	dumped := config{Leaky: leaky, Dumps: true, Rows: rows, Phase: length}
+	if r.Heap, err = compareHeaps(ctx, tool, dir, dumped); err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "the heap before and after the load:\n\n%s\n", r.Heap)
@@ -129,25 +164,26 @@ func (r report) print(out io.Writer, name string) {
 	for _, class := range slices.Sorted(maps.Keys(r.Errors)) {
 		answers = append(answers, fmt.Sprintf("%s: %d", class, r.Errors[class]))
 	}
-	fmt.Fprintf(out, "%-27s %7d %10d %9d %6.0f %7.2f %6.2f %5.1f %6.1f  %s\n", name, r.Created, r.Completed, r.Requests, r.PerSecond,
+	fmt.Fprintf(out, "%-27s %7d %10d %9d %6.0f %7.2f %6.2f %5.1f %6.1f  %s\n", name,
+		r.Created, r.Completed, r.Requests, r.PerSecond,
 		r.Average, r.Stdev, r.P99, r.Max, strings.Join(answers, ", "))
 }
 
 // measure puts a server of its own under load.
-func measure(c config) (report, error) {
-	s, err := startServer(c)
+func measure(ctx context.Context, c config) (report, error) {
+	s, err := startServer(ctx, c)
 	if err != nil {
 		return report{}, err
 	}
-	r, err := s.load(c)
+	r, err := s.load(ctx, c)
 	r.Logger = c.Logger
 	return r, errors.Join(err, s.stop())
 }
 
 // compareHeaps dumps a server's heap when it is warm and after a load, and
 // has the two compared.
-func compareHeaps(dir string, c config) (string, error) {
-	s, err := startServer(c)
+func compareHeaps(ctx context.Context, tool []string, dir string, c config) (string, error) {
+	s, err := startServer(ctx, c)
 	if err != nil {
 		return "", err
 	}
@@ -156,18 +192,34 @@ func compareHeaps(dir string, c config) (string, error) {
 	defer os.Remove(after)
 	warm := c
 	warm.Phase = c.Phase / 4
-	_, err = s.load(warm)
+	_, err = s.load(ctx, warm)
 	err = errors.Join(err, s.dump(before))
 	c.First = 2500
-	_, lerr := s.load(c)
+	_, lerr := s.load(ctx, c)
 	if err = errors.Join(err, lerr, s.dump(after), s.stop()); err != nil {
 		return "", err
 	}
 	// go run and go test link without symbols; with a binary of go build, add -exe for types.
-	cmd := exec.Command("go", "run", "github.com/leaksafe/leaksafe/leakcheck/cmd/leakcheck", "compare", "-n", "5", before, after)
+	args := append(tool[1:], "compare", "-n", "5", before, after)
+	cmd := exec.CommandContext(ctx, tool[0], args...)
 	cmd.Stderr = os.Stderr
 	text, err := cmd.Output()
-	return string(text), err
+	return strings.ReplaceAll(string(text), dir+string(filepath.Separator), ""), err
+}
+
+// leakcheckCommand is the command that compares dumps: the installed one, or the one of this
+// checkout, which is found by the place of this file when the program was built.
+func leakcheckCommand() ([]string, error) {
+	if installed, err := exec.LookPath("leakcheck"); err == nil {
+		return []string{installed}, nil
+	}
+	const path = "github.com/leaksafe/leaksafe/leakcheck/cmd/leakcheck"
+	_, file, _, _ := runtime.Caller(0)
+	dir := filepath.Dir(file)
+	if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+		return []string{"go", "run", "-C", dir, path}, nil
+	}
+	return nil, errors.New("dumps are compared by a command: go install " + path + "@latest")
 }
 
 // A child is the server's process.
@@ -179,7 +231,7 @@ type child struct {
 	dir   string // its database, removed at the end
 }
 
-func command(role string, c config) (*exec.Cmd, error) {
+func command(ctx context.Context, role string, c config) (*exec.Cmd, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -188,19 +240,24 @@ func command(role string, c config) (*exec.Cmd, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(self)
+	cmd := exec.CommandContext(ctx, self)
 	cmd.Env = append(os.Environ(), roleEnv+"="+role, configEnv+"="+string(text))
 	cmd.Stderr = os.Stderr
 	return cmd, nil
 }
 
-func startServer(c config) (*child, error) {
+func startServer(ctx context.Context, c config) (s *child, err error) {
 	dir, err := os.MkdirTemp("", "leaksafe-authapi-db-")
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(dir))
+		}
+	}()
 	c.Dir = dir
-	cmd, err := command("server", c)
+	cmd, err := command(ctx, "server", c)
 	if err != nil {
 		return nil, err
 	}
@@ -215,7 +272,7 @@ func startServer(c config) (*child, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	s := &child{cmd: cmd, in: in, lines: bufio.NewReader(out), dir: dir}
+	s = &child{cmd: cmd, in: in, lines: bufio.NewReader(out), dir: dir}
 	s.url, err = s.lines.ReadString('\n')
 	if err != nil {
 		return nil, fmt.Errorf("the server did not start: %w", errors.Join(err, cmd.Wait()))
@@ -238,9 +295,9 @@ func (s *child) dump(file string) error {
 }
 
 // load runs the generator, a process of its own, and takes its report.
-func (s *child) load(c config) (report, error) {
+func (s *child) load(ctx context.Context, c config) (report, error) {
 	c.URL = s.url
-	cmd, err := command("generator", c)
+	cmd, err := command(ctx, "generator", c)
 	if err != nil {
 		return report{}, err
 	}

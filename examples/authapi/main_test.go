@@ -2,12 +2,14 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -43,6 +45,8 @@ func ask(h http.Handler, method, path, token, body string) *httptest.ResponseRec
 	return w
 }
 
+const wrong = `{"email":"ada@example.com","password":"wrong"}`
+
 const ada = `{"email":"ada@example.com","name":"Ada","password":"correct horse"}`
 
 // signIn makes an account and returns a token for it.
@@ -61,7 +65,8 @@ func TestAccount(t *testing.T) {
 	token := signIn(t, h)
 	w := ask(h, "GET", "/account", token, "")
 	assert.Equal(t, 200, w.Code)
-	assert.Regexp(t, `^{"id":1,"email":"ada@example.com","name":"Ada","created":"[^"]+"}\n$`, w.Body.String(), "no password, no salt")
+	shown := `^{"id":1,"email":"ada@example.com","name":"Ada","created":"[^"]+"}\n$`
+	assert.Regexp(t, shown, w.Body.String(), "no password, no salt")
 	assert.Equal(t, 200, ask(h, "PATCH", "/account", token, `{"name":"Ada II"}`).Code)
 	assert.Contains(t, ask(h, "GET", "/account", token, "").Body.String(), "Ada II")
 
@@ -72,8 +77,8 @@ func TestAccount(t *testing.T) {
 		"twice":          {"POST", "/users", "", ada, 409},
 		"no JSON":        {"POST", "/users", "", "{", 400},
 		"short password": {"POST", "/users", "", `{"email":"a@b","password":"short"}`, 422},
-		"wrong password": {"POST", "/sessions", "", `{"email":"ada@example.com","password":"wrong"}`, 401},
-		"nobody":         {"POST", "/sessions", "", `{"email":"eve@example.com","password":"wrong"}`, 401},
+		"wrong password": {"POST", "/sessions", "", wrong, 401},
+		"nobody":         {"POST", "/sessions", "", strings.Replace(wrong, "ada", "eve", 1), 401},
 		"no token":       {"GET", "/account", "", "", 401},
 		"wrong token":    {"PATCH", "/account", "x", "{}", 401},
 	} {
@@ -125,7 +130,7 @@ func TestGeneratorCountsByClass(t *testing.T) {
 func TestRun(t *testing.T) {
 	var out bytes.Buffer
 	dir := t.TempDir()
-	require.NoError(t, run(&out, dir, false, 200*time.Millisecond), "%s", out.String())
+	require.NoError(t, run(t.Context(), &out, dir, false, 200*time.Millisecond), "%s", out.String())
 	var r results
 	text, err := os.ReadFile(filepath.Join(dir, "report.json"))
 	require.NoError(t, err)
@@ -134,12 +139,34 @@ func TestRun(t *testing.T) {
 	assert.Empty(t, r.After.Errors)
 	html, err := os.ReadFile(filepath.Join(dir, "report.html"))
 	require.NoError(t, err)
-	assert.Contains(t, string(html), "<svg")
+	assert.Regexp(t, `<td>&lt; \d+ ms</td><td>\d+</td><td><div style="width:[\d.]+%">`, string(html))
 	dumps, err := filepath.Glob(filepath.Join(dir, "*.dump"))
 	require.NoError(t, err)
 	assert.Empty(t, dumps, "dumps hold secrets and are gone")
 
 	out.Reset()
-	assert.ErrorContains(t, run(&out, dir, true, 200*time.Millisecond), "registry keeps a mapper")
+	err = run(t.Context(), &out, dir, true, 200*time.Millisecond)
+	assert.ErrorContains(t, err, "registry keeps a mapper")
 	assert.Regexp(t, `(?s)# new.*mapper`, out.String())
+}
+
+func TestInterruptEndsChildrenAndRemovesTheirFolder(t *testing.T) {
+	leakcheck.Check(t)
+	temp := t.TempDir()
+	t.Setenv("TMPDIR", temp)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	var out bytes.Buffer
+	require.Error(t, run(ctx, &out, t.TempDir(), false, time.Minute))
+	left, err := filepath.Glob(filepath.Join(temp, "leaksafe-authapi-db-*"))
+	require.NoError(t, err)
+	assert.Empty(t, left)
+}
+
+func TestRefusedBeforeMeasuring(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	var out bytes.Buffer
+	assert.ErrorContains(t, run(t.Context(), &out, file, false, time.Minute), "not a directory")
+	assert.Empty(t, out.String())
 }

@@ -13,7 +13,8 @@ import (
 //go:embed report.html
 var pageText string
 
-var page = template.Must(template.New("report").Funcs(template.FuncMap{"bars": bars}).Parse(pageText))
+var page = template.Must(template.New("report").
+	Funcs(template.FuncMap{"bars": bars}).Parse(pageText))
 
 // write puts the results on disk, for machines and for people.
 func (r results) write(dir string) error {
@@ -31,20 +32,21 @@ func (r results) write(dir string) error {
 	return errors.Join(page.Execute(f, r), f.Close())
 }
 
-// A bar is one column of the histogram, in the units of its viewBox.
+// A bar is one row of the histogram: so many answers took less than Below milliseconds.
 type bar struct {
-	X, Y, Height float64
-	Below        int // milliseconds
-	Count        int
+	Below, Count int
+	Percent      float64 // of the longest bar
 }
 
-// bars draws a histogram 160 high, with 30 for each column.
+// bars leaves out the empty rows at the end.
 func bars(counts []int) []bar {
 	most := max(1, slices.Max(append([]int{1}, counts...)))
 	var out []bar
 	for i, n := range counts {
-		h := 140 * float64(n) / float64(most)
-		out = append(out, bar{X: float64(30 * i), Y: 150 - h, Height: h, Below: 1 << i, Count: n})
+		out = append(out, bar{Below: 1 << i, Count: n, Percent: 100 * float64(n) / float64(most)})
+	}
+	for len(out) > 0 && out[len(out)-1].Count == 0 {
+		out = out[:len(out)-1]
 	}
 	return out
 }

@@ -54,12 +54,16 @@ type server struct {
 }
 
 const schema = `
-CREATE TABLE IF NOT EXISTS users (id INTEGER PRIMARY KEY, email TEXT UNIQUE NOT NULL, name TEXT NOT NULL, salt BLOB NOT NULL, password BLOB NOT NULL, created INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS sessions (token BLOB PRIMARY KEY, user INTEGER NOT NULL, expires INTEGER NOT NULL);`
+CREATE TABLE IF NOT EXISTS users (
+	id INTEGER PRIMARY KEY, email TEXT UNIQUE NOT NULL, name TEXT NOT NULL,
+	salt BLOB NOT NULL, password BLOB NOT NULL, created INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS sessions (
+	token BLOB PRIMARY KEY, user INTEGER NOT NULL, expires INTEGER NOT NULL);`
 
 // openServer opens the database in dir; the caller closes it.
 func openServer(dir string, logger, leaky bool) (*server, error) {
-	db, err := sql.Open("sqlite", filepath.Join(dir, "auth.db")+"?_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=busy_timeout(10000)")
+	const pragmas = "_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=busy_timeout(10000)"
+	db, err := sql.Open("sqlite", filepath.Join(dir, "auth.db")+"?"+pragmas)
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +88,8 @@ func (s *server) handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// The change that the comparison measures: this builds a logger, with a
 		// buffer and attributes of its own, for each request.
-		logger := slog.New(slog.NewJSONHandler(io.Discard, &slog.HandlerOptions{AddSource: true, Level: slog.LevelDebug})).
+		options := &slog.HandlerOptions{AddSource: true, Level: slog.LevelDebug}
+		logger := slog.New(slog.NewJSONHandler(io.Discard, options)).
 			With("method", r.Method, "path", r.URL.Path, "headers", r.Header.Clone())
 		for _, step := range []string{"received", "routed", "authorised", "served"} {
 			logger.Debug(step, "user-agent", r.UserAgent())
@@ -105,13 +110,15 @@ func (s *server) signUp(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !strings.Contains(in.Email, "@") || len(in.Password) < 8 {
-		http.Error(w, "an address and eight characters of password, please", http.StatusUnprocessableEntity)
+		http.Error(w, "want an address and a password of at least eight characters",
+			http.StatusUnprocessableEntity)
 		return
 	}
 	u := user{Email: in.Email, Name: in.Name, Salt: make([]byte, 16), Created: time.Now()}
 	rand.Read(u.Salt)
 	u.Password = hash(in.Password, u.Salt)
-	result, err := s.db.ExecContext(r.Context(), "INSERT INTO users (email, name, salt, password, created) VALUES (?, ?, ?, ?, ?)",
+	const insert = "INSERT INTO users (email, name, salt, password, created) VALUES (?, ?, ?, ?, ?)"
+	result, err := s.db.ExecContext(r.Context(), insert,
 		u.Email, u.Name, u.Salt, u.Password, u.Created.Unix())
 	if err != nil {
 		if strings.Contains(err.Error(), "UNIQUE") {
@@ -134,7 +141,7 @@ func (s *server) logIn(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	u, err := s.find(r, "email = ?", in.Email)
-	if errors.Is(err, sql.ErrNoRows) || err == nil && subtle.ConstantTimeCompare(u.Password, hash(in.Password, u.Salt)) != 1 {
+	if errors.Is(err, sql.ErrNoRows) || err == nil && !u.matches(in.Password) {
 		http.Error(w, "no account has this address and password", http.StatusUnauthorized)
 		return
 	}
@@ -144,7 +151,9 @@ func (s *server) logIn(w http.ResponseWriter, r *http.Request) {
 	}
 	token := rand.Text()
 	digest := sha256.Sum256([]byte(token))
-	if _, err := s.db.ExecContext(r.Context(), "INSERT INTO sessions VALUES (?, ?, ?)", digest[:], u.ID, time.Now().Add(time.Hour).Unix()); err != nil {
+	expires := time.Now().Add(time.Hour).Unix()
+	const insert = "INSERT INTO sessions VALUES (?, ?, ?)"
+	if _, err := s.db.ExecContext(r.Context(), insert, digest[:], u.ID, expires); err != nil {
 		fail(w, err)
 		return
 	}
@@ -167,7 +176,8 @@ func (s *server) update(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	u.Name = in.Name
-	if _, err := s.db.ExecContext(r.Context(), "UPDATE users SET name = ? WHERE id = ?", u.Name, u.ID); err != nil {
+	const update = "UPDATE users SET name = ? WHERE id = ?"
+	if _, err := s.db.ExecContext(r.Context(), update, u.Name, u.ID); err != nil {
 		fail(w, err)
 		return
 	}
@@ -205,7 +215,8 @@ func registered() *mapper.Mapper[user, account] {
 func (s *server) authorise(w http.ResponseWriter, r *http.Request) (user, bool) {
 	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	digest := sha256.Sum256([]byte(token))
-	u, err := s.find(r, "id = (SELECT user FROM sessions WHERE token = ? AND expires > unixepoch())", digest[:])
+	const session = "id = (SELECT user FROM sessions WHERE token = ? AND expires > unixepoch())"
+	u, err := s.find(r, session, digest[:])
 	if !ok || errors.Is(err, sql.ErrNoRows) {
 		http.Error(w, "log in first", http.StatusUnauthorized)
 		return user{}, false
@@ -220,7 +231,8 @@ func (s *server) authorise(w http.ResponseWriter, r *http.Request) (user, bool) 
 func (s *server) find(r *http.Request, where string, arg any) (user, error) {
 	var u user
 	var created int64
-	err := s.db.QueryRowContext(r.Context(), "SELECT id, email, name, salt, password, created FROM users WHERE "+where, arg).
+	const query = "SELECT id, email, name, salt, password, created FROM users WHERE "
+	err := s.db.QueryRowContext(r.Context(), query+where, arg).
 		Scan(&u.ID, &u.Email, &u.Name, &u.Salt, &u.Password, &created)
 	u.Created = time.Unix(created, 0).UTC()
 	return u, err
@@ -236,9 +248,14 @@ func hash(password string, salt []byte) []byte {
 	return key
 }
 
+// matches takes the same time for every password.
+func (u user) matches(password string) bool {
+	return subtle.ConstantTimeCompare(u.Password, hash(password, u.Salt)) == 1
+}
+
 func decode(w http.ResponseWriter, r *http.Request, v any) bool {
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10)).Decode(v); err != nil {
-		http.Error(w, "the body is no JSON of this form", http.StatusBadRequest)
+		http.Error(w, "the body is not JSON of the expected form", http.StatusBadRequest)
 		return false
 	}
 	return true
