@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os"
 	"reflect"
 	"runtime"
 	"slices"
@@ -78,7 +79,7 @@ func Context(t testing.TB) context.Context {
 	t = must(t, "Context")
 	ctx := t.Context()
 	if s := tests.of(t); s != nil {
-		return withLabel(ctx, s.id, s.name)
+		return withLabel(ctx, s.ID, s.Name)
 	}
 	return ctx
 }
@@ -88,25 +89,19 @@ func Context(t testing.TB) context.Context {
 // It does not refer to the test's T, which keeps the closures of its Cleanups and
 // with them what is tracked.
 type scope struct {
-	id      int
-	name    string
-	planted bool   // by MustDetect
-	serial  bool   // a benchmark or fuzz function, which is never parallel
-	goid    int    // of the test's goroutine
-	bubble  int    // the synctest bubble it runs in
-	symbol  string // the test's function
+	Test
+	planted bool // by MustDetect
+	bubble  int  // the synctest bubble it runs in
 	cfg     config
 
 	goroutines bool
-	before     map[string]int // goroutines without a label at the start, by root
-
-	files *fileGroup // nil without Files
+	files      *fileGroup // nil without Files
 
 	tracked []*tracked
-	strict  bool              // what only the test holds is a leak, too
-	beside  map[string]string // checked tests that ran at the same time, and their functions
+	strict  bool // what only the test holds is a leak, too
 
-	leaked       []*goroutine // what the verdict found
+	leaked       []*goroutine   // what the verdict found
+	reasons      map[int]string // see blame
 	failedBefore bool
 }
 
@@ -167,8 +162,8 @@ func (r *registry) enter(t testing.TB, opts []Option) (_ *scope, isNew bool) {
 	r.last++
 	s := newScope(t, r.last, opts)
 	for _, other := range r.open {
-		s.meet(other)
-		other.meet(s)
+		s.Meet(&other.Test)
+		other.Meet(&s.Test)
 	}
 	r.open[key] = s
 	return s, true
@@ -176,28 +171,19 @@ func (r *registry) enter(t testing.TB, opts []Option) (_ *scope, isNew bool) {
 
 func newScope(t testing.TB, id int, opts []Option) *scope {
 	g := self()
-	s := &scope{id: id, name: t.Name(), planted: planted(t), goid: g.id, bubble: g.bubble, symbol: testFunction(), beside: map[string]string{}}
+	s := &scope{
+		Test:    Test{ID: id, Name: t.Name(), Goroutine: g.id, Symbol: testFunction(), Beside: map[string]string{}},
+		planted: planted(t), bubble: g.bubble,
+	}
 	switch t.(type) {
 	case *testing.B, *testing.F:
-		s.serial = true
+		s.Serial = true
 	}
 	if s.planted {
 		opts = append([]Option{Grace(plantedGrace)}, opts...)
 	}
 	s.cfg = newConfig(opts)
 	return s
-}
-
-// meet notes that other runs at the same time. A test is not beside the tests
-// within it: what they do is its business.
-func (s *scope) meet(other *scope) {
-	if !within(other.name, s.name) {
-		s.beside[other.name] = other.symbol
-	}
-}
-
-func within(name, outer string) bool {
-	return strings.HasPrefix(name, outer+"/")
 }
 
 func (r *registry) leave(s *scope) {
@@ -220,37 +206,35 @@ func (r *registry) of(t testing.TB) *scope {
 func (r *registry) around(s *scope) *scope {
 	r.Lock()
 	defer r.Unlock()
-	return r.nearest(s.name)
+	return r.nearest(s.Name)
 }
 
 func (r *registry) nearest(name string) *scope {
 	var nearest *scope
 	for _, s := range r.open {
-		if within(name, s.name) && (nearest == nil || len(s.name) > len(nearest.name)) {
+		if Within(name, s.Name) && (nearest == nil || len(s.Name) > len(nearest.Name)) {
 			nearest = s
 		}
 	}
 	return nearest
 }
 
-// company is s and the tests that ran beside it, as far as they are known.
-func (r *registry) company(s *scope) []string {
+// view is a copy of what blame must know: s, and all tests that are open, in the order of their
+// start.
+func (r *registry) view(s *scope) (of Test, open []Test) {
 	r.Lock()
 	defer r.Unlock()
-	names := maps.Clone(s.beside)
-	names[s.name] = s.symbol
-	return slices.Sorted(maps.Keys(names))
+	for _, other := range r.open {
+		open = append(open, other.view())
+	}
+	slices.SortFunc(open, func(a, b Test) int { return cmp.Compare(a.ID, b.ID) })
+	return s.view(), open
 }
 
-func (r *registry) scopes() []*scope {
-	r.Lock()
-	defer r.Unlock()
-	all := make([]*scope, 0, len(r.open))
-	for _, s := range r.open {
-		all = append(all, s)
-	}
-	slices.SortFunc(all, func(a, b *scope) int { return cmp.Compare(a.id, b.id) })
-	return all
+func (s *scope) view() Test {
+	t := s.Test
+	t.Beside = maps.Clone(t.Beside)
+	return t
 }
 
 // end is the verdict, the test's last Cleanup. Files come before goroutines,
@@ -302,4 +286,14 @@ func must(t testing.TB, caller string) testing.TB {
 		panic(fmt.Sprintf("leakcheck: %s: t is nil: pass the test's own *testing.T, B or F", caller))
 	}
 	return t
+}
+
+// report fails t with f. A negative control (see [MustDetect]) knows a verdict by its type, and is
+// nothing to annotate.
+func report(t testing.TB, f *failure) {
+	t.Helper()
+	t.Error(f)
+	if !planted(t) {
+		f.annotate(os.Stderr)
+	}
 }

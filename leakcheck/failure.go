@@ -5,7 +5,6 @@ import (
 	"io"
 	"os"
 	"strings"
-	"testing"
 )
 
 // A failure is one verdict as a person reads it: a title, then what, where and
@@ -57,16 +56,6 @@ func (f *failure) text(indent string) string {
 		}
 	}
 	return b.String()
-}
-
-// report fails t. A negative control (see [MustDetect]) knows a verdict by its
-// type, and is nothing to annotate.
-func (f *failure) report(t testing.TB) {
-	t.Helper()
-	t.Error(f)
-	if !planted(t) {
-		f.annotate(os.Stderr)
-	}
 }
 
 // annotate writes the one line that makes GitHub Actions show the failure at

@@ -49,7 +49,7 @@ func (s *scope) checkFiles() {
 	}
 	startPoller()
 	if s.planted { // judged by itself: the test around it must not see the leak
-		s.files = &fileGroup{before: openDescriptors(), open: 1, names: []string{s.name}}
+		s.files = &fileGroup{before: openDescriptors(), open: 1, names: []string{s.Name}}
 		return
 	}
 	files.Lock()
@@ -59,7 +59,7 @@ func (s *scope) checkFiles() {
 	}
 	s.files = files.group
 	s.files.open++
-	s.files.names = append(s.files.names, s.name)
+	s.files.names = append(s.files.names, s.Name)
 }
 
 // endFiles judges the group when s is its last.
@@ -123,7 +123,7 @@ func (s *scope) knows(f openFile) bool {
 	if strings.HasPrefix(f.target, "/") {
 		kind = strings.TrimSuffix(filepath.Base(f.target), " (deleted)")
 	}
-	return !s.planted && known("file", s.name+" "+digits.ReplaceAllString(kind, "#"))
+	return !s.planted && known("file", s.Name+" "+digits.ReplaceAllString(kind, "#"))
 }
 
 var digits = regexp.MustCompile("[0-9]+")
@@ -131,12 +131,12 @@ var digits = regexp.MustCompile("[0-9]+")
 func (s *scope) reportFiles(t testing.TB, group []openFile) {
 	t.Helper()
 	open := group[0]
-	whose := s.name
+	whose := s.Name
 	f := &failure{}
 	if len(s.files.names) > 1 {
-		whose = oneOf(s.files.names)
+		whose = OneOf(s.files.names)
 		f.add("note", "descriptors carry no owner, and these tests overlapped: go test -parallel=1 tells which")
-	} else if !s.sequential() {
+	} else if l, ok := s.look(); !ok || !Sequential(l, &s.Test) {
 		f.add("note", "descriptors carry no owner: it may also be of a test beside it that has no leakcheck.Check")
 	}
 	f.title = fmt.Sprintf("file descriptor %d outlives %s", open.number, whose)
@@ -144,9 +144,9 @@ func (s *scope) reportFiles(t testing.TB, group []openFile) {
 		f.title = fmt.Sprintf("%d file descriptors (%s) outlive %s", len(group), numbers(group), whose)
 	}
 	f.fields = append([]field{{"open", []string{open.describe()}}}, f.fields...)
-	f.add("remedy", open.remedy())
+	f.add("remedy", FileFix(open.kind()))
 	f.add("to ignore", "leakcheck.Goroutines(t) in place of Check looks at no files; or "+baselineCommand())
-	f.report(t)
+	report(t, f)
 }
 
 // numbers lists the descriptors' numbers: "5, 7, 9 and 20 more".
@@ -171,15 +171,10 @@ func (f openFile) describe() string {
 	return f.target
 }
 
-func (f openFile) remedy() string {
+// kind is what stands before the colon of a socket's or pipe's name.
+func (f openFile) kind() string {
 	kind, _, _ := strings.Cut(f.target, ":")
-	switch kind {
-	case "socket":
-		return "close the connection or listener; for HTTP read the body to its end and close it, then call CloseIdleConnections on the client"
-	case "pipe":
-		return "close both ends of the pipe; after exec.Cmd's StdoutPipe and the like, call Wait"
-	}
-	return "close the file, with defer or t.Cleanup"
+	return kind
 }
 
 // startPoller makes the runtime open the descriptors it keeps for itself, so

@@ -20,15 +20,15 @@ func (s *scope) checkGoroutines() {
 		return
 	}
 	s.goroutines = true
-	s.before = countStarted().byRoot
-	setLabel(s.id, s.name)
+	s.Before = countStarted().byRoot
+	setLabel(s.ID, s.Name)
 }
 
 func (s *scope) endGoroutines(t testing.TB) {
 	t.Helper()
 	leaked, ok := s.await()
 	if !ok {
-		t.Errorf("leakcheck: goroutines of %s were not judged: %s prints goroutine labels in a form unknown here; update leaksafe, or leave the verdict to leakcheck.Main", s.name, runtime.Version())
+		t.Errorf("leakcheck: goroutines of %s were not judged: %s prints goroutine labels in a form unknown here; update leaksafe, or leave the verdict to leakcheck.Main", s.Name, runtime.Version())
 		return
 	}
 	s.leaked, s.failedBefore = leaked, t.Failed()
@@ -45,18 +45,18 @@ func (s *scope) await() (leaked []*goroutine, ok bool) {
 		// wait until every goroutine of the bubble is blocked for good.
 		synctest.Wait()
 	}
-	suspects, clean := s.suspects(countStarted())
+	suspects, clean := s.Suspects(countStarted())
 	if clean {
 		return nil, true
 	}
 	closeIdle()
 	end := time.Now().Add(s.cfg.grace)
 	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
-		l, ok := lookAll()
+		l, ok := s.look()
 		if !ok {
 			return nil, false
 		}
-		leaked = s.findLeaked(l, suspects)
+		leaked = s.leakedIn(l, suspects)
 		if len(leaked) == 0 || s.bubble != 0 || !time.Now().Before(end) {
 			return leaked, true
 		}
@@ -64,126 +64,32 @@ func (s *scope) await() (leaked []*goroutine, ok bool) {
 	}
 }
 
+// look takes a look, and forgets what is known of goroutines that have ended.
+func (s *scope) look() (look, bool) {
+	mark := record.Mark()
+	l, ok := lookAll()
+	if ok {
+		record.Forget(l, mark)
+	}
+	return l, ok
+}
+
+// leakedIn returns the goroutines in l that are the test's and not ignored.
+func (s *scope) leakedIn(l look, suspects map[string]bool) []*goroutine {
+	t, open := tests.view(s)
+	found := Find(l, t, suspects, open)
+	for _, id := range found.Unowned {
+		record.NoteUnowned(id, t.Company())
+	}
+	s.reasons = found.Reasons
+	return slices.DeleteFunc(found.Leaked, s.ignores)
+}
+
 // closeIdle ends the connections that net/http keeps for everyone.
 func closeIdle() {
 	if transport, ok := http.DefaultTransport.(*http.Transport); ok {
 		transport.CloseIdleConnections()
 	}
-}
-
-// suspects are the roots of goroutines without a label that are more now than
-// when the test started. clean is true when there are none, and no goroutine
-// carries the test's label.
-func (s *scope) suspects(now headcount) (roots map[string]bool, clean bool) {
-	roots = map[string]bool{}
-	for root, n := range now.byRoot {
-		if n > s.earlier(root) {
-			roots[root] = true
-		}
-	}
-	return roots, len(roots) == 0 && now.byScope[s.id] == 0
-}
-
-// earlier is how many goroutines without a label may have been there before
-// the test. One that had not run then may be any.
-func (s *scope) earlier(root string) int { return s.before[root] + s.before[""] }
-
-// findLeaked returns the goroutines in l that are the test's and not ignored.
-func (s *scope) findLeaked(l look, suspects map[string]bool) []*goroutine {
-	var leaked []*goroutine
-	unlabelled := map[string][]*goroutine{}
-	for _, g := range l {
-		switch {
-		case g.id == s.goid || isOurs(g.root()):
-		case g.scope == s.id:
-			leaked = append(leaked, g)
-		case g.scope == 0 && suspects[g.root()]:
-			unlabelled[g.root()] = append(unlabelled[g.root()], g)
-		}
-	}
-	for root, all := range unlabelled {
-		newest := max(len(all)-s.earlier(root), 0)
-		slices.SortFunc(all, func(a, b *goroutine) int { return cmp.Compare(b.id, a.id) })
-		for _, g := range all[:newest] {
-			if s.owns(g, l) {
-				leaked = append(leaked, g)
-			}
-		}
-	}
-	return slices.DeleteFunc(leaked, s.ignores)
-}
-
-// owns decides about a goroutine without a label that appeared while the test
-// ran. In doubt it does not.
-func (s *scope) owns(g *goroutine, l look) bool {
-	candidates := tests.scopes()
-	if owner := byCreators(g, l, candidates); owner != nil {
-		g.blamed = "it has lost the test's label; the test's own goroutine started it"
-		return owner == s
-	}
-	if owner, known := bySymbol(g, l, candidates); known && (owner != s || !s.sharesFunction()) {
-		g.blamed = "it carries no label; it runs in a closure of the test"
-		if owner == nil {
-			unattributed.note(g.id, tests.company(s))
-		}
-		return owner == s
-	}
-	if testOf(g) == "" && s.alone(l) {
-		g.blamed = "it carries no label and nobody knows who started it; but no other test ran"
-		return true
-	}
-	unattributed.note(g.id, tests.company(s))
-	return false
-}
-
-// byCreators follows "created by … in goroutine N" to a test's goroutine, as
-// far as the goroutines between are still there to ask.
-func byCreators(g *goroutine, l look, candidates []*scope) *scope {
-	for range 100 {
-		for _, s := range candidates {
-			if g.parent == s.goid || g.scope == s.id {
-				return s
-			}
-		}
-		parent := l[g.parent]
-		if parent == nil {
-			return nil
-		}
-		g = parent
-	}
-	return nil
-}
-
-// bySymbol finds the test in whose function the goroutine was written: the
-// closure pkg.TestPut.func1 belongs to pkg.TestPut. Of rows of one table it is the
-// first: see sharesFunction. ok is true also where the closure may be that of a row
-// without a Check: then owner is nil.
-func bySymbol(g *goroutine, l look, candidates []*scope) (owner *scope, ok bool) {
-	for _, s := range candidates {
-		if s.symbol != "" && g.mentions(s.symbol) && (owner == nil || within(s.name, owner.name)) {
-			owner = s
-		}
-	}
-	if owner == nil {
-		return nil, false
-	}
-	for _, other := range l {
-		if other.id != owner.goid && other.root() == "testing.tRunner" && other.calls(owner.symbol) {
-			return nil, true
-		}
-	}
-	return owner, true
-}
-
-// sharesFunction reports whether a test that ran beside s, and may have ended,
-// is the same function: another row of its table.
-func (s *scope) sharesFunction() bool {
-	for _, symbol := range s.beside {
-		if inFunction(symbol, s.symbol) {
-			return true
-		}
-	}
-	return false
 }
 
 // mentions reports whether g runs, or was started in, function or a closure
@@ -202,54 +108,8 @@ func inFunction(name, function string) bool {
 	return name == function || strings.HasPrefix(name, function+".")
 }
 
-// testOf is the name of the test in whose function g was written: "TestPut"
-// for pkg.TestPut.func1; empty where there is none.
-func testOf(g *goroutine) string {
-	for _, f := range append([]frame{g.creator}, g.frames...) {
-		for _, part := range strings.Split(shortFunc(f.function), ".") {
-			for _, kind := range []string{"Test", "Benchmark", "Fuzz", "Example"} {
-				if rest, ok := strings.CutPrefix(part, kind); ok && (rest == "" || rest[0] < 'a' || rest[0] > 'z') {
-					return part
-				}
-			}
-		}
-	}
-	return ""
-}
-
-// alone reports whether nothing but s can have run since it started: it is
-// not a subtest, no checked test overlapped it, and it is not parallel.
-func (s *scope) alone(l look) bool {
-	return !strings.Contains(s.name, "/") && len(s.beside) == 0 && s.sequentialIn(l)
-}
-
-// sequential reports whether no test can have run beside s but those around it.
-func (s *scope) sequential() bool {
-	l, ok := lookAll()
-	return ok && s.sequentialIn(l)
-}
-
-// sequentialIn follows the goroutines that started each other to the main one.
-// One that started a test waits in T.Run only until the test ends or becomes
-// parallel.
-func (s *scope) sequentialIn(l look) bool {
-	if s.serial {
-		return true
-	}
-	for g := l[s.goid]; g != nil; {
-		g = l[g.parent]
-		if g == nil || g.top() != "testing.(*T).Run" {
-			return false
-		}
-		if g.id == 1 {
-			return true
-		}
-	}
-	return false
-}
-
 func (s *scope) ignores(g *goroutine) bool {
-	return s.cfg.ignoresGoroutine(g) || !s.planted && g.known()
+	return s.cfg.ignoresGoroutine(g) || !s.planted && knownGoroutine(g)
 }
 
 func (c *config) ignoresGoroutine(g *goroutine) bool {
@@ -266,11 +126,11 @@ func (c *config) ignoresGoroutine(g *goroutine) bool {
 	return false
 }
 
-// known asks the baseline by names that change neither with line numbers nor with
+// knownGoroutine asks the baseline by names that change neither with line numbers nor with
 // what the goroutine is about: the outermost function of the module under test,
 // where one is on the stack, and the function it was started with, which may be an
 // errgroup's.
-func (g *goroutine) known() bool {
+func knownGoroutine(g *goroutine) bool {
 	outermost := g.root()
 	for _, f := range g.frames {
 		if strings.HasPrefix(f.function, modulePath()) {
@@ -396,22 +256,22 @@ func (s *scope) prove(t testing.TB) {
 // report fails the test for goroutines with one stack.
 func (s *scope) report(t testing.TB, group []*goroutine) {
 	t.Helper()
-	f := describe(group, s.name)
+	f := describe(group, s.Name)
 	switch {
 	case s.bubble != 0:
 		f.add("note", "in a synctest bubble the runtime panics next, because this goroutine can never end")
 	case s.cfg.grace > 0:
 		f.add("waited", s.cfg.grace.String()+", see leakcheck.Grace")
 	}
-	if g := group[0]; g.blamed != "" {
-		f.add("blamed", g.blamed)
+	if reason := s.reasons[group[0].id]; reason != "" {
+		f.add("blamed", reason)
 	}
 	if s.failedBefore {
 		f.add("note", "the test had failed before: this may be a consequence")
 	}
-	f.report(t)
+	report(t, f)
 	if !s.planted { // Main still wants to see what is not let go
-		reported.add(group)
+		record.NoteReported(group)
 	}
 }
 

@@ -3,12 +3,10 @@ package leakcheck
 import (
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"runtime/pprof"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -97,7 +95,7 @@ func objected(l look, text string, cfg config) []*goroutine {
 	var leaked []*goroutine
 	for _, g := range l {
 		named := strings.Contains(text, fmt.Sprintf("Goroutine %d in state ", g.id))
-		if named && !reported.has(g) && !cfg.ignoresGoroutine(g) && !g.known() {
+		if named && !record.Reported(g) && !cfg.ignoresGoroutine(g) && !knownGoroutine(g) {
 			leaked = append(leaked, g)
 		}
 	}
@@ -114,7 +112,7 @@ func reportProcess(leaked []*goroutine, code int) {
 		if line := "        " + silence(group[0]) + ","; !slices.Contains(ignore, line) {
 			ignore = append(ignore, line)
 		}
-		f := describe(group, tally(group, culprit))
+		f := describe(group, tally(group, func(g *goroutine) string { return Culprit(g, record.Candidates(g.id)) }))
 		if slices.Contains(proven, group[0].name()) {
 			f.add("PROVEN", "nothing can ever wake it: the goroutineleak profile finds no reference to what it waits for")
 		}
@@ -162,22 +160,8 @@ func (g *goroutine) name() string {
 	return fmt.Sprintf("goroutine %d (%s)", g.id, shortFunc(g.where().function))
 }
 
-// culprit is the test that started g, or those that may have.
-func culprit(g *goroutine) string {
-	if g.test != "" {
-		return g.test
-	}
-	if name := testOf(g); name != "" {
-		return name
-	}
-	if names := unattributed.candidates(g.id); len(names) > 0 {
-		return oneOf(names)
-	}
-	return "the tests; which of them, nobody can tell"
-}
-
-// oneOf lists names, but not hundreds.
-func oneOf(names []string) string {
+// OneOf lists names, but not hundreds.
+func OneOf(names []string) string {
 	const most = 12
 	if len(names) <= most {
 		return "one of " + strings.Join(names, ", ")
@@ -185,54 +169,5 @@ func oneOf(names []string) string {
 	return fmt.Sprintf("one of %s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }
 
-// unattributed remembers goroutines that no test could be blamed for, while they
-// live, with the tests that ran when they were first seen.
-var unattributed = suspicion{byID: map[int][]string{}}
-
-type suspicion struct {
-	sync.Mutex
-	byID map[int][]string
-}
-
-func (u *suspicion) note(id int, running []string) {
-	u.Lock()
-	defer u.Unlock()
-	if u.byID[id] == nil {
-		u.byID[id] = running
-	}
-}
-
-// forget drops those that have ended.
-func (u *suspicion) forget(l look) {
-	u.Lock()
-	defer u.Unlock()
-	maps.DeleteFunc(u.byID, func(id int, _ []string) bool { return l[id] == nil })
-}
-
-func (u *suspicion) candidates(id int) []string {
-	u.Lock()
-	defer u.Unlock()
-	return u.byID[id]
-}
-
-// reported are the goroutines that have failed a test.
-var reported = reportedSet{ids: map[int]bool{}}
-
-type reportedSet struct {
-	sync.Mutex
-	ids map[int]bool
-}
-
-func (v *reportedSet) add(group []*goroutine) {
-	v.Lock()
-	defer v.Unlock()
-	for _, g := range group {
-		v.ids[g.id] = true
-	}
-}
-
-func (v *reportedSet) has(g *goroutine) bool {
-	v.Lock()
-	defer v.Unlock()
-	return v.ids[g.id]
-}
+// record is what the verdicts so far said about goroutines.
+var record Record

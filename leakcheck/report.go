@@ -243,7 +243,7 @@ func (r *Report) tell(t testing.TB) {
 		return
 	}
 	f := r.head()
-	f.report(t)
+	report(t, f)
 	r.explain(t, f)
 	io.WriteString(t.Output(), r.tail(r.write(t)).more())
 }

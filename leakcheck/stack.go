@@ -30,8 +30,6 @@ type goroutine struct {
 	frames  []frame // innermost first
 	creator frame   // zero where the runtime does not say
 	parent  int     // id of the creating goroutine; 0 where it does not say
-
-	blamed string // why it is thought to be a test's, where its label does not say
 }
 
 type frame struct {
@@ -84,9 +82,7 @@ func lookAll() (_ look, ok bool) {
 	for {
 		n := runtime.Stack(lookBuf.b, true)
 		if n < len(lookBuf.b) {
-			l := parseStacks(string(lookBuf.b[:n]))
-			unattributed.forget(l) // under the lock: what is noted was seen in an earlier look
-			return l, true
+			return parseStacks(string(lookBuf.b[:n])), true
 		}
 		lookBuf.b = make([]byte, 2*len(lookBuf.b))
 	}

@@ -219,7 +219,7 @@ func (s *scope) reportTracked(t testing.TB, alive []*tracked) {
 		for _, g := range groups {
 			f := g.failure()
 			f.add("remedy", letGo...)
-			f.report(t)
+			report(t, f)
 		}
 	default:
 		s.explainTracked(t, groups)
