@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 	"sync"
 )
@@ -104,21 +103,3 @@ func baselineCommand() string {
 	}
 	return fmt.Sprintf("LEAKSAFE_BASELINE=%s LEAKSAFE_BASELINE_UPDATE=1 go test %s", file, testedPackage())
 }
-
-// testedPackage is the import path of the package under test.
-var testedPackage = sync.OnceValue(func() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "?"
-	}
-	return strings.TrimSuffix(info.Path, ".test")
-})
-
-// modulePath is the module of the package under test.
-var modulePath = sync.OnceValue(func() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return ""
-	}
-	return info.Main.Path
-})

@@ -297,3 +297,10 @@ func report(t testing.TB, f *failure) {
 		f.annotate(os.Stderr)
 	}
 }
+
+func (r *registry) next() int {
+	r.Lock()
+	defer r.Unlock()
+	r.last++
+	return r.last
+}

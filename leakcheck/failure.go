@@ -1,9 +1,12 @@
 package leakcheck
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -75,3 +78,53 @@ var (
 
 func escapeData(s string) string     { return data.Replace(s) }
 func escapeProperty(s string) string { return property.Replace(s) }
+
+// groupBy puts together what has the same key, in the order of its first.
+func groupBy[K comparable, T any](all []T, key func(T) K) [][]T {
+	var groups [][]T
+	index := map[K]int{}
+	for _, x := range all {
+		k := key(x)
+		i, known := index[k]
+		if !known {
+			i = len(groups)
+			index[k] = i
+			groups = append(groups, nil)
+		}
+		groups[i] = append(groups[i], x)
+	}
+	return groups
+}
+
+// tally counts a group by what name says of its members: "a (3), b, c, 4 more".
+func tally[T any](group []T, name func(T) string) string {
+	const most = 6
+	count := map[string]int{}
+	for _, m := range group {
+		count[name(m)]++
+	}
+	names := slices.SortedFunc(maps.Keys(count), func(a, b string) int {
+		return cmp.Or(cmp.Compare(count[b], count[a]), cmp.Compare(a, b))
+	})
+	if len(names) == 1 {
+		return names[0]
+	}
+	for i, n := range names {
+		if count[n] > 1 {
+			names[i] = fmt.Sprintf("%s (%d)", n, count[n])
+		}
+	}
+	if len(names) > most {
+		names = append(names[:most-1], fmt.Sprintf("%d more", len(names)-most+1))
+	}
+	return strings.Join(names, ", ")
+}
+
+// OneOf lists names, but not hundreds.
+func OneOf(names []string) string {
+	const most = 12
+	if len(names) <= most {
+		return "one of " + strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("one of %s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+}

@@ -1,9 +1,7 @@
 package leakcheck
 
 import (
-	"cmp"
 	"fmt"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -14,24 +12,10 @@ import (
 	"time"
 )
 
-// A descriptor is an open file as it can be told from others: numbers are used
-// again, and names change when a file is renamed or deleted.
-type descriptor struct {
-	number        int
-	device, inode uint64
-}
-
-// An openFile is a descriptor and what it leads to: "/tmp/x", "socket:[4711]",
-// "pipe:[4712]".
-type openFile struct {
-	descriptor
-	target string
-}
-
 // A fileGroup is the checked tests that overlapped. Descriptors carry no owner:
 // they are judged together when the last of them ends.
 type fileGroup struct {
-	before map[descriptor]string
+	before map[descriptor]bool
 	open   int
 	names  []string
 }
@@ -49,13 +33,13 @@ func (s *scope) checkFiles() {
 	}
 	startPoller()
 	if s.planted { // judged by itself: the test around it must not see the leak
-		s.files = &fileGroup{before: openDescriptors(), open: 1, names: []string{s.Name}}
+		s.files = &fileGroup{before: openNow(), open: 1, names: []string{s.Name}}
 		return
 	}
 	files.Lock()
 	defer files.Unlock()
 	if files.group == nil {
-		files.group = &fileGroup{before: openDescriptors()}
+		files.group = &fileGroup{before: openNow()}
 	}
 	s.files = files.group
 	s.files.open++
@@ -94,8 +78,8 @@ func (g *fileGroup) leave(s *scope) (leaked []openFile, last bool) {
 	}
 	end := time.Now().Add(s.cfg.grace)
 	for pause := time.Millisecond; len(leaked) > 0; pause = min(2*pause, 50*time.Millisecond) {
-		now := openDescriptors()
-		leaked = slices.DeleteFunc(leaked, func(f openFile) bool { return now[f.descriptor] == "" })
+		now := openNow()
+		leaked = slices.DeleteFunc(leaked, func(f openFile) bool { return !now[f.descriptor] })
 		if s.bubble != 0 || !time.Now().Before(end) {
 			break
 		}
@@ -106,14 +90,15 @@ func (g *fileGroup) leave(s *scope) (leaked []openFile, last bool) {
 
 // opened are the files that are open now and were not before the group.
 func (g *fileGroup) opened() []openFile {
-	var opened []openFile
-	for d, target := range openDescriptors() {
-		if g.before[d] == "" {
-			opened = append(opened, openFile{d, target})
-		}
+	return slices.DeleteFunc(openDescriptors(), func(f openFile) bool { return g.before[f.descriptor] })
+}
+
+func openNow() map[descriptor]bool {
+	now := map[descriptor]bool{}
+	for _, f := range openDescriptors() {
+		now[f.descriptor] = true
 	}
-	slices.SortFunc(opened, func(a, b openFile) int { return cmp.Compare(a.number, b.number) })
-	return opened
+	return now
 }
 
 // knows asks the baseline. Neither descriptors nor the numbers in temporary names
@@ -161,29 +146,3 @@ func numbers(group []openFile) string {
 	}
 	return strings.Join(list, ", ")
 }
-
-func (f openFile) describe() string {
-	if inode, ok := strings.CutPrefix(f.target, "socket:"); ok {
-		if address := socketAddress(strings.Trim(inode, "[]")); address != "" {
-			return address
-		}
-	}
-	return f.target
-}
-
-// kind is what stands before the colon of a socket's or pipe's name.
-func (f openFile) kind() string {
-	kind, _, _ := strings.Cut(f.target, ":")
-	return kind
-}
-
-// startPoller makes the runtime open the descriptors it keeps for itself, so
-// that they are no test's.
-var startPoller = sync.OnceFunc(func() {
-	r, w, err := os.Pipe()
-	if err != nil {
-		return
-	}
-	r.Close()
-	w.Close()
-})

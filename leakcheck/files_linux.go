@@ -1,6 +1,7 @@
 package leakcheck
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -11,13 +12,13 @@ import (
 	"syscall"
 )
 
-// openDescriptors lists what the process has open, and where it leads.
-func openDescriptors() map[descriptor]string {
-	all := map[descriptor]string{}
+// openDescriptors lists what the process has open, and where it leads, in the order of the numbers.
+func openDescriptors() []openFile {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
-		return all
+		return nil
 	}
+	all := make([]openFile, 0, len(entries))
 	listing := fmt.Sprintf("/proc/%d/fd", os.Getpid())
 	for _, e := range entries {
 		link := "/proc/self/fd/" + e.Name()
@@ -30,8 +31,9 @@ func openDescriptors() map[descriptor]string {
 		if syscall.Stat(link, &stat) != nil {
 			continue
 		}
-		all[descriptor{number, uint64(stat.Dev), stat.Ino}] = target
+		all = append(all, openFile{descriptor{number, uint64(stat.Dev), stat.Ino}, target})
 	}
+	slices.SortFunc(all, func(a, b openFile) int { return cmp.Compare(a.number, b.number) })
 	return all
 }
 

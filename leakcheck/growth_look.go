@@ -3,10 +3,8 @@ package leakcheck
 import (
 	"bytes"
 	"iter"
-	"os"
 	"runtime"
 	"runtime/metrics"
-	"strings"
 	"time"
 )
 
@@ -163,36 +161,6 @@ func (c *census[K]) series(key K) series {
 	return series{objects: s, bytes: s}
 }
 
-// A stackText is one goroutine as runtime.Stack prints it. Thousands are read
-// in a look, most of which need no more than a number and a place.
-type stackText []byte
-
-func (t stackText) id() int {
-	n := 0
-	for _, c := range bytes.TrimPrefix(t, []byte("goroutine ")) {
-		if c < '0' || c > '9' {
-			break
-		}
-		n = 10*n + int(c-'0')
-	}
-	return n
-}
-
-func (t stackText) hasWork() bool {
-	_, state, _ := bytes.Cut(t, []byte(" ["))
-	return bytes.HasPrefix(state, []byte("run")) || bytes.HasPrefix(state, []byte("copystack"))
-}
-
-// creation is the place of the go statement: the last line, "\t/a/b.go:7 +0x1d".
-func (t stackText) creation() []byte {
-	i := bytes.LastIndex(t, []byte("\ncreated by "))
-	if i < 0 {
-		return nil
-	}
-	_, at, _ := bytes.Cut(t[i+1:], []byte("\n"))
-	return bytes.TrimRight(at, "\n")
-}
-
 // goroutines are all of the process.
 func (m *meter) goroutines() iter.Seq[stackText] {
 	if m.text == nil {
@@ -258,39 +226,12 @@ func (m *meter) newestOf(by frame) *goroutine {
 func (m *meter) countFiles() {
 	counts := map[string]int64{}
 	var total int64
-	for _, target := range openFiles() {
-		kind := fileKind(target)
+	for _, f := range openDescriptors() {
+		kind := fileKind(f.target)
 		counts[kind]++
 		total++
-		m.targets[kind] = target
+		m.targets[kind] = f.target
 	}
 	m.files.add(counts)
 	m.open = append(m.open, total)
-}
-
-// openFiles are the targets of the process's descriptors, in the order of
-// their numbers. Only Linux tells.
-func openFiles() []string {
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		return nil
-	}
-	var targets []string
-	for _, e := range entries {
-		// The listing's own descriptor is closed by now and has no target.
-		if target, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil {
-			targets = append(targets, target)
-		}
-	}
-	return targets
-}
-
-func fileKind(target string) string {
-	if kind, _, ok := strings.Cut(target, ":["); ok && kind != "anon_inode" {
-		return kind
-	}
-	if strings.HasPrefix(target, "/") {
-		return "file"
-	}
-	return target
 }

@@ -153,8 +153,3 @@ func (m *meter) routineSuspect(by frame) (suspect, bool) {
 	s.sample = m.newestOf(by)
 	return s, s.sample == nil || !m.config.ignoresGoroutine(s.sample)
 }
-
-// isTesting tells go statements of the runtime and of package testing.
-func (f frame) isTesting() bool {
-	return strings.HasPrefix(f.function, "runtime.") || strings.HasPrefix(f.function, "testing.")
-}

@@ -9,8 +9,9 @@ import (
 	"unsafe"
 )
 
-// labelTests gives each top-level test, benchmark and example a label before it
-// starts, so that Main can name it whether it calls Check or not. Package testing
+// labelTests calls label with the name of each top-level test, benchmark and example just before it
+// starts, on the goroutine from which the test inherits its label, and started as soon as the go
+// command is told what the tests read. Package testing
 // has no hook for that. A function around each test would do, but would show in
 // stack traces, which tests compare (sentry-go's do). But testing asks m.deps whether
 // a name matches -run just before it starts the test, on the goroutine from which
@@ -18,7 +19,7 @@ import (
 //
 // Where package testing is not as it was from Go 1.26 to 1.27, nothing is changed, and
 // only tests with a Check have a label.
-func labelTests(m *testing.M) {
+func labelTests(m *testing.M, label func(test string), started func()) {
 	field := reflect.ValueOf(m).Elem().FieldByName("deps")
 	if !field.IsValid() || !reflect.TypeFor[labeller]().AssignableTo(field.Type()) {
 		return
@@ -28,7 +29,7 @@ func labelTests(m *testing.M) {
 	if !ok {
 		return
 	}
-	field.Set(reflect.ValueOf(labeller{d, self().id}))
+	field.Set(reflect.ValueOf(labeller{d, self().id, label, started}))
 	if !flag.Parsed() {
 		flag.Parse() // as m.Run would; it must not set -run again
 	}
@@ -40,29 +41,23 @@ func labelTests(m *testing.M) {
 // A labeller labels the goroutine that asks for a test's name.
 type labeller struct {
 	testDeps
-	main int // the goroutine that starts the top-level tests
+	main    int // the goroutine that starts the top-level tests
+	label   func(test string)
+	started func()
 }
 
 func (l labeller) MatchString(pattern, name string) (bool, error) {
 	ok, err := l.testDeps.MatchString(pattern, name)
 	if ok && self().id == l.main {
-		setLabel(tests.next(), name)
+		l.label(name)
 	}
 	return ok, err
 }
 
-// StartTestLog reads the baseline as soon as the go command is told what the tests
-// read: else it would take a run that passed with a baseline for one without.
+// StartTestLog is called when the go command begins to note what the tests read.
 func (l labeller) StartTestLog(w io.Writer) {
 	l.testDeps.StartTestLog(w)
-	openBaseline()
-}
-
-func (r *registry) next() int {
-	r.Lock()
-	defer r.Unlock()
-	r.last++
-	return r.last
+	l.started()
 }
 
 // testDeps is package testing's interface of the same name.

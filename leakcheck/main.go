@@ -32,7 +32,11 @@ func Main(m *testing.M, opts ...Option) {
 		fmt.Fprintln(os.Stderr, cfg.misuse)
 		os.Exit(2)
 	}
-	labelTests(m)
+	labelTests(m,
+		func(test string) { setLabel(tests.next(), test) },
+		// The baseline is read in any case: else the go command would take a run that passed with a
+		// baseline for one without.
+		func() { openBaseline() })
 	find, exit := splitGoleak(cfg.goleak)
 	code := m.Run()
 	setLabel(0, "") // that of the last test
@@ -144,29 +148,6 @@ func prove(leaked []*goroutine) (proven []string) {
 		}
 	}
 	return proven
-}
-
-// hasProven reports whether the goroutineleak profile has marked a goroutine.
-func (l look) hasProven() bool {
-	for _, g := range l {
-		if g.leaked {
-			return true
-		}
-	}
-	return false
-}
-
-func (g *goroutine) name() string {
-	return fmt.Sprintf("goroutine %d (%s)", g.id, shortFunc(g.where().function))
-}
-
-// OneOf lists names, but not hundreds.
-func OneOf(names []string) string {
-	const most = 12
-	if len(names) <= most {
-		return "one of " + strings.Join(names, ", ")
-	}
-	return fmt.Sprintf("one of %s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }
 
 // record is what the verdicts so far said about goroutines.

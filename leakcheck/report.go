@@ -443,37 +443,3 @@ func (r Report) roundsText(s Site) string {
 	}
 	return strings.TrimSpace(b.String())
 }
-
-// count is "1.00 object", "0.20 objects".
-func count(n float64, what string) string {
-	s := fmt.Sprintf("%.2f", n)
-	if n > 0 && n < 0.01 {
-		s = fmt.Sprintf("%.2g", n)
-	}
-	if s != "1.00" {
-		what += "s"
-	}
-	return s + " " + what
-}
-
-func size(bytes float64) string {
-	switch {
-	case bytes >= 1<<20:
-		return fmt.Sprintf("%.1f MiB", bytes/(1<<20))
-	case bytes >= 10<<10:
-		return fmt.Sprintf("%.0f KiB", bytes/(1<<10))
-	case bytes >= 10:
-		return fmt.Sprintf("%.0f B", bytes)
-	}
-	return fmt.Sprintf("%.2g B", bytes)
-}
-
-func signed(bytes int64) string {
-	switch {
-	case bytes > 0:
-		return "+" + size(float64(bytes))
-	case bytes < 0:
-		return "-" + size(float64(-bytes))
-	}
-	return "0"
-}

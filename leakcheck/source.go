@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
+	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 )
@@ -95,3 +98,50 @@ func findSource(file string) string {
 		}
 	}
 }
+
+// testedPackage is the import path of the package under test.
+var testedPackage = sync.OnceValue(func() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "?"
+	}
+	return strings.TrimSuffix(info.Path, ".test")
+})
+
+// modulePath is the module of the package under test.
+var modulePath = sync.OnceValue(func() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	return info.Main.Path
+})
+
+// librarySource is the folder of the standard library's source, as stacks name
+// it; empty in a binary built with -trimpath.
+var librarySource = sync.OnceValue(func() string {
+	f := runtime.FuncForPC(reflect.ValueOf(strings.Cut).Pointer())
+	file, _ := f.FileLine(f.Entry())
+	return strings.TrimSuffix(file, "strings/strings.go")
+})
+
+func (f frame) inLibrary() bool {
+	if root := librarySource(); root != "" {
+		return strings.HasPrefix(f.file, root)
+	}
+	domain, _, _ := strings.Cut(f.file, "/")
+	return !strings.Contains(domain, ".") && !strings.HasPrefix(f.file, modulePath()+"/")
+}
+
+// isTesting tells go statements of the runtime and of package testing.
+func (f frame) isTesting() bool {
+	return strings.HasPrefix(f.function, "runtime.") || strings.HasPrefix(f.function, "testing.")
+}
+
+type frame struct {
+	function string
+	file     string
+	line     int
+}
+
+func (f frame) String() string { return place(f.function, f.file, f.line) }

@@ -3,9 +3,11 @@ package leakcheck
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"runtime"
 	"runtime/pprof"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -31,14 +33,6 @@ type goroutine struct {
 	creator frame   // zero where the runtime does not say
 	parent  int     // id of the creating goroutine; 0 where it does not say
 }
-
-type frame struct {
-	function string
-	file     string
-	line     int
-}
-
-func (f frame) String() string { return place(f.function, f.file, f.line) }
 
 // root is the function the goroutine was started with. It does not change
 // while the goroutine lives.
@@ -323,6 +317,10 @@ func rootOf(record string) string {
 	return function
 }
 
+// recorderRun is where the goroutine of a negative control begins. The test of package recorder pins
+// it.
+const recorderRun = "github.com/leaksafe/leaksafe/leakcheck/internal/recorder.Plant.func1"
+
 // isOurs tells the goroutines that belong to the runtime and to package
 // testing: they come and go without the tests' doing.
 func isOurs(root string) bool {
@@ -331,4 +329,84 @@ func isOurs(root string) bool {
 		strings.HasPrefix(root, "testing/synctest.") ||
 		strings.HasPrefix(root, recorderRun) ||
 		root == "os/signal.loop" // one for ever from the first signal.Notify
+}
+
+// mentions reports whether g runs, or was started in, function or a closure
+// of it.
+func (g *goroutine) mentions(function string) bool {
+	return inFunction(g.creator.function, function) || slices.ContainsFunc(g.frames, func(f frame) bool {
+		return inFunction(f.function, function)
+	})
+}
+
+func (g *goroutine) calls(function string) bool {
+	return slices.ContainsFunc(g.frames, func(f frame) bool { return f.function == function })
+}
+
+func inFunction(name, function string) bool {
+	return name == function || strings.HasPrefix(name, function+".")
+}
+
+// where is the innermost frame outside the standard library, which is where a
+// person can change something; without one, the function it was started with.
+func (g *goroutine) where() frame {
+	for _, f := range g.frames {
+		if !f.inLibrary() {
+			return f
+		}
+	}
+	if len(g.frames) == 0 {
+		return g.creator
+	}
+	return g.frames[len(g.frames)-1]
+}
+
+// stateOf is the state without the minutes.
+func stateOf(g *goroutine) string {
+	state, _, _ := strings.Cut(g.state, ",")
+	return state
+}
+
+// A stackText is one goroutine as runtime.Stack prints it. Thousands are read
+// in a look, most of which need no more than a number and a place.
+type stackText []byte
+
+func (t stackText) id() int {
+	n := 0
+	for _, c := range bytes.TrimPrefix(t, []byte("goroutine ")) {
+		if c < '0' || c > '9' {
+			break
+		}
+		n = 10*n + int(c-'0')
+	}
+	return n
+}
+
+func (t stackText) hasWork() bool {
+	_, state, _ := bytes.Cut(t, []byte(" ["))
+	return bytes.HasPrefix(state, []byte("run")) || bytes.HasPrefix(state, []byte("copystack"))
+}
+
+// creation is the place of the go statement: the last line, "\t/a/b.go:7 +0x1d".
+func (t stackText) creation() []byte {
+	i := bytes.LastIndex(t, []byte("\ncreated by "))
+	if i < 0 {
+		return nil
+	}
+	_, at, _ := bytes.Cut(t[i+1:], []byte("\n"))
+	return bytes.TrimRight(at, "\n")
+}
+
+// hasProven reports whether the goroutineleak profile has marked a goroutine.
+func (l look) hasProven() bool {
+	for _, g := range l {
+		if g.leaked {
+			return true
+		}
+	}
+	return false
+}
+
+func (g *goroutine) name() string {
+	return fmt.Sprintf("goroutine %d (%s)", g.id, shortFunc(g.where().function))
 }
