@@ -12,6 +12,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/blame"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/failure"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/gostack"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/recorder"
 )
 
 // Check fails t when something the test started or opened is still there at
@@ -79,7 +84,7 @@ func Context(t testing.TB) context.Context {
 	t = must(t, "Context")
 	ctx := t.Context()
 	if s := tests.of(t); s != nil {
-		return withLabel(ctx, s.ID, s.Name)
+		return gostack.WithLabel(ctx, s.ID, s.Name)
 	}
 	return ctx
 }
@@ -89,7 +94,7 @@ func Context(t testing.TB) context.Context {
 // It does not refer to the test's T, which keeps the closures of its Cleanups and
 // with them what is tracked.
 type scope struct {
-	Test
+	blame.Test
 	planted bool // by MustDetect
 	bubble  int  // the synctest bubble it runs in
 	cfg     config
@@ -100,8 +105,8 @@ type scope struct {
 	tracked []*tracked
 	strict  bool // what only the test holds is a leak, too
 
-	leaked       []*goroutine   // what the verdict found
-	reasons      map[int]string // see blame
+	leaked       []*gostack.Goroutine // what the verdict found
+	reasons      map[int]string       // see blame
 	failedBefore bool
 }
 
@@ -170,10 +175,10 @@ func (r *registry) enter(t testing.TB, opts []Option) (_ *scope, isNew bool) {
 }
 
 func newScope(t testing.TB, id int, opts []Option) *scope {
-	g := self()
+	g := gostack.Self()
 	s := &scope{
-		Test:    Test{ID: id, Name: t.Name(), Goroutine: g.id, Symbol: testFunction(), Beside: map[string]string{}},
-		planted: planted(t), bubble: g.bubble,
+		Test:    blame.Test{ID: id, Name: t.Name(), Goroutine: g.ID, Symbol: testFunction(), Beside: map[string]string{}},
+		planted: recorder.Planted(t), bubble: g.Bubble,
 	}
 	switch t.(type) {
 	case *testing.B, *testing.F:
@@ -212,7 +217,7 @@ func (r *registry) around(s *scope) *scope {
 func (r *registry) nearest(name string) *scope {
 	var nearest *scope
 	for _, s := range r.open {
-		if Within(name, s.Name) && (nearest == nil || len(s.Name) > len(nearest.Name)) {
+		if blame.Within(name, s.Name) && (nearest == nil || len(s.Name) > len(nearest.Name)) {
 			nearest = s
 		}
 	}
@@ -221,17 +226,17 @@ func (r *registry) nearest(name string) *scope {
 
 // view is a copy of what blame must know: s, and all tests that are open, in the order of their
 // start.
-func (r *registry) view(s *scope) (of Test, open []Test) {
+func (r *registry) view(s *scope) (of blame.Test, open []blame.Test) {
 	r.Lock()
 	defer r.Unlock()
 	for _, other := range r.open {
 		open = append(open, other.view())
 	}
-	slices.SortFunc(open, func(a, b Test) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortFunc(open, func(a, b blame.Test) int { return cmp.Compare(a.ID, b.ID) })
 	return s.view(), open
 }
 
-func (s *scope) view() Test {
+func (s *scope) view() blame.Test {
 	t := s.Test
 	t.Beside = maps.Clone(t.Beside)
 	return t
@@ -269,7 +274,7 @@ func testFunction() string {
 		case strings.HasPrefix(f.Function, "testing.tRunner"),
 			strings.HasPrefix(f.Function, "testing.fRunner"),
 			strings.HasPrefix(f.Function, "testing.(*B).runN"),
-			f.Function == recorderRun:
+			f.Function == gostack.RecorderRun:
 			return function
 		}
 		function = f.Function
@@ -290,11 +295,11 @@ func must(t testing.TB, caller string) testing.TB {
 
 // report fails t with f. A negative control (see [MustDetect]) knows a verdict by its type, and is
 // nothing to annotate.
-func report(t testing.TB, f *failure) {
+func report(t testing.TB, f *failure.Failure) {
 	t.Helper()
 	t.Error(f)
-	if !planted(t) {
-		f.annotate(os.Stderr)
+	if !recorder.Planted(t) {
+		f.Annotate(os.Stderr)
 	}
 }
 

@@ -3,6 +3,8 @@ package leakcheck
 import (
 	"testing"
 	"time"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/recorder"
 )
 
 // plantedGrace is the grace of checks within MustDetect, unless they say
@@ -39,5 +41,5 @@ func MustDetect(t testing.TB, f func(testing.TB)) {
 		t.Error("leakcheck: MustDetect: f is nil: pass a function that leaks and checks")
 		return
 	}
-	plant(t, f).judge()
+	recorder.Plant(t, f).Judge()
 }

@@ -10,12 +10,18 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/advice"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/baseline"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/blame"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/failure"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/fd"
 )
 
 // A fileGroup is the checked tests that overlapped. Descriptors carry no owner:
 // they are judged together when the last of them ends.
 type fileGroup struct {
-	before map[descriptor]bool
+	before map[fd.Descriptor]bool
 	open   int
 	names  []string
 }
@@ -31,7 +37,7 @@ func (s *scope) checkFiles() {
 	if s.files != nil {
 		return
 	}
-	startPoller()
+	fd.StartPoller()
 	if s.planted { // judged by itself: the test around it must not see the leak
 		s.files = &fileGroup{before: openNow(), open: 1, names: []string{s.Name}}
 		return
@@ -54,14 +60,14 @@ func (s *scope) endFiles(t testing.TB) {
 	if !last {
 		return
 	}
-	for _, group := range groupBy(leaked, func(f openFile) string { return f.target }) {
+	for _, group := range failure.Group(leaked, func(f fd.File) string { return f.Target }) {
 		s.reportFiles(t, group)
 	}
 }
 
 // leave returns what the group left open when s was its last test. It waits
 // for it, up to the grace, while a new group may begin.
-func (g *fileGroup) leave(s *scope) (leaked []openFile, last bool) {
+func (g *fileGroup) leave(s *scope) (leaked []fd.File, last bool) {
 	files.Lock()
 	g.open--
 	last = g.open == 0
@@ -79,7 +85,7 @@ func (g *fileGroup) leave(s *scope) (leaked []openFile, last bool) {
 	end := time.Now().Add(s.cfg.grace)
 	for pause := time.Millisecond; len(leaked) > 0; pause = min(2*pause, 50*time.Millisecond) {
 		now := openNow()
-		leaked = slices.DeleteFunc(leaked, func(f openFile) bool { return !now[f.descriptor] })
+		leaked = slices.DeleteFunc(leaked, func(f fd.File) bool { return !now[f.Descriptor] })
 		if s.bubble != 0 || !time.Now().Before(end) {
 			break
 		}
@@ -89,60 +95,60 @@ func (g *fileGroup) leave(s *scope) (leaked []openFile, last bool) {
 }
 
 // opened are the files that are open now and were not before the group.
-func (g *fileGroup) opened() []openFile {
-	return slices.DeleteFunc(openDescriptors(), func(f openFile) bool { return g.before[f.descriptor] })
+func (g *fileGroup) opened() []fd.File {
+	return slices.DeleteFunc(fd.List(), func(f fd.File) bool { return g.before[f.Descriptor] })
 }
 
-func openNow() map[descriptor]bool {
-	now := map[descriptor]bool{}
-	for _, f := range openDescriptors() {
-		now[f.descriptor] = true
+func openNow() map[fd.Descriptor]bool {
+	now := map[fd.Descriptor]bool{}
+	for _, f := range fd.List() {
+		now[f.Descriptor] = true
 	}
 	return now
 }
 
 // knows asks the baseline. Neither descriptors nor the numbers in temporary names
 // are the same in the next run: the test and the rest of the name are.
-func (s *scope) knows(f openFile) bool {
-	kind, _, _ := strings.Cut(f.target, ":")
-	if strings.HasPrefix(f.target, "/") {
-		kind = strings.TrimSuffix(filepath.Base(f.target), " (deleted)")
+func (s *scope) knows(f fd.File) bool {
+	kind, _, _ := strings.Cut(f.Target, ":")
+	if strings.HasPrefix(f.Target, "/") {
+		kind = strings.TrimSuffix(filepath.Base(f.Target), " (deleted)")
 	}
-	return !s.planted && known("file", s.Name+" "+digits.ReplaceAllString(kind, "#"))
+	return !s.planted && baseline.Known("file", s.Name+" "+digits.ReplaceAllString(kind, "#"))
 }
 
 var digits = regexp.MustCompile("[0-9]+")
 
-func (s *scope) reportFiles(t testing.TB, group []openFile) {
+func (s *scope) reportFiles(t testing.TB, group []fd.File) {
 	t.Helper()
 	open := group[0]
 	whose := s.Name
-	f := &failure{}
+	f := &failure.Failure{}
+	f.Add("open", open.Describe())
 	if len(s.files.names) > 1 {
-		whose = OneOf(s.files.names)
-		f.add("note", "descriptors carry no owner, and these tests overlapped: go test -parallel=1 tells which")
-	} else if l, ok := s.look(); !ok || !Sequential(l, &s.Test) {
-		f.add("note", "descriptors carry no owner: it may also be of a test beside it that has no leakcheck.Check")
+		whose = failure.OneOf(s.files.names)
+		f.Add("note", "descriptors carry no owner, and these tests overlapped: go test -parallel=1 tells which")
+	} else if l, ok := s.look(); !ok || !blame.Sequential(l, &s.Test) {
+		f.Add("note", "descriptors carry no owner: it may also be of a test beside it that has no leakcheck.Check")
 	}
-	f.title = fmt.Sprintf("file descriptor %d outlives %s", open.number, whose)
+	f.Title = fmt.Sprintf("file descriptor %d outlives %s", open.Number, whose)
 	if len(group) > 1 {
-		f.title = fmt.Sprintf("%d file descriptors (%s) outlive %s", len(group), numbers(group), whose)
+		f.Title = fmt.Sprintf("%d file descriptors (%s) outlive %s", len(group), numbers(group), whose)
 	}
-	f.fields = append([]field{{"open", []string{open.describe()}}}, f.fields...)
-	f.add("remedy", FileFix(open.kind()))
-	f.add("to ignore", "leakcheck.Goroutines(t) in place of Check looks at no files; or "+baselineCommand())
+	f.Add("remedy", advice.FileFix(open.Kind()))
+	f.Add("to ignore", "leakcheck.Goroutines(t) in place of Check looks at no files; or "+baseline.Command())
 	report(t, f)
 }
 
 // numbers lists the descriptors' numbers: "5, 7, 9 and 20 more".
-func numbers(group []openFile) string {
+func numbers(group []fd.File) string {
 	const most = 8
 	var list []string
 	for i, f := range group {
 		if i == most {
 			return fmt.Sprintf("%s and %d more", strings.Join(list, ", "), len(group)-most)
 		}
-		list = append(list, strconv.Itoa(f.number))
+		list = append(list, strconv.Itoa(f.Number))
 	}
 	return strings.Join(list, ", ")
 }

@@ -8,6 +8,12 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/advice"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/baseline"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/blame"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/gostack"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 )
 
 func (s *scope) checkGoroutines() {
@@ -15,8 +21,8 @@ func (s *scope) checkGoroutines() {
 		return
 	}
 	s.goroutines = true
-	s.Before = countStarted().byRoot
-	setLabel(s.ID, s.Name)
+	s.Before = gostack.CountStarted().ByRoot
+	gostack.SetLabel(s.ID, s.Name)
 }
 
 func (s *scope) endGoroutines(t testing.TB) {
@@ -27,20 +33,20 @@ func (s *scope) endGoroutines(t testing.TB) {
 		return
 	}
 	s.leaked, s.failedBefore = leaked, t.Failed()
-	for _, group := range groupGoroutines(leaked) {
+	for _, group := range advice.Group(leaked) {
 		s.report(t, group)
 	}
 }
 
 // await waits until no goroutine of the test is left, and returns those that
 // are when the grace ends.
-func (s *scope) await() (leaked []*goroutine, ok bool) {
+func (s *scope) await() (leaked []*gostack.Goroutine, ok bool) {
 	if s.bubble != 0 {
 		// The clock of a bubble is not the world's: instead of a grace,
 		// wait until every goroutine of the bubble is blocked for good.
 		synctest.Wait()
 	}
-	suspects, clean := s.Suspects(countStarted())
+	suspects, clean := s.Suspects(gostack.CountStarted())
 	if clean {
 		return nil, true
 	}
@@ -60,9 +66,9 @@ func (s *scope) await() (leaked []*goroutine, ok bool) {
 }
 
 // look takes a look, and forgets what is known of goroutines that have ended.
-func (s *scope) look() (look, bool) {
+func (s *scope) look() (gostack.Snapshot, bool) {
 	mark := record.Mark()
-	l, ok := lookAll()
+	l, ok := gostack.Take()
 	if ok {
 		record.Forget(l, mark)
 	}
@@ -70,9 +76,9 @@ func (s *scope) look() (look, bool) {
 }
 
 // leakedIn returns the goroutines in l that are the test's and not ignored.
-func (s *scope) leakedIn(l look, suspects map[string]bool) []*goroutine {
+func (s *scope) leakedIn(l gostack.Snapshot, suspects map[string]bool) []*gostack.Goroutine {
 	t, open := tests.view(s)
-	found := Find(l, t, suspects, open)
+	found := blame.Find(l, t, suspects, open)
 	for _, id := range found.Unowned {
 		record.NoteUnowned(id, t.Company())
 	}
@@ -87,18 +93,18 @@ func closeIdle() {
 	}
 }
 
-func (s *scope) ignores(g *goroutine) bool {
+func (s *scope) ignores(g *gostack.Goroutine) bool {
 	return s.cfg.ignoresGoroutine(g) || !s.planted && knownGoroutine(g)
 }
 
-func (c *config) ignoresGoroutine(g *goroutine) bool {
+func (c *config) ignoresGoroutine(g *gostack.Goroutine) bool {
 	for _, prefix := range c.ignoreCreators {
-		if strings.HasPrefix(g.creator.function, prefix) {
+		if strings.HasPrefix(g.Creator.Func, prefix) {
 			return true
 		}
 	}
 	for _, prefix := range c.ignoreFuncs {
-		if slices.ContainsFunc(g.frames, func(f frame) bool { return strings.HasPrefix(f.function, prefix) }) {
+		if slices.ContainsFunc(g.Frames, func(f source.Frame) bool { return strings.HasPrefix(f.Func, prefix) }) {
 			return true
 		}
 	}
@@ -109,15 +115,15 @@ func (c *config) ignoresGoroutine(g *goroutine) bool {
 // what the goroutine is about: the outermost function of the module under test,
 // where one is on the stack, and the function it was started with, which may be an
 // errgroup's.
-func knownGoroutine(g *goroutine) bool {
-	outermost := g.root()
-	for _, f := range g.frames {
-		if strings.HasPrefix(f.function, modulePath()) {
-			outermost = f.function
+func knownGoroutine(g *gostack.Goroutine) bool {
+	outermost := g.Root()
+	for _, f := range g.Frames {
+		if strings.HasPrefix(f.Func, source.ModulePath()) {
+			outermost = f.Func
 		}
 	}
-	by := " created by " + g.creator.function
-	return known("goroutine", outermost+by) || known("goroutine", g.root()+by)
+	by := " created by " + g.Creator.Func
+	return baseline.Known("goroutine", outermost+by) || baseline.Known("goroutine", g.Root()+by)
 }
 
 // prove logs which of the leaked goroutines are stuck for good. Main does so at
@@ -133,20 +139,20 @@ func (s *scope) prove(t testing.TB) {
 }
 
 // report fails the test for goroutines with one stack.
-func (s *scope) report(t testing.TB, group []*goroutine) {
+func (s *scope) report(t testing.TB, group []*gostack.Goroutine) {
 	t.Helper()
-	f := describe(group, s.Name)
+	f := advice.Describe(group, s.Name)
 	switch {
 	case s.bubble != 0:
-		f.add("note", "in a synctest bubble the runtime panics next, because this goroutine can never end")
+		f.Add("note", "in a synctest bubble the runtime panics next, because this goroutine can never end")
 	case s.cfg.grace > 0:
-		f.add("waited", s.cfg.grace.String()+", see leakcheck.Grace")
+		f.Add("waited", s.cfg.grace.String()+", see leakcheck.Grace")
 	}
-	if reason := s.reasons[group[0].id]; reason != "" {
-		f.add("blamed", reason)
+	if reason := s.reasons[group[0].ID]; reason != "" {
+		f.Add("blamed", reason)
 	}
 	if s.failedBefore {
-		f.add("note", "the test had failed before: this may be a consequence")
+		f.Add("note", "the test had failed before: this may be a consequence")
 	}
 	report(t, f)
 	if !s.planted { // Main still wants to see what is not let go

@@ -8,6 +8,10 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/gostack"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/recorder"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 )
 
 // NoGrowth fails t when repeating op makes the heap grow, leaves goroutines
@@ -48,7 +52,7 @@ import (
 func NoGrowth(t testing.TB, op func(), opts ...Option) Report {
 	t = must(t, "NoGrowth")
 	t.Helper()
-	if planted(t) {
+	if recorder.Planted(t) {
 		opts = append([]Option{Grace(plantedGrace)}, opts...)
 	}
 	m, err := newMeter(op, newConfig(opts))
@@ -107,12 +111,12 @@ type meter struct {
 	heap      []int64 // bytes live at each look
 	alive     []int64 // goroutines
 	open      []int64 // descriptors
-	routines  census[frame]
+	routines  census[source.Frame]
 	files     census[string]
-	met       map[int]bool      // goroutines of the last look; numbers are not given out in order
-	creators  map[string]frame  // go statements by their line in runtime.Stack
-	text      []byte            // of runtime.Stack
-	targets   map[string]string // of the last descriptor of each kind
+	met       map[int]bool            // goroutines of the last look; numbers are not given out in order
+	creators  map[string]source.Frame // go statements by their line in runtime.Stack
+	text      []byte                  // of runtime.Stack
+	targets   map[string]string       // of the last descriptor of each kind
 	sentinels []*sentinel
 	gauges    gauges
 }
@@ -129,7 +133,7 @@ func newMeter(op func(), c config) (*meter, error) {
 		}
 		measuring.Lock()
 	}
-	m := &meter{op: op, config: c, rate: runtime.MemProfileRate, patience: time.Second, gauges: newGauges(), creators: map[string]frame{}, targets: map[string]string{}}
+	m := &meter{op: op, config: c, rate: runtime.MemProfileRate, patience: time.Second, gauges: newGauges(), creators: map[string]source.Frame{}, targets: map[string]string{}}
 	runtime.MemProfileRate = 1
 	return m, nil
 }
@@ -352,17 +356,17 @@ func (m *meter) sawSentinels() bool {
 // one that is being measured. One whose ancestor has ended might: to wait for
 // the lock could be for ever.
 func withinOperation() bool {
-	all := look{}
+	all := gostack.Snapshot{}
 	for text := range (&meter{}).goroutines() {
-		if g := parseStack(string(text)); g != nil {
-			all[g.id] = g
+		if g := gostack.ParseOne(string(text)); g != nil {
+			all[g.ID] = g
 		}
 	}
-	for g := all[self().id]; g != nil; g = all[g.parent] {
-		if g.mentions(runName) {
+	for g := all[gostack.Self().ID]; g != nil; g = all[g.Parent] {
+		if g.Mentions(runName) {
 			return true
 		}
-		if g.parent == 0 {
+		if g.Parent == 0 {
 			return false
 		}
 	}

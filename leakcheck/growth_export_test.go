@@ -71,7 +71,7 @@ func (r *Recording) Judge(allow float64) (Verdict, bool) { return judge(r.rounds
 func Resolve(stack []uintptr) (from string, functions []string) {
 	fs, o := resolve(stack)
 	for _, f := range fs {
-		functions = append(functions, f.function)
+		functions = append(functions, f.Func)
 	}
 	return [...]string{elsewhere: "elsewhere", operation: "operation", harness: "harness", unrelated: "unrelated"}[o], functions
 }

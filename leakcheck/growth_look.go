@@ -6,6 +6,10 @@ import (
 	"runtime"
 	"runtime/metrics"
 	"time"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/fd"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/gostack"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 )
 
 // look brings the process to rest and counts what is live.
@@ -90,7 +94,7 @@ func (m *meter) drain() {
 // finalizersRun says whether a finalizer or a cleanup runs, and is not blocked.
 func (m *meter) finalizersRun() bool {
 	for text := range m.goroutines() {
-		if text.hasWork() && (bytes.Contains(text, []byte("\nruntime.runFinalizers(")) || bytes.Contains(text, []byte("\nruntime.runCleanups("))) {
+		if text.HasWork() && (bytes.Contains(text, []byte("\nruntime.runFinalizers(")) || bytes.Contains(text, []byte("\nruntime.runCleanups("))) {
 			return true
 		}
 	}
@@ -162,7 +166,7 @@ func (c *census[K]) series(key K) series {
 }
 
 // goroutines are all of the process.
-func (m *meter) goroutines() iter.Seq[stackText] {
+func (m *meter) goroutines() iter.Seq[gostack.Text] {
 	if m.text == nil {
 		m.text = make([]byte, 1<<16)
 	}
@@ -171,7 +175,7 @@ func (m *meter) goroutines() iter.Seq[stackText] {
 		m.text = make([]byte, 2*len(m.text))
 		n = runtime.Stack(m.text, true)
 	}
-	return func(yield func(stackText) bool) {
+	return func(yield func(gostack.Text) bool) {
 		for text := range bytes.SplitSeq(m.text[:n], []byte("\n\n")) {
 			if !yield(text) {
 				return
@@ -184,7 +188,7 @@ func (m *meter) goroutines() iter.Seq[stackText] {
 // something to run.
 func (m *meter) newcomersRun() bool {
 	for text := range m.goroutines() {
-		if !m.met[text.id()] && text.hasWork() {
+		if !m.met[text.ID()] && text.HasWork() {
 			return true
 		}
 	}
@@ -193,15 +197,15 @@ func (m *meter) newcomersRun() bool {
 
 // countRoutines counts goroutines by the place of their go statement.
 func (m *meter) countRoutines() {
-	counts := map[frame]int64{}
+	counts := map[source.Frame]int64{}
 	m.met = map[int]bool{}
 	for text := range m.goroutines() {
-		m.met[text.id()] = true
-		at := text.creation()
+		m.met[text.ID()] = true
+		at := text.Creation()
 		by, known := m.creators[string(at)]
 		if !known {
-			if g := parseStack(string(text)); g != nil {
-				by = g.creator
+			if g := gostack.ParseOne(string(text)); g != nil {
+				by = g.Creator
 			}
 			m.creators[string(at)] = by
 		}
@@ -212,13 +216,13 @@ func (m *meter) countRoutines() {
 }
 
 // newestOf is the goroutine last started at by.
-func (m *meter) newestOf(by frame) *goroutine {
-	var newest *goroutine
+func (m *meter) newestOf(by source.Frame) *gostack.Goroutine {
+	var newest *gostack.Goroutine
 	for text := range m.goroutines() {
-		if m.creators[string(text.creation())] != by || newest != nil && text.id() < newest.id {
+		if m.creators[string(text.Creation())] != by || newest != nil && text.ID() < newest.ID {
 			continue
 		}
-		newest = parseStack(string(text))
+		newest = gostack.ParseOne(string(text))
 	}
 	return newest
 }
@@ -226,11 +230,11 @@ func (m *meter) newestOf(by frame) *goroutine {
 func (m *meter) countFiles() {
 	counts := map[string]int64{}
 	var total int64
-	for _, f := range openDescriptors() {
-		kind := fileKind(f.target)
+	for _, f := range fd.List() {
+		kind := fd.Kind(f.Target)
 		counts[kind]++
 		total++
-		m.targets[kind] = f.target
+		m.targets[kind] = f.Target
 	}
 	m.files.add(counts)
 	m.open = append(m.open, total)

@@ -4,6 +4,8 @@ import (
 	"reflect"
 	"runtime"
 	"strings"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 )
 
 // A callStack is an allocation's stack as runtime.MemProfile gives it:
@@ -33,7 +35,7 @@ type profile struct {
 
 // A resolved stack is one in words.
 type resolved struct {
-	frames []frame
+	frames []source.Frame
 	from   origin
 }
 
@@ -71,7 +73,7 @@ func (p *profile) read() {
 	p.looks = append(p.looks, look)
 }
 
-func (p *profile) resolve(i int) ([]frame, origin) {
+func (p *profile) resolve(i int) ([]source.Frame, origin) {
 	r, ok := p.known[i]
 	if !ok {
 		r.frames, r.from = resolve(trim(&p.stacks[i]))
@@ -126,8 +128,8 @@ var (
 )
 
 // resolve is the stack up to the operation, whose caller is the harness.
-func resolve(stack []uintptr) ([]frame, origin) {
-	var out []frame
+func resolve(stack []uintptr) ([]source.Frame, origin) {
+	var out []source.Frame
 	next := runtime.CallersFrames(stack)
 	onlyRuntime := true
 	for more := true; more; {
@@ -141,7 +143,7 @@ func resolve(stack []uintptr) ([]frame, origin) {
 		case f.Function == "testing.tRunner", runtimeNoise[f.Function]:
 			return out, unrelated
 		}
-		out = append(out, frame{f.Function, f.File, f.Line})
+		out = append(out, source.Frame{Func: f.Function, File: f.File, Line: f.Line})
 		onlyRuntime = onlyRuntime && strings.HasPrefix(f.Function, "runtime.")
 	}
 	if onlyRuntime {
@@ -166,13 +168,13 @@ var runtimeNoise = map[string]bool{
 
 // userFrame is the innermost frame outside the standard library; without one,
 // the innermost outside the runtime.
-func userFrame(fs []frame) frame {
-	var second frame
+func userFrame(fs []source.Frame) source.Frame {
+	var second source.Frame
 	for _, f := range fs {
-		if !f.inLibrary() {
+		if !f.InLibrary() {
 			return f
 		}
-		if second.function == "" && !strings.HasPrefix(f.function, "runtime.") {
+		if second.Func == "" && !strings.HasPrefix(f.Func, "runtime.") {
 			second = f
 		}
 	}

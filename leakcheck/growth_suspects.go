@@ -4,18 +4,21 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/gostack"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 )
 
 // A suspect is a site that grew at every scale.
 type suspect struct {
 	kind kind
-	site frame
+	site source.Frame
 
-	direct bool       // all of it was allocated beneath the operation
-	stack  []uintptr  // the stack that grew most, for a search of the heap dump
-	sample *goroutine // the newest of those that stay
-	opens  string     // the kind of file whose struct this is; empty for others
-	target string     // of the last such file
+	direct bool               // all of it was allocated beneath the operation
+	stack  []uintptr          // the stack that grew most, for a search of the heap dump
+	sample *gostack.Goroutine // the newest of those that stay
+	opens  string             // the kind of file whose struct this is; empty for others
+	target string             // of the last such file
 	series series
 }
 
@@ -51,7 +54,7 @@ func (m *meter) suspects() []suspect {
 }
 
 func (m *meter) heapSuspects() []suspect {
-	sums := map[frame]*suspect{}
+	sums := map[source.Frame]*suspect{}
 	var single []suspect
 	for i := range m.profile.stacks {
 		if !m.profile.changed(i) {
@@ -101,9 +104,9 @@ func (m *meter) stackSuspect(i int) (suspect, bool) {
 }
 
 // opens is the kind of file that the stack makes the struct of.
-func opens(fs []frame) string {
+func opens(fs []source.Frame) string {
 	for _, f := range fs {
-		switch f.function {
+		switch f.Func {
 		case "os.newFile":
 			return "file"
 		case "net.newFD":
@@ -113,14 +116,14 @@ func opens(fs []frame) string {
 	return ""
 }
 
-func (m *meter) ignored(fs []frame) bool {
-	return slices.ContainsFunc(fs, func(f frame) bool { return startsWithAny(f.function, m.config.ignoreSites) })
+func (m *meter) ignored(fs []source.Frame) bool {
+	return slices.ContainsFunc(fs, func(f source.Frame) bool { return startsWithAny(f.Func, m.config.ignoreSites) })
 }
 
 // startsWithAny matches a function by its full name and as failures print it.
 func startsWithAny(function string, prefixes []string) bool {
 	return slices.ContainsFunc(prefixes, func(p string) bool {
-		return strings.HasPrefix(function, p) || strings.HasPrefix(shortFunc(function), p)
+		return strings.HasPrefix(function, p) || strings.HasPrefix(source.ShortFunc(function), p)
 	})
 }
 
@@ -145,9 +148,9 @@ func sum(a, b []int64) []int64 {
 }
 
 // routineSuspect is the go statement at by.
-func (m *meter) routineSuspect(by frame) (suspect, bool) {
+func (m *meter) routineSuspect(by source.Frame) (suspect, bool) {
 	s := suspect{kind: kindGoroutine, site: by, series: m.routines.series(by)}
-	if by.function == "" || by.isTesting() || startsWithAny(by.function, m.config.ignoreSites) || !suspicious(m.rounds, s.series) {
+	if by.Func == "" || by.InTesting() || startsWithAny(by.Func, m.config.ignoreSites) || !suspicious(m.rounds, s.series) {
 		return suspect{}, false
 	}
 	s.sample = m.newestOf(by)

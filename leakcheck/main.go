@@ -11,6 +11,13 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/advice"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/baseline"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/blame"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/failure"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/gostack"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/testhook"
 )
 
 // Main runs the tests of m and exits: with 1 when they passed and goroutines
@@ -32,14 +39,14 @@ func Main(m *testing.M, opts ...Option) {
 		fmt.Fprintln(os.Stderr, cfg.misuse)
 		os.Exit(2)
 	}
-	labelTests(m,
-		func(test string) { setLabel(tests.next(), test) },
+	testhook.LabelTests(m,
+		func(test string) { gostack.SetLabel(tests.next(), test) },
 		// The baseline is read in any case: else the go command would take a run that passed with a
 		// baseline for one without.
-		func() { openBaseline() })
+		func() { baseline.Open() })
 	find, exit := splitGoleak(cfg.goleak)
 	code := m.Run()
-	setLabel(0, "") // that of the last test
+	gostack.SetLabel(0, "") // that of the last test
 	if leaked := awaitProcess(cfg, find); len(leaked) > 0 {
 		reportProcess(leaked, code)
 		code = max(code, 1)
@@ -74,7 +81,7 @@ func (c exitCode) Run() int { return int(c) }
 
 // awaitProcess waits until goleak finds nothing that is not ignored, and
 // returns what it still finds when the grace ends.
-func awaitProcess(cfg config, find []goleak.Option) []*goroutine {
+func awaitProcess(cfg config, find []goleak.Option) []*gostack.Goroutine {
 	closeIdle()
 	end := time.Now().Add(cfg.grace)
 	for {
@@ -82,9 +89,9 @@ func awaitProcess(cfg config, find []goleak.Option) []*goroutine {
 		if err == nil {
 			return nil
 		}
-		l, ok := lookAll()
+		l, ok := gostack.Take()
 		if !ok {
-			return []*goroutine{{state: err.Error()}}
+			return []*gostack.Goroutine{{State: err.Error()}}
 		}
 		leaked := objected(l, err.Error(), cfg)
 		if len(leaked) == 0 || !time.Now().Before(end) {
@@ -95,10 +102,10 @@ func awaitProcess(cfg config, find []goleak.Option) []*goroutine {
 
 // objected are the goroutines that goleak's text names and nothing ignores, but
 // for those that have failed a test already.
-func objected(l look, text string, cfg config) []*goroutine {
-	var leaked []*goroutine
+func objected(l gostack.Snapshot, text string, cfg config) []*gostack.Goroutine {
+	var leaked []*gostack.Goroutine
 	for _, g := range l {
-		named := strings.Contains(text, fmt.Sprintf("Goroutine %d in state ", g.id))
+		named := strings.Contains(text, fmt.Sprintf("Goroutine %d in state ", g.ID))
 		if named && !record.Reported(g) && !cfg.ignoresGoroutine(g) && !knownGoroutine(g) {
 			leaked = append(leaked, g)
 		}
@@ -106,30 +113,30 @@ func objected(l look, text string, cfg config) []*goroutine {
 	return leaked
 }
 
-func reportProcess(leaked []*goroutine, code int) {
+func reportProcess(leaked []*gostack.Goroutine, code int) {
 	if code != 0 {
 		fmt.Fprintln(os.Stderr, "leakcheck: tests failed; what follows may be a consequence")
 	}
 	proven := prove(leaked)
 	var ignore []string
-	for _, group := range groupGoroutines(leaked) {
-		if line := "        " + silence(group[0]) + ","; !slices.Contains(ignore, line) {
+	for _, group := range advice.Group(leaked) {
+		if line := "        " + advice.Silence(group[0]) + ","; !slices.Contains(ignore, line) {
 			ignore = append(ignore, line)
 		}
-		f := describe(group, tally(group, func(g *goroutine) string { return Culprit(g, record.Candidates(g.id)) }))
-		if slices.Contains(proven, group[0].name()) {
-			f.add("PROVEN", "nothing can ever wake it: the goroutineleak profile finds no reference to what it waits for")
+		f := advice.Describe(group, failure.Tally(group, func(g *gostack.Goroutine) string { return blame.Culprit(g, record.Candidates(g.ID)) }))
+		if slices.Contains(proven, group[0].Name()) {
+			f.Add("PROVEN", "nothing can ever wake it: the goroutineleak profile finds no reference to what it waits for")
 		}
 		fmt.Fprintln(os.Stderr, f)
-		f.annotate(os.Stderr)
+		f.Annotate(os.Stderr)
 	}
-	fmt.Fprintf(os.Stderr, "leakcheck: to accept for now what is left, keep it in a file of known leaks:\n    %s\nor ignore it in TestMain:\n    leakcheck.Main(m,\n%s\n    )\n", baselineCommand(), strings.Join(ignore, "\n"))
+	fmt.Fprintf(os.Stderr, "leakcheck: to accept for now what is left, keep it in a file of known leaks:\n    %s\nor ignore it in TestMain:\n    leakcheck.Main(m,\n%s\n    )\n", baseline.Command(), strings.Join(ignore, "\n"))
 }
 
 // prove runs the goroutineleak profile, where this Go has it, and names those
 // of the leaked that it finds. It does not see what a package variable, a
 // ticker or a sleep could still wake.
-func prove(leaked []*goroutine) (proven []string) {
+func prove(leaked []*gostack.Goroutine) (proven []string) {
 	p := pprof.Lookup("goroutineleak")
 	if p == nil {
 		return nil
@@ -138,17 +145,17 @@ func prove(leaked []*goroutine) (proven []string) {
 	if err := p.WriteTo(io.Discard, 0); err != nil {
 		return nil
 	}
-	l, ok := lookAll()
-	if ok && !l.hasProven() {
+	l, ok := gostack.Take()
+	if ok && !l.HasProven() {
 		lift()
 	}
 	for _, g := range leaked {
-		if now := l[g.id]; now != nil && now.leaked {
-			proven = append(proven, g.name())
+		if now := l[g.ID]; now != nil && now.Leaked {
+			proven = append(proven, g.Name())
 		}
 	}
 	return proven
 }
 
 // record is what the verdicts so far said about goroutines.
-var record Record
+var record blame.Record

@@ -8,6 +8,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/advice"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/baseline"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/failure"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/gostack"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/recorder"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 )
 
 // A Verdict is what [NoGrowth] and [Measure] find. The zero value is none of
@@ -84,11 +91,11 @@ type Site struct {
 	KeptBy *Path
 
 	steps  bool
-	direct bool       // allocated beneath the operation
-	opens  string     // the kind of file: "socket", "file"
-	target string     // of the last such file
-	stack  []uintptr  // of the allocation, as runtime.MemProfile gives it
-	sample *goroutine // one of those that stay
+	direct bool               // allocated beneath the operation
+	opens  string             // the kind of file: "socket", "file"
+	target string             // of the last such file
+	stack  []uintptr          // of the allocation, as runtime.MemProfile gives it
+	sample *gostack.Goroutine // one of those that stay
 }
 
 // report judges what was recorded so far.
@@ -136,7 +143,7 @@ func (m *meter) allowed(s suspect) float64 {
 func (m *meter) newSite(s suspect, v Verdict, steps bool) Site {
 	site := Site{
 		Kind: string(s.kind), Verdict: v,
-		Func: s.site.function, File: s.site.file, Line: s.site.line,
+		Func: s.site.Func, File: s.site.File, Line: s.site.Line,
 		Objects: deltas(s.series.objects), Bytes: deltas(s.series.bytes),
 		steps: steps, direct: s.direct, stack: s.stack, sample: s.sample, opens: s.opens, target: s.target,
 	}
@@ -190,7 +197,7 @@ func (s Site) rank() int {
 	case kind(s.Kind) == kindGoroutine && !inLibrary:
 		return 0
 	case kind(s.Kind) == kindGoroutine:
-		return 1 + remedyRank(s.sample)
+		return 1 + advice.Rank(s.sample)
 	case kind(s.Kind) == kindFile:
 		return 100
 	case !inLibrary && !s.steps:
@@ -204,11 +211,11 @@ func (s Site) rank() int {
 // forgive takes the leaks of the baseline file out of the verdict.
 func (r *Report) forgive(t testing.TB) {
 	t.Helper()
-	if planted(t) {
+	if recorder.Planted(t) {
 		return
 	}
 	r.Sites = slices.DeleteFunc(r.Sites, func(s Site) bool {
-		if s.Verdict != Growing || !known("growth", s.Kind+" "+cmp.Or(s.Func, s.opens)) {
+		if s.Verdict != Growing || !baseline.Known("growth", s.Kind+" "+cmp.Or(s.Func, s.opens)) {
 			return false
 		}
 		t.Logf("leakcheck: known leak, in the baseline file: %s at %s", s.title(), s.place())
@@ -238,22 +245,22 @@ func (r *Report) tell(t testing.TB) {
 		return
 	case Saturating:
 		f := r.head()
-		f.fields = append(f.fields, r.tail(r.write(t)).fields...)
+		f.Fields = append(f.Fields, r.tail(r.write(t)).Fields...)
 		t.Logf("%v", f)
 		return
 	}
 	f := r.head()
 	report(t, f)
 	r.explain(t, f)
-	io.WriteString(t.Output(), r.tail(r.write(t)).more())
+	io.WriteString(t.Output(), r.tail(r.write(t)).More())
 }
 
 // explained is how many sites are searched for in one heap dump.
 const explained = 3
 
 // explain asks who keeps what was allocated at the worst sites.
-func (r *Report) explain(t testing.TB, f *failure) {
-	if r.Verdict != Growing || planted(t) {
+func (r *Report) explain(t testing.TB, f *failure.Failure) {
+	if r.Verdict != Growing || recorder.Planted(t) {
 		return
 	}
 	var sites []*Site
@@ -280,33 +287,33 @@ func (r *Report) explain(t testing.TB, f *failure) {
 }
 
 // head says what grows, and where.
-func (r *Report) head() *failure {
+func (r *Report) head() *failure.Failure {
 	worst := r.Sites[0]
-	f := &failure{title: worst.title(), file: worst.File, line: worst.Line}
-	f.add(worst.fieldName(), worst.place())
+	f := &failure.Failure{Title: worst.title(), File: worst.File, Line: worst.Line}
+	f.Add(worst.fieldName(), worst.place())
 	return f
 }
 
 // tail says the rest.
-func (r *Report) tail(page string) *failure {
-	f := &failure{}
+func (r *Report) tail(page string) *failure.Failure {
+	f := &failure.Failure{}
 	worst := r.Sites[0]
 	if g := worst.sample; worst.Kind == string(kindGoroutine) && g != nil {
-		f.add("state", g.state)
-		f.add("stands at", g.where().String())
+		f.Add("state", g.State)
+		f.Add("stands at", g.Where().String())
 	}
 	if strings.HasPrefix(worst.target, "/") {
-		f.add("such as", worst.target)
+		f.Add("such as", worst.target)
 	}
 	if worst.KeptBy != nil {
-		f.add("kept by", strings.Split(worst.KeptBy.String(), "\n")...)
+		f.Add("kept by", strings.Split(worst.KeptBy.String(), "\n")...)
 	}
-	f.add("rounds", r.roundsText(worst))
-	f.add("also", r.also()...)
-	f.add("remedy", r.remedy(worst)...)
-	f.add("to ignore", worst.silence()...)
+	f.Add("rounds", r.roundsText(worst))
+	f.Add("also", r.also()...)
+	f.Add("remedy", r.remedy(worst)...)
+	f.Add("to ignore", worst.silence()...)
 	if page != "" {
-		f.add("graph", page)
+		f.Add("graph", page)
 	}
 	return f
 }
@@ -334,7 +341,7 @@ func (r *Report) also() []string {
 
 // inLibrary is 1 for a site in the standard library, 0 for others.
 func (s Site) inLibrary() int {
-	if (frame{s.Func, s.File, s.Line}).inLibrary() {
+	if (source.Frame{Func: s.Func, File: s.File, Line: s.Line}).InLibrary() {
 		return 1
 	}
 	return 0
@@ -343,13 +350,13 @@ func (s Site) inLibrary() int {
 func (s Site) rate() string {
 	switch {
 	case s.Kind == string(kindGoroutine):
-		return count(s.ObjectsPerOp, "goroutine") + " per operation left running"
+		return source.Count(s.ObjectsPerOp, "goroutine") + " per operation left running"
 	case s.Kind == string(kindFile):
-		return fmt.Sprintf("%s (%s) per operation left open", count(s.ObjectsPerOp, "file descriptor"), s.opens)
+		return fmt.Sprintf("%s (%s) per operation left open", source.Count(s.ObjectsPerOp, "file descriptor"), s.opens)
 	case s.steps:
-		return fmt.Sprintf("heap grows %s per operation", size(s.BytesPerOp))
+		return fmt.Sprintf("heap grows %s per operation", source.Size(s.BytesPerOp))
 	}
-	return fmt.Sprintf("heap grows %s (+%s) per operation", count(s.ObjectsPerOp, "object"), size(s.BytesPerOp))
+	return fmt.Sprintf("heap grows %s (+%s) per operation", source.Count(s.ObjectsPerOp, "object"), source.Size(s.BytesPerOp))
 }
 
 func (s Site) title() string {
@@ -379,7 +386,7 @@ func (s Site) place() string {
 	if s.File == "" {
 		return "unknown: by a system call"
 	}
-	return place(s.Func, s.File, s.Line)
+	return source.Place(s.Func, s.File, s.Line)
 }
 
 func (r *Report) remedy(s Site) []string {
@@ -392,13 +399,13 @@ func (r *Report) remedy(s Site) []string {
 	switch kind(s.Kind) {
 	case kindGoroutine:
 		if s.sample != nil {
-			return remedy(s.sample)
+			return advice.Fix(s.sample)
 		}
 	case kindFile:
 		return []string{"close it in the operation"}
 	}
 	mend := "let go of it when the operation ends, or bound what collects it"
-	text := sourceLine(s.File, s.Line)
+	text := source.Line(s.File, s.Line)
 	switch {
 	case strings.Contains(text, "append("):
 		mend = "declare the slice inside the operation, or bound it"
@@ -424,7 +431,7 @@ func (s Site) silence() []string {
 func (r Report) roundsText(s Site) string {
 	growth, format := s.Objects, func(n int64) string { return fmt.Sprintf("%+d", n) }
 	if s.steps && s.Kind == "heap" {
-		growth, format = s.Bytes, func(n int64) string { return signed(n) }
+		growth, format = s.Bytes, func(n int64) string { return source.Signed(n) }
 	}
 	var b strings.Builder
 	before := 0

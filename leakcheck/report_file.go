@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 )
 
 // write puts the report's figures and its page where they are wanted, and
@@ -41,7 +43,7 @@ func (r *Report) write(t testing.TB) string {
 func artefactDir(t testing.TB) string {
 	if dir := os.Getenv("LEAKSAFE_DIR"); dir != "" {
 		if !filepath.IsAbs(dir) {
-			dir = filepath.Join(moduleRoot(), dir)
+			dir = filepath.Join(source.ModuleRoot(), dir)
 		}
 		return filepath.Join(dir, filepath.FromSlash(fileName(t.Name())))
 	}

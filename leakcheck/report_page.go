@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 )
 
 // pageSites is how many sites the page shows in colour; the others are in the
@@ -61,7 +63,7 @@ func squeeze(s string) string { return strings.Join(strings.Fields(s), " ") }
 // memoryGraph draws what the heap gained since the first round as a line, and
 // what the worst sites did, on top of each other, beneath it.
 func (r *Report) memoryGraph(b *strings.Builder) {
-	g := graph{x: r.operationsSoFar(), format: func(n int64) string { return signed(n) }}
+	g := graph{x: r.operationsSoFar(), format: func(n int64) string { return source.Signed(n) }}
 	total := make([]int64, len(r.Heap))
 	for i, n := range r.Heap {
 		total[i] = n - r.Heap[0]
@@ -76,7 +78,7 @@ func (r *Report) memoryGraph(b *strings.Builder) {
 	if r.Verdict == Steady {
 		g.least = max(g.least, r.Heap[0]/10) // what moves less looks flat, and is
 	}
-	caption := fmt.Sprintf("Live heap since the first round, over operations; it was %s.", size(float64(r.Heap[0])))
+	caption := fmt.Sprintf("Live heap since the first round, over operations; it was %s.", source.Size(float64(r.Heap[0])))
 	g.draw(b, "Memory", caption)
 }
 

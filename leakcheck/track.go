@@ -11,6 +11,9 @@ import (
 	"time"
 	"unsafe"
 	"weak"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/failure"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 )
 
 // Track fails t when *p cannot be collected once t has ended: when something
@@ -82,12 +85,12 @@ func Collected[T any](t testing.TB, build func() *T) {
 type tracked struct {
 	test      string
 	typ       string
-	at        frame // of the caller of Track
+	at        source.Frame // of the caller of Track
 	collected func() bool
 	address   func() uintptr // while it is not collected
 }
 
-func newTracked[T any](p *T, test string, at frame) *tracked {
+func newTracked[T any](p *T, test string, at source.Frame) *tracked {
 	w := weak.Make(p)
 	return &tracked{
 		test:      test,
@@ -121,11 +124,11 @@ func onHeap[T any](p *T) bool {
 	return onHeap
 }
 
-func caller(skip int) frame {
+func caller(skip int) source.Frame {
 	pc, file, line, _ := runtime.Caller(skip + 1)
-	f := frame{file: file, line: line}
+	f := source.Frame{File: file, Line: line}
 	if fn := runtime.FuncForPC(pc); fn != nil {
-		f.function = fn.Name()
+		f.Func = fn.Name()
 	}
 	return f
 }
@@ -218,7 +221,7 @@ func (s *scope) reportTracked(t testing.TB, alive []*tracked) {
 	case s.planted:
 		for _, g := range groups {
 			f := g.failure()
-			f.add("remedy", letGo...)
+			f.Add("remedy", letGo...)
 			report(t, f)
 		}
 	default:
@@ -240,23 +243,23 @@ func (s *scope) explainTracked(t testing.TB, groups []trackedGroup) {
 	}
 	paths, err := explain(t, addrs)
 	for i, g := range groups {
-		f, leaked := &failure{}, true
+		f, leaked := &failure.Failure{}, true
 		if len(groups) > 1 {
-			f.add("tracked at", g[0].at.String())
+			f.Add("tracked at", g[0].at.String())
 		}
 		if err != nil {
-			f.add("kept by", "unknown: "+err.Error())
+			f.Add("kept by", "unknown: "+err.Error())
 		} else {
 			leaked = s.addPaths(f, paths[i], len(g))
 		}
 		if leaked {
-			f.add("remedy", letGo...)
+			f.Add("remedy", letGo...)
 			t.Fail()
-			g.failure().annotate(os.Stderr)
+			g.failure().Annotate(os.Stderr)
 		} else { // standard error has said that it cannot be collected
 			fmt.Fprintf(os.Stderr, "leakcheck: the %s is no leak: %s\n", g[0].typ, paths[i][0].Answer)
 		}
-		io.WriteString(t.Output(), f.more())
+		io.WriteString(t.Output(), f.More())
 	}
 }
 
@@ -267,7 +270,7 @@ var letGo = []string{
 
 // addPaths says who keeps the objects, and reports whether that is more than a
 // test itself.
-func (s *scope) addPaths(f *failure, paths []Path, objects int) (leaked bool) {
+func (s *scope) addPaths(f *failure.Failure, paths []Path, objects int) (leaked bool) {
 	const most = 3
 	for i, p := range paths {
 		name := "kept by"
@@ -280,11 +283,11 @@ func (s *scope) addPaths(f *failure, paths []Path, objects int) (leaked bool) {
 			name = fmt.Sprintf("%d %s", p.Count, name)
 		}
 		if i < most {
-			f.add(name, strings.Split(p.String(), "\n")...)
+			f.Add(name, strings.Split(p.String(), "\n")...)
 		}
 	}
 	if more := len(paths) - most; more > 0 {
-		f.add("", fmt.Sprintf("and %d more paths", more))
+		f.Add("", fmt.Sprintf("and %d more paths", more))
 	}
 	return leaked
 }
@@ -294,23 +297,23 @@ type trackedGroup []*tracked
 
 func groupTracked(all []*tracked) (groups []trackedGroup) {
 	type place struct {
-		at  frame
+		at  source.Frame
 		typ string
 	}
-	for _, group := range groupBy(all, func(o *tracked) place { return place{o.at, o.typ} }) {
+	for _, group := range failure.Group(all, func(o *tracked) place { return place{o.at, o.typ} }) {
 		groups = append(groups, group)
 	}
 	return groups
 }
 
-func (g trackedGroup) failure() *failure {
+func (g trackedGroup) failure() *failure.Failure {
 	at := g[0].at
 	what := "a " + g[0].typ
 	if len(g) > 1 {
 		what = fmt.Sprintf("%d %s", len(g), g[0].typ)
 	}
-	f := &failure{title: fmt.Sprintf("%s cannot be collected at the end of %s", what, tally(g, func(o *tracked) string { return o.test })), file: at.file, line: at.line}
-	f.add("tracked at", at.String())
+	f := &failure.Failure{Title: fmt.Sprintf("%s cannot be collected at the end of %s", what, failure.Tally(g, func(o *tracked) string { return o.test })), File: at.File, Line: at.Line}
+	f.Add("tracked at", at.String())
 	return f
 }
 

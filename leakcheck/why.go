@@ -13,6 +13,8 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/ownheap"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/retain"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 )
 
 // A Path says who keeps an object alive: a chain of references that begins at a root, such as
@@ -41,7 +43,7 @@ type Hop struct {
 func (p Path) String() string {
 	q := retain.Path{Answer: p.Answer, Expr: p.Expr, Count: p.Count, RetainedBytes: p.RetainedBytes}
 	for _, h := range p.Hops {
-		h.File = shortFile(h.File)
+		h.File = source.ShortFile(h.File)
 		q.Hops = append(q.Hops, retain.Hop(h))
 	}
 	return q.String()
@@ -183,7 +185,7 @@ func leakProfileFound() (lift func()) { return ownheap.Forbid() }
 
 // takeDump writes and reads a dump of this process. With LEAKSAFE_DUMP=1 the file stays.
 func takeDump(t testing.TB) (*ownheap.Dump, error) {
-	o := ownheap.Options{Source: sourceLine}
+	o := ownheap.Options{Source: source.Line}
 	if os.Getenv("LEAKSAFE_DUMP") == "1" {
 		o.Keep = keepDir(t)
 	}

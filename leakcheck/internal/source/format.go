@@ -1,9 +1,9 @@
-package leakcheck
+package source
 
 import "fmt"
 
-// count is "1.00 object", "0.20 objects".
-func count(n float64, what string) string {
+// Count is "1.00 object", "0.20 objects".
+func Count(n float64, what string) string {
 	s := fmt.Sprintf("%.2f", n)
 	if n > 0 && n < 0.01 {
 		s = fmt.Sprintf("%.2g", n)
@@ -14,7 +14,7 @@ func count(n float64, what string) string {
 	return s + " " + what
 }
 
-func size(bytes float64) string {
+func Size(bytes float64) string {
 	switch {
 	case bytes >= 1<<20:
 		return fmt.Sprintf("%.1f MiB", bytes/(1<<20))
@@ -26,12 +26,12 @@ func size(bytes float64) string {
 	return fmt.Sprintf("%.2g B", bytes)
 }
 
-func signed(bytes int64) string {
+func Signed(bytes int64) string {
 	switch {
 	case bytes > 0:
-		return "+" + size(float64(bytes))
+		return "+" + Size(float64(bytes))
 	case bytes < 0:
-		return "-" + size(float64(-bytes))
+		return "-" + Size(float64(-bytes))
 	}
 	return "0"
 }

@@ -1,4 +1,5 @@
-package leakcheck
+// Package baseline is the file of known leaks.
+package baseline
 
 import (
 	"fmt"
@@ -6,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 )
 
 // The baseline file lists the leaks that were known when a code base began to
@@ -17,7 +20,7 @@ import (
 // The packages of one `go test ./...` run at the same time and share the file.
 // Each adds lines of its own package only, with one write to a file opened for
 // appending, so that none needs to read what another adds.
-type baseline struct {
+type File struct {
 	file   string
 	update bool
 
@@ -26,19 +29,19 @@ type baseline struct {
 	err   error
 }
 
-var openBaseline = sync.OnceValue(func() *baseline {
+var Open = sync.OnceValue(func() *File {
 	file := os.Getenv("LEAKSAFE_BASELINE")
 	if file == "" {
 		return nil
 	}
 	if !filepath.IsAbs(file) {
-		file = filepath.Join(moduleRoot(), file)
+		file = filepath.Join(source.ModuleRoot(), file)
 	}
-	return readBaseline(file, os.Getenv("LEAKSAFE_BASELINE_UPDATE") == "1")
+	return Read(file, os.Getenv("LEAKSAFE_BASELINE_UPDATE") == "1")
 })
 
-func readBaseline(file string, update bool) *baseline {
-	b := &baseline{file: file, update: update, lines: map[string]bool{}}
+func Read(file string, update bool) *File {
+	b := &File{file: file, update: update, lines: map[string]bool{}}
 	text, err := os.ReadFile(file)
 	if err != nil && !(update && os.IsNotExist(err)) {
 		b.fail(err)
@@ -51,21 +54,21 @@ func readBaseline(file string, update bool) *baseline {
 }
 
 // fail says once that the file cannot be used: every leak then counts as new.
-func (b *baseline) fail(err error) {
+func (b *File) fail(err error) {
 	b.err = err
 	fmt.Fprintf(os.Stderr, "leakcheck: baseline: %v\n", err)
 }
 
-// known reports whether the baseline file lists the leak, or has just taken it
+// Known reports whether the baseline file lists the leak, or has just taken it
 // in. kind is "goroutine", "file" or "growth". key must stay the same from run to
 // run, and when lines above it are edited: name functions, not lines. Do not ask
 // for a planted leak.
-func known(kind, key string) bool {
-	b := openBaseline()
-	return b != nil && b.known(kind, testedPackage(), key)
+func Known(kind, key string) bool {
+	b := Open()
+	return b != nil && b.Known(kind, source.TestedPackage(), key)
 }
 
-func (b *baseline) known(kind, pkg, key string) bool {
+func (b *File) Known(kind, pkg, key string) bool {
 	line := strings.Join([]string{kind, pkg, strings.Join(strings.Fields(key), " ")}, "\t")
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -95,11 +98,11 @@ func appendLine(file, line string) error {
 	return err
 }
 
-// baselineCommand takes all leaks of the package into a baseline file.
-func baselineCommand() string {
+// Command takes all leaks of the package into a baseline file.
+func Command() string {
 	file := os.Getenv("LEAKSAFE_BASELINE")
 	if file == "" {
 		file = "leaks.txt"
 	}
-	return fmt.Sprintf("LEAKSAFE_BASELINE=%s LEAKSAFE_BASELINE_UPDATE=1 go test %s", file, testedPackage())
+	return fmt.Sprintf("LEAKSAFE_BASELINE=%s LEAKSAFE_BASELINE_UPDATE=1 go test %s", file, source.TestedPackage())
 }

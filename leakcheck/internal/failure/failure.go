@@ -1,4 +1,5 @@
-package leakcheck
+// Package failure is the text of a verdict, for a person and for GitHub Actions.
+package failure
 
 import (
 	"cmp"
@@ -8,50 +9,52 @@ import (
 	"os"
 	"slices"
 	"strings"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 )
 
-// A failure is one verdict as a person reads it: a title, then what, where and
+// A Failure is one verdict as a person reads it: a title, then what, where and
 // the remedy, a field a line.
 //
 //	leakcheck: 1 goroutine outlives TestPut
 //	    blocked in     chan receive, 2 s
 //	    created at     cache.New   cache/cache.go:31   go c.janitor()
 //	    remedy         …
-type failure struct {
-	title  string
-	fields []field
-	// file and line are where a tool should point: the place to mend.
-	file string
-	line int
+type Failure struct {
+	Title  string
+	Fields []Field
+	// File and line are where a tool should point: the place to mend.
+	File string
+	Line int
 }
 
-type field struct {
+type Field struct {
 	name  string
 	lines []string
 }
 
-// add appends a field; its further lines stand below the first.
-func (f *failure) add(name string, lines ...string) {
+// Add appends a field; its further lines stand below the first.
+func (f *Failure) Add(name string, lines ...string) {
 	if len(lines) > 0 {
-		f.fields = append(f.fields, field{name, lines})
+		f.Fields = append(f.Fields, Field{name, lines})
 	}
 }
 
 const fieldWidth = 15
 
-func (f *failure) String() string {
-	return "leakcheck: " + f.title + f.text("\n    ")
+func (f *Failure) String() string {
+	return "leakcheck: " + f.Title + f.text("\n    ")
 }
 
-// more is the fields alone, for the Output of a test whose log already has the
+// More is the fields alone, for the Output of a test whose log already has the
 // title.
-func (f *failure) more() string {
+func (f *Failure) More() string {
 	return strings.TrimPrefix(f.text("\n        "), "\n") + "\n"
 }
 
-func (f *failure) text(indent string) string {
+func (f *Failure) text(indent string) string {
 	var b strings.Builder
-	for _, fd := range f.fields {
+	for _, fd := range f.Fields {
 		name := fd.name
 		for _, line := range fd.lines {
 			fmt.Fprintf(&b, "%s%-*s%s", indent, fieldWidth, name, line)
@@ -61,13 +64,13 @@ func (f *failure) text(indent string) string {
 	return b.String()
 }
 
-// annotate writes the one line that makes GitHub Actions show the failure at
+// Annotate writes the one line that makes GitHub Actions show the failure at
 // its source line. It writes nothing elsewhere.
-func (f *failure) annotate(w io.Writer) {
-	if os.Getenv("GITHUB_ACTIONS") != "true" || f.file == "" {
+func (f *Failure) Annotate(w io.Writer) {
+	if os.Getenv("GITHUB_ACTIONS") != "true" || f.File == "" {
 		return
 	}
-	fmt.Fprintf(w, "::error file=%s,line=%d::%s\n", escapeProperty(shortFile(f.file)), f.line, escapeData("leakcheck: "+f.title))
+	fmt.Fprintf(w, "::error file=%s,line=%d::%s\n", escapeProperty(source.ShortFile(f.File)), f.Line, escapeData("leakcheck: "+f.Title))
 }
 
 // The escapes of GitHub's workflow commands.
@@ -79,8 +82,8 @@ var (
 func escapeData(s string) string     { return data.Replace(s) }
 func escapeProperty(s string) string { return property.Replace(s) }
 
-// groupBy puts together what has the same key, in the order of its first.
-func groupBy[K comparable, T any](all []T, key func(T) K) [][]T {
+// Group puts together what has the same key, in the order of its first.
+func Group[K comparable, T any](all []T, key func(T) K) [][]T {
 	var groups [][]T
 	index := map[K]int{}
 	for _, x := range all {
@@ -96,8 +99,8 @@ func groupBy[K comparable, T any](all []T, key func(T) K) [][]T {
 	return groups
 }
 
-// tally counts a group by what name says of its members: "a (3), b, c, 4 more".
-func tally[T any](group []T, name func(T) string) string {
+// Tally counts a group by what name says of its members: "a (3), b, c, 4 more".
+func Tally[T any](group []T, name func(T) string) string {
 	const most = 6
 	count := map[string]int{}
 	for _, m := range group {

@@ -1,13 +1,13 @@
-package leakcheck_test
+package gostack
 
 import (
+	"fmt"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/leaksafe/leaksafe/leakcheck"
 )
 
 // Go 1.26 prints labels inside the brackets, Go 1.27 after them, quoted only
@@ -50,7 +50,23 @@ runtime.goexit({})
 		`17|running|bubble 0|leaked false|7 TestA/"x"|probe.TestStacks|testing.tRunner|by 1`,
 		`8|chan receive, 2 minutes, locked to thread|bubble 3|leaked false|9 TestB|probe.work[...]|probe.(*T).run|by 0`,
 		`9|chan send|bubble 0|leaked true|0 |probe.send|probe.send|by 17`,
-	}, leakcheck.Describe(text))
+	}, describe(text))
+}
+
+// describe shows what the parser understood.
+func describe(stacks string) []string {
+	var all []string
+	for _, g := range Parse(stacks) {
+		all = append(all, fmt.Sprintf("%d|%s|bubble %d|leaked %t|%d %s|%s|%s|by %d", g.ID, g.State, g.Bubble, g.Leaked, g.Scope, g.Test, g.Top(), g.Root(), g.Parent))
+	}
+	slices.Sort(all)
+	return all
+}
+
+func requireTake(t *testing.T) {
+	t.Helper()
+	_, ok := Take()
+	require.True(t, ok)
 }
 
 // Package syscall never gives up the place of a variable that is unset: a look
@@ -58,21 +74,21 @@ runtime.goexit({})
 func TestLookPutsGODEBUGBack(t *testing.T) {
 	for _, value := range []string{"", "execerrdot=1"} {
 		t.Setenv("GODEBUG", value)
-		require.True(t, leakcheck.Look())
+		requireTake(t)
 		now, set := os.LookupEnv("GODEBUG")
 		assert.True(t, set)
 		assert.Equal(t, value, now)
 	}
 	os.Unsetenv("GODEBUG")
-	require.True(t, leakcheck.Look())
+	requireTake(t)
 	now, set := os.LookupEnv("GODEBUG")
 	assert.Empty(t, now)
-	assert.Equal(t, !leakcheck.LabelsShown(), set)
+	assert.Equal(t, !labelsShown(), set)
 }
 
 func FuzzParseStacks(f *testing.F) {
 	f.Add("goroutine 1 [x]:\nf(0)\n\tf.go:1 +0x1\ncreated by g in goroutine 2\n\tg.go:1\n")
 	f.Add("goroutine 1 [x] {\"leakcheck test\": \"1 a\\\"b")
 	f.Add("goroutine -1 [")
-	f.Fuzz(func(t *testing.T, text string) { leakcheck.Describe(text) })
+	f.Fuzz(func(t *testing.T, text string) { describe(text) })
 }

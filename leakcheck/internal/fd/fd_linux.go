@@ -1,4 +1,4 @@
-package leakcheck
+package fd
 
 import (
 	"cmp"
@@ -12,13 +12,13 @@ import (
 	"syscall"
 )
 
-// openDescriptors lists what the process has open, and where it leads, in the order of the numbers.
-func openDescriptors() []openFile {
+// List lists what the process has open, and where it leads, in the order of the numbers.
+func List() []File {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
 		return nil
 	}
-	all := make([]openFile, 0, len(entries))
+	all := make([]File, 0, len(entries))
 	listing := fmt.Sprintf("/proc/%d/fd", os.Getpid())
 	for _, e := range entries {
 		link := "/proc/self/fd/" + e.Name()
@@ -31,9 +31,9 @@ func openDescriptors() []openFile {
 		if syscall.Stat(link, &stat) != nil {
 			continue
 		}
-		all = append(all, openFile{descriptor{number, uint64(stat.Dev), stat.Ino}, target})
+		all = append(all, File{Descriptor{number, uint64(stat.Dev), stat.Ino}, target})
 	}
-	slices.SortFunc(all, func(a, b openFile) int { return cmp.Compare(a.number, b.number) })
+	slices.SortFunc(all, func(a, b File) int { return cmp.Compare(a.Number, b.Number) })
 	return all
 }
 

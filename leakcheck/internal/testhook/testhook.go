@@ -1,4 +1,5 @@
-package leakcheck
+// Package testhook is told by package testing which test starts.
+package testhook
 
 import (
 	"flag"
@@ -7,9 +8,11 @@ import (
 	"testing"
 	"time"
 	"unsafe"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/gostack"
 )
 
-// labelTests calls label with the name of each top-level test, benchmark and example just before it
+// LabelTests calls label with the name of each top-level test, benchmark and example just before it
 // starts, on the goroutine from which the test inherits its label, and started as soon as the go
 // command is told what the tests read. Package testing
 // has no hook for that. A function around each test would do, but would show in
@@ -19,7 +22,7 @@ import (
 //
 // Where package testing is not as it was from Go 1.26 to 1.27, nothing is changed, and
 // only tests with a Check have a label.
-func labelTests(m *testing.M, label func(test string), started func()) {
+func LabelTests(m *testing.M, label func(test string), started func()) {
 	field := reflect.ValueOf(m).Elem().FieldByName("deps")
 	if !field.IsValid() || !reflect.TypeFor[labeller]().AssignableTo(field.Type()) {
 		return
@@ -29,7 +32,7 @@ func labelTests(m *testing.M, label func(test string), started func()) {
 	if !ok {
 		return
 	}
-	field.Set(reflect.ValueOf(labeller{d, self().id, label, started}))
+	field.Set(reflect.ValueOf(labeller{d, gostack.Self().ID, label, started}))
 	if !flag.Parsed() {
 		flag.Parse() // as m.Run would; it must not set -run again
 	}
@@ -48,7 +51,7 @@ type labeller struct {
 
 func (l labeller) MatchString(pattern, name string) (bool, error) {
 	ok, err := l.testDeps.MatchString(pattern, name)
-	if ok && self().id == l.main {
+	if ok && gostack.Self().ID == l.main {
 		l.label(name)
 	}
 	return ok, err

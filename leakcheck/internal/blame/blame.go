@@ -1,4 +1,6 @@
-package leakcheck
+// Package blame decides which test owns a goroutine. It is a function of stacks and of what is known of the
+// tests: it starts nothing and looks at nothing.
+package blame
 
 import (
 	"cmp"
@@ -6,6 +8,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/failure"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/gostack"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 )
 
 // A Test is what blame knows of a checked test.
@@ -39,14 +45,14 @@ func (t *Test) Company() []string {
 
 // Suspects are the roots of goroutines without a label of which there are more now than when the test
 // started. clean is true when there are none, and no goroutine carries the test's label.
-func (t *Test) Suspects(now headcount) (roots map[string]bool, clean bool) {
+func (t *Test) Suspects(now gostack.Headcount) (roots map[string]bool, clean bool) {
 	roots = map[string]bool{}
-	for root, n := range now.byRoot {
+	for root, n := range now.ByRoot {
 		if n > t.earlier(root) {
 			roots[root] = true
 		}
 	}
-	return roots, len(roots) == 0 && now.byScope[t.ID] == 0
+	return roots, len(roots) == 0 && now.ByScope[t.ID] == 0
 }
 
 // earlier is how many goroutines without a label may have been there before the test. One that had
@@ -55,35 +61,35 @@ func (t *Test) earlier(root string) int { return t.Before[root] + t.Before[""] }
 
 // A Found is what [Find] says about the goroutines that are left at the end of a test.
 type Found struct {
-	Leaked  []*goroutine   // the test's
-	Reasons map[int]string // why one that does not carry the test's label is thought to be the test's, by id
-	Unowned []int          // ids of those that may be the test's or another's
+	Leaked  []*gostack.Goroutine // the test's
+	Reasons map[int]string       // why one that does not carry the test's label is thought to be the test's, by id
+	Unowned []int                // ids of those that may be the test's or another's
 }
 
 // Find tells which goroutines of l belong to t. suspects are the roots of which there are more than
 // before, open are all tests that have not ended, t among them. In doubt a goroutine is nobody's.
-func Find(l look, t Test, suspects map[string]bool, open []Test) Found {
+func Find(l gostack.Snapshot, t Test, suspects map[string]bool, open []Test) Found {
 	found := Found{Reasons: map[int]string{}}
-	unlabelled := map[string][]*goroutine{}
+	unlabelled := map[string][]*gostack.Goroutine{}
 	for _, g := range l {
 		switch {
-		case g.id == t.Goroutine || isOurs(g.root()):
-		case g.scope == t.ID:
+		case g.ID == t.Goroutine || gostack.OfHarness(g.Root()):
+		case g.Scope == t.ID:
 			found.Leaked = append(found.Leaked, g)
-		case g.scope == 0 && suspects[g.root()]:
-			unlabelled[g.root()] = append(unlabelled[g.root()], g)
+		case g.Scope == 0 && suspects[g.Root()]:
+			unlabelled[g.Root()] = append(unlabelled[g.Root()], g)
 		}
 	}
 	for root, all := range unlabelled {
 		newest := max(len(all)-t.earlier(root), 0)
-		slices.SortFunc(all, func(a, b *goroutine) int { return cmp.Compare(b.id, a.id) })
+		slices.SortFunc(all, func(a, b *gostack.Goroutine) int { return cmp.Compare(b.ID, a.ID) })
 		for _, g := range all[:newest] {
 			switch owner, reason := ownerOf(g, l, t, open); owner {
 			case t.ID:
 				found.Leaked = append(found.Leaked, g)
-				found.Reasons[g.id] = reason
+				found.Reasons[g.ID] = reason
 			case nobody:
-				found.Unowned = append(found.Unowned, g.id)
+				found.Unowned = append(found.Unowned, g.ID)
 			}
 		}
 	}
@@ -95,7 +101,7 @@ const nobody = 0
 
 // ownerOf decides about a goroutine without a label that appeared while t ran: the id of its test and
 // why, or nobody.
-func ownerOf(g *goroutine, l look, t Test, open []Test) (id int, reason string) {
+func ownerOf(g *gostack.Goroutine, l gostack.Snapshot, t Test, open []Test) (id int, reason string) {
 	if owner := byCreators(g, l, open); owner != nobody {
 		return owner, "it has lost the test's label; the test's own goroutine started it"
 	}
@@ -110,14 +116,14 @@ func ownerOf(g *goroutine, l look, t Test, open []Test) (id int, reason string) 
 
 // byCreators follows "created by … in goroutine N" to a test's goroutine. It ends where a goroutine
 // between has ended.
-func byCreators(g *goroutine, l look, open []Test) (id int) {
+func byCreators(g *gostack.Goroutine, l gostack.Snapshot, open []Test) (id int) {
 	for range 100 {
 		for _, t := range open {
-			if g.parent == t.Goroutine || g.scope == t.ID {
+			if g.Parent == t.Goroutine || g.Scope == t.ID {
 				return t.ID
 			}
 		}
-		parent := l[g.parent]
+		parent := l[g.Parent]
 		if parent == nil {
 			return nobody
 		}
@@ -129,11 +135,11 @@ func byCreators(g *goroutine, l look, open []Test) (id int) {
 // bySymbol finds the test in whose function the goroutine was written: the closure
 // pkg.TestPut.func1 belongs to pkg.TestPut. Of rows of one table it is the first: see sharesFunction.
 // known is true also where the closure may be that of a row without a Check: then the owner is nobody.
-func bySymbol(g *goroutine, l look, open []Test) (id int, known bool) {
+func bySymbol(g *gostack.Goroutine, l gostack.Snapshot, open []Test) (id int, known bool) {
 	var owner *Test
 	for i := range open {
 		t := &open[i]
-		if t.Symbol != "" && g.mentions(t.Symbol) && (owner == nil || Within(t.Name, owner.Name)) {
+		if t.Symbol != "" && g.Mentions(t.Symbol) && (owner == nil || Within(t.Name, owner.Name)) {
 			owner = t
 		}
 	}
@@ -141,7 +147,7 @@ func bySymbol(g *goroutine, l look, open []Test) (id int, known bool) {
 		return nobody, false
 	}
 	for _, other := range l {
-		if other.id != owner.Goroutine && other.root() == "testing.tRunner" && other.calls(owner.Symbol) {
+		if other.ID != owner.Goroutine && other.Root() == "testing.tRunner" && other.Calls(owner.Symbol) {
 			return nobody, true
 		}
 	}
@@ -152,7 +158,7 @@ func bySymbol(g *goroutine, l look, open []Test) (id int, known bool) {
 // another row of its table.
 func (t *Test) sharesFunction() bool {
 	for _, symbol := range t.Beside {
-		if inFunction(symbol, t.Symbol) {
+		if gostack.InFunction(symbol, t.Symbol) {
 			return true
 		}
 	}
@@ -161,23 +167,23 @@ func (t *Test) sharesFunction() bool {
 
 // alone reports whether nothing but t can have run since it started: it is not a subtest, no checked
 // test overlapped it, and it is not parallel.
-func (t *Test) alone(l look) bool {
+func (t *Test) alone(l gostack.Snapshot) bool {
 	return !strings.Contains(t.Name, "/") && len(t.Beside) == 0 && Sequential(l, t)
 }
 
 // Sequential reports whether no test can have run beside t but those around it. It follows the
 // goroutines that started each other to the main one: one that started a test waits in T.Run only
 // until the test ends or becomes parallel.
-func Sequential(l look, t *Test) bool {
+func Sequential(l gostack.Snapshot, t *Test) bool {
 	if t.Serial {
 		return true
 	}
 	for g := l[t.Goroutine]; g != nil; {
-		g = l[g.parent]
-		if g == nil || g.top() != "testing.(*T).Run" {
+		g = l[g.Parent]
+		if g == nil || g.Top() != "testing.(*T).Run" {
 			return false
 		}
-		if g.id == 1 {
+		if g.ID == 1 {
 			return true
 		}
 	}
@@ -186,9 +192,9 @@ func Sequential(l look, t *Test) bool {
 
 // TestOf is the name of the test in whose function g was written: "TestPut" for pkg.TestPut.func1;
 // empty where there is none.
-func TestOf(g *goroutine) string {
-	for _, f := range append([]frame{g.creator}, g.frames...) {
-		for _, part := range strings.Split(shortFunc(f.function), ".") {
+func TestOf(g *gostack.Goroutine) string {
+	for _, f := range append([]source.Frame{g.Creator}, g.Frames...) {
+		for _, part := range strings.Split(source.ShortFunc(f.Func), ".") {
 			for _, kind := range []string{"Test", "Benchmark", "Fuzz", "Example"} {
 				if rest, ok := strings.CutPrefix(part, kind); ok && (rest == "" || rest[0] < 'a' || rest[0] > 'z') {
 					return part
@@ -200,15 +206,15 @@ func TestOf(g *goroutine) string {
 }
 
 // Culprit is the test that started g, or the candidates that may have.
-func Culprit(g *goroutine, candidates []string) string {
-	if g.test != "" {
-		return g.test
+func Culprit(g *gostack.Goroutine, candidates []string) string {
+	if g.Test != "" {
+		return g.Test
 	}
 	if name := TestOf(g); name != "" {
 		return name
 	}
 	if len(candidates) > 0 {
-		return OneOf(candidates)
+		return failure.OneOf(candidates)
 	}
 	return "the tests; which of them, nobody can tell"
 }
@@ -257,27 +263,27 @@ func (r *Record) Mark() int {
 
 // Forget drops unowned goroutines that have ended: those noted before mark that are not in l, which
 // was taken after mark.
-func (r *Record) Forget(l look, mark int) {
+func (r *Record) Forget(l gostack.Snapshot, mark int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	maps.DeleteFunc(r.unowned, func(id int, c candidates) bool { return l[id] == nil && c.mark <= mark })
 }
 
 // NoteReported remembers that the goroutines have failed a test.
-func (r *Record) NoteReported(group []*goroutine) {
+func (r *Record) NoteReported(group []*gostack.Goroutine) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.reported == nil {
 		r.reported = map[int]bool{}
 	}
 	for _, g := range group {
-		r.reported[g.id] = true
+		r.reported[g.ID] = true
 	}
 }
 
 // Reported reports whether g has failed a test.
-func (r *Record) Reported(g *goroutine) bool {
+func (r *Record) Reported(g *gostack.Goroutine) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.reported[g.id]
+	return r.reported[g.ID]
 }

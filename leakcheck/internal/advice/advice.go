@@ -1,10 +1,15 @@
-package leakcheck
+// Package advice says how to fix what a verdict names, and with which option to silence it.
+package advice
 
 import (
 	"cmp"
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/failure"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/gostack"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 )
 
 // FileFix says how to close what an open file of a kind leads to.
@@ -18,64 +23,64 @@ func FileFix(kind string) string {
 	return "close the file, with defer or t.Cleanup"
 }
 
-// groupGoroutines puts goroutines together that one change would mend, largest
+// Group puts goroutines together that one change would mend, largest
 // group first: those that stand in one function and were started at one place.
-func groupGoroutines(all []*goroutine) [][]*goroutine {
-	groups := groupBy(all, func(g *goroutine) string { return fmt.Sprint(g.where().function, g.creator) })
+func Group(all []*gostack.Goroutine) [][]*gostack.Goroutine {
+	groups := failure.Group(all, func(g *gostack.Goroutine) string { return fmt.Sprint(g.Where().Func, g.Creator) })
 	for _, group := range groups {
-		slices.SortFunc(group, func(a, b *goroutine) int { return cmp.Compare(a.id, b.id) })
+		slices.SortFunc(group, func(a, b *gostack.Goroutine) int { return cmp.Compare(a.ID, b.ID) })
 	}
-	slices.SortFunc(groups, func(a, b []*goroutine) int {
-		return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a[0].id, b[0].id))
+	slices.SortFunc(groups, func(a, b []*gostack.Goroutine) int {
+		return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a[0].ID, b[0].ID))
 	})
 	return groups
 }
 
 // states lists what the group does, most frequent first: "select (3), IO wait".
-func states(group []*goroutine) string {
-	return tally(group, func(g *goroutine) string {
+func states(group []*gostack.Goroutine) string {
+	return failure.Tally(group, func(g *gostack.Goroutine) string {
 		if len(group) > 1 {
-			return stateOf(g)
+			return gostack.StateOf(g)
 		}
-		return g.state
+		return g.State
 	})
 }
 
-// describe says what, where and the remedy.
-func describe(group []*goroutine, whose string) *failure {
+// Describe says what, where and the remedy.
+func Describe(group []*gostack.Goroutine, whose string) *failure.Failure {
 	g := group[0]
-	f := &failure{title: fmt.Sprintf("%d goroutines outlive %s", len(group), whose)}
+	f := &failure.Failure{Title: fmt.Sprintf("%d goroutines outlive %s", len(group), whose)}
 	if len(group) == 1 {
-		f.title = "1 goroutine outlives " + whose
+		f.Title = "1 goroutine outlives " + whose
 	}
-	at := g.where()
-	f.add("state", states(group))
-	f.add("stands at", at.String())
-	f.file, f.line = at.file, at.line
-	switch by := g.creator; {
-	case by.function == "time.goFunc":
-		f.add("started by", "time.AfterFunc; the runtime does not say who called it")
-	case by.function != "":
-		f.add("started at", by.String())
-		if !by.inLibrary() {
-			f.file, f.line = by.file, by.line
+	at := g.Where()
+	f.Add("state", states(group))
+	f.Add("stands at", at.String())
+	f.File, f.Line = at.File, at.Line
+	switch by := g.Creator; {
+	case by.Func == "time.goFunc":
+		f.Add("started by", "time.AfterFunc; the runtime does not say who called it")
+	case by.Func != "":
+		f.Add("started at", by.String())
+		if !by.InLibrary() {
+			f.File, f.Line = by.File, by.Line
 		}
 	}
-	f.add("remedy", remedy(g)...)
-	f.add("to ignore", silence(g))
+	f.Add("remedy", Fix(g)...)
+	f.Add("to ignore", Silence(g))
 	return f
 }
 
-// silence is the option that makes the checks overlook goroutines like g.
-func silence(g *goroutine) string {
-	if by := g.creator; by.function != "" && !by.inLibrary() {
-		return fmt.Sprintf("leakcheck.IgnoreCreatedBy(%q)", by.function)
+// Silence is the option that makes the checks overlook goroutines like g.
+func Silence(g *gostack.Goroutine) string {
+	if by := g.Creator; by.Func != "" && !by.InLibrary() {
+		return fmt.Sprintf("leakcheck.IgnoreCreatedBy(%q)", by.Func)
 	}
-	return fmt.Sprintf("leakcheck.IgnoreFunc(%q)", g.where().function)
+	return fmt.Sprintf("leakcheck.IgnoreFunc(%q)", g.Where().Func)
 }
 
 // remedies by what the stack shows, most telling first.
-var remediesByFunction = []struct{ function, remedy string }{
+var fixesByFunction = []struct{ function, remedy string }{
 	{"net/http.(*persistConn)", "a kept HTTP connection: read the response's body to its end and close it, then call CloseIdleConnections on the client; share one transport"},
 	{"net/http.(*http2ClientConn)", "a kept HTTP/2 connection: close the response's body, then call CloseIdleConnections on the client"},
 	{"net/http.(*conn).serve", "a server's connection: call Close or Shutdown on the server (httptest.Server: Close), and close the client's idle connections"},
@@ -84,7 +89,7 @@ var remediesByFunction = []struct{ function, remedy string }{
 	{"os/exec.(*Cmd)", "a started command: call Wait"},
 }
 
-var remediesByState = []struct{ state, remedy string }{
+var fixesByState = []struct{ state, remedy string }{
 	{"chan receive (nil chan)", "it receives from a nil channel, which blocks for ever: make the channel"},
 	{"chan send (nil chan)", "it sends to a nil channel, which blocks for ever: make the channel"},
 	{"select (no cases)", "select{} blocks for ever: wait for a context or a channel that is closed"},
@@ -103,23 +108,23 @@ var remediesByState = []struct{ state, remedy string }{
 	{"runnable", "it still runs: wait for it before the test ends; give its loop a context, and cancel that"},
 }
 
-// remedyRank is the first entry of remediesByFunction that applies to g, or
+// Rank is the first entry of remediesByFunction that applies to g, or
 // their number.
-func remedyRank(g *goroutine) int {
-	for i, r := range remediesByFunction {
-		if g != nil && slices.ContainsFunc(g.frames, func(f frame) bool { return strings.HasPrefix(f.function, r.function) }) {
+func Rank(g *gostack.Goroutine) int {
+	for i, r := range fixesByFunction {
+		if g != nil && slices.ContainsFunc(g.Frames, func(f source.Frame) bool { return strings.HasPrefix(f.Func, r.function) }) {
 			return i
 		}
 	}
-	return len(remediesByFunction)
+	return len(fixesByFunction)
 }
 
-func remedy(g *goroutine) []string {
-	if i := remedyRank(g); i < len(remediesByFunction) {
-		return []string{remediesByFunction[i].remedy}
+func Fix(g *gostack.Goroutine) []string {
+	if i := Rank(g); i < len(fixesByFunction) {
+		return []string{fixesByFunction[i].remedy}
 	}
-	for _, r := range remediesByState {
-		if strings.HasPrefix(g.state, r.state) {
+	for _, r := range fixesByState {
+		if strings.HasPrefix(g.State, r.state) {
 			return []string{r.remedy}
 		}
 	}

@@ -1,4 +1,4 @@
-package leakcheck
+package failure
 
 import (
 	"strings"
@@ -8,10 +8,10 @@ import (
 )
 
 func TestFailureText(t *testing.T) {
-	f := failure{title: "1 goroutine outlives TestPut"}
-	f.add("blocked in", "chan receive, 2 s")
-	f.add("remedy", "close the channel,", "or give the goroutine a context")
-	f.add("empty")
+	f := Failure{Title: "1 goroutine outlives TestPut"}
+	f.Add("blocked in", "chan receive, 2 s")
+	f.Add("remedy", "close the channel,", "or give the goroutine a context")
+	f.Add("empty")
 	assert.Equal(t, strings.Join([]string{
 		"leakcheck: 1 goroutine outlives TestPut",
 		"    blocked in     chan receive, 2 s",
@@ -21,12 +21,12 @@ func TestFailureText(t *testing.T) {
 }
 
 func TestAnnotation(t *testing.T) {
-	f := failure{title: "50% of it\nleaks", file: "a,b.go", line: 3}
+	f := Failure{Title: "50% of it\nleaks", File: "a,b.go", Line: 3}
 	var b strings.Builder
 	t.Setenv("GITHUB_ACTIONS", "")
-	f.annotate(&b)
+	f.Annotate(&b)
 	assert.Empty(t, b.String(), "outside GitHub Actions")
 	t.Setenv("GITHUB_ACTIONS", "true")
-	f.annotate(&b)
+	f.Annotate(&b)
 	assert.Equal(t, "::error file=a%2Cb.go,line=3::leakcheck: 50%25 of it%0Aleaks\n", b.String())
 }

@@ -1,4 +1,6 @@
-package leakcheck
+// Package gostack reads goroutines as runtime.Stack and the goroutine profile show them, with the labels
+// that tie them to tests.
+package gostack
 
 import (
 	"bytes"
@@ -11,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 )
 
 // labelKey is the profiler label that ties a goroutine to its test; its value
@@ -19,66 +23,66 @@ import (
 // escaped: no other label can look like it.
 const labelKey = "leakcheck test"
 
-// A goroutine is one entry of a look.
-type goroutine struct {
-	id     int
-	state  string // as the runtime prints it: "chan receive, 2 minutes"
-	bubble int    // of testing/synctest; 0 outside
-	leaked bool   // the goroutineleak profile proved it
+// A Goroutine is one entry of a look.
+type Goroutine struct {
+	ID     int
+	State  string // as the runtime prints it: "chan receive, 2 minutes"
+	Bubble int    // of testing/synctest; 0 outside
+	Leaked bool   // the goroutineleak profile proved it
 
-	scope int    // of its label; 0 without
-	test  string // of its label
+	Scope int    // of its label; 0 without
+	Test  string // of its label
 
-	frames  []frame // innermost first
-	creator frame   // zero where the runtime does not say
-	parent  int     // id of the creating goroutine; 0 where it does not say
+	Frames  []source.Frame // innermost first
+	Creator source.Frame   // zero where the runtime does not say
+	Parent  int            // id of the creating goroutine; 0 where it does not say
 }
 
-// root is the function the goroutine was started with. It does not change
+// Root is the function the goroutine was started with. It does not change
 // while the goroutine lives.
-func (g *goroutine) root() string {
-	if len(g.frames) == 0 {
+func (g *Goroutine) Root() string {
+	if len(g.Frames) == 0 {
 		return ""
 	}
-	return g.frames[len(g.frames)-1].function
+	return g.Frames[len(g.Frames)-1].Func
 }
 
-func (g *goroutine) top() string {
-	if len(g.frames) == 0 {
+func (g *Goroutine) Top() string {
+	if len(g.Frames) == 0 {
 		return ""
 	}
-	return g.frames[0].function
+	return g.Frames[0].Func
 }
 
-// A look is all goroutines of the process at one moment, by id.
-type look map[int]*goroutine
+// A Snapshot is all goroutines of the process at one moment, by id.
+type Snapshot map[int]*Goroutine
 
 // lookBuf is kept between looks; its mutex also keeps two looks from changing
 // GODEBUG at once.
-var lookBuf struct {
+var buffer struct {
 	sync.Mutex
 	b []byte
 }
 
-// lookAll stops the world and reads every goroutine with its label. ok is
+// Take stops the world and reads every goroutine with its label. ok is
 // false where this Go does not print labels in a form that is known here.
-func lookAll() (_ look, ok bool) {
-	lookBuf.Lock()
-	defer lookBuf.Unlock()
+func Take() (_ Snapshot, ok bool) {
+	buffer.Lock()
+	defer buffer.Unlock()
 	restore, ok := printLabels()
 	if !ok {
 		return nil, false
 	}
 	defer restore()
-	if lookBuf.b == nil {
-		lookBuf.b = make([]byte, 64<<10)
+	if buffer.b == nil {
+		buffer.b = make([]byte, 64<<10)
 	}
 	for {
-		n := runtime.Stack(lookBuf.b, true)
-		if n < len(lookBuf.b) {
-			return parseStacks(string(lookBuf.b[:n])), true
+		n := runtime.Stack(buffer.b, true)
+		if n < len(buffer.b) {
+			return Parse(string(buffer.b[:n])), true
 		}
-		lookBuf.b = make([]byte, 2*len(lookBuf.b))
+		buffer.b = make([]byte, 2*len(buffer.b))
 	}
 }
 
@@ -114,44 +118,44 @@ func printLabels() (restore func(), ok bool) {
 func labelsShown() bool {
 	shown := make(chan bool)
 	go func() {
-		setLabel(-1, "self-test \"[]{}")
+		SetLabel(-1, "self-test \"[]{}")
 		buf := make([]byte, 4<<10)
-		g := parseStack(string(buf[:runtime.Stack(buf, false)]))
-		shown <- g != nil && g.scope == -1
+		g := ParseOne(string(buf[:runtime.Stack(buf, false)]))
+		shown <- g != nil && g.Scope == -1
 	}()
 	return <-shown
 }
 
-// setLabel labels the calling goroutine, and all it will start.
-func setLabel(scope int, test string) {
-	pprof.SetGoroutineLabels(withLabel(context.Background(), scope, test))
+// SetLabel labels the calling goroutine, and all it will start.
+func SetLabel(scope int, test string) {
+	pprof.SetGoroutineLabels(WithLabel(context.Background(), scope, test))
 }
 
-func withLabel(ctx context.Context, scope int, test string) context.Context {
+func WithLabel(ctx context.Context, scope int, test string) context.Context {
 	return pprof.WithLabels(ctx, pprof.Labels(labelKey, strconv.Itoa(scope)+" "+test))
 }
 
-// self is the calling goroutine.
-func self() *goroutine {
+// Self is the calling goroutine.
+func Self() *Goroutine {
 	buf := make([]byte, 16<<10)
-	return parseStack(string(buf[:runtime.Stack(buf, false)]))
+	return ParseOne(string(buf[:runtime.Stack(buf, false)]))
 }
 
-// parseStacks reads the output of runtime.Stack. What it does not understand
+// Parse reads the output of runtime.Stack. What it does not understand
 // it leaves out.
-func parseStacks(text string) look {
-	l := make(look, strings.Count(text, "\ngoroutine ")+1)
+func Parse(text string) Snapshot {
+	l := make(Snapshot, strings.Count(text, "\ngoroutine ")+1)
 	for text != "" {
 		var one string
 		one, text, _ = strings.Cut(text, "\n\n")
-		if g := parseStack(one); g != nil {
-			l[g.id] = g
+		if g := ParseOne(one); g != nil {
+			l[g.ID] = g
 		}
 	}
 	return l
 }
 
-func parseStack(text string) *goroutine {
+func ParseOne(text string) *Goroutine {
 	header, body, _ := strings.Cut(text, "\n")
 	g := parseHeader(header)
 	if g == nil {
@@ -166,13 +170,13 @@ func parseStack(text string) *goroutine {
 		at, body, _ = strings.Cut(body, "\n")
 		if by, ok := strings.CutPrefix(call, "created by "); ok {
 			by, in, _ := strings.Cut(by, " in goroutine ")
-			g.creator = parseFrame(by, at)
-			g.parent, _ = strconv.Atoi(in)
+			g.Creator = parseFrame(by, at)
+			g.Parent, _ = strconv.Atoi(in)
 			break
 		}
 		// A goroutine that has not run yet shows runtime.goexit.
 		if i := strings.LastIndexByte(call, '('); i > 0 && call[:i] != "runtime.goexit" {
-			g.frames = append(g.frames, parseFrame(call[:i], at))
+			g.Frames = append(g.Frames, parseFrame(call[:i], at))
 		}
 	}
 	return g
@@ -180,7 +184,7 @@ func parseStack(text string) *goroutine {
 
 // parseHeader reads "goroutine 7 [chan receive, 2 minutes, synctest bubble 1]:",
 // with the labels inside the brackets (Go 1.26) or after them (Go 1.27).
-func parseHeader(line string) *goroutine {
+func parseHeader(line string) *Goroutine {
 	rest, ok := strings.CutPrefix(line, "goroutine ")
 	if !ok {
 		return nil
@@ -190,17 +194,17 @@ func parseHeader(line string) *goroutine {
 	if err != nil {
 		return nil
 	}
-	g := &goroutine{id: id}
-	g.scope, g.test = parseLabel(rest, labelKey+`": "`)
+	g := &Goroutine{ID: id}
+	g.Scope, g.Test = parseLabel(rest, labelKey+`": "`)
 	_, state, _ := strings.Cut(rest, " [")
 	state, _, _ = strings.Cut(state, " labels:{")
 	state, _, _ = strings.Cut(state, "]")
 	state, bubble, ok := strings.Cut(state, ", synctest bubble ")
 	if ok {
-		g.bubble, _ = strconv.Atoi(bubble)
+		g.Bubble, _ = strconv.Atoi(bubble)
 	}
-	g.leaked = strings.Contains(state, " (leaked)")
-	g.state = strings.NewReplacer(" (leaked)", "", " (scan)", "", " (durable)", "").Replace(state)
+	g.Leaked = strings.Contains(state, " (leaked)")
+	g.State = strings.NewReplacer(" (leaked)", "", " (scan)", "", " (durable)", "").Replace(state)
 	return g
 }
 
@@ -230,33 +234,33 @@ func parseLabel(s, prefix string) (scope int, test string) {
 }
 
 // parseFrame reads "\t/src/store.go:77 +0x1d".
-func parseFrame(function, at string) frame {
+func parseFrame(function, at string) source.Frame {
 	at = strings.TrimPrefix(at, "\t")
 	if i := strings.LastIndex(at, " +0x"); i >= 0 {
 		at = at[:i]
 	}
-	f := frame{function: function, file: at}
+	f := source.Frame{Func: function, File: at}
 	if i := strings.LastIndexByte(at, ':'); i >= 0 {
 		if n, err := strconv.Atoi(at[i+1:]); err == nil {
-			f.file, f.line = at[:i], n
+			f.File, f.Line = at[:i], n
 		}
 	}
 	return f
 }
 
-// A headcount counts the goroutines of the process. It costs a fraction of a
+// A Headcount counts the goroutines of the process. It costs a fraction of a
 // look, and the world hardly stops for it.
-type headcount struct {
-	byScope map[int]int    // labelled ones
-	byRoot  map[string]int // the others, by the function they were started with; "" before they run
+type Headcount struct {
+	ByScope map[int]int    // labelled ones
+	ByRoot  map[string]int // the others, by the function they were started with; "" before they run
 }
 
-// countStarted counts when no goroutine is about to start: one that has not run
+// CountStarted counts when no goroutine is about to start: one that has not run
 // yet does not show what it is.
-func countStarted() headcount {
+func CountStarted() Headcount {
 	h := countHeads()
 	for range 100 {
-		if h.byRoot[""] == 0 {
+		if h.ByRoot[""] == 0 {
 			break
 		}
 		runtime.Gosched()
@@ -265,7 +269,7 @@ func countStarted() headcount {
 	return h
 }
 
-func countHeads() headcount {
+func countHeads() Headcount {
 	var b bytes.Buffer
 	// Writing to a Buffer cannot fail.
 	_ = pprof.Lookup("goroutine").WriteTo(&b, 1)
@@ -277,8 +281,8 @@ func countHeads() headcount {
 //	2 @ 0x48412e 0x4168ee
 //	# labels: {"leakcheck test":"7 TestPut"}
 //	#	0x535af8	cache.(*Store).janitor+0x18	/src/store.go:77
-func parseHeadcount(text string) headcount {
-	c := headcount{byScope: map[int]int{}, byRoot: map[string]int{}}
+func parseHeadcount(text string) Headcount {
+	c := Headcount{ByScope: map[int]int{}, ByRoot: map[string]int{}}
 	_, text, _ = strings.Cut(text, "\n") // "goroutine profile: total 9"
 	for text != "" {
 		var record string
@@ -289,7 +293,7 @@ func parseHeadcount(text string) headcount {
 			continue
 		}
 		root := rootOf(record)
-		if isOurs(root) {
+		if OfHarness(root) {
 			continue
 		}
 		scope := 0
@@ -298,9 +302,9 @@ func parseHeadcount(text string) headcount {
 			scope, _ = parseLabel(labels, labelKey+`":"`)
 		}
 		if scope != 0 {
-			c.byScope[scope] += n
+			c.ByScope[scope] += n
 		} else {
-			c.byRoot[root] += n
+			c.ByRoot[root] += n
 		}
 	}
 	return c
@@ -317,61 +321,61 @@ func rootOf(record string) string {
 	return function
 }
 
-// recorderRun is where the goroutine of a negative control begins. The test of package recorder pins
+// RecorderRun is where the goroutine of a negative control begins. The test of package recorder pins
 // it.
-const recorderRun = "github.com/leaksafe/leaksafe/leakcheck/internal/recorder.Plant.func1"
+const RecorderRun = "github.com/leaksafe/leaksafe/leakcheck/internal/recorder.Plant.func1"
 
-// isOurs tells the goroutines that belong to the runtime and to package
+// OfHarness tells the goroutines that belong to the runtime and to package
 // testing: they come and go without the tests' doing.
-func isOurs(root string) bool {
+func OfHarness(root string) bool {
 	return strings.HasPrefix(root, "runtime.") ||
 		strings.HasPrefix(root, "testing.") ||
 		strings.HasPrefix(root, "testing/synctest.") ||
-		strings.HasPrefix(root, recorderRun) ||
+		strings.HasPrefix(root, RecorderRun) ||
 		root == "os/signal.loop" // one for ever from the first signal.Notify
 }
 
-// mentions reports whether g runs, or was started in, function or a closure
+// Mentions reports whether g runs, or was started in, function or a closure
 // of it.
-func (g *goroutine) mentions(function string) bool {
-	return inFunction(g.creator.function, function) || slices.ContainsFunc(g.frames, func(f frame) bool {
-		return inFunction(f.function, function)
+func (g *Goroutine) Mentions(function string) bool {
+	return InFunction(g.Creator.Func, function) || slices.ContainsFunc(g.Frames, func(f source.Frame) bool {
+		return InFunction(f.Func, function)
 	})
 }
 
-func (g *goroutine) calls(function string) bool {
-	return slices.ContainsFunc(g.frames, func(f frame) bool { return f.function == function })
+func (g *Goroutine) Calls(function string) bool {
+	return slices.ContainsFunc(g.Frames, func(f source.Frame) bool { return f.Func == function })
 }
 
-func inFunction(name, function string) bool {
+func InFunction(name, function string) bool {
 	return name == function || strings.HasPrefix(name, function+".")
 }
 
-// where is the innermost frame outside the standard library, which is where a
+// Where is the innermost frame outside the standard library, which is where a
 // person can change something; without one, the function it was started with.
-func (g *goroutine) where() frame {
-	for _, f := range g.frames {
-		if !f.inLibrary() {
+func (g *Goroutine) Where() source.Frame {
+	for _, f := range g.Frames {
+		if !f.InLibrary() {
 			return f
 		}
 	}
-	if len(g.frames) == 0 {
-		return g.creator
+	if len(g.Frames) == 0 {
+		return g.Creator
 	}
-	return g.frames[len(g.frames)-1]
+	return g.Frames[len(g.Frames)-1]
 }
 
-// stateOf is the state without the minutes.
-func stateOf(g *goroutine) string {
-	state, _, _ := strings.Cut(g.state, ",")
+// StateOf is the state without the minutes.
+func StateOf(g *Goroutine) string {
+	state, _, _ := strings.Cut(g.State, ",")
 	return state
 }
 
-// A stackText is one goroutine as runtime.Stack prints it. Thousands are read
+// A Text is one goroutine as runtime.Stack prints it. Thousands are read
 // in a look, most of which need no more than a number and a place.
-type stackText []byte
+type Text []byte
 
-func (t stackText) id() int {
+func (t Text) ID() int {
 	n := 0
 	for _, c := range bytes.TrimPrefix(t, []byte("goroutine ")) {
 		if c < '0' || c > '9' {
@@ -382,13 +386,13 @@ func (t stackText) id() int {
 	return n
 }
 
-func (t stackText) hasWork() bool {
+func (t Text) HasWork() bool {
 	_, state, _ := bytes.Cut(t, []byte(" ["))
 	return bytes.HasPrefix(state, []byte("run")) || bytes.HasPrefix(state, []byte("copystack"))
 }
 
-// creation is the place of the go statement: the last line, "\t/a/b.go:7 +0x1d".
-func (t stackText) creation() []byte {
+// Creation is the place of the go statement: the last line, "\t/a/b.go:7 +0x1d".
+func (t Text) Creation() []byte {
 	i := bytes.LastIndex(t, []byte("\ncreated by "))
 	if i < 0 {
 		return nil
@@ -397,16 +401,16 @@ func (t stackText) creation() []byte {
 	return bytes.TrimRight(at, "\n")
 }
 
-// hasProven reports whether the goroutineleak profile has marked a goroutine.
-func (l look) hasProven() bool {
+// HasProven reports whether the goroutineleak profile has marked a goroutine.
+func (l Snapshot) HasProven() bool {
 	for _, g := range l {
-		if g.leaked {
+		if g.Leaked {
 			return true
 		}
 	}
 	return false
 }
 
-func (g *goroutine) name() string {
-	return fmt.Sprintf("goroutine %d (%s)", g.id, shortFunc(g.where().function))
+func (g *Goroutine) Name() string {
+	return fmt.Sprintf("goroutine %d (%s)", g.ID, source.ShortFunc(g.Where().Func))
 }

@@ -1,4 +1,5 @@
-package leakcheck
+// Package recorder is the testing.TB of a negative control.
+package recorder
 
 import (
 	"cmp"
@@ -11,11 +12,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/failure"
 )
 
-// plant runs f on a goroutine of its own.
-func plant(t testing.TB, f func(testing.TB)) *recorder {
-	r := newRecorder(t)
+// Plant runs f on a goroutine of its own.
+func Plant(t testing.TB, f func(testing.TB)) *Recorder {
+	r := New(t)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -25,14 +28,14 @@ func plant(t testing.TB, f func(testing.TB)) *recorder {
 	return r
 }
 
-// planted reports whether t belongs to a negative control.
-func planted(t testing.TB) bool {
-	_, ok := t.(*recorder)
+// Planted reports whether t belongs to a negative control.
+func Planted(t testing.TB) bool {
+	_, ok := t.(*Recorder)
 	return ok
 }
 
-// A recorder is the testing.TB of a negative control.
-type recorder struct {
+// A Recorder is the testing.TB of a negative control.
+type Recorder struct {
 	testing.TB // the outer test: the private method, and what is not a test's own
 	name       string
 	ctx        context.Context
@@ -48,16 +51,17 @@ type recorder struct {
 	tempRoot string
 }
 
-func newRecorder(t testing.TB) *recorder {
-	r := &recorder{TB: t, name: t.Name() + "/MustDetect"}
+// New is a recorder within t.
+func New(t testing.TB) *Recorder {
+	r := &Recorder{TB: t, name: t.Name() + "/MustDetect"}
 	r.ctx, r.cancel = context.WithCancel(context.WithoutCancel(t.Context()))
 	return r
 }
 
 // run runs f and then its Cleanups, as package testing does.
-func (r *recorder) run(f func(testing.TB)) {
+func (r *Recorder) run(f func(testing.TB)) {
 	defer r.removeTemp()
-	defer r.runCleanups()
+	defer r.RunCleanups()
 	defer r.cancel()
 	defer r.recovered("f")
 	f(r)
@@ -65,24 +69,24 @@ func (r *recorder) run(f func(testing.TB)) {
 
 // recovered turns a panic of f into a failure: it must not end the process,
 // and it is not a detected leak.
-func (r *recorder) recovered(where string) {
+func (r *Recorder) recovered(where string) {
 	if p := recover(); p != nil {
 		r.Errorf("panic in %s: %v", where, p)
 	}
 }
 
-// runCleanups runs the rest also when one panics or calls FailNow.
-func (r *recorder) runCleanups() {
+// RunCleanups runs the rest also when one panics or calls FailNow.
+func (r *Recorder) RunCleanups() {
 	cleanup := r.lastCleanup()
 	if cleanup == nil {
 		return
 	}
-	defer r.runCleanups()
+	defer r.RunCleanups()
 	defer r.recovered("a Cleanup of f")
 	cleanup()
 }
 
-func (r *recorder) lastCleanup() func() {
+func (r *Recorder) lastCleanup() func() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := len(r.cleanups)
@@ -95,9 +99,10 @@ func (r *recorder) lastCleanup() func() {
 	return cleanup
 }
 
-func (r *recorder) judge() {
+// Judge fails the outer test unless a leak was reported.
+func (r *Recorder) Judge() {
 	r.TB.Helper()
-	said := r.text()
+	said := r.Text()
 	switch {
 	case r.leaks > 0:
 		if testing.Verbose() {
@@ -112,87 +117,91 @@ func (r *recorder) judge() {
 	}
 }
 
-func (r *recorder) text() string { return cmp.Or(strings.Join(r.said, "\n"), "nothing") }
+// Leaks is how many leaks were reported.
+func (r *Recorder) Leaks() int { return r.leaks }
 
-func (r *recorder) say(text string) {
+// Text is what was logged and reported, or "nothing".
+func (r *Recorder) Text() string { return cmp.Or(strings.Join(r.said, "\n"), "nothing") }
+
+func (r *Recorder) say(text string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.said = append(r.said, strings.TrimRight(text, "\n"))
 }
 
-func (r *recorder) Error(args ...any) { r.fail(fmt.Sprintln(args...), args) }
+func (r *Recorder) Error(args ...any) { r.fail(fmt.Sprintln(args...), args) }
 
-func (r *recorder) Errorf(format string, args ...any) { r.fail(fmt.Sprintf(format, args...), args) }
+func (r *Recorder) Errorf(format string, args ...any) { r.fail(fmt.Sprintf(format, args...), args) }
 
 // fail counts a leak when a verdict is among args: its type tells it from
 // everything else that can fail f.
-func (r *recorder) fail(text string, args []any) {
+func (r *Recorder) fail(text string, args []any) {
 	r.say(text)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.failed = true
-	if slices.ContainsFunc(args, func(a any) bool { _, ok := a.(*failure); return ok }) {
+	if slices.ContainsFunc(args, func(a any) bool { _, ok := a.(*failure.Failure); return ok }) {
 		r.leaks++
 	}
 }
 
-func (r *recorder) Fail() {
+func (r *Recorder) Fail() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.failed = true
 }
 
-func (r *recorder) Failed() bool {
+func (r *Recorder) Failed() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.failed
 }
 
-func (r *recorder) Skipped() bool {
+func (r *Recorder) Skipped() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.skipped
 }
 
-func (r *recorder) SkipNow() {
+func (r *Recorder) SkipNow() {
 	r.mu.Lock()
 	r.skipped = true
 	r.mu.Unlock()
 	runtime.Goexit()
 }
 
-func (r *recorder) Cleanup(f func()) {
+func (r *Recorder) Cleanup(f func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.cleanups = append(r.cleanups, f)
 }
 
-func (r *recorder) Log(args ...any) { r.say(fmt.Sprintln(args...)) }
+func (r *Recorder) Log(args ...any) { r.say(fmt.Sprintln(args...)) }
 
-func (r *recorder) Logf(format string, args ...any) { r.say(fmt.Sprintf(format, args...)) }
+func (r *Recorder) Logf(format string, args ...any) { r.say(fmt.Sprintf(format, args...)) }
 
-func (r *recorder) FailNow() { r.Fail(); runtime.Goexit() }
+func (r *Recorder) FailNow() { r.Fail(); runtime.Goexit() }
 
-func (r *recorder) Fatal(args ...any) { r.Error(args...); runtime.Goexit() }
+func (r *Recorder) Fatal(args ...any) { r.Error(args...); runtime.Goexit() }
 
-func (r *recorder) Fatalf(format string, args ...any) { r.Errorf(format, args...); runtime.Goexit() }
+func (r *Recorder) Fatalf(format string, args ...any) { r.Errorf(format, args...); runtime.Goexit() }
 
-func (r *recorder) Skip(args ...any) { r.Log(args...); r.SkipNow() }
+func (r *Recorder) Skip(args ...any) { r.Log(args...); r.SkipNow() }
 
-func (r *recorder) Skipf(format string, args ...any) { r.Logf(format, args...); r.SkipNow() }
+func (r *Recorder) Skipf(format string, args ...any) { r.Logf(format, args...); r.SkipNow() }
 
-func (r *recorder) Helper() {}
+func (r *Recorder) Helper() {}
 
-func (r *recorder) Name() string { return r.name }
+func (r *Recorder) Name() string { return r.name }
 
-func (r *recorder) Context() context.Context { return r.ctx }
+func (r *Recorder) Context() context.Context { return r.ctx }
 
-func (r *recorder) Attr(key, value string) { r.Logf("%s: %s", key, value) }
+func (r *Recorder) Attr(key, value string) { r.Logf("%s: %s", key, value) }
 
-func (r *recorder) Output() io.Writer { return said{r} }
+func (r *Recorder) Output() io.Writer { return said{r} }
 
 // said is the recorder's Output.
-type said struct{ r *recorder }
+type said struct{ r *Recorder }
 
 func (s said) Write(p []byte) (int, error) {
 	s.r.say(string(p))
@@ -200,7 +209,7 @@ func (s said) Write(p []byte) (int, error) {
 }
 
 // Setenv refuses a parallel outer test, as the outer test itself does.
-func (r *recorder) Setenv(key, value string) {
+func (r *Recorder) Setenv(key, value string) {
 	old, set := os.LookupEnv(key)
 	r.TB.Setenv(key, value)
 	r.Cleanup(func() {
@@ -212,7 +221,7 @@ func (r *recorder) Setenv(key, value string) {
 	})
 }
 
-func (r *recorder) Chdir(dir string) {
+func (r *Recorder) Chdir(dir string) {
 	old, err := os.Getwd()
 	if err != nil {
 		r.Fatal(err)
@@ -225,7 +234,7 @@ func (r *recorder) Chdir(dir string) {
 	})
 }
 
-func (r *recorder) TempDir() string {
+func (r *Recorder) TempDir() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.tempRoot == "" {
@@ -239,7 +248,7 @@ func (r *recorder) TempDir() string {
 	return dir
 }
 
-func (r *recorder) removeTemp() {
+func (r *Recorder) removeTemp() {
 	if r.tempRoot != "" {
 		os.RemoveAll(r.tempRoot)
 	}

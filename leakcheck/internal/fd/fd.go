@@ -1,0 +1,60 @@
+// Package fd lists the file descriptors of the process and what they lead to. Only Linux tells; elsewhere
+// the list is empty.
+package fd
+
+import (
+	"os"
+	"strings"
+	"sync"
+)
+
+// A Descriptor is an open file as it can be told from others: numbers are used
+// again, and names change when a file is renamed or deleted.
+type Descriptor struct {
+	Number        int
+	device, inode uint64
+}
+
+// A File is a descriptor and what it leads to: "/tmp/x", "socket:[4711]",
+// "pipe:[4712]".
+type File struct {
+	Descriptor
+	Target string
+}
+
+func (f File) Describe() string {
+	if inode, ok := strings.CutPrefix(f.Target, "socket:"); ok {
+		if address := socketAddress(strings.Trim(inode, "[]")); address != "" {
+			return address
+		}
+	}
+	return f.Target
+}
+
+// Kind is what stands before the colon of a socket's or pipe's name.
+func (f File) Kind() string {
+	kind, _, _ := strings.Cut(f.Target, ":")
+	return kind
+}
+
+// StartPoller makes the runtime open the descriptors it keeps for itself, so
+// that they are no test's.
+var StartPoller = sync.OnceFunc(func() {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return
+	}
+	r.Close()
+	w.Close()
+})
+
+// Kind is "file", "socket", "pipe" or another name of the system's for what a descriptor leads to.
+func Kind(target string) string {
+	if kind, _, ok := strings.Cut(target, ":["); ok && kind != "anon_inode" {
+		return kind
+	}
+	if strings.HasPrefix(target, "/") {
+		return "file"
+	}
+	return target
+}
