@@ -69,12 +69,27 @@ func (m *Mapper[S, D]) Into(dst *D, src *S) error {
 		return nil
 	}
 	if m == nil || m.plan == nil || dst == nil || src == nil {
+		leak(src)
 		return m.misused()
 	}
 	if onlyReflect {
 		return m.plan.reflect(reflect.ValueOf(dst), reflect.ValueOf(src))
 	}
 	return m.plan.run(hide(unsafe.Pointer(dst)), hide(unsafe.Pointer(src)))
+}
+
+// leak does nothing, but the compiler must assume that it keeps what *src refers to. So strings
+// and objects that a source refers to are never on the caller's stack, from where the result
+// would refer to memory that is used again. The source itself may be on the stack: see hide.
+func leak[S any](src *S) {
+	if leaked.really {
+		leaked.value = *src
+	}
+}
+
+var leaked struct {
+	really bool // never set
+	value  any
 }
 
 // misused is the error of a Mapper without a plan, or of a nil pointer.
