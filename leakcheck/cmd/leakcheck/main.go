@@ -3,6 +3,7 @@
 //	leakcheck summary [flags] one.dump             what is in the heap, by allocation site
 //	leakcheck compare [flags] before.dump after.dump   what is new in the second
 //	leakcheck why     [flags] one.dump -site F     who keeps what F allocated (or -addr 0xc000…, or -type T)
+//	leakcheck flame   [flags] [before.dump] one.dump out.pb.gz   who retains the memory, or its growth, as a profile
 //
 // Flags may stand anywhere:
 //
@@ -32,6 +33,22 @@
 //
 // A row says how many objects of a site are new, how many are gone, and by how much the site's own bytes and what would be freed with them have
 // grown; rows are sorted by the latter, but a site with hardly more objects than before by its own bytes: what a list or a map holds has a row of its own. Dumps of two processes, or of two builds, are compared too: then lines are left out of sites and objects are only counted.
+//
+// # A flame graph of what retains the memory
+//
+// The command flame writes a pprof profile, of inuse_space and inuse_objects:
+//
+//	$ leakcheck flame -exe ./shop after.dump retained.pb.gz
+//	$ go tool pprof -http=: retained.pb.gz
+//
+// A box is as wide as what would be freed with it. At the top are the roots: package variables, goroutines by the function that
+// created them and the line they are at, pending timers, finalizers. Below each are the objects that it alone retains, as fields, elements
+// and variables of closures, and last the line that allocated, where the dump knows it. What several roots retain is below
+// "shared with other roots" of the nearest one. Lists, trees and other recursive data are one box. The labels "root" and "state" of
+// samples select, for instance, what goroutines blocked in one way retain: -tagfocus='state=blocked in chan receive'.
+//
+// Given two dumps, it writes how much more the second one retains. Profilers that store pprof profiles, such as Pyroscope or Parca, take
+// both.
 //
 // # Taking a dump from a service
 //
@@ -81,6 +98,7 @@ var subcommands = []subcommand{
 	{"summary", "one.dump", "what is in the heap, by allocation site", summary},
 	{"compare", "before.dump after.dump", "what is new in the second dump", compareDumps},
 	{"why", "one.dump -site F | -addr A | -type T", "what retains the objects", why},
+	{"flame", "[before.dump] one.dump out.pb.gz", "what retains the memory, as a profile for go tool pprof -http=:", flameDumps},
 }
 
 func main() {
@@ -165,24 +183,31 @@ func (c *command) readFlags() {
 	c.flags.IntVar(&c.rows, "n", 20, "how many `rows` or paths to print; 0 for all")
 }
 
-// files parses flags, which may stand anywhere, and returns the other arguments. There must be n of
-// them.
-func (c *command) files(args []string, n int) (files []string, err error) {
-	for {
-		if err := c.flags.Parse(args); err != nil {
-			return nil, flag.ErrHelp // the flag set has said why
-		}
-		if c.flags.NArg() == 0 {
-			break
-		}
-		files = append(files, c.flags.Arg(0))
-		args = c.flags.Args()[1:]
+// files parses flags and returns the other arguments. There must be n of them.
+func (c *command) files(args []string, n int) ([]string, error) {
+	files, err := c.parse(args)
+	if err != nil {
+		return nil, err
 	}
 	if len(files) != n {
 		c.flags.Usage()
 		return nil, flag.ErrHelp
 	}
 	return files, nil
+}
+
+// parse parses flags, which may stand anywhere, and returns the other arguments.
+func (c *command) parse(args []string) (files []string, err error) {
+	for {
+		if err := c.flags.Parse(args); err != nil {
+			return nil, flag.ErrHelp // the flag set has said why
+		}
+		if c.flags.NArg() == 0 {
+			return files, nil
+		}
+		files = append(files, c.flags.Arg(0))
+		args = c.flags.Args()[1:]
+	}
 }
 
 func count(n int, what string) string {

@@ -49,7 +49,7 @@ var ErrShort = errors.New("the heap dump is cut short")
 // is called now and then with the bytes read so far.
 func Read(r io.ReaderAt, size int64, progress func(done, total int64)) (*Dump, error) {
 	p := &parser{
-		d:        &Dump{file: r, size: size, types: map[uint64]Type{}, itabs: map[uint64]uint64{}},
+		d:        &Dump{file: newCache(r), size: size, types: map[uint64]Type{}, itabs: map[uint64]uint64{}},
 		c:        cursor{r: r, size: size, buf: make([]byte, 0, min(window, size))},
 		strings:  map[string]string{},
 		progress: progress,

@@ -142,8 +142,12 @@ func (w *numbering) eachEdge(h *Heap, f func(from, to int32)) {
 }
 
 func (w *numbering) dominate(h *Heap) []int32 {
+	return w.idoms(w.before(h))
+}
+
+// idoms finds what dominates each number: from[start[i]:start[i+1]] refer to i.
+func (w *numbering) idoms(start, from []int32) []int32 {
 	n := int32(len(w.object))
-	start, from := w.before(h)
 	f := forest{up: append([]int32(nil), w.parent...), label: make([]int32, n)}
 	semi := make([]int32, n)
 	for i := range f.label {

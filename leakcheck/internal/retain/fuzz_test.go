@@ -36,5 +36,6 @@ func FuzzSearch(f *testing.F) {
 		}
 		_ = s.Explain(all).String()
 		h.Sites()
+		h.Tree()
 	})
 }

@@ -1,0 +1,565 @@
+package retain
+
+import (
+	"debug/dwarf"
+	"fmt"
+	"hash/maphash"
+	"slices"
+	"strings"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/symbols"
+)
+
+// A Tree adds up the heap by what retains it. Below a root stand the objects that only this root retains, and below an object
+// what would be freed with it: it is the tree of dominators, with alike objects added up in one node.
+type Tree struct {
+	Nodes []Node // a parent comes before its children
+}
+
+// A Node is a root, a kind of object below it, or a line that allocates.
+type Node struct {
+	Parent int32 // or -1
+	Label  string
+	File   string
+	Line   int
+	Root   string // what kind of root this is below
+	State  string // of the goroutine this is below, or ""
+
+	Objects, Bytes int64 // that end here: without those of the nodes below
+}
+
+// The kinds of roots.
+const (
+	TreeVariable  = "variable"
+	TreeGoroutine = "goroutine"
+	TreeTest      = "test"
+	TreeTimer     = "timer"
+	TreeFinalizer = "finalizer"
+	TreeCleanup   = "cleanup"
+	TreePool      = "sync.Pool"
+	TreeStack     = "stack word"
+	TreeRuntime   = "runtime"
+	TreeGarbage   = "garbage"
+)
+
+// Tree computes the tree of the whole heap. Only roots of the best rank that reaches an object count, so that a stray word on
+// a stack does not take an object from the variable that holds it.
+func (h *Heap) Tree() *Tree {
+	b := newTreeBuilder(h)
+	d := newTreeOrder(b)
+	b.label()
+	b.place(d)
+	return &Tree{Nodes: b.out}
+}
+
+// A treeBuilder makes nodes.
+type treeBuilder struct {
+	h       *Heap
+	s       *Search
+	out     []Node
+	said    []int32 // by node: its label
+	nodes   map[nodeKey]int32
+	labels  map[string]int32
+	texts   []treeLabel
+	holders []int32 // by seed: its node
+	of      []int32 // by object: its label
+}
+
+type nodeKey struct{ parent, label int32 }
+
+// A treeLabel is what is said of an object: from where it is referred to, and what it is.
+type treeLabel struct {
+	text string
+	to   string // what the object is
+	part bool   // it is an inner part of what refers to it, such as a map's table
+	file string
+	line int
+	// The object is where the runtime keeps pending timers.
+	timers bool
+}
+
+// newTreeBuilder makes the nodes of the roots.
+func newTreeBuilder(h *Heap) *treeBuilder {
+	b := &treeBuilder{h: h, s: h.everything(), nodes: map[nodeKey]int32{}, labels: map[string]int32{}}
+	b.holders = make([]int32, len(b.s.seeds))
+	goroutines := map[uint64]int32{}
+	for i := range b.s.seeds {
+		b.holders[i] = b.holder(&b.s.seeds[i], goroutines)
+	}
+	return b
+}
+
+func (b *treeBuilder) intern(l treeLabel) int32 {
+	i, ok := b.labels[l.text]
+	if !ok {
+		i = int32(len(b.texts))
+		b.labels[l.text], b.texts = i, append(b.texts, l)
+	}
+	return i
+}
+
+// child is the node below a parent. What repeats on the way, such as the nodes of a list, is one node.
+func (b *treeBuilder) child(parent, label int32) int32 {
+	k := nodeKey{parent, label}
+	if n, ok := b.nodes[k]; ok {
+		return n
+	}
+	n := b.repeated(parent, label)
+	if n < 0 {
+		l := &b.texts[label]
+		x := Node{Parent: parent, Label: l.text, File: l.file, Line: l.line}
+		if parent >= 0 {
+			x.Root, x.State = b.out[parent].Root, b.out[parent].State
+		}
+		n = int32(len(b.out))
+		b.out = append(b.out, x)
+		b.said = append(b.said, label)
+	}
+	b.nodes[k] = n
+	return n
+}
+
+// repeated returns the node above that has this label, or of which this is an inner part; -1 for none.
+func (b *treeBuilder) repeated(parent, label int32) int32 {
+	l := &b.texts[label]
+	for at := parent; at >= 0; at = b.out[at].Parent {
+		if b.said[at] == label || at == parent && l.part && b.texts[b.said[at]].to == l.to {
+			return at
+		}
+	}
+	return -1
+}
+
+// root is a node at the top.
+func (b *treeBuilder) root(text, kind string) int32 {
+	n := b.child(-1, b.intern(treeLabel{text: text}))
+	b.out[n].Root = kind
+	return n
+}
+
+// holder is the node of a root.
+func (b *treeBuilder) holder(r *root, goroutines map[uint64]int32) int32 {
+	h := b.h
+	switch r.kind {
+	case rootVariable:
+		kind := TreeVariable
+		if r.rank == Test {
+			kind = TreeTest
+		}
+		if v, ok := h.static(r.seg.Addr+uint64(r.word)*uint64(h.PtrSize), 0); ok {
+			return b.root(v.root+" (variable)", kind)
+		}
+		return b.root("package variables whose names are unknown", kind)
+	case rootFrame, rootContext, rootDefer, rootPanic:
+		return b.goroutine(r, goroutines)
+	case rootFinalizer, rootFinalizerFunc, rootFinalizerQueue:
+		name := symbols.Short(h.code(h.Finalizers[r.index].Code).Name)
+		return b.root(strings.TrimSpace("finalizer "+name), TreeFinalizer)
+	case rootCleanup:
+		return b.root("runtime.AddCleanup", TreeCleanup)
+	case rootPool:
+		return b.root("sync.Pool, emptied by the next two collections", TreePool)
+	}
+	return b.root("the runtime", TreeRuntime)
+}
+
+// goroutine is the node of all goroutines that were created in one place and stand at one line.
+func (b *treeBuilder) goroutine(r *root, known map[uint64]int32) int32 {
+	h, g := b.h, b.h.goroutineOf(*r)
+	frame, key := heapdump.None, h.stackKey(g)
+	if r.kind == rootFrame {
+		frame = r.index
+	}
+	if r.rank >= Test { // a test's line is that of the frame that holds
+		key = maphash.Comparable(stackSeed, [3]uint64{key, uint64(frame), uint64(r.rank)})
+	}
+	if n, ok := known[key]; ok {
+		return n
+	}
+	kind := TreeGoroutine
+	switch {
+	case r.rank >= Stack:
+		kind = TreeStack
+	case h.byTest(*r):
+		kind = TreeTest
+	}
+	at := h.standing(g, frame)
+	by := "goroutine " + symbols.Short(h.outermost(g))
+	if c := h.creator(g); c != "" {
+		by = "goroutines created by " + c
+	}
+	if kind == TreeStack {
+		by += ", stray words on their stacks"
+	}
+	top := b.root(by, kind)
+	n := b.child(top, b.intern(treeLabel{text: "in " + symbols.Short(at.Name) + ", " + h.state(g), file: at.File, line: at.Line}))
+	b.out[n].State = h.state(g)
+	known[key] = n
+	return n
+}
+
+var stackSeed = maphash.MakeSeed()
+
+// stackKey is the same for goroutines that stand at the same line, in the same state.
+func (h *Heap) stackKey(g int) uint64 {
+	x := &h.Goroutines[g]
+	var m maphash.Hash
+	m.SetSeed(stackSeed)
+	maphash.WriteComparable(&m, [3]uint64{x.CreatedPC, x.Status, uint64(h.rankOf(g))})
+	m.WriteString(x.WaitReason)
+	for _, f := range x.Frames {
+		maphash.WriteComparable(&m, h.Frames[f].PC)
+	}
+	return m.Sum64()
+}
+
+// outermost is the function that a goroutine runs.
+func (h *Heap) outermost(g int) string {
+	frames := h.Goroutines[g].Frames
+	if len(frames) == 0 {
+		return "without a stack"
+	}
+	name := ""
+	for _, f := range slices.Backward(frames) {
+		if name = h.Frames[f].Func; name != "runtime.goexit" && name != "runtime.main" {
+			break
+		}
+	}
+	return name
+}
+
+// label says of every object what refers to it and what it is, from the roots on, by the shortest path.
+func (b *treeBuilder) label() {
+	h, s := b.h, b.s
+	b.of = make([]int32, h.Len())
+	l := labeler{b: b, views: make([]int32, h.Len()), kinds: map[kind]int32{}, seen: map[seenKind]int32{}, links: map[linkKey]linkTemplate{}, words: map[wordKey]int32{}}
+	var level, below []int32
+	for o := range int32(h.Len()) {
+		if s.rank[o] != Unreachable && s.parent[o] < 0 {
+			l.first(o, &s.seeds[^s.parent[o]])
+			level = append(level, o)
+		}
+	}
+	for len(level) > 0 {
+		below = below[:0]
+		for _, o := range level {
+			to, word := h.Edges(o)
+			for k, t := range to {
+				if s.parent[t] == o && s.word[t] == word[k] && b.of[t] == 0 {
+					l.next(o, t, uint64(word[k])*uint64(h.PtrSize))
+					below = append(below, t)
+				}
+			}
+		}
+		slices.Sort(below) // in the order of the file, which is read on the way
+		level, below = below, level
+	}
+}
+
+// A kind is what is known of an object.
+type kind struct {
+	view view
+	text string
+	fn   string // of a closure
+	file string
+	line int
+}
+
+// A linkTemplate is a link of every object of one kind.
+type linkTemplate struct {
+	link
+	from string // "main.node.next"
+	back uint64 // how far before the pointer the reference starts
+}
+
+type linkKey struct {
+	kind int32
+	off  uint64
+}
+
+type wordKey struct {
+	from, parent string
+	kind         int32
+}
+
+type seenKind struct {
+	view view
+	typ  dwarf.Type // of the reference
+}
+
+// A labeler knows kinds and links already met: a heap of millions of objects has some hundred of each.
+type labeler struct {
+	b     *treeBuilder
+	views []int32 // by object: its kind
+	kinds map[kind]int32
+	list  []kind
+	seen  map[seenKind]int32 // those that depend on nothing else
+	links map[linkKey]linkTemplate
+	words map[wordKey]int32
+}
+
+func (l *labeler) kindOf(o int32, via link) int32 {
+	h := l.b.h
+	k := kind{view: h.target(via, o)}
+	if k.view.many && k.view.typ != nil {
+		k.view.delta %= uint64(max(k.view.typ.Size(), 1)) // the start of a slice of it says nothing here
+	}
+	seen := seenKind{k.view, via.typ}
+	if i, ok := l.seen[seen]; ok {
+		return i
+	}
+	k.text = h.typeName(k.view, via)
+	if group := groupOfType(k.view.typ); group != "" {
+		k.text = group
+	}
+	if k.text != "" && k.view.typ != nil {
+		i := l.add(k)
+		l.seen[seen] = i
+		return i
+	}
+	l.describe(&k, o)
+	return l.add(k)
+}
+
+func (l *labeler) add(k kind) int32 {
+	i, ok := l.kinds[k]
+	if !ok {
+		i = int32(len(l.list))
+		l.kinds[k], l.list = i, append(l.list, k)
+	}
+	return i
+}
+
+// groupOfType names the insides of what is one thing to the user.
+func groupOfType(t dwarf.Type) string {
+	s, ok := bare(t).(*dwarf.StructType)
+	if !ok {
+		return ""
+	}
+	if s.StructName == "runtime.timer" {
+		return "timer"
+	}
+	for _, k := range typeKinds {
+		if (k.group == "sync.Map" || k.group == "pool") && strings.HasPrefix(s.StructName, k.prefix) {
+			return k.kind
+		}
+	}
+	return ""
+}
+
+// describe says what an object without a known type is.
+func (l *labeler) describe(k *kind, o int32) {
+	h := l.b.h
+	if f, ok := h.closure(o, hop{}); ok {
+		k.fn, k.file, k.line = f.Name, f.File, f.Line
+		k.text = "func " + symbols.Short(f.Name)
+		if method, ok := strings.CutSuffix(k.text, "-fm"); ok {
+			k.text = "method value " + strings.TrimPrefix(method, "func ")
+		}
+		return
+	}
+	if k.text != "" {
+		return
+	}
+	k.text = "object of " + Bytes(int64(h.Size(o)))
+	a := h.Alloc(o)
+	if a == nil {
+		return
+	}
+	if kind, _ := kindOfAlloc(a.Stack); kind != "object" {
+		k.text = kind
+		return
+	}
+	if c, ok := h.userCall(a.Stack); ok {
+		k.text = "object made in " + symbols.Short(h.function(heapdump.Call(c)))
+	}
+}
+
+// first labels an object that a root refers to.
+func (l *labeler) first(o int32, r *root) {
+	h := l.b.h
+	via, from := link{opaque: true}, ""
+	switch r.kind {
+	case rootVariable:
+		at := r.seg.Addr + uint64(r.word)*uint64(h.PtrSize)
+		via.addr = at
+		if v, ok := h.static(at, 0); ok {
+			via, from = v.link, plainExpr(v.name)
+		}
+	case rootDefer:
+		from = "deferred call"
+	case rootPanic:
+		from = "value of a panic"
+	case rootFrame:
+		f := &h.Frames[r.index]
+		via.addr = f.SP + uint64(r.word)*uint64(h.PtrSize)
+		switch {
+		case wrapper.MatchString(f.Func):
+			from = "argument of its go statement"
+		case !internalFunc(f.Func):
+			from = "variable of " + symbols.Short(f.Func)
+		}
+	}
+	l.set(o, from, "", l.kindOf(o, via))
+}
+
+// next labels an object that the word at off of another refers to.
+func (l *labeler) next(o, t int32, off uint64) {
+	h, k := l.b.h, l.views[o]
+	v := &l.list[k].view
+	key := linkKey{k, off}
+	if v.typ != nil && v.many && off >= v.delta {
+		key.off = (off - v.delta) % uint64(max(v.typ.Size(), 1))
+	}
+	x, ok := l.links[key]
+	if !ok {
+		x = l.template(o, k, off)
+		l.links[key] = x
+	}
+	via := x.link
+	via.addr = h.Addr(o) + off - x.back
+	l.set(t, x.from, l.list[k].text, l.kindOf(t, via))
+}
+
+func (l *labeler) template(o, kind int32, off uint64) linkTemplate {
+	h, k := l.b.h, &l.list[kind]
+	at := h.Addr(o) + off
+	if k.fn != "" {
+		x := linkTemplate{link: link{addr: at, opaque: true}, from: k.text}
+		if h.names.Types == nil {
+			return x
+		}
+		if c, ok := h.names.Types.Captured(k.fn, off); ok {
+			x.link = h.field(c.Type, at, 0)
+			x.from = "variable " + strings.TrimPrefix(c.Name, "&") + " of " + k.text
+			x.back = at - x.link.addr
+		}
+		return x
+	}
+	x := linkTemplate{link: h.follow(h.Addr(o), k.view, off)}
+	if expr := plainExpr(x.link.expr); k.text != "" && !isTimers(k.view.typ) && (x.link.typ != nil || expr != "") {
+		x.from = k.text + expr
+	}
+	x.back = at - x.link.addr
+	return x
+}
+
+func (l *labeler) set(o int32, from, parent string, kind int32) {
+	l.views[o] = kind
+	key := wordKey{from, parent, kind}
+	i, ok := l.words[key]
+	if !ok {
+		k := &l.list[kind]
+		x := treeLabel{text: k.text, to: k.text, file: k.file, line: k.line, part: parent == k.text && (from == parent || from == "")}
+		if from != "" && !x.part {
+			x.text = from + " → " + k.text
+		}
+		x.timers = isTimers(k.view.typ)
+		x.text = strings.ReplaceAll(x.text, "/", "∕") // pprof's page shows only what follows the last slash
+		i = l.b.intern(x) + 1
+		l.words[key] = i
+	}
+	l.b.of[o] = i
+}
+
+// isTimers tells the type of the arrays in which the runtime keeps pending timers.
+func isTimers(t dwarf.Type) bool {
+	s, ok := bare(t).(*dwarf.StructType)
+	return ok && s.StructName == "runtime.timerWhen"
+}
+
+// place puts every object below what dominates it.
+func (b *treeBuilder) place(d *treeOrder) {
+	h := b.h
+	at := make([]int32, len(d.object)) // by number: the node
+	shared := b.intern(treeLabel{text: "shared with other roots"})
+	sites := make([]int32, len(h.Allocs))
+	for n := 1; n < len(d.object); n++ {
+		o := d.object[n]
+		if o < 0 {
+			at[n] = ^o
+			continue
+		}
+		label := b.of[o] - 1
+		switch up := d.idom[n]; {
+		case b.texts[label].timers:
+			at[n] = b.root("pending timers", TreeTimer)
+		case up != 0:
+			at[n] = b.child(at[up], label)
+		default:
+			at[n] = b.child(b.child(b.holderOf(o), shared), label)
+		}
+		b.count(b.leaf(at[n], o, sites), o)
+	}
+	for o := range int32(h.Len()) {
+		if b.s.rank[o] == Unreachable {
+			b.count(b.leaf(b.root("garbage that the next collection frees", TreeGarbage), o, sites), o)
+		}
+	}
+}
+
+// holderOf is the root from which the object is reached on the shortest way.
+func (b *treeBuilder) holderOf(o int32) int32 {
+	for b.s.parent[o] >= 0 {
+		o = b.s.parent[o]
+	}
+	return b.holders[^b.s.parent[o]]
+}
+
+// leaf is the line that allocated the object, below its node, where that is known.
+func (b *treeBuilder) leaf(node, o int32, sites []int32) int32 {
+	i := b.h.SampleOf(o)
+	if i < 0 {
+		return node
+	}
+	if sites[i] == 0 {
+		sites[i] = -1
+		if c, ok := b.h.userCall(b.h.Allocs[i].Stack); ok {
+			name := symbols.Short(b.h.function(heapdump.Call(c)))
+			sites[i] = b.intern(treeLabel{text: fmt.Sprintf("allocated at %s:%d", name, c.Line), file: c.File, line: c.Line}) + 1
+		}
+	}
+	if sites[i] < 0 {
+		return node
+	}
+	return b.child(node, sites[i]-1)
+}
+
+func (b *treeBuilder) count(node, o int32) {
+	b.out[node].Objects++
+	b.out[node].Bytes += int64(b.h.Size(o))
+}
+
+// plainExpr leaves out indexes and keys: open[…].user for open["x/y"].user, and Load(…) for the key of a sync.Map.
+func plainExpr(e string) string {
+	e = strings.ReplaceAll(e, " (key)", "\x00")
+	var b strings.Builder
+	depth, quoted := 0, false
+	for i := 0; i < len(e); i++ {
+		c := e[i]
+		switch {
+		case quoted && c == '\\':
+			i++
+		case c == '"' && depth > 0:
+			quoted = !quoted
+		case quoted:
+		case c == '[' || c == '(':
+			if depth == 0 {
+				b.WriteByte(c)
+			}
+			depth++
+		case c == ']' || c == ')':
+			depth--
+			if depth == 0 && e[i-1] != '(' {
+				b.WriteString("…")
+			}
+			if depth == 0 {
+				b.WriteByte(c)
+			}
+		case depth == 0:
+			b.WriteByte(c)
+		}
+	}
+	return strings.ReplaceAll(b.String(), "\x00", " (key)")
+}
