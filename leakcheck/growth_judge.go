@@ -1,6 +1,10 @@
 package leakcheck
 
-import "time"
+import (
+	"fmt"
+	"slices"
+	"time"
+)
 
 // The decision of NoGrowth, on recorded figures alone.
 //
@@ -20,6 +24,33 @@ import "time"
 //     over an earlier one. So much must be gained in the last three rounds. The
 //     first round at 64x does not count: a buffer as large as the largest burst
 //     grows in it, and never again.
+
+// A verdict is what the rules say of a site or a run. The zero value is none of them.
+type verdict int
+
+const (
+	_          verdict = iota
+	steady             // nothing grows
+	saturating         // something grew and stopped
+	growing            // something grows with every operation, at every scale
+	noisy              // growth and shrinking are too close to tell
+	unmeasured         // nothing was measured
+)
+
+var verdictNames = [...]string{"none", "steady", "saturating", "growing", "noisy", "unmeasured"}
+
+func (v verdict) String() string {
+	if v < 0 || int(v) >= len(verdictNames) {
+		return fmt.Sprintf("Verdict(%d)", int(v))
+	}
+	return verdictNames[v]
+}
+
+// parseVerdict reads what String writes; ok is false for other text.
+func parseVerdict(text string) (v verdict, ok bool) {
+	i := slices.Index(verdictNames[:], text)
+	return verdict(i), i >= 0
+}
 
 // A round is what happened between one look at the heap and the next.
 type round struct {
@@ -94,24 +125,24 @@ func everyRound(rounds []round, live []int64, in func(round) bool) bool {
 
 // judge gives the verdict on one suspect after its confirming rounds. steps
 // says which rule called it growing. allow is in bytes per operation.
-func judge(rounds []round, s series, allow float64) (v Verdict, steps bool) {
+func judge(rounds []round, s series, allow float64) (v verdict, steps bool) {
 	if !suspicious(rounds, s) || released(rounds, s.bytes) || negligible(rounds, s) {
-		return Steady, false
+		return steady, false
 	}
 	bytes, ops, _ := gained(rounds, s.bytes, retrying)
 	if float64(bytes) <= allow*float64(ops) {
-		return Saturating, false
+		return saturating, false
 	}
 	// A neighbour's site fits the rule for objects only by chance, and the one
 	// for steps easily.
 	aside := idleShare(rounds, s.bytes)
 	switch {
 	case growsByObjects(rounds, s.objects) && aside < 0.25:
-		return Growing, false
+		return growing, false
 	case aside < 0.1 && !gainsAlone(rounds, s.objects):
 		return growsInSteps(rounds, s), true
 	}
-	return Steady, false
+	return steady, false
 }
 
 // idleShare is how fast the site grew while the operation did not run, as a
@@ -197,21 +228,21 @@ const leap = 8
 
 // growsInSteps is Growing, Saturating, Steady after a leap, or Noisy where the
 // site shrank by about as much as it grew.
-func growsInSteps(rounds []round, s series) Verdict {
+func growsInSteps(rounds []round, s series) verdict {
 	now := rate(rounds, s.bytes, phases(confirm, confirm))
 	before := max(rate(rounds, s.bytes, phases(small, medium)), rate(rounds, s.bytes, phases(large, burst)))
 	objects, _, _ := gained(rounds, s.objects, phases(confirm, confirm))
 	switch {
 	case now <= 0, 4*now < before:
-		return Saturating
+		return saturating
 	case 0 < objects && objects < enough, objects <= 0 && now < atLeast:
-		return Saturating
+		return saturating
 	case now > leap*before:
-		return Steady
+		return steady
 	case 2*shrinkage(rounds, s.bytes) > now:
-		return Noisy
+		return noisy
 	}
-	return Growing
+	return growing
 }
 
 // shrinkage is what the confirming rounds lost that lost anything, per

@@ -154,5 +154,5 @@ func (m *meter) routineSuspect(by source.Frame) (suspect, bool) {
 		return suspect{}, false
 	}
 	s.sample = m.newestOf(by)
-	return s, s.sample == nil || !m.config.ignoresGoroutine(s.sample)
+	return s, s.sample == nil || !m.config.ignores(s.sample)
 }

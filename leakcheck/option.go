@@ -18,13 +18,8 @@ type config struct {
 	grace          time.Duration
 	ignoreFuncs    []string
 	ignoreCreators []string
-	ignoreSites    []string
 	goleak         []goleak.Option
-
-	iterations int
-	rounds     int
-	warmup     *int // nil: not given
-	allowPerOp float64
+	growth         settings
 
 	// misuse is the first option that makes no sense. The check that reads the
 	// options reports it: an Option has no test to fail.
@@ -86,7 +81,7 @@ func IgnoreCreatedBy(prefix string) Option {
 // IgnoreSite ignores growth at allocation sites whose stack has a function
 // whose name starts with prefix.
 func IgnoreSite(prefix string) Option {
-	return func(c *config) { c.ignore(&c.ignoreSites, "IgnoreSite", prefix) }
+	return func(c *config) { c.ignore(&c.growth.ignoreSites, "IgnoreSite", prefix) }
 }
 
 // ignore refuses the empty prefix, which would silence everything.
@@ -108,20 +103,20 @@ func Goleak(opts ...goleak.Option) Option {
 // smallest scale; where it is not given 20, or fewer where one takes over
 // 5 ms. n must be at least 1.
 func Iterations(n int) Option {
-	return func(c *config) { c.count(&c.iterations, "Iterations", n, 1) }
+	return func(c *config) { c.count(&c.growth.iterations, "Iterations", n, 1) }
 }
 
 // Rounds is how many rounds [NoGrowth] measures at the smallest scale; 3 where
 // it is not given. n must be at least 2.
 func Rounds(n int) Option {
-	return func(c *config) { c.count(&c.rounds, "Rounds", n, 2) }
+	return func(c *config) { c.count(&c.growth.rounds, "Rounds", n, 2) }
 }
 
 // Warmup is how many operations [NoGrowth] runs before it measures, as many
 // as one round where it is not given. Raise it above the size of a cache that
 // the operation fills. n must not be negative.
 func Warmup(n int) Option {
-	return func(c *config) { c.warmup = new(int); c.count(c.warmup, "Warmup", n, 0) }
+	return func(c *config) { c.growth.warmup = new(int); c.count(c.growth.warmup, "Warmup", n, 0) }
 }
 
 func (c *config) count(field *int, option string, n, least int) {
@@ -140,6 +135,6 @@ func AllowPerOp(bytes float64) Option {
 			c.refuse("AllowPerOp(%v): bytes are not negative", bytes)
 			return
 		}
-		c.allowPerOp = bytes
+		c.growth.allowPerOp = bytes
 	}
 }

@@ -5,16 +5,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 
-	"github.com/leaksafe/leaksafe/leakcheck/internal/advice"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/baseline"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/failure"
-	"github.com/leaksafe/leaksafe/leakcheck/internal/gostack"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/recorder"
-	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 )
 
 // A Verdict is what [NoGrowth] and [Measure] find. The zero value is none of
@@ -22,33 +18,25 @@ import (
 type Verdict int
 
 const (
-	_          Verdict = iota
-	Steady             // nothing grows
-	Saturating         // something grew and stopped: a cache that filled
-	Growing            // something grows with every operation, at every scale
-	Noisy              // growth and shrinking are too close to tell; fails
-	Unmeasured         // nothing was measured; fails
+	Steady     = Verdict(steady)     // nothing grows
+	Saturating = Verdict(saturating) // something grew and stopped: a cache that filled
+	Growing    = Verdict(growing)    // something grows with every operation, at every scale
+	Noisy      = Verdict(noisy)      // growth and shrinking are too close to tell; fails
+	Unmeasured = Verdict(unmeasured) // nothing was measured; fails
 )
 
-var verdicts = [...]string{"none", "steady", "saturating", "growing", "noisy", "unmeasured"}
-
-func (v Verdict) String() string {
-	if v < 0 || int(v) >= len(verdicts) {
-		return fmt.Sprintf("Verdict(%d)", int(v))
-	}
-	return verdicts[v]
-}
+func (v Verdict) String() string { return verdict(v).String() }
 
 // MarshalText writes the verdict's name.
 func (v Verdict) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
 
 // UnmarshalText reads what MarshalText writes.
 func (v *Verdict) UnmarshalText(text []byte) error {
-	i := slices.Index(verdicts[:], string(text))
-	if i < 0 {
+	parsed, ok := parseVerdict(string(text))
+	if !ok {
 		return fmt.Errorf("leakcheck: %q is no verdict", text)
 	}
-	*v = Verdict(i)
+	*v = Verdict(parsed)
 	return nil
 }
 
@@ -89,364 +77,90 @@ type Site struct {
 	// KeptBy says who keeps the objects of the worst sites alive; nil where
 	// that was not asked or not found.
 	KeptBy *Path
-
-	steps  bool
-	direct bool               // allocated beneath the operation
-	opens  string             // the kind of file: "socket", "file"
-	target string             // of the last such file
-	stack  []uintptr          // of the allocation, as runtime.MemProfile gives it
-	sample *gostack.Goroutine // one of those that stay
-}
-
-// report judges what was recorded so far.
-func (m *meter) report() Report {
-	r := Report{Verdict: Steady, Operations: m.ran, Heap: m.heapOfOthers()}
-	for _, rd := range m.rounds {
-		r.Rounds = append(r.Rounds, rd.ops)
-	}
-	if m.disturbed || !m.sawSentinels() {
-		r.Verdict = Unmeasured
-		return r
-	}
-	for _, s := range m.suspects() {
-		if v, steps := judge(m.rounds, s.series, m.allowed(s)); v != Steady {
-			r.Sites = append(r.Sites, m.newSite(s, v, steps))
-		}
-	}
-	r.Sites = worstFirst(r.Sites)
-	r.settle()
-	return r
-}
-
-// heapOfOthers is the live heap at each look without what the meter itself
-// recorded since the first.
-func (m *meter) heapOfOthers() []int64 {
-	heap := slices.Clone(m.heap)
-	for i := range m.profile.stacks {
-		if _, from := m.profile.resolve(i); from != harness {
-			continue
-		}
-		for look, s := range m.profile.series(i).bytes {
-			heap[look] -= s - m.profile.at(0, i).bytes
-		}
-	}
-	return heap
-}
-
-func (m *meter) allowed(s suspect) float64 {
-	if s.kind == kindHeap {
-		return m.config.allowPerOp
-	}
-	return 0
-}
-
-func (m *meter) newSite(s suspect, v Verdict, steps bool) Site {
-	site := Site{
-		Kind: string(s.kind), Verdict: v,
-		Func: s.site.Func, File: s.site.File, Line: s.site.Line,
-		Objects: deltas(s.series.objects), Bytes: deltas(s.series.bytes),
-		steps: steps, direct: s.direct, stack: s.stack, sample: s.sample, opens: s.opens, target: s.target,
-	}
-	objects, ops, _ := gained(m.rounds, s.series.objects, active)
-	bytes, _, _ := gained(m.rounds, s.series.bytes, active)
-	site.ObjectsPerOp = float64(objects) / float64(ops)
-	if s.kind == kindHeap {
-		site.BytesPerOp = float64(bytes) / float64(ops)
-	} else {
-		site.Bytes = nil
-	}
-	return site
-}
-
-func deltas(live []int64) []int64 {
-	out := make([]int64, len(live)-1)
-	for i := range out {
-		out[i] = live[i+1] - live[i]
-	}
-	return out
-}
-
-// worstFirst orders sites: by verdict; what holds others before what is held;
-// then by size.
-func worstFirst(sites []Site) []Site {
-	severity := map[Verdict]int{Growing: 2, Noisy: 1}
-	slices.SortFunc(sites, func(a, b Site) int {
-		return cmp.Or(
-			cmp.Compare(severity[b.Verdict], severity[a.Verdict]),
-			cmp.Compare(a.rank(), b.rank()),
-			cmp.Compare(b.BytesPerOp, a.BytesPerOp),
-			cmp.Compare(b.ObjectsPerOp, a.ObjectsPerOp),
-			cmp.Compare(a.File, b.File),
-			cmp.Compare(a.Line, b.Line),
-		)
-	})
-	return sites
-}
-
-// growsBesideInSteps says whether a site grows by the weaker rule, on other
-// goroutines than the operation's.
-func (r *Report) growsBesideInSteps() bool {
-	return slices.ContainsFunc(r.Sites, func(s Site) bool { return s.Verdict == Growing && s.steps && !s.direct })
-}
-
-// rank puts first what explains the rest: goroutines hold heap and files, and
-// code outside the standard library makes it allocate within.
-func (s Site) rank() int {
-	inLibrary := s.inLibrary() == 1
-	switch {
-	case kind(s.Kind) == kindGoroutine && !inLibrary:
-		return 0
-	case kind(s.Kind) == kindGoroutine:
-		return 1 + advice.Rank(s.sample)
-	case kind(s.Kind) == kindFile:
-		return 100
-	case !inLibrary && !s.steps:
-		return 101 // the map around the objects grows in steps
-	case !inLibrary:
-		return 102
-	}
-	return 103
 }
 
 // forgive takes the leaks of the baseline file out of the verdict.
-func (r *Report) forgive(t testing.TB) {
+func forgive(t testing.TB, r *result) {
 	t.Helper()
 	if recorder.Planted(t) {
 		return
 	}
-	r.Sites = slices.DeleteFunc(r.Sites, func(s Site) bool {
-		if s.Verdict != Growing || !baseline.Known("growth", s.Kind+" "+cmp.Or(s.Func, s.opens)) {
+	r.forgive(func(s *site) bool {
+		if !baseline.Known("growth", string(s.kind)+" "+cmp.Or(s.at.Func, s.opens)) {
 			return false
 		}
 		t.Logf("leakcheck: known leak, in the baseline file: %s at %s", s.title(), s.place())
 		return true
 	})
-	r.settle()
-}
-
-// settle takes the verdict from the sites.
-func (r *Report) settle() {
-	r.Verdict = Steady
-	if len(r.Sites) > 0 {
-		r.Verdict = r.Sites[0].Verdict
-	}
 }
 
 // tell reports the verdict to the test: what and where first, because the
 // search for who keeps it, which follows, can end the process.
-func (r *Report) tell(t testing.TB) {
+func tell(t testing.TB, r *result) (paths map[int]*Path) {
 	t.Helper()
-	switch r.Verdict {
-	case Unmeasured:
+	switch r.verdict {
+	case unmeasured:
 		t.Errorf("%v", errUnmeasured)
-		return
-	case Steady:
-		r.write(t)
-		return
-	case Saturating:
+		return nil
+	case steady:
+		write(t, r, nil)
+		return nil
+	case saturating:
 		f := r.head()
-		f.Fields = append(f.Fields, r.tail(r.write(t)).Fields...)
+		f.Fields = append(f.Fields, r.tail(write(t, r, nil)).Fields...)
 		t.Logf("%v", f)
-		return
+		return nil
 	}
 	f := r.head()
 	report(t, f)
-	r.explain(t, f)
-	io.WriteString(t.Output(), r.tail(r.write(t)).More())
+	paths = explainResult(t, r, f)
+	io.WriteString(t.Output(), r.tail(write(t, r, paths)).More())
+	return paths
 }
 
 // explained is how many sites are searched for in one heap dump.
 const explained = 3
 
-// explain asks who keeps what was allocated at the worst sites.
-func (r *Report) explain(t testing.TB, f *failure.Failure) {
-	if r.Verdict != Growing || recorder.Planted(t) {
-		return
+// explainResult asks who keeps what was allocated at the worst sites: the paths by the index of their site.
+func explainResult(t testing.TB, r *result, f *failure.Failure) map[int]*Path {
+	if r.verdict != growing || recorder.Planted(t) {
+		return nil
 	}
-	var sites []*Site
+	var sites []int
 	var stacks [][]uintptr
-	for i := range r.Sites {
-		if s := &r.Sites[i]; s.Verdict == Growing && len(s.stack) > 0 && len(sites) < explained {
-			sites = append(sites, s)
+	for i, s := range r.sites {
+		if s.verdict == growing && len(s.stack) > 0 && len(sites) < explained {
+			sites = append(sites, i)
 			stacks = append(stacks, s.stack)
 		}
 	}
 	if len(sites) == 0 {
-		return
+		return nil
 	}
 	fmt.Fprintln(os.Stderr, f)
 	paths, err := explainSites(t, stacks)
 	if err != nil {
-		return
-	}
-	for i := range min(len(paths), len(sites)) {
-		if paths[i].Answer != "" {
-			sites[i].KeptBy = &paths[i]
-		}
-	}
-}
-
-// head says what grows, and where.
-func (r *Report) head() *failure.Failure {
-	worst := r.Sites[0]
-	f := &failure.Failure{Title: worst.title(), File: worst.File, Line: worst.Line}
-	f.Add(worst.fieldName(), worst.place())
-	return f
-}
-
-// tail says the rest.
-func (r *Report) tail(page string) *failure.Failure {
-	f := &failure.Failure{}
-	worst := r.Sites[0]
-	if g := worst.sample; worst.Kind == string(kindGoroutine) && g != nil {
-		f.Add("state", g.State)
-		f.Add("stands at", g.Where().String())
-	}
-	if strings.HasPrefix(worst.target, "/") {
-		f.Add("such as", worst.target)
-	}
-	if worst.KeptBy != nil {
-		f.Add("kept by", strings.Split(worst.KeptBy.String(), "\n")...)
-	}
-	f.Add("rounds", r.roundsText(worst))
-	f.Add("also", r.also()...)
-	f.Add("remedy", r.remedy(worst)...)
-	f.Add("to ignore", worst.silence()...)
-	if page != "" {
-		f.Add("graph", page)
-	}
-	return f
-}
-
-// also lists further sites, two lines each: those outside the standard library
-// first, because there the cause can be mended.
-func (r *Report) also() []string {
-	const listed = 4
-	var sites []Site
-	for _, s := range r.Sites[1:] {
-		if s.Verdict == r.Verdict {
-			sites = append(sites, s)
-		}
-	}
-	slices.SortStableFunc(sites, func(a, b Site) int { return cmp.Compare(a.inLibrary(), b.inLibrary()) })
-	var lines []string
-	for i, s := range sites {
-		if i == listed {
-			return append(lines, fmt.Sprintf("and %d more sites", len(sites)-listed))
-		}
-		lines = append(lines, s.rate(), "  at "+s.place())
-	}
-	return lines
-}
-
-// inLibrary is 1 for a site in the standard library, 0 for others.
-func (s Site) inLibrary() int {
-	if (source.Frame{Func: s.Func, File: s.File, Line: s.Line}).InLibrary() {
-		return 1
-	}
-	return 0
-}
-
-func (s Site) rate() string {
-	switch {
-	case s.Kind == string(kindGoroutine):
-		return source.Count(s.ObjectsPerOp, "goroutine") + " per operation left running"
-	case s.Kind == string(kindFile):
-		return fmt.Sprintf("%s (%s) per operation left open", source.Count(s.ObjectsPerOp, "file descriptor"), s.opens)
-	case s.steps:
-		return fmt.Sprintf("heap grows %s per operation", source.Size(s.BytesPerOp))
-	}
-	return fmt.Sprintf("heap grows %s (+%s) per operation", source.Count(s.ObjectsPerOp, "object"), source.Size(s.BytesPerOp))
-}
-
-func (s Site) title() string {
-	rate := s.rate()
-	switch {
-	case s.Verdict == Saturating:
-		return "no leak: " + rate + " at first, then no more"
-	case s.Verdict == Noisy:
-		return "inconclusive: " + rate + ", but shrinks as well"
-	case s.steps:
-		return rate + ", in steps, at every scale"
-	}
-	return rate + ", in every round, at every scale"
-}
-
-func (s Site) fieldName() string {
-	switch s.Kind {
-	case "goroutine":
-		return "created at"
-	case "file":
-		return "opened at"
-	}
-	return "allocated at"
-}
-
-func (s Site) place() string {
-	if s.File == "" {
-		return "unknown: by a system call"
-	}
-	return source.Place(s.Func, s.File, s.Line)
-}
-
-func (r *Report) remedy(s Site) []string {
-	switch s.Verdict {
-	case Saturating:
 		return nil
-	case Noisy:
-		return []string{"raise Iterations, or take work that runs beside the operation out of the test"}
 	}
-	switch kind(s.Kind) {
-	case kindGoroutine:
-		if s.sample != nil {
-			return advice.Fix(s.sample)
+	found := map[int]*Path{}
+	for n, i := range sites {
+		if paths[n].Answer != "" {
+			found[i] = &paths[n]
+			r.sites[i].keptBy = strings.Split(paths[n].String(), "\n")
 		}
-	case kindFile:
-		return []string{"close it in the operation"}
 	}
-	mend := "let go of it when the operation ends, or bound what collects it"
-	text := source.Line(s.File, s.Line)
-	switch {
-	case strings.Contains(text, "append("):
-		mend = "declare the slice inside the operation, or bound it"
-	case strings.Contains(text, "] ="):
-		mend = "delete what you put, or bound the map"
-	}
-	return []string{mend, fmt.Sprintf("a cache that %d operations do not fill looks the same: fill it first, with leakcheck.Warmup(n)", r.Operations)}
+	return found
 }
 
-// silence is the option that overlooks the site; a file has none.
-func (s Site) silence() []string {
-	switch {
-	case s.Verdict == Saturating, s.Kind == string(kindFile):
-		return nil
-	case s.Kind == string(kindGoroutine):
-		return []string{fmt.Sprintf("leakcheck.IgnoreCreatedBy(%q)", s.Func)}
+func newReport(r *result, paths map[int]*Path) Report {
+	report := Report{Verdict: Verdict(r.verdict), Operations: r.operations, Rounds: r.rounds, Heap: r.heap}
+	for i, s := range r.sites {
+		report.Sites = append(report.Sites, Site{
+			Kind: string(s.kind), Verdict: Verdict(s.verdict),
+			Func: s.at.Func, File: s.at.File, Line: s.at.Line,
+			ObjectsPerOp: s.objectsPerOp, BytesPerOp: s.bytesPerOp,
+			Objects: s.objects, Bytes: s.bytes, KeptBy: paths[i],
+		})
 	}
-	return []string{fmt.Sprintf("leakcheck.IgnoreSite(%q)", s.Func)}
-}
-
-// roundsText lists the growth in each active round, grouped by the number of
-// operations: "20: +20 +20 +20   80: +80 +80".
-func (r Report) roundsText(s Site) string {
-	growth, format := s.Objects, func(n int64) string { return fmt.Sprintf("%+d", n) }
-	if s.steps && s.Kind == "heap" {
-		growth, format = s.Bytes, func(n int64) string { return source.Signed(n) }
-	}
-	var b strings.Builder
-	before := 0
-	for i, ops := range r.Rounds {
-		if ops == 0 {
-			continue
-		}
-		if ops != before {
-			if before != 0 {
-				b.WriteString("  ")
-			}
-			fmt.Fprintf(&b, " %d:", ops)
-			before = ops
-		}
-		b.WriteString(" " + format(growth[i]))
-	}
-	return strings.TrimSpace(b.String())
+	return report
 }

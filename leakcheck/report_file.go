@@ -14,9 +14,9 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 )
 
-// write puts the report's figures and its page where they are wanted, and
+// write puts the result's figures and its page where they are wanted, and
 // returns the page's path; empty where they are not.
-func (r *Report) write(t testing.TB) string {
+func write(t testing.TB, r *result, paths map[int]*Path) string {
 	t.Helper()
 	dir := artefactDir(t)
 	if dir == "" {
@@ -25,8 +25,8 @@ func (r *Report) write(t testing.TB) string {
 	name := filepath.Join(dir, artefactName(dir))
 	figures, err := json.MarshalIndent(struct {
 		Test string
-		*Report
-	}{t.Name(), r}, "", "\t")
+		Report
+	}{t.Name(), newReport(r, paths)}, "", "\t")
 	err = errors.Join(err,
 		os.MkdirAll(dir, 0o777),
 		os.WriteFile(name+".json", append(figures, '\n'), 0o666),

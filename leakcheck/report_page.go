@@ -15,28 +15,28 @@ import (
 const pageSites = 5
 
 // page is the report as one HTML page that needs nothing else.
-func (r *Report) page(test string) string {
+func (r *result) page(test string) string {
 	var b strings.Builder
 	title := "nothing grows"
-	if len(r.Sites) > 0 {
-		title = r.Sites[0].title()
+	if len(r.sites) > 0 {
+		title = r.sites[0].title()
 	}
-	fmt.Fprintf(&b, pageHead, html.EscapeString(test), r.Verdict, html.EscapeString(title), html.EscapeString(test), r.Operations, runtime.Version())
+	fmt.Fprintf(&b, pageHead, html.EscapeString(test), r.verdict, html.EscapeString(title), html.EscapeString(test), r.operations, runtime.Version())
 	r.memoryGraph(&b)
 	r.countGraph(&b, kindGoroutine, "Goroutines left running")
 	r.countGraph(&b, kindFile, "Files left open")
-	for i, s := range r.Sites {
+	for i, s := range r.sites {
 		if i == pageSites {
-			fmt.Fprintf(&b, "<p class=soft>and %d more, in the JSON file beside this page</p>\n", len(r.Sites)-i)
+			fmt.Fprintf(&b, "<p class=soft>and %d more, in the JSON file beside this page</p>\n", len(r.sites)-i)
 			break
 		}
-		r.section(&b, i, s)
+		r.section(&b, i, &s)
 	}
 	b.WriteString("</main>\n")
 	return b.String()
 }
 
-func (r *Report) section(b *strings.Builder, i int, s Site) {
+func (r *result) section(b *strings.Builder, i int, s *site) {
 	fmt.Fprintf(b, "<section><h2><i class=c%d></i>%s</h2>\n<dl>\n", i, html.EscapeString(s.rate()))
 	entry := func(name string, lines ...string) {
 		if len(lines) > 0 {
@@ -46,11 +46,9 @@ func (r *Report) section(b *strings.Builder, i int, s Site) {
 			fmt.Fprintf(b, "<div>%s</div>\n", html.EscapeString(line))
 		}
 	}
-	entry("verdict", s.Verdict.String())
+	entry("verdict", s.verdict.String())
 	entry(s.fieldName(), squeeze(s.place()))
-	if s.KeptBy != nil {
-		entry("kept by", strings.Split(s.KeptBy.String(), "\n")...)
-	}
+	entry("kept by", s.keptBy...)
 	entry("rounds", r.roundsText(s))
 	entry("remedy", r.remedy(s)...)
 	entry("to ignore", s.silence()...)
@@ -62,31 +60,31 @@ func squeeze(s string) string { return strings.Join(strings.Fields(s), " ") }
 
 // memoryGraph draws what the heap gained since the first round as a line, and
 // what the worst sites did, on top of each other, beneath it.
-func (r *Report) memoryGraph(b *strings.Builder) {
+func (r *result) memoryGraph(b *strings.Builder) {
 	g := graph{x: r.operationsSoFar(), format: func(n int64) string { return source.Signed(n) }}
-	total := make([]int64, len(r.Heap))
-	for i, n := range r.Heap {
-		total[i] = n - r.Heap[0]
+	total := make([]int64, len(r.heap))
+	for i, n := range r.heap {
+		total[i] = n - r.heap[0]
 	}
-	for i, s := range r.Sites {
-		if i < pageSites && s.Bytes != nil {
-			g.stack(i, cumulated(s.Bytes))
+	for i, s := range r.sites {
+		if i < pageSites && s.bytes != nil {
+			g.stack(i, cumulated(s.bytes))
 		}
 	}
 	g.line = total
 	g.least = 1024
-	if r.Verdict == Steady {
-		g.least = max(g.least, r.Heap[0]/10) // what moves less looks flat, and is
+	if r.verdict == steady {
+		g.least = max(g.least, r.heap[0]/10) // what moves less looks flat, and is
 	}
-	caption := fmt.Sprintf("Live heap since the first round, over operations; it was %s.", source.Size(float64(r.Heap[0])))
+	caption := fmt.Sprintf("Live heap since the first round, over operations; it was %s.", source.Size(float64(r.heap[0])))
 	g.draw(b, "Memory", caption)
 }
 
-func (r *Report) countGraph(b *strings.Builder, k kind, title string) {
+func (r *result) countGraph(b *strings.Builder, k kind, title string) {
 	g := graph{x: r.operationsSoFar(), format: func(n int64) string { return fmt.Sprint(n) }}
-	for i, s := range r.Sites {
-		if i < pageSites && s.Kind == string(k) {
-			g.stack(i, cumulated(s.Objects))
+	for i, s := range r.sites {
+		if i < pageSites && s.kind == k {
+			g.stack(i, cumulated(s.objects))
 		}
 	}
 	if len(g.areas) > 0 {
@@ -95,9 +93,9 @@ func (r *Report) countGraph(b *strings.Builder, k kind, title string) {
 }
 
 // operationsSoFar is the horizontal place of each look.
-func (r *Report) operationsSoFar() []int64 {
-	x := make([]int64, len(r.Rounds)+1)
-	for i, ops := range r.Rounds {
+func (r *result) operationsSoFar() []int64 {
+	x := make([]int64, len(r.rounds)+1)
+	for i, ops := range r.rounds {
 		x[i+1] = x[i] + int64(ops)
 	}
 	return x

@@ -1,0 +1,313 @@
+package leakcheck
+
+import (
+	"errors"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/gostack"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
+)
+
+// settings are what the options say about growth.
+type settings struct {
+	iterations  int  // of a round at the smallest scale; 0: as many as fit
+	rounds      int  // at the smallest scale; 0: as usual
+	warmup      *int // operations before the first round; nil: as many as a round
+	allowPerOp  float64
+	ignoreSites []string
+	grace       time.Duration
+	ignores     func(*gostack.Goroutine) bool
+}
+
+var (
+	errNilOp      = errors.New("leakcheck: NoGrowth: op is nil: pass the operation to repeat")
+	errNested     = errors.New("leakcheck: NoGrowth inside an operation that is being measured (or on a goroutine whose starter has ended, while another is measured): call it outside")
+	errUnmeasured = errors.New("leakcheck: nothing was measured: runtime.MemProfileRate changed during the check; leave it alone in the operation")
+)
+
+// measuring is held while a meter runs: MemProfileRate belongs to the process.
+var measuring sync.Mutex
+
+// A meter runs an operation in rounds and records what is live between them.
+type meter struct {
+	op     func()
+	config settings
+	rate   int // MemProfileRate before
+
+	iterations int
+	ran        int
+	cost       time.Duration // of one operation
+	stuck      int64         // finalizers and cleanups that do not end
+	patience   time.Duration // with those that do not run
+	disturbed  bool          // the operation changed MemProfileRate
+
+	rounds    []round
+	last      time.Time
+	profile   *profile
+	heap      []int64 // bytes live at each look
+	alive     []int64 // goroutines
+	open      []int64 // descriptors
+	routines  census[source.Frame]
+	files     census[string]
+	met       map[int]bool            // goroutines of the last look; numbers are not given out in order
+	creators  map[string]source.Frame // go statements by their line in runtime.Stack
+	text      []byte                  // of runtime.Stack
+	targets   map[string]string       // of the last descriptor of each kind
+	sentinels []*sentinel
+	gauges    gauges
+}
+
+func newMeter(op func(), c settings) (*meter, error) {
+	switch {
+	case op == nil:
+		return nil, errNilOp
+	case !measuring.TryLock():
+		if withinOperation() {
+			return nil, errNested
+		}
+		measuring.Lock()
+	}
+	m := &meter{op: op, config: c, rate: runtime.MemProfileRate, patience: time.Second, gauges: newGauges(), creators: map[string]source.Frame{}, targets: map[string]string{}}
+	runtime.MemProfileRate = 1
+	return m, nil
+}
+
+// Measure runs the operation, puts the profiler back and judges. A panic of the operation passes through.
+func (m *meter) Measure() *result {
+	defer m.close() // the operation may panic or end its goroutine
+	return m.measure()
+}
+
+func (m *meter) close() {
+	runtime.MemProfileRate = m.rate
+	measuring.Unlock()
+}
+
+const (
+	defaultIterations = 20
+	defaultRounds     = 3
+	largerRounds      = 2
+	confirmRounds     = 4
+)
+
+func (m *meter) measure() *result {
+	m.warmUp()
+	m.profile = newProfile()
+	m.look()
+	for p := small; p <= large; p++ {
+		for range m.roundsIn(p) {
+			m.round(p)
+		}
+	}
+	if suspects := m.suspects(); len(suspects) > 0 {
+		m.confirm(suspects)
+	}
+	return m.report()
+}
+
+func (m *meter) roundsIn(p phase) int {
+	switch {
+	case p > small:
+		return largerRounds
+	case m.config.rounds > 0:
+		return m.config.rounds
+	}
+	return defaultRounds
+}
+
+// warmUp runs the operation until its lazy state is there, and takes its cost.
+func (m *meter) warmUp() {
+	m.iterations = m.config.iterations
+	n, fixed := max(defaultIterations, m.iterations), m.config.warmup != nil
+	if fixed {
+		n = *m.config.warmup
+	}
+	start := time.Now()
+	var took []time.Duration
+	for range n {
+		before := time.Now()
+		m.run(1)
+		took = append(took, time.Since(before))
+		if !fixed && time.Since(start) > 200*time.Millisecond && m.ran >= 2 {
+			break
+		}
+	}
+	if len(took) > 0 { // a busy machine stretches some, not most
+		slices.Sort(took)
+		m.cost = took[len(took)/2]
+	}
+	if m.iterations == 0 {
+		m.iterations = defaultIterations
+		if m.cost > 5*time.Millisecond {
+			m.iterations = max(2, int(100*time.Millisecond/m.cost))
+		}
+	}
+}
+
+// run is the frame at which an operation's stacks are cut: see frames.
+//
+//go:noinline
+func (m *meter) run(n int) {
+	for range n {
+		m.op()
+		m.disturbed = m.disturbed || runtime.MemProfileRate != 1
+	}
+	m.ran += n
+}
+
+func (m *meter) round(p phase) {
+	n := m.operationsIn(p)
+	start := time.Now()
+	m.run(n)
+	if took := time.Since(start) / time.Duration(n); m.cost == 0 || took < m.cost {
+		m.cost = took
+	}
+	m.look()
+	m.record(p, n)
+}
+
+func (m *meter) record(p phase, n int) {
+	now := time.Now()
+	m.rounds = append(m.rounds, round{p, n, now.Sub(m.last)})
+	m.last = now
+}
+
+// confirm runs the suspects again. Idle rounds stand between, unless
+// everything suspicious was allocated beneath the operation; longer ones, and
+// twice as many, where a neighbour could pass for a site that grows in steps.
+func (m *meter) confirm(suspects []suspect) {
+	beside := slices.ContainsFunc(suspects, func(s suspect) bool { return !s.direct })
+	inSteps := slices.ContainsFunc(suspects, func(s suspect) bool { return !s.direct && !everyRound(m.rounds, s.series.objects, active) })
+	for attempt := range 2 {
+		for i := range confirmRounds {
+			p := confirm
+			if attempt == 0 && i == 0 {
+				p = burst
+			}
+			m.round(p)
+			took := m.rounds[len(m.rounds)-1].took
+			if inSteps {
+				took = max(took, min(3*took, 100*time.Millisecond))
+			}
+			if beside {
+				m.pause(took)
+			}
+		}
+		r := m.report()
+		if r.verdict == growing && attempt == 0 && r.growsBesideInSteps() {
+			continue
+		}
+		if r.verdict == growing {
+			m.waitForGoroutines()
+		}
+		if r.verdict != noisy {
+			return
+		}
+	}
+}
+
+// pause is a round without the operation.
+func (m *meter) pause(length time.Duration) {
+	time.Sleep(length - time.Since(m.last))
+	m.look()
+	m.record(confirm, 0)
+}
+
+// waitForGoroutines gives goroutines that still run the grace to end, and
+// looks again: what they held is no leak. Those of the last look may have ended
+// between its collection and its count.
+func (m *meter) waitForGoroutines() {
+	first := int(m.alive[0])
+	if int(slices.Max(m.alive)) <= first {
+		return
+	}
+	for end := time.Now().Add(m.config.grace); runtime.NumGoroutine() > first && time.Now().Before(end); {
+		time.Sleep(5 * time.Millisecond)
+	}
+	m.look()
+	m.record(closing, 0)
+}
+
+// operationsIn is the length of the phase's next round: less than its scale
+// where that much more of the leak so far would exhaust the machine, or take
+// seconds.
+func (m *meter) operationsIn(p phase) int {
+	n := m.iterations * scales[p]
+	if p == small {
+		return n
+	}
+	least := m.iterations
+	n = m.within(n, m.heap, 64<<20)
+	n = m.within(n, m.open, 64)
+	n = m.within(n, m.alive, 250)
+	if m.cost > 0 {
+		n = min(n, max(16*m.iterations, int(500*time.Millisecond/m.cost)))
+	}
+	return max(n, least)
+}
+
+// within limits n so that a quantity that kept its rate would gain at most limit.
+func (m *meter) within(n int, seen []int64, limit int64) int {
+	gain, ops := seen[len(seen)-1]-seen[0], int64(0)
+	for _, r := range m.rounds {
+		ops += int64(r.ops)
+	}
+	if gain <= 0 || ops == 0 {
+		return n
+	}
+	return int(min(int64(n), limit*ops/gain))
+}
+
+// A sentinel is an object the meter leaks in every round: if the profile does
+// not count it, nothing was measured.
+type sentinel struct{ _ *sentinel }
+
+//go:noinline
+func plantSentinel() *sentinel { return new(sentinel) }
+
+// isSentinel knows plantSentinel beneath the runtime's allocating functions.
+func isSentinel(stack []uintptr) bool {
+	next := runtime.CallersFrames(stack)
+	for f, more := next.Next(); more; f, more = next.Next() {
+		if !strings.HasPrefix(f.Function, "runtime.") {
+			return f.Function == sentinelName
+		}
+	}
+	return false
+}
+
+func (m *meter) sawSentinels() bool {
+	last := len(m.profile.looks) - 1
+	var seen int64
+	for i := range m.profile.stacks {
+		if isSentinel(trim(&m.profile.stacks[i])) {
+			seen += m.profile.at(last, i).objects
+		}
+	}
+	return seen >= int64(len(m.sentinels))
+}
+
+// withinOperation says whether the calling goroutine is, or descends from, the
+// one that is being measured. One whose ancestor has ended might: to wait for
+// the lock could be for ever.
+func withinOperation() bool {
+	all := gostack.Snapshot{}
+	for text := range (&meter{}).goroutines() {
+		if g := gostack.ParseOne(string(text)); g != nil {
+			all[g.ID] = g
+		}
+	}
+	for g := all[gostack.Self().ID]; g != nil; g = all[g.Parent] {
+		if g.Mentions(runName) {
+			return true
+		}
+		if g.Parent == 0 {
+			return false
+		}
+	}
+	return true
+}
