@@ -3,6 +3,7 @@ package leakcheck
 import (
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
@@ -179,4 +180,23 @@ func userFrame(fs []source.Frame) source.Frame {
 		}
 	}
 	return second
+}
+
+// calls expands the pcs of a profile's stack, innermost call first, up to the operation where it is beneath
+// one: each round runs that from another line.
+func calls(pcs []uintptr) []source.Frame {
+	if i := slices.Index(pcs, 0); i >= 0 {
+		pcs = pcs[:i]
+	}
+	var out []source.Frame
+	frames := runtime.CallersFrames(pcs)
+	for more := len(pcs) > 0; more; {
+		var f runtime.Frame
+		f, more = frames.Next()
+		if f.Function == runName {
+			break
+		}
+		out = append(out, source.Frame{Func: f.Function, File: f.File, Line: f.Line})
+	}
+	return out
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/internal/baseline"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/failure"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/recorder"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 )
 
 // A Verdict is what [NoGrowth] and [Measure] find. The zero value is none of
@@ -127,11 +128,11 @@ func explainResult(t testing.TB, r *result, f *failure.Failure) map[int]*Path {
 		return nil
 	}
 	var sites []int
-	var stacks [][]uintptr
+	var stacks [][]source.Frame
 	for i, s := range r.sites {
 		if s.verdict == growing && len(s.stack) > 0 && len(sites) < explained {
 			sites = append(sites, i)
-			stacks = append(stacks, s.stack)
+			stacks = append(stacks, calls(s.stack))
 		}
 	}
 	if len(sites) == 0 {

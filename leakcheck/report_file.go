@@ -30,7 +30,7 @@ func write(t testing.TB, r *result, paths map[int]*Path) string {
 	err = errors.Join(err,
 		os.MkdirAll(dir, 0o777),
 		os.WriteFile(name+".json", append(figures, '\n'), 0o666),
-		os.WriteFile(name+".html", []byte(r.page(t.Name())), 0o666))
+		os.WriteFile(name+".html", []byte(pageHTML(r, t.Name())), 0o666))
 	if err != nil {
 		t.Logf("leakcheck: the report is not written: %v", err)
 		return ""

@@ -15,28 +15,28 @@ import (
 const pageSites = 5
 
 // page is the report as one HTML page that needs nothing else.
-func (r *result) page(test string) string {
+func pageHTML(r *result, test string) string {
 	var b strings.Builder
 	title := "nothing grows"
 	if len(r.sites) > 0 {
 		title = r.sites[0].title()
 	}
 	fmt.Fprintf(&b, pageHead, html.EscapeString(test), r.verdict, html.EscapeString(title), html.EscapeString(test), r.operations, runtime.Version())
-	r.memoryGraph(&b)
-	r.countGraph(&b, kindGoroutine, "Goroutines left running")
-	r.countGraph(&b, kindFile, "Files left open")
+	memoryGraph(&b, r)
+	countGraph(&b, r, kindGoroutine, "Goroutines left running")
+	countGraph(&b, r, kindFile, "Files left open")
 	for i, s := range r.sites {
 		if i == pageSites {
 			fmt.Fprintf(&b, "<p class=soft>and %d more, in the JSON file beside this page</p>\n", len(r.sites)-i)
 			break
 		}
-		r.section(&b, i, &s)
+		section(&b, r, i, &s)
 	}
 	b.WriteString("</main>\n")
 	return b.String()
 }
 
-func (r *result) section(b *strings.Builder, i int, s *site) {
+func section(b *strings.Builder, r *result, i int, s *site) {
 	fmt.Fprintf(b, "<section><h2><i class=c%d></i>%s</h2>\n<dl>\n", i, html.EscapeString(s.rate()))
 	entry := func(name string, lines ...string) {
 		if len(lines) > 0 {
@@ -60,8 +60,8 @@ func squeeze(s string) string { return strings.Join(strings.Fields(s), " ") }
 
 // memoryGraph draws what the heap gained since the first round as a line, and
 // what the worst sites did, on top of each other, beneath it.
-func (r *result) memoryGraph(b *strings.Builder) {
-	g := graph{x: r.operationsSoFar(), format: func(n int64) string { return source.Signed(n) }}
+func memoryGraph(b *strings.Builder, r *result) {
+	g := graph{x: operationsSoFar(r), format: func(n int64) string { return source.Signed(n) }}
 	total := make([]int64, len(r.heap))
 	for i, n := range r.heap {
 		total[i] = n - r.heap[0]
@@ -80,8 +80,8 @@ func (r *result) memoryGraph(b *strings.Builder) {
 	g.draw(b, "Memory", caption)
 }
 
-func (r *result) countGraph(b *strings.Builder, k kind, title string) {
-	g := graph{x: r.operationsSoFar(), format: func(n int64) string { return fmt.Sprint(n) }}
+func countGraph(b *strings.Builder, r *result, k kind, title string) {
+	g := graph{x: operationsSoFar(r), format: func(n int64) string { return fmt.Sprint(n) }}
 	for i, s := range r.sites {
 		if i < pageSites && s.kind == k {
 			g.stack(i, cumulated(s.objects))
@@ -93,7 +93,7 @@ func (r *result) countGraph(b *strings.Builder, k kind, title string) {
 }
 
 // operationsSoFar is the horizontal place of each look.
-func (r *result) operationsSoFar() []int64 {
+func operationsSoFar(r *result) []int64 {
 	x := make([]int64, len(r.rounds)+1)
 	for i, ops := range r.rounds {
 		x[i+1] = x[i] + int64(ops)

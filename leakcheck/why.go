@@ -5,12 +5,10 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"slices"
 	"sync/atomic"
 	"testing"
 	"unsafe"
 
-	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/ownheap"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/retain"
 
@@ -49,8 +47,8 @@ func (p Path) String() string {
 	return q.String()
 }
 
-func pathOf(q retain.Path) Path {
-	p := Path{Answer: q.Answer, Expr: q.Expr, Count: q.Count, RetainedBytes: q.RetainedBytes}
+func pathOf(q heldPath) Path {
+	p := Path{Answer: q.Answer, Expr: q.Expr, Count: q.Count, RetainedBytes: q.RetainedBytes, byTest: q.byTest}
 	for _, h := range q.Hops {
 		p.Hops = append(p.Hops, Hop(h))
 	}
@@ -97,85 +95,36 @@ func whyAlive(addr uintptr) (Path, error) {
 	return paths[0][0], nil
 }
 
-// explain finds who keeps the objects of each set of addresses: all paths of set i, at least one, those that only a test keeps
-// last. The addresses are uintptr, so that the caller does not keep the objects itself. The frames of the calling goroutine rank
-// last. t may be nil.
-//
-// The runtime can die while it writes a dump: the verdict, with its allocation
-// site, must be on the test's log and on standard error before explain is called.
+// explain finds who keeps the objects of each set of addresses: see objectPaths. The runtime can die while
+// it writes a dump: the verdict, with its allocation site, must be on the test's log and on standard error
+// before. t may be nil.
 func explain(t testing.TB, sets [][]uintptr) ([][]Path, error) {
 	d, err := takeDump(t)
 	if err != nil {
 		return nil, err
 	}
 	defer d.Close()
-	var all []int32
-	objects := make([][]int32, len(sets))
 	paths := make([][]Path, len(sets))
-	for i, addrs := range sets {
-		for _, a := range addrs {
-			if o, ok := d.ObjectAt(uint64(a)); ok {
-				objects[i] = append(objects[i], o)
-			} else {
-				paths[i] = append(paths[i], Path{Answer: d.Outside(uint64(a)), Count: 1})
-			}
-		}
-		all = append(all, objects[i]...)
-	}
-	s := d.Search(all)
-	for i := range sets {
-		for _, byTest := range []bool{false, true} {
-			some := slices.DeleteFunc(slices.Clone(objects[i]), func(o int32) bool { return s.HeldByTest(o) != byTest })
-			for _, q := range s.Paths(some, 0) {
-				p := pathOf(q)
-				p.byTest = byTest
-				paths[i] = append(paths[i], p)
-			}
+	for i, set := range objectPaths(d, sets) {
+		for _, q := range set {
+			paths[i] = append(paths[i], pathOf(q))
 		}
 	}
 	return paths, nil
 }
 
-// explainSites finds who keeps the objects that were allocated at each stack: path i is that of most of the objects of
-// site i, with their count and what they retain. A stack is that of a [runtime.MemProfileRecord] whose objects were allocated
-// while MemProfileRate was 1, whole or cut short at its outer end. The same order applies as for explain.
-func explainSites(t testing.TB, sites [][]uintptr) ([]Path, error) {
+// explainSites finds who keeps the objects that were allocated at each stack: see sitePaths.
+func explainSites(t testing.TB, sites [][]source.Frame) ([]Path, error) {
 	d, err := takeDump(t)
 	if err != nil {
 		return nil, err
 	}
 	defer d.Close()
-	var all []int32
-	objects := make([][]int32, len(sites))
-	for i, pcs := range sites {
-		objects[i] = d.AllocatedAt(calls(pcs))
-		all = append(all, objects[i]...)
-	}
-	s := d.Search(all)
-	paths := make([]Path, len(sites))
-	for i, os := range objects {
-		paths[i] = pathOf(s.Explain(os))
+	var paths []Path
+	for _, q := range sitePaths(d, sites) {
+		paths = append(paths, pathOf(heldPath{Path: q}))
 	}
 	return paths, nil
-}
-
-// calls expands the pcs of a profile's stack, innermost call first, as far as the operation of NoGrowth where it is one: each
-// round runs that from another line.
-func calls(pcs []uintptr) []heapdump.Call {
-	if i := slices.Index(pcs, 0); i >= 0 {
-		pcs = pcs[:i]
-	}
-	var out []heapdump.Call
-	frames := runtime.CallersFrames(pcs)
-	for more := len(pcs) > 0; more; {
-		var f runtime.Frame
-		f, more = frames.Next()
-		if f.Function == runName {
-			break
-		}
-		out = append(out, heapdump.Call{Func: f.Function, File: f.File, Line: f.Line})
-	}
-	return out
 }
 
 // leakProfileFound tells that the goroutineleak profile may find a leak in this process: the
