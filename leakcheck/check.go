@@ -17,6 +17,8 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/internal/failure"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/gostack"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/recorder"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/tracked"
 )
 
 // Check fails t when something the test started or opened is still there at
@@ -102,7 +104,7 @@ type scope struct {
 	goroutines bool
 	files      *fileGroup // nil without Files
 
-	tracked []*tracked
+	tracked []*tracked.Object
 	strict  bool // what only the test holds is a leak, too
 
 	leaked       []*gostack.Goroutine // what the verdict found

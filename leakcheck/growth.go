@@ -5,6 +5,9 @@ import (
 	"testing"
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/recorder"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/growth"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/judge"
 )
 
 // NoGrowth fails t when repeating op makes the heap grow, leaves goroutines
@@ -54,7 +57,7 @@ func NoGrowth(t testing.TB, op func(), opts ...Option) Report {
 		return Report{Verdict: Unmeasured}
 	}
 	r := m.Measure()
-	if r.verdict != unmeasured {
+	if r.Verdict != judge.Unmeasured {
 		forgive(t, r)
 	}
 	paths := tell(t, r) // with the profiler at rest: it searches the heap
@@ -71,17 +74,17 @@ func Measure(op func(), opts ...Option) (Report, error) {
 	}
 	r := newReport(m.Measure(), nil)
 	if r.Verdict == Unmeasured {
-		return r, errUnmeasured
+		return r, growth.ErrUnmeasured
 	}
 	return r, nil
 }
 
 // startMeter begins to measure op, unless an option makes no sense.
-func startMeter(op func(), c config) (*meter, error) {
+func startMeter(op func(), c config) (*growth.Meter, error) {
 	if op != nil && c.misuse != nil {
 		return nil, c.misuse
 	}
-	c.growth.grace = c.grace
-	c.growth.ignores = c.ignoresGoroutine
-	return newMeter(op, c.growth)
+	c.growth.Grace = c.grace
+	c.growth.Ignores = c.ignoresGoroutine
+	return growth.New(op, c.growth)
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -186,35 +185,6 @@ func TestNoGrowthIsSilent(t *testing.T) {
 	}
 }
 
-// A look waits for goroutines that have something to do.
-func TestNoGrowthSettles(t *testing.T) {
-	before := runtime.NumGoroutine()
-	leakcheck.Settle(func() {
-		var over atomic.Bool
-		for range 10 {
-			go func() {
-				for !over.Load() {
-					runtime.Gosched()
-				}
-			}()
-		}
-		time.AfterFunc(50*time.Millisecond, func() { over.Store(true) })
-	})
-	assert.LessOrEqual(t, runtime.NumGoroutine(), before)
-}
-
-// A look waits for finalizers that run, and not for those that block.
-func TestNoGrowthDrains(t *testing.T) {
-	assert.True(t, leakcheck.Drains(func() {
-		for start := time.Now(); time.Since(start) < 100*time.Millisecond; {
-			runtime.Gosched()
-		}
-	}))
-	gate := make(chan struct{})
-	assert.False(t, leakcheck.Drains(func() { <-gate }))
-	close(gate)
-}
-
 func lineOf(t *testing.T, s leakcheck.Site) string {
 	t.Helper()
 	source, err := os.ReadFile(s.File)
@@ -222,43 +192,6 @@ func lineOf(t *testing.T, s leakcheck.Site) string {
 	lines := strings.Split(string(source), "\n")
 	require.Less(t, s.Line, len(lines))
 	return lines[s.Line-1]
-}
-
-func TestStacksAreToldApart(t *testing.T) {
-	callers := func() []uintptr {
-		pcs := make([]uintptr, 32)
-		return pcs[:runtime.Callers(1, pcs)]
-	}
-	var beneath, beside []uintptr
-	var wg sync.WaitGroup
-	_, err := leakcheck.Measure(func() {
-		beneath = callers()
-		wg.Go(func() { beside = callers() })
-		wg.Wait()
-	})
-	require.NoError(t, err)
-	from, functions := leakcheck.Resolve(beneath)
-	assert.Equal(t, "operation", from)
-	assert.Len(t, functions, 2, "cut at the operation: %s", functions)
-	from, _ = leakcheck.Resolve(beside)
-	assert.Equal(t, "elsewhere", from)
-	from, _ = leakcheck.Resolve(callers())
-	assert.Equal(t, "unrelated", from, "the goroutine of a test")
-
-	seen := map[string]bool{}
-	stacks, considered := leakcheck.Considered(func() { wg.Go(func() { _ = fmt.Sprint(next()) }); wg.Wait() })
-	for i, stack := range stacks {
-		from, functions := leakcheck.Resolve(stack)
-		seen[from] = true
-		assert.Equal(t, from == "operation" || from == "elsewhere", considered[i], functions)
-		if slices.ContainsFunc(functions, func(f string) bool { return strings.HasSuffix(f, ".(*profile).read") }) {
-			assert.Equal(t, "harness", from, functions)
-		}
-		if slices.ContainsFunc(functions, func(f string) bool { return f == "runtime.malg" || f == "runtime.acquireSudog" }) {
-			assert.Equal(t, "unrelated", from, functions)
-		}
-	}
-	assert.Len(t, seen, 4, "all kinds of stacks were there")
 }
 
 // Many callers of one allocating function, and recursion, are one site.
@@ -299,8 +232,4 @@ func TestNoGrowthWaitsForGoroutines(t *testing.T) {
 		}
 	}, leakcheck.Iterations(2), leakcheck.Warmup(0), leakcheck.Grace(20*time.Second))
 	assert.Equal(t, operations, ran)
-}
-
-func TestNoGrowthLooksAgainAfterGoroutines(t *testing.T) {
-	assert.True(t, leakcheck.LooksAgain(), "they may have held what the last look counted")
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/growth"
 )
 
 // An Option changes one check, or, given to [Main], the default of every check
@@ -19,7 +21,7 @@ type config struct {
 	ignoreFuncs    []string
 	ignoreCreators []string
 	goleak         []goleak.Option
-	growth         settings
+	growth         growth.Settings
 
 	// misuse is the first option that makes no sense. The check that reads the
 	// options reports it: an Option has no test to fail.
@@ -81,7 +83,7 @@ func IgnoreCreatedBy(prefix string) Option {
 // IgnoreSite ignores growth at allocation sites whose stack has a function
 // whose name starts with prefix.
 func IgnoreSite(prefix string) Option {
-	return func(c *config) { c.ignore(&c.growth.ignoreSites, "IgnoreSite", prefix) }
+	return func(c *config) { c.ignore(&c.growth.IgnoreSites, "IgnoreSite", prefix) }
 }
 
 // ignore refuses the empty prefix, which would silence everything.
@@ -103,20 +105,20 @@ func Goleak(opts ...goleak.Option) Option {
 // smallest scale; where it is not given 20, or fewer where one takes over
 // 5 ms. n must be at least 1.
 func Iterations(n int) Option {
-	return func(c *config) { c.count(&c.growth.iterations, "Iterations", n, 1) }
+	return func(c *config) { c.count(&c.growth.Iterations, "Iterations", n, 1) }
 }
 
 // Rounds is how many rounds [NoGrowth] measures at the smallest scale; 3 where
 // it is not given. n must be at least 2.
 func Rounds(n int) Option {
-	return func(c *config) { c.count(&c.growth.rounds, "Rounds", n, 2) }
+	return func(c *config) { c.count(&c.growth.Rounds, "Rounds", n, 2) }
 }
 
 // Warmup is how many operations [NoGrowth] runs before it measures, as many
 // as one round where it is not given. Raise it above the size of a cache that
 // the operation fills. n must not be negative.
 func Warmup(n int) Option {
-	return func(c *config) { c.growth.warmup = new(int); c.count(c.growth.warmup, "Warmup", n, 0) }
+	return func(c *config) { c.growth.Warmup = new(int); c.count(c.growth.Warmup, "Warmup", n, 0) }
 }
 
 func (c *config) count(field *int, option string, n, least int) {
@@ -135,6 +137,6 @@ func AllowPerOp(bytes float64) Option {
 			c.refuse("AllowPerOp(%v): bytes are not negative", bytes)
 			return
 		}
-		c.growth.allowPerOp = bytes
+		c.growth.AllowPerOp = bytes
 	}
 }

@@ -12,6 +12,9 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/internal/failure"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/recorder"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/growth"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/judge"
 )
 
 // A Verdict is what [NoGrowth] and [Measure] find. The zero value is none of
@@ -19,21 +22,21 @@ import (
 type Verdict int
 
 const (
-	Steady     = Verdict(steady)     // nothing grows
-	Saturating = Verdict(saturating) // something grew and stopped: a cache that filled
-	Growing    = Verdict(growing)    // something grows with every operation, at every scale
-	Noisy      = Verdict(noisy)      // growth and shrinking are too close to tell; fails
-	Unmeasured = Verdict(unmeasured) // nothing was measured; fails
+	Steady     = Verdict(judge.Steady)     // nothing grows
+	Saturating = Verdict(judge.Saturating) // something grew and stopped: a cache that filled
+	Growing    = Verdict(judge.Growing)    // something grows with every operation, at every scale
+	Noisy      = Verdict(judge.Noisy)      // growth and shrinking are too close to tell; fails
+	Unmeasured = Verdict(judge.Unmeasured) // nothing was measured; fails
 )
 
-func (v Verdict) String() string { return verdict(v).String() }
+func (v Verdict) String() string { return judge.Verdict(v).String() }
 
 // MarshalText writes the verdict's name.
 func (v Verdict) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
 
 // UnmarshalText reads what MarshalText writes.
 func (v *Verdict) UnmarshalText(text []byte) error {
-	parsed, ok := parseVerdict(string(text))
+	parsed, ok := judge.ParseVerdict(string(text))
 	if !ok {
 		return fmt.Errorf("leakcheck: %q is no verdict", text)
 	}
@@ -81,41 +84,41 @@ type Site struct {
 }
 
 // forgive takes the leaks of the baseline file out of the verdict.
-func forgive(t testing.TB, r *result) {
+func forgive(t testing.TB, r *growth.Result) {
 	t.Helper()
 	if recorder.Planted(t) {
 		return
 	}
-	r.forgive(func(s *site) bool {
-		if !baseline.Known("growth", string(s.kind)+" "+cmp.Or(s.at.Func, s.opens)) {
+	r.Forgive(func(s *growth.Site) bool {
+		if !baseline.Known("growth", string(s.Kind)+" "+cmp.Or(s.At.Func, s.Opens)) {
 			return false
 		}
-		t.Logf("leakcheck: known leak, in the baseline file: %s at %s", s.title(), s.place())
+		t.Logf("leakcheck: known leak, in the baseline file: %s at %s", s.Title(), s.Place())
 		return true
 	})
 }
 
 // tell reports the verdict to the test: what and where first, because the
 // search for who keeps it, which follows, can end the process.
-func tell(t testing.TB, r *result) (paths map[int]*Path) {
+func tell(t testing.TB, r *growth.Result) (paths map[int]*Path) {
 	t.Helper()
-	switch r.verdict {
-	case unmeasured:
-		t.Errorf("%v", errUnmeasured)
+	switch r.Verdict {
+	case judge.Unmeasured:
+		t.Errorf("%v", growth.ErrUnmeasured)
 		return nil
-	case steady:
+	case judge.Steady:
 		write(t, r, nil)
 		return nil
-	case saturating:
-		f := r.head()
-		f.Fields = append(f.Fields, r.tail(write(t, r, nil)).Fields...)
+	case judge.Saturating:
+		f := r.Head()
+		f.Fields = append(f.Fields, r.Tail(write(t, r, nil)).Fields...)
 		t.Logf("%v", f)
 		return nil
 	}
-	f := r.head()
+	f := r.Head()
 	report(t, f)
 	paths = explainResult(t, r, f)
-	io.WriteString(t.Output(), r.tail(write(t, r, paths)).More())
+	io.WriteString(t.Output(), r.Tail(write(t, r, paths)).More())
 	return paths
 }
 
@@ -123,16 +126,16 @@ func tell(t testing.TB, r *result) (paths map[int]*Path) {
 const explained = 3
 
 // explainResult asks who keeps what was allocated at the worst sites: the paths by the index of their site.
-func explainResult(t testing.TB, r *result, f *failure.Failure) map[int]*Path {
-	if r.verdict != growing || recorder.Planted(t) {
+func explainResult(t testing.TB, r *growth.Result, f *failure.Failure) map[int]*Path {
+	if r.Verdict != judge.Growing || recorder.Planted(t) {
 		return nil
 	}
 	var sites []int
 	var stacks [][]source.Frame
-	for i, s := range r.sites {
-		if s.verdict == growing && len(s.stack) > 0 && len(sites) < explained {
+	for i, s := range r.Sites {
+		if s.Verdict == judge.Growing && len(s.Stack) > 0 && len(sites) < explained {
 			sites = append(sites, i)
-			stacks = append(stacks, calls(s.stack))
+			stacks = append(stacks, growth.Frames(s.Stack))
 		}
 	}
 	if len(sites) == 0 {
@@ -147,20 +150,20 @@ func explainResult(t testing.TB, r *result, f *failure.Failure) map[int]*Path {
 	for n, i := range sites {
 		if paths[n].Answer != "" {
 			found[i] = &paths[n]
-			r.sites[i].keptBy = strings.Split(paths[n].String(), "\n")
+			r.Sites[i].KeptBy = strings.Split(paths[n].String(), "\n")
 		}
 	}
 	return found
 }
 
-func newReport(r *result, paths map[int]*Path) Report {
-	report := Report{Verdict: Verdict(r.verdict), Operations: r.operations, Rounds: r.rounds, Heap: r.heap}
-	for i, s := range r.sites {
+func newReport(r *growth.Result, paths map[int]*Path) Report {
+	report := Report{Verdict: Verdict(r.Verdict), Operations: r.Operations, Rounds: r.Rounds, Heap: r.Heap}
+	for i, s := range r.Sites {
 		report.Sites = append(report.Sites, Site{
-			Kind: string(s.kind), Verdict: Verdict(s.verdict),
-			Func: s.at.Func, File: s.at.File, Line: s.at.Line,
-			ObjectsPerOp: s.objectsPerOp, BytesPerOp: s.bytesPerOp,
-			Objects: s.objects, Bytes: s.bytes, KeptBy: paths[i],
+			Kind: string(s.Kind), Verdict: Verdict(s.Verdict),
+			Func: s.At.Func, File: s.At.File, Line: s.At.Line,
+			ObjectsPerOp: s.ObjectsPerOp, BytesPerOp: s.BytesPerOp,
+			Objects: s.Objects, Bytes: s.Bytes, KeptBy: paths[i],
 		})
 	}
 	return report

@@ -12,11 +12,14 @@ import (
 	"testing"
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/growth"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/page"
 )
 
 // write puts the result's figures and its page where they are wanted, and
 // returns the page's path; empty where they are not.
-func write(t testing.TB, r *result, paths map[int]*Path) string {
+func write(t testing.TB, r *growth.Result, paths map[int]*Path) string {
 	t.Helper()
 	dir := artefactDir(t)
 	if dir == "" {
@@ -30,7 +33,7 @@ func write(t testing.TB, r *result, paths map[int]*Path) string {
 	err = errors.Join(err,
 		os.MkdirAll(dir, 0o777),
 		os.WriteFile(name+".json", append(figures, '\n'), 0o666),
-		os.WriteFile(name+".html", []byte(pageHTML(r, t.Name())), 0o666))
+		os.WriteFile(name+".html", []byte(page.HTML(r, t.Name())), 0o666))
 	if err != nil {
 		t.Logf("leakcheck: the report is not written: %v", err)
 		return ""

@@ -10,6 +10,8 @@ import (
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/failure"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/tracked"
 )
 
 // Track fails t when *p cannot be collected once t has ended: when something
@@ -31,12 +33,12 @@ import (
 func Track[T any](t testing.TB, p *T) *T {
 	t = must(t, "Track")
 	t.Helper()
-	if why := untrackable(p); why != "" {
+	if why := tracked.Refuse(p); why != "" {
 		t.Errorf("leakcheck: Track(%T): %s", p, why)
 		return p
 	}
 	if s := enter(t, "Track", nil); s != nil {
-		s.track(newTracked(p, t.Name(), caller(1)))
+		s.track(tracked.New(p, t.Name(), caller(1)))
 	}
 	return p
 }
@@ -52,7 +54,7 @@ func Collected[T any](t testing.TB, build func() *T) {
 		t.Error("leakcheck: Collected: build is nil: pass a function that makes the value")
 		return
 	}
-	var object *tracked
+	var object *tracked.Object
 	var why string
 	at := caller(1)
 	done := make(chan bool)
@@ -60,8 +62,8 @@ func Collected[T any](t testing.TB, build func() *T) {
 		returned := false
 		defer func() { done <- returned }()
 		p := build()
-		if why = untrackable(p); why == "" {
-			object = newTracked(p, t.Name(), at)
+		if why = tracked.Refuse(p); why == "" {
+			object = tracked.New(p, t.Name(), at)
 		}
 		returned = true
 	}()
@@ -73,7 +75,7 @@ func Collected[T any](t testing.TB, build func() *T) {
 	default:
 		s := newScope(t, 0, nil)
 		s.strict = true
-		s.reportTracked(t, awaitCollection([]*tracked{object}, s.cfg.grace, s.bubble != 0))
+		s.reportTracked(t, tracked.Await([]*tracked.Object{object}, s.cfg.grace, s.bubble != 0))
 	}
 }
 
@@ -100,7 +102,7 @@ const firstOverwrite = 64
 func (s *scope) endTracked(t testing.TB, overwrite int) {
 	const last = 1 << 14
 	t.Cleanup(func() {
-		alive := remaining(s.tracked)
+		alive := tracked.Remaining(s.tracked)
 		if overwrite < last && len(alive) > 0 {
 			s.endTracked(t, 4*overwrite)
 			return
@@ -117,7 +119,7 @@ func (s *scope) endTracked(t testing.TB, overwrite int) {
 // judgeTracked leaves the verdict to the test around s where that has a Check:
 // what a subtest cannot let go may be the outer test's, such as a row of its
 // table.
-func (s *scope) judgeTracked(t testing.TB, alive []*tracked) {
+func (s *scope) judgeTracked(t testing.TB, alive []*tracked.Object) {
 	t.Helper()
 	if len(alive) == 0 {
 		return
@@ -126,19 +128,19 @@ func (s *scope) judgeTracked(t testing.TB, alive []*tracked) {
 		outer.track(alive...)
 		return
 	}
-	s.reportTracked(t, awaitCollection(alive, s.cfg.grace, s.bubble != 0))
+	s.reportTracked(t, tracked.Await(alive, s.cfg.grace, s.bubble != 0))
 }
 
 // reportTracked fails the test for what is alive, unless only a test itself
 // holds it. What is planted needs no heap dump.
-func (s *scope) reportTracked(t testing.TB, alive []*tracked) {
+func (s *scope) reportTracked(t testing.TB, alive []*tracked.Object) {
 	t.Helper()
-	groups := groupTracked(alive)
+	groups := tracked.Groups(alive)
 	switch {
 	case len(groups) == 0:
 	case s.planted:
 		for _, g := range groups {
-			f := g.failure()
+			f := g.Failure()
 			f.Add("remedy", letGo...)
 			report(t, f)
 		}
@@ -149,21 +151,21 @@ func (s *scope) reportTracked(t testing.TB, alive []*tracked) {
 
 // explainTracked gives the verdict when the heap has said who keeps the objects.
 // What is known is written first: the runtime can die while it dumps the heap.
-func (s *scope) explainTracked(t testing.TB, groups []trackedGroup) {
+func (s *scope) explainTracked(t testing.TB, groups []tracked.Group) {
 	t.Helper()
 	addrs := make([][]uintptr, len(groups))
 	for i, g := range groups {
-		t.Log(g.failure())
-		fmt.Fprintln(os.Stderr, g.failure())
+		t.Log(g.Failure())
+		fmt.Fprintln(os.Stderr, g.Failure())
 		for _, o := range g {
-			addrs[i] = append(addrs[i], o.address())
+			addrs[i] = append(addrs[i], o.Address())
 		}
 	}
-	paths, err := explain(t, addrs)
+	paths, err := explainObjects(t, addrs)
 	for i, g := range groups {
 		f, leaked := &failure.Failure{}, true
 		if len(groups) > 1 {
-			f.Add("tracked at", g[0].at.String())
+			f.Add("tracked at", g[0].At.String())
 		}
 		if err != nil {
 			f.Add("kept by", "unknown: "+err.Error())
@@ -173,9 +175,9 @@ func (s *scope) explainTracked(t testing.TB, groups []trackedGroup) {
 		if leaked {
 			f.Add("remedy", letGo...)
 			t.Fail()
-			g.failure().Annotate(os.Stderr)
+			g.Failure().Annotate(os.Stderr)
 		} else { // standard error has said that it cannot be collected
-			fmt.Fprintf(os.Stderr, "leakcheck: the %s is no leak: %s\n", g[0].typ, paths[i][0].Answer)
+			fmt.Fprintf(os.Stderr, "leakcheck: the %s is no leak: %s\n", g[0].Typ, paths[i][0].Answer)
 		}
 		io.WriteString(t.Output(), f.More())
 	}
@@ -210,7 +212,7 @@ func (s *scope) addPaths(f *failure.Failure, paths []Path, objects int) (leaked 
 	return leaked
 }
 
-func (s *scope) track(objects ...*tracked) {
+func (s *scope) track(objects ...*tracked.Object) {
 	tests.Lock()
 	defer tests.Unlock()
 	s.tracked = append(s.tracked, objects...)

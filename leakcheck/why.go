@@ -9,6 +9,7 @@ import (
 	"testing"
 	"unsafe"
 
+	"github.com/leaksafe/leaksafe/leakcheck/internal/explain"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/ownheap"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/retain"
 
@@ -47,8 +48,8 @@ func (p Path) String() string {
 	return q.String()
 }
 
-func pathOf(q heldPath) Path {
-	p := Path{Answer: q.Answer, Expr: q.Expr, Count: q.Count, RetainedBytes: q.RetainedBytes, byTest: q.byTest}
+func pathOf(q explain.Path) Path {
+	p := Path{Answer: q.Answer, Expr: q.Expr, Count: q.Count, RetainedBytes: q.RetainedBytes, byTest: q.ByTest}
 	for _, h := range q.Hops {
 		p.Hops = append(p.Hops, Hop(h))
 	}
@@ -88,24 +89,24 @@ func WhyAlive[T any](p *T) (Path, error) {
 var escaped unsafe.Pointer
 
 func whyAlive(addr uintptr) (Path, error) {
-	paths, err := explain(nil, [][]uintptr{{addr}})
+	paths, err := explainObjects(nil, [][]uintptr{{addr}})
 	if err != nil {
 		return Path{}, fmt.Errorf("leakcheck: %w", err)
 	}
 	return paths[0][0], nil
 }
 
-// explain finds who keeps the objects of each set of addresses: see objectPaths. The runtime can die while
+// explainObjects finds who keeps the objects of each set of addresses: see [explain.Objects]. The runtime can die while
 // it writes a dump: the verdict, with its allocation site, must be on the test's log and on standard error
 // before. t may be nil.
-func explain(t testing.TB, sets [][]uintptr) ([][]Path, error) {
+func explainObjects(t testing.TB, sets [][]uintptr) ([][]Path, error) {
 	d, err := takeDump(t)
 	if err != nil {
 		return nil, err
 	}
 	defer d.Close()
 	paths := make([][]Path, len(sets))
-	for i, set := range objectPaths(d, sets) {
+	for i, set := range explain.Objects(d, sets) {
 		for _, q := range set {
 			paths[i] = append(paths[i], pathOf(q))
 		}
@@ -113,7 +114,7 @@ func explain(t testing.TB, sets [][]uintptr) ([][]Path, error) {
 	return paths, nil
 }
 
-// explainSites finds who keeps the objects that were allocated at each stack: see sitePaths.
+// explainSites finds who keeps the objects that were allocated at each stack: see [explain.Sites].
 func explainSites(t testing.TB, sites [][]source.Frame) ([]Path, error) {
 	d, err := takeDump(t)
 	if err != nil {
@@ -121,8 +122,8 @@ func explainSites(t testing.TB, sites [][]source.Frame) ([]Path, error) {
 	}
 	defer d.Close()
 	var paths []Path
-	for _, q := range sitePaths(d, sites) {
-		paths = append(paths, pathOf(heldPath{Path: q}))
+	for _, q := range explain.Sites(d, sites) {
+		paths = append(paths, pathOf(explain.Path{Path: q}))
 	}
 	return paths, nil
 }

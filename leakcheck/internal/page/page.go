@@ -1,4 +1,5 @@
-package leakcheck
+// Package page is the result of a growth check as one HTML page.
+package page
 
 import (
 	"fmt"
@@ -8,6 +9,9 @@ import (
 	"strings"
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/growth"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/judge"
 )
 
 // pageSites is how many sites the page shows in colour; the others are in the
@@ -15,19 +19,19 @@ import (
 const pageSites = 5
 
 // page is the report as one HTML page that needs nothing else.
-func pageHTML(r *result, test string) string {
+func HTML(r *growth.Result, test string) string {
 	var b strings.Builder
 	title := "nothing grows"
-	if len(r.sites) > 0 {
-		title = r.sites[0].title()
+	if len(r.Sites) > 0 {
+		title = r.Sites[0].Title()
 	}
-	fmt.Fprintf(&b, pageHead, html.EscapeString(test), r.verdict, html.EscapeString(title), html.EscapeString(test), r.operations, runtime.Version())
+	fmt.Fprintf(&b, pageHead, html.EscapeString(test), r.Verdict, html.EscapeString(title), html.EscapeString(test), r.Operations, runtime.Version())
 	memoryGraph(&b, r)
-	countGraph(&b, r, kindGoroutine, "Goroutines left running")
-	countGraph(&b, r, kindFile, "Files left open")
-	for i, s := range r.sites {
+	countGraph(&b, r, growth.Goroutine, "Goroutines left running")
+	countGraph(&b, r, growth.File, "Files left open")
+	for i, s := range r.Sites {
 		if i == pageSites {
-			fmt.Fprintf(&b, "<p class=soft>and %d more, in the JSON file beside this page</p>\n", len(r.sites)-i)
+			fmt.Fprintf(&b, "<p class=soft>and %d more, in the JSON file beside this page</p>\n", len(r.Sites)-i)
 			break
 		}
 		section(&b, r, i, &s)
@@ -36,8 +40,8 @@ func pageHTML(r *result, test string) string {
 	return b.String()
 }
 
-func section(b *strings.Builder, r *result, i int, s *site) {
-	fmt.Fprintf(b, "<section><h2><i class=c%d></i>%s</h2>\n<dl>\n", i, html.EscapeString(s.rate()))
+func section(b *strings.Builder, r *growth.Result, i int, s *growth.Site) {
+	fmt.Fprintf(b, "<section><h2><i class=c%d></i>%s</h2>\n<dl>\n", i, html.EscapeString(s.Rate()))
 	entry := func(name string, lines ...string) {
 		if len(lines) > 0 {
 			fmt.Fprintf(b, "<dt>%s<dd>\n", name)
@@ -46,12 +50,12 @@ func section(b *strings.Builder, r *result, i int, s *site) {
 			fmt.Fprintf(b, "<div>%s</div>\n", html.EscapeString(line))
 		}
 	}
-	entry("verdict", s.verdict.String())
-	entry(s.fieldName(), squeeze(s.place()))
-	entry("kept by", s.keptBy...)
-	entry("rounds", r.roundsText(s))
-	entry("remedy", r.remedy(s)...)
-	entry("to ignore", s.silence()...)
+	entry("verdict", s.Verdict.String())
+	entry(s.FieldName(), squeeze(s.Place()))
+	entry("kept by", s.KeptBy...)
+	entry("rounds", r.RoundsText(s))
+	entry("remedy", r.Remedy(s)...)
+	entry("to ignore", s.Silence()...)
 	b.WriteString("</dl></section>\n")
 }
 
@@ -60,31 +64,31 @@ func squeeze(s string) string { return strings.Join(strings.Fields(s), " ") }
 
 // memoryGraph draws what the heap gained since the first round as a line, and
 // what the worst sites did, on top of each other, beneath it.
-func memoryGraph(b *strings.Builder, r *result) {
+func memoryGraph(b *strings.Builder, r *growth.Result) {
 	g := graph{x: operationsSoFar(r), format: func(n int64) string { return source.Signed(n) }}
-	total := make([]int64, len(r.heap))
-	for i, n := range r.heap {
-		total[i] = n - r.heap[0]
+	total := make([]int64, len(r.Heap))
+	for i, n := range r.Heap {
+		total[i] = n - r.Heap[0]
 	}
-	for i, s := range r.sites {
-		if i < pageSites && s.bytes != nil {
-			g.stack(i, cumulated(s.bytes))
+	for i, s := range r.Sites {
+		if i < pageSites && s.Bytes != nil {
+			g.stack(i, cumulated(s.Bytes))
 		}
 	}
 	g.line = total
 	g.least = 1024
-	if r.verdict == steady {
-		g.least = max(g.least, r.heap[0]/10) // what moves less looks flat, and is
+	if r.Verdict == judge.Steady {
+		g.least = max(g.least, r.Heap[0]/10) // what moves less looks flat, and is
 	}
-	caption := fmt.Sprintf("Live heap since the first round, over operations; it was %s.", source.Size(float64(r.heap[0])))
+	caption := fmt.Sprintf("Live heap since the first round, over operations; it was %s.", source.Size(float64(r.Heap[0])))
 	g.draw(b, "Memory", caption)
 }
 
-func countGraph(b *strings.Builder, r *result, k kind, title string) {
+func countGraph(b *strings.Builder, r *growth.Result, k growth.Kind, title string) {
 	g := graph{x: operationsSoFar(r), format: func(n int64) string { return fmt.Sprint(n) }}
-	for i, s := range r.sites {
-		if i < pageSites && s.kind == k {
-			g.stack(i, cumulated(s.objects))
+	for i, s := range r.Sites {
+		if i < pageSites && s.Kind == k {
+			g.stack(i, cumulated(s.Objects))
 		}
 	}
 	if len(g.areas) > 0 {
@@ -93,9 +97,9 @@ func countGraph(b *strings.Builder, r *result, k kind, title string) {
 }
 
 // operationsSoFar is the horizontal place of each look.
-func operationsSoFar(r *result) []int64 {
-	x := make([]int64, len(r.rounds)+1)
-	for i, ops := range r.rounds {
+func operationsSoFar(r *growth.Result) []int64 {
+	x := make([]int64, len(r.Rounds)+1)
+	for i, ops := range r.Rounds {
 		x[i+1] = x[i] + int64(ops)
 	}
 	return x
@@ -128,7 +132,7 @@ func (g *graph) stack(colour int, heights []int64) {
 	if n := len(g.areas); n > 0 {
 		from = g.areas[n-1].to
 	}
-	g.areas = append(g.areas, area{colour, from, sum(from, heights)})
+	g.areas = append(g.areas, area{colour, from, growth.Sum(from, heights)})
 }
 
 // The drawing is 640 by 240; the plot leaves room for words at its left and

@@ -1,4 +1,4 @@
-package leakcheck
+package growth
 
 import (
 	"reflect"
@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/judge"
 )
 
 // A callStack is an allocation's stack as runtime.MemProfile gives it:
@@ -102,11 +104,11 @@ func (p *profile) changed(i int) bool {
 	return false
 }
 
-func (p *profile) series(i int) series {
-	s := series{make([]int64, len(p.looks)), make([]int64, len(p.looks))}
+func (p *profile) series(i int) judge.Series {
+	s := judge.Series{Objects: make([]int64, len(p.looks)), Bytes: make([]int64, len(p.looks))}
 	for look := range p.looks {
 		a := p.at(look, i)
-		s.objects[look], s.bytes[look] = a.objects, a.bytes
+		s.Objects[look], s.Bytes[look] = a.objects, a.bytes
 	}
 	return s
 }
@@ -122,9 +124,9 @@ const (
 )
 
 var (
-	packagePath  = reflect.TypeFor[meter]().PkgPath()
-	runName      = packagePath + ".(*meter).run"
-	meterPrefix  = packagePath + ".(*meter)."
+	packagePath  = reflect.TypeFor[Meter]().PkgPath()
+	runName      = packagePath + ".(*Meter).run"
+	meterPrefix  = packagePath + ".(*Meter)."
 	sentinelName = packagePath + ".plantSentinel"
 )
 
@@ -182,9 +184,9 @@ func userFrame(fs []source.Frame) source.Frame {
 	return second
 }
 
-// calls expands the pcs of a profile's stack, innermost call first, up to the operation where it is beneath
+// Frames expands the pcs of a profile's stack, innermost call first, up to the operation where it is beneath
 // one: each round runs that from another line.
-func calls(pcs []uintptr) []source.Frame {
+func Frames(pcs []uintptr) []source.Frame {
 	if i := slices.Index(pcs, 0); i >= 0 {
 		pcs = pcs[:i]
 	}

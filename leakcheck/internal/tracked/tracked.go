@@ -1,4 +1,5 @@
-package leakcheck
+// Package tracked watches objects that should be collected, without keeping them.
+package tracked
 
 import (
 	"fmt"
@@ -12,28 +13,28 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 )
 
-// A tracked object must not keep the object.
-type tracked struct {
+// A Object object must not keep the object.
+type Object struct {
 	test      string
-	typ       string
-	at        source.Frame // of the caller of Track
+	Typ       string
+	At        source.Frame // of the caller of Track
 	collected func() bool
-	address   func() uintptr // while it is not collected
+	Address   func() uintptr // while it is not collected
 }
 
-func newTracked[T any](p *T, test string, at source.Frame) *tracked {
+func New[T any](p *T, test string, at source.Frame) *Object {
 	w := weak.Make(p)
-	return &tracked{
+	return &Object{
 		test:      test,
-		typ:       fmt.Sprintf("%T", p),
-		at:        at,
+		Typ:       fmt.Sprintf("%T", p),
+		At:        at,
 		collected: func() bool { return w.Value() == nil },
-		address:   func() uintptr { return uintptr(unsafe.Pointer(w.Value())) },
+		Address:   func() uintptr { return uintptr(unsafe.Pointer(w.Value())) },
 	}
 }
 
-// untrackable says why *p cannot be tracked; it is empty where it can.
-func untrackable[T any](p *T) string {
+// Refuse says why *p cannot be tracked; it is empty where it can.
+func Refuse[T any](p *T) string {
 	switch {
 	case p == nil:
 		return "the pointer is nil: there is nothing to watch"
@@ -55,10 +56,10 @@ func onHeap[T any](p *T) bool {
 	return onHeap
 }
 
-// remaining are the objects that a collection leaves.
-func remaining(all []*tracked) []*tracked {
+// Remaining are the objects that a collection leaves.
+func Remaining(all []*Object) []*Object {
 	runtime.GC()
-	var alive []*tracked
+	var alive []*Object
 	for _, o := range all {
 		if !o.collected() {
 			alive = append(alive, o)
@@ -67,13 +68,13 @@ func remaining(all []*tracked) []*tracked {
 	return alive
 }
 
-// awaitCollection returns the objects that are alive when the grace ends. In a synctest bubble, where waiting
+// Await returns the objects that are alive when the grace ends. In a synctest bubble, where waiting
 // would move its clock, a few collections must do.
-func awaitCollection(all []*tracked, grace time.Duration, inBubble bool) (alive []*tracked) {
+func Await(all []*Object, grace time.Duration, inBubble bool) (alive []*Object) {
 	end := time.Now().Add(grace)
 	pause := time.Millisecond
 	for attempt := 1; ; attempt++ {
-		alive = remaining(all)
+		alive = Remaining(all)
 		switch {
 		case len(alive) == 0:
 			return nil
@@ -90,27 +91,27 @@ func awaitCollection(all []*tracked, grace time.Duration, inBubble bool) (alive 
 	}
 }
 
-// A trackedGroup is objects of one type, tracked at one place.
-type trackedGroup []*tracked
+// A Group is objects of one type, tracked at one place.
+type Group []*Object
 
-func groupTracked(all []*tracked) (groups []trackedGroup) {
+func Groups(all []*Object) (groups []Group) {
 	type place struct {
 		at  source.Frame
 		typ string
 	}
-	for _, group := range failure.Group(all, func(o *tracked) place { return place{o.at, o.typ} }) {
+	for _, group := range failure.Group(all, func(o *Object) place { return place{o.At, o.Typ} }) {
 		groups = append(groups, group)
 	}
 	return groups
 }
 
-func (g trackedGroup) failure() *failure.Failure {
-	at := g[0].at
-	what := "a " + g[0].typ
+func (g Group) Failure() *failure.Failure {
+	at := g[0].At
+	what := "a " + g[0].Typ
 	if len(g) > 1 {
-		what = fmt.Sprintf("%d %s", len(g), g[0].typ)
+		what = fmt.Sprintf("%d %s", len(g), g[0].Typ)
 	}
-	f := &failure.Failure{Title: fmt.Sprintf("%s cannot be collected at the end of %s", what, failure.Tally(g, func(o *tracked) string { return o.test })), File: at.File, Line: at.Line}
+	f := &failure.Failure{Title: fmt.Sprintf("%s cannot be collected at the end of %s", what, failure.Tally(g, func(o *Object) string { return o.test })), File: at.File, Line: at.Line}
 	f.Add("tracked at", at.String())
 	return f
 }

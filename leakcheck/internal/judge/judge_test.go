@@ -1,14 +1,74 @@
-package leakcheck_test
+package judge
 
 import (
 	"math"
 	"testing"
 	"time"
 
-	"github.com/leaksafe/leaksafe/leakcheck"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
+
+// A recording is a series of rounds for tests of the decision rule.
+type recording struct {
+	rounds []Round
+	series Series
+	live   func(ops int, clock time.Duration) (objects, bytes int64)
+	ops    int
+	clock  time.Duration
+}
+
+// newRecording starts with the look after the warm-up.
+func newRecording(warmup int, live func(ops int, clock time.Duration) (objects, bytes int64)) *recording {
+	r := &recording{live: live, ops: warmup}
+	r.look()
+	return r
+}
+
+func (r *recording) look() {
+	objects, bytes := r.live(r.ops, r.clock)
+	r.series.Objects = append(r.series.Objects, objects)
+	r.series.Bytes = append(r.series.Bytes, bytes)
+}
+
+func (r *recording) run(p Phase, ops int, took time.Duration) {
+	r.ops += ops
+	r.clock += took
+	r.look()
+	r.rounds = append(r.rounds, Round{p, ops, took})
+}
+
+// scales adds the rounds that every check runs: a look takes look, an
+// operation cost.
+func (r *recording) scales(look, cost time.Duration) {
+	for p := Small; p <= Large; p++ {
+		n := 2
+		if p == Small {
+			n = 3
+		}
+		for range n {
+			ops := 20 * Scales[p]
+			r.run(p, ops, look+time.Duration(ops)*cost)
+		}
+	}
+}
+
+// confirm adds a suspect's rounds, and the idle rounds between them.
+func (r *recording) confirm(look, cost time.Duration) {
+	ops := 20 * Scales[Confirm]
+	took := look + time.Duration(ops)*cost
+	for _, p := range []Phase{Burst, Confirm, Confirm, Confirm} {
+		r.run(p, ops, took)
+		r.run(Confirm, 0, took)
+	}
+}
+
+// close adds the look after running goroutines were given time.
+func (r *recording) close() { r.run(Closing, 0, time.Second) }
+
+func (r *recording) suspicious() bool { return Suspicious(r.rounds, r.series) }
+
+func (r *recording) judge(allow float64) (Verdict, bool) { return Judge(r.rounds, r.series, allow) }
 
 // The shapes that what is live at a site takes over operations and time.
 type shape = func(ops int, clock time.Duration) (objects, bytes int64)
@@ -80,10 +140,10 @@ const (
 	slow  = time.Millisecond
 )
 
-func record(warmup int, s shape, cost time.Duration) *leakcheck.Recording {
-	r := leakcheck.NewRecording(warmup, s)
-	r.Scales(look, cost)
-	r.Confirm(look, cost)
+func record(warmup int, s shape, cost time.Duration) *recording {
+	r := newRecording(warmup, s)
+	r.scales(look, cost)
+	r.confirm(look, cost)
 	return r
 }
 
@@ -92,40 +152,40 @@ func TestJudge(t *testing.T) {
 		name  string
 		shape shape
 		cost  time.Duration
-		want  leakcheck.Verdict
+		want  Verdict
 		steps bool
 	}{
-		{"nothing changes", perOp(0, 1, 0), cheap, leakcheck.Steady, false},
-		{"an object per operation", perOp(1, 1, 64), cheap, leakcheck.Growing, false},
-		{"an object per operation, slow ones", perOp(1, 1, 64), slow, leakcheck.Growing, false},
-		{"an object in five operations", perOp(1, 5, 8), cheap, leakcheck.Growing, false},
-		{"an object in 50: not in every small round", perOp(1, 50, 8), cheap, leakcheck.Growing, true},
-		{"an object in 300: only at 16x", perOp(1, 300, 8), cheap, leakcheck.Growing, true},
-		{"an array that doubles", doubling(0, 8), cheap, leakcheck.Growing, true},
-		{"a slice of bytes", appended, cheap, leakcheck.Growing, true},
+		{"nothing changes", perOp(0, 1, 0), cheap, Steady, false},
+		{"an object per operation", perOp(1, 1, 64), cheap, Growing, false},
+		{"an object per operation, slow ones", perOp(1, 1, 64), slow, Growing, false},
+		{"an object in five operations", perOp(1, 5, 8), cheap, Growing, false},
+		{"an object in 50: not in every small round", perOp(1, 50, 8), cheap, Growing, true},
+		{"an object in 300: only at 16x", perOp(1, 300, 8), cheap, Growing, true},
+		{"an array that doubles", doubling(0, 8), cheap, Growing, true},
+		{"a slice of bytes", appended, cheap, Growing, true},
 		{"an array beside one object a round: both rules see it", func(ops int, c time.Duration) (int64, int64) {
 			_, b := doubling(0, 8)(ops, c)
 			return int64(ops), b
-		}, cheap, leakcheck.Growing, false},
+		}, cheap, Growing, false},
 		{"a leak behind a large lazy allocation: objects tell", func(ops int, c time.Duration) (int64, int64) {
 			n, b := perOp(1, 1, 16)(ops, c)
 			if ops > 50 {
 				b += 1 << 20
 			}
 			return n, b
-		}, cheap, leakcheck.Growing, false},
+		}, cheap, Growing, false},
 
-		{"a cache filled in the warm-up", cache(20), cheap, leakcheck.Steady, false},
-		{"a cache filled at 1x", cache(70), cheap, leakcheck.Steady, false},
-		{"a cache filled at 4x", cache(200), cheap, leakcheck.Steady, false},
-		{"a cache filled late at 16x", cache(870), cheap, leakcheck.Saturating, false},
-		{"a cache filled when run again", cache(3000), cheap, leakcheck.Saturating, true},
-		{"a cache filled in the very last round", cache(5000), cheap, leakcheck.Growing, true},
-		{"a cache larger than all operations: documented", cache(1e6), cheap, leakcheck.Growing, false},
-		{"keys that repeat", collector(900), cheap, leakcheck.Saturating, true},
+		{"a cache filled in the warm-up", cache(20), cheap, Steady, false},
+		{"a cache filled at 1x", cache(70), cheap, Steady, false},
+		{"a cache filled at 4x", cache(200), cheap, Steady, false},
+		{"a cache filled late at 16x", cache(870), cheap, Saturating, false},
+		{"a cache filled when run again", cache(3000), cheap, Saturating, true},
+		{"a cache filled in the very last round", cache(5000), cheap, Growing, true},
+		{"a cache larger than all operations: documented", cache(1e6), cheap, Growing, false},
+		{"keys that repeat", collector(900), cheap, Saturating, true},
 		{"a single lazy object at 16x", func(ops int, _ time.Duration) (int64, int64) {
 			return int64(min(1, ops/500)), int64(min(1, ops/500)) << 20
-		}, cheap, leakcheck.Steady, false},
+		}, cheap, Steady, false},
 		{"a buffer as large as the largest burst", func(ops int, _ time.Duration) (int64, int64) {
 			burst := 20
 			for done, n := range map[int]int{81: 80, 241: 320, 881: 1280} {
@@ -134,27 +194,27 @@ func TestJudge(t *testing.T) {
 				}
 			}
 			return 1, int64(burst * 32)
-		}, cheap, leakcheck.Saturating, true},
+		}, cheap, Saturating, true},
 		{"a buffer flushed every 700 operations", func(ops int, _ time.Duration) (int64, int64) {
 			return int64(ops % 700), int64(ops%700) * 64
-		}, cheap, leakcheck.Steady, false},
+		}, cheap, Steady, false},
 		{"growth that slows down", func(ops int, _ time.Duration) (int64, int64) {
 			n := int64(20 * math.Log(float64(ops)))
 			return n, 64 * n
-		}, cheap, leakcheck.Saturating, true},
+		}, cheap, Saturating, true},
 
-		{"a neighbour, cheap operations", ticking(200 * time.Microsecond), cheap, leakcheck.Steady, false},
-		{"a neighbour, slow operations: only idle rounds tell", ticking(200 * time.Microsecond), slow, leakcheck.Steady, false},
-		{"a rare neighbour, slow operations", ticking(15 * time.Millisecond), slow, leakcheck.Steady, false},
+		{"a neighbour, cheap operations", ticking(200 * time.Microsecond), cheap, Steady, false},
+		{"a neighbour, slow operations: only idle rounds tell", ticking(200 * time.Microsecond), slow, Steady, false},
+		{"a rare neighbour, slow operations", ticking(15 * time.Millisecond), slow, Steady, false},
 		{"a buffer whose size wanders", func(ops int, _ time.Duration) (int64, int64) {
 			return 1, 64 + int64(ops/8)%1024
-		}, cheap, leakcheck.Steady, true},
+		}, cheap, Steady, true},
 		{"a buffer that grew once, and wanders", func(ops int, _ time.Duration) (int64, int64) {
 			return 1, 64 + int64(ops/8)%1024 + 4096*int64(min(1, ops/100))
-		}, cheap, leakcheck.Saturating, true},
+		}, cheap, Saturating, true},
 		{"a buffer that hardly grows in the end", func(ops int, _ time.Duration) (int64, int64) {
 			return 1, int64(1.9*float64(min(ops, 240)) + float64(min(max(ops-240, 0), 1920)) + 0.48*float64(max(ops-2160, 0)))
-		}, cheap, leakcheck.Saturating, true},
+		}, cheap, Saturating, true},
 		{"an object in some rounds", func(ops int, _ time.Duration) (int64, int64) {
 			var n int64
 			for _, at := range []int{100, 500, 3000} {
@@ -163,23 +223,23 @@ func TestJudge(t *testing.T) {
 				}
 			}
 			return n, 48 * n
-		}, cheap, leakcheck.Steady, true},
+		}, cheap, Steady, true},
 		{"a neighbour's map", func(_ int, clock time.Duration) (int64, int64) {
 			_, b := doubling(0, 16)(int(clock/(50*time.Microsecond)), 0)
 			return 1, b
-		}, slow, leakcheck.Steady, false},
+		}, slow, Steady, false},
 		{"a neighbour's buffers in flight: what it gains is given back", inTurn(0, 10, 30, 20, 60, 50, 120, 150, // then an idle round after each
-			250, 160, 400, 200, 500, 230, 600, 250), cheap, leakcheck.Steady, false},
+			250, 160, 400, 200, 500, 230, 600, 250), cheap, Steady, false},
 		{"a neighbour that is held up, and catches up beside the operation", inTurn(0, 49, 132, 225, 315, 405, 479, 551, // then an idle round after each
-			650, 853, 14317, 14718, 14804, 15040, 15128, 15399), cheap, leakcheck.Steady, false},
+			650, 853, 14317, 14718, 14804, 15040, 15128, 15399), cheap, Steady, false},
 		{"growth in steps, a sixth of it without the operation", func(ops int, c time.Duration) (int64, int64) {
 			n := int64(ops/50) + int64(c/(260*time.Millisecond))
 			return n, 64 * n
-		}, slow, leakcheck.Steady, false},
+		}, slow, Steady, false},
 		{"a leak at a site that a neighbour uses a little", func(ops int, c time.Duration) (int64, int64) {
 			n := int64(ops) + int64(c/(20*time.Millisecond))
 			return n, 16 * n
-		}, slow, leakcheck.Growing, false},
+		}, slow, Growing, false},
 
 		{"a connection more now and then", func(ops int, _ time.Duration) (int64, int64) {
 			var n int64
@@ -189,7 +249,7 @@ func TestJudge(t *testing.T) {
 				}
 			}
 			return n, 8192 * n
-		}, cheap, leakcheck.Saturating, true},
+		}, cheap, Saturating, true},
 		{"a connection made anew in the last round, after next to nothing", func(ops int, _ time.Duration) (int64, int64) {
 			var n, b int64
 			for _, at := range []int{300, 700, 1500} {
@@ -201,23 +261,23 @@ func TestJudge(t *testing.T) {
 				n, b = n+8, b+4096
 			}
 			return n, b
-		}, cheap, leakcheck.Steady, true},
+		}, cheap, Steady, true},
 		{"an operation that keeps more each time", func(ops int, _ time.Duration) (int64, int64) {
 			n := int64(ops/50) * int64(ops/50)
 			return n, 64 * n
-		}, cheap, leakcheck.Growing, true},
+		}, cheap, Growing, true},
 		{"up and down, a little more up", func(ops int, _ time.Duration) (int64, int64) {
 			b := int64(8 * ops)
 			if ops > 1000 {
 				b += int64([]int{50_000, 0, 60_000, 0}[(ops-20)/1280%4])
 			}
 			return 1, b
-		}, cheap, leakcheck.Noisy, true},
+		}, cheap, Noisy, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			v, steps := record(20, row.shape, row.cost).Judge(0)
+			v, steps := record(20, row.shape, row.cost).judge(0)
 			assert.Equal(t, row.want.String(), v.String())
-			if v == leakcheck.Growing {
+			if v == Growing {
 				assert.Equal(t, row.steps, steps, "grows in steps")
 			}
 		})
@@ -228,25 +288,25 @@ func TestJudge(t *testing.T) {
 func TestJudgeFindsEveryDoubling(t *testing.T) {
 	for start := range 300 {
 		r := record(20, doubling(start, 8), cheap)
-		v, _ := r.Judge(0)
-		require.Equal(t, leakcheck.Growing.String(), v.String(), "%d elements before the warm-up", start)
+		v, _ := r.judge(0)
+		require.Equal(t, Growing.String(), v.String(), "%d elements before the warm-up", start)
 	}
 }
 
 // A cache must be let off whatever its size, up to the operations that are run.
 func TestJudgeLetsOffEveryCache(t *testing.T) {
 	for size := range 3000 {
-		v, _ := record(20, cache(size), cheap).Judge(0)
-		require.NotEqual(t, leakcheck.Growing.String(), v.String(), "a cache of %d", size)
+		v, _ := record(20, cache(size), cheap).judge(0)
+		require.NotEqual(t, Growing.String(), v.String(), "a cache of %d", size)
 	}
 }
 
 func TestJudgeAllowsBytesPerOperation(t *testing.T) {
 	r := record(20, perOp(1, 1, 64), cheap)
-	v, _ := r.Judge(64)
-	assert.Equal(t, leakcheck.Saturating.String(), v.String())
-	v, _ = r.Judge(63)
-	assert.Equal(t, leakcheck.Growing.String(), v.String())
+	v, _ := r.judge(64)
+	assert.Equal(t, Saturating.String(), v.String())
+	v, _ = r.judge(63)
+	assert.Equal(t, Growing.String(), v.String())
 }
 
 func TestJudgeLetsGoroutinesEnd(t *testing.T) {
@@ -257,18 +317,18 @@ func TestJudgeLetsGoroutinesEnd(t *testing.T) {
 		return int64(ops), int64(ops)
 	}
 	r := record(20, released, cheap)
-	v, _ := r.Judge(0)
-	require.Equal(t, leakcheck.Growing.String(), v.String(), "still held")
-	r.Close()
-	v, _ = r.Judge(0)
-	assert.Equal(t, leakcheck.Steady.String(), v.String(), "two thirds went away")
+	v, _ := r.judge(0)
+	require.Equal(t, Growing.String(), v.String(), "still held")
+	r.close()
+	v, _ = r.judge(0)
+	assert.Equal(t, Steady.String(), v.String(), "two thirds went away")
 }
 
 func TestOnlySuspectsAreRunAgain(t *testing.T) {
-	clean := leakcheck.NewRecording(20, cache(200))
-	clean.Scales(look, cheap)
-	assert.False(t, clean.Suspicious())
-	leak := leakcheck.NewRecording(20, perOp(1, 5, 8))
-	leak.Scales(look, cheap)
-	assert.True(t, leak.Suspicious())
+	clean := newRecording(20, cache(200))
+	clean.scales(look, cheap)
+	assert.False(t, clean.suspicious())
+	leak := newRecording(20, perOp(1, 5, 8))
+	leak.scales(look, cheap)
+	assert.True(t, leak.suspicious())
 }

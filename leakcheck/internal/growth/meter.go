@@ -1,4 +1,5 @@
-package leakcheck
+// Package growth runs an operation again and again, and counts what is live in between. It knows no test.
+package growth
 
 import (
 	"errors"
@@ -10,32 +11,34 @@ import (
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/gostack"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/judge"
 )
 
-// settings are what the options say about growth.
-type settings struct {
-	iterations  int  // of a round at the smallest scale; 0: as many as fit
-	rounds      int  // at the smallest scale; 0: as usual
-	warmup      *int // operations before the first round; nil: as many as a round
-	allowPerOp  float64
-	ignoreSites []string
-	grace       time.Duration
-	ignores     func(*gostack.Goroutine) bool
+// Settings are what the options say about growth.
+type Settings struct {
+	Iterations  int  // of a round at the smallest scale; 0: as many as fit
+	Rounds      int  // at the smallest scale; 0: as usual
+	Warmup      *int // operations before the first round; nil: as many as a round
+	AllowPerOp  float64
+	IgnoreSites []string
+	Grace       time.Duration
+	Ignores     func(*gostack.Goroutine) bool
 }
 
 var (
 	errNilOp      = errors.New("leakcheck: NoGrowth: op is nil: pass the operation to repeat")
 	errNested     = errors.New("leakcheck: NoGrowth inside an operation that is being measured (or on a goroutine whose starter has ended, while another is measured): call it outside")
-	errUnmeasured = errors.New("leakcheck: nothing was measured: runtime.MemProfileRate changed during the check; leave it alone in the operation")
+	ErrUnmeasured = errors.New("leakcheck: nothing was measured: runtime.MemProfileRate changed during the check; leave it alone in the operation")
 )
 
 // measuring is held while a meter runs: MemProfileRate belongs to the process.
 var measuring sync.Mutex
 
-// A meter runs an operation in rounds and records what is live between them.
-type meter struct {
+// A Meter runs an operation in rounds and records what is live between them.
+type Meter struct {
 	op     func()
-	config settings
+	config Settings
 	rate   int // MemProfileRate before
 
 	iterations int
@@ -45,7 +48,7 @@ type meter struct {
 	patience   time.Duration // with those that do not run
 	disturbed  bool          // the operation changed MemProfileRate
 
-	rounds    []round
+	rounds    []judge.Round
 	last      time.Time
 	profile   *profile
 	heap      []int64 // bytes live at each look
@@ -61,7 +64,7 @@ type meter struct {
 	gauges    gauges
 }
 
-func newMeter(op func(), c settings) (*meter, error) {
+func New(op func(), c Settings) (*Meter, error) {
 	switch {
 	case op == nil:
 		return nil, errNilOp
@@ -71,18 +74,18 @@ func newMeter(op func(), c settings) (*meter, error) {
 		}
 		measuring.Lock()
 	}
-	m := &meter{op: op, config: c, rate: runtime.MemProfileRate, patience: time.Second, gauges: newGauges(), creators: map[string]source.Frame{}, targets: map[string]string{}}
+	m := &Meter{op: op, config: c, rate: runtime.MemProfileRate, patience: time.Second, gauges: newGauges(), creators: map[string]source.Frame{}, targets: map[string]string{}}
 	runtime.MemProfileRate = 1
 	return m, nil
 }
 
 // Measure runs the operation, puts the profiler back and judges. A panic of the operation passes through.
-func (m *meter) Measure() *result {
+func (m *Meter) Measure() *Result {
 	defer m.close() // the operation may panic or end its goroutine
 	return m.measure()
 }
 
-func (m *meter) close() {
+func (m *Meter) close() {
 	runtime.MemProfileRate = m.rate
 	measuring.Unlock()
 }
@@ -94,11 +97,11 @@ const (
 	confirmRounds     = 4
 )
 
-func (m *meter) measure() *result {
+func (m *Meter) measure() *Result {
 	m.warmUp()
 	m.profile = newProfile()
 	m.look()
-	for p := small; p <= large; p++ {
+	for p := judge.Small; p <= judge.Large; p++ {
 		for range m.roundsIn(p) {
 			m.round(p)
 		}
@@ -109,22 +112,22 @@ func (m *meter) measure() *result {
 	return m.report()
 }
 
-func (m *meter) roundsIn(p phase) int {
+func (m *Meter) roundsIn(p judge.Phase) int {
 	switch {
-	case p > small:
+	case p > judge.Small:
 		return largerRounds
-	case m.config.rounds > 0:
-		return m.config.rounds
+	case m.config.Rounds > 0:
+		return m.config.Rounds
 	}
 	return defaultRounds
 }
 
 // warmUp runs the operation until its lazy state is there, and takes its cost.
-func (m *meter) warmUp() {
-	m.iterations = m.config.iterations
-	n, fixed := max(defaultIterations, m.iterations), m.config.warmup != nil
+func (m *Meter) warmUp() {
+	m.iterations = m.config.Iterations
+	n, fixed := max(defaultIterations, m.iterations), m.config.Warmup != nil
 	if fixed {
-		n = *m.config.warmup
+		n = *m.config.Warmup
 	}
 	start := time.Now()
 	var took []time.Duration
@@ -151,7 +154,7 @@ func (m *meter) warmUp() {
 // run is the frame at which an operation's stacks are cut: see frames.
 //
 //go:noinline
-func (m *meter) run(n int) {
+func (m *Meter) run(n int) {
 	for range n {
 		m.op()
 		m.disturbed = m.disturbed || runtime.MemProfileRate != 1
@@ -159,7 +162,7 @@ func (m *meter) run(n int) {
 	m.ran += n
 }
 
-func (m *meter) round(p phase) {
+func (m *Meter) round(p judge.Phase) {
 	n := m.operationsIn(p)
 	start := time.Now()
 	m.run(n)
@@ -170,26 +173,26 @@ func (m *meter) round(p phase) {
 	m.record(p, n)
 }
 
-func (m *meter) record(p phase, n int) {
+func (m *Meter) record(p judge.Phase, n int) {
 	now := time.Now()
-	m.rounds = append(m.rounds, round{p, n, now.Sub(m.last)})
+	m.rounds = append(m.rounds, judge.Round{Phase: p, Ops: n, Took: now.Sub(m.last)})
 	m.last = now
 }
 
 // confirm runs the suspects again. Idle rounds stand between, unless
 // everything suspicious was allocated beneath the operation; longer ones, and
 // twice as many, where a neighbour could pass for a site that grows in steps.
-func (m *meter) confirm(suspects []suspect) {
+func (m *Meter) confirm(suspects []suspect) {
 	beside := slices.ContainsFunc(suspects, func(s suspect) bool { return !s.direct })
-	inSteps := slices.ContainsFunc(suspects, func(s suspect) bool { return !s.direct && !everyRound(m.rounds, s.series.objects, active) })
+	inSteps := slices.ContainsFunc(suspects, func(s suspect) bool { return !s.direct && !judge.EveryRound(m.rounds, s.series.Objects, judge.Active) })
 	for attempt := range 2 {
 		for i := range confirmRounds {
-			p := confirm
+			p := judge.Confirm
 			if attempt == 0 && i == 0 {
-				p = burst
+				p = judge.Burst
 			}
 			m.round(p)
-			took := m.rounds[len(m.rounds)-1].took
+			took := m.rounds[len(m.rounds)-1].Took
 			if inSteps {
 				took = max(took, min(3*took, 100*time.Millisecond))
 			}
@@ -198,46 +201,46 @@ func (m *meter) confirm(suspects []suspect) {
 			}
 		}
 		r := m.report()
-		if r.verdict == growing && attempt == 0 && r.growsBesideInSteps() {
+		if r.Verdict == judge.Growing && attempt == 0 && r.growsBesideInSteps() {
 			continue
 		}
-		if r.verdict == growing {
+		if r.Verdict == judge.Growing {
 			m.waitForGoroutines()
 		}
-		if r.verdict != noisy {
+		if r.Verdict != judge.Noisy {
 			return
 		}
 	}
 }
 
 // pause is a round without the operation.
-func (m *meter) pause(length time.Duration) {
+func (m *Meter) pause(length time.Duration) {
 	time.Sleep(length - time.Since(m.last))
 	m.look()
-	m.record(confirm, 0)
+	m.record(judge.Confirm, 0)
 }
 
 // waitForGoroutines gives goroutines that still run the grace to end, and
 // looks again: what they held is no leak. Those of the last look may have ended
 // between its collection and its count.
-func (m *meter) waitForGoroutines() {
+func (m *Meter) waitForGoroutines() {
 	first := int(m.alive[0])
 	if int(slices.Max(m.alive)) <= first {
 		return
 	}
-	for end := time.Now().Add(m.config.grace); runtime.NumGoroutine() > first && time.Now().Before(end); {
+	for end := time.Now().Add(m.config.Grace); runtime.NumGoroutine() > first && time.Now().Before(end); {
 		time.Sleep(5 * time.Millisecond)
 	}
 	m.look()
-	m.record(closing, 0)
+	m.record(judge.Closing, 0)
 }
 
 // operationsIn is the length of the phase's next round: less than its scale
 // where that much more of the leak so far would exhaust the machine, or take
 // seconds.
-func (m *meter) operationsIn(p phase) int {
-	n := m.iterations * scales[p]
-	if p == small {
+func (m *Meter) operationsIn(p judge.Phase) int {
+	n := m.iterations * judge.Scales[p]
+	if p == judge.Small {
 		return n
 	}
 	least := m.iterations
@@ -251,10 +254,10 @@ func (m *meter) operationsIn(p phase) int {
 }
 
 // within limits n so that a quantity that kept its rate would gain at most limit.
-func (m *meter) within(n int, seen []int64, limit int64) int {
+func (m *Meter) within(n int, seen []int64, limit int64) int {
 	gain, ops := seen[len(seen)-1]-seen[0], int64(0)
 	for _, r := range m.rounds {
-		ops += int64(r.ops)
+		ops += int64(r.Ops)
 	}
 	if gain <= 0 || ops == 0 {
 		return n
@@ -280,7 +283,7 @@ func isSentinel(stack []uintptr) bool {
 	return false
 }
 
-func (m *meter) sawSentinels() bool {
+func (m *Meter) sawSentinels() bool {
 	last := len(m.profile.looks) - 1
 	var seen int64
 	for i := range m.profile.stacks {
@@ -296,7 +299,7 @@ func (m *meter) sawSentinels() bool {
 // the lock could be for ever.
 func withinOperation() bool {
 	all := gostack.Snapshot{}
-	for text := range (&meter{}).goroutines() {
+	for text := range (&Meter{}).goroutines() {
 		if g := gostack.ParseOne(string(text)); g != nil {
 			all[g.ID] = g
 		}

@@ -1,4 +1,5 @@
-package leakcheck
+// Package explain asks a heap dump who keeps objects alive.
+package explain
 
 import (
 	"slices"
@@ -9,25 +10,25 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 )
 
-// A heldPath is a retention path.
-type heldPath struct {
+// A Path is a retention path.
+type Path struct {
 	retain.Path
-	byTest bool // only tests themselves keep it
+	ByTest bool // only tests themselves keep it
 }
 
-// objectPaths finds who keeps the objects of each set of addresses: all paths of set i, at least one, those
+// Objects finds who keeps the objects of each set of addresses: all paths of set i, at least one, those
 // that only a test keeps last. The addresses are uintptr, so that the caller does not keep the objects
 // itself. The frames of the goroutine that took the dump rank last.
-func objectPaths(d *ownheap.Dump, sets [][]uintptr) [][]heldPath {
+func Objects(d *ownheap.Dump, sets [][]uintptr) [][]Path {
 	var all []int32
 	objects := make([][]int32, len(sets))
-	paths := make([][]heldPath, len(sets))
+	paths := make([][]Path, len(sets))
 	for i, addrs := range sets {
 		for _, a := range addrs {
 			if o, ok := d.ObjectAt(uint64(a)); ok {
 				objects[i] = append(objects[i], o)
 			} else {
-				paths[i] = append(paths[i], heldPath{Path: retain.Path{Answer: d.Outside(uint64(a)), Count: 1}})
+				paths[i] = append(paths[i], Path{Path: retain.Path{Answer: d.Outside(uint64(a)), Count: 1}})
 			}
 		}
 		all = append(all, objects[i]...)
@@ -37,18 +38,18 @@ func objectPaths(d *ownheap.Dump, sets [][]uintptr) [][]heldPath {
 		for _, byTest := range []bool{false, true} {
 			some := slices.DeleteFunc(slices.Clone(objects[i]), func(o int32) bool { return s.HeldByTest(o) != byTest })
 			for _, q := range s.Paths(some, 0) {
-				paths[i] = append(paths[i], heldPath{q, byTest})
+				paths[i] = append(paths[i], Path{q, byTest})
 			}
 		}
 	}
 	return paths
 }
 
-// sitePaths finds who keeps the objects that were allocated at each stack, innermost call first: path i is
+// Sites finds who keeps the objects that were allocated at each stack, innermost call first: path i is
 // that of most of the objects of site i, with their count and what they retain. The objects must have been
 // allocated while [runtime.MemProfileRate] was 1; the stack may be cut short at its outer end. The same
 // order applies as for objectPaths.
-func sitePaths(d *ownheap.Dump, sites [][]source.Frame) []retain.Path {
+func Sites(d *ownheap.Dump, sites [][]source.Frame) []retain.Path {
 	var all []int32
 	objects := make([][]int32, len(sites))
 	for i, stack := range sites {

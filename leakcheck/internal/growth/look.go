@@ -1,4 +1,4 @@
-package leakcheck
+package growth
 
 import (
 	"bytes"
@@ -10,10 +10,12 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/internal/fd"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/gostack"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/judge"
 )
 
 // look brings the process to rest and counts what is live.
-func (m *meter) look() {
+func (m *Meter) look() {
 	m.settle()
 	m.sentinels = append(m.sentinels, plantSentinel())
 	m.collect()
@@ -29,7 +31,7 @@ func (m *meter) look() {
 // settle waits for the goroutines that the operation started and that are
 // about to end: until there are no more than before, or none of the new ones
 // has anything to run.
-func (m *meter) settle() {
+func (m *Meter) settle() {
 	const quiet, limit = 5 * time.Millisecond, time.Second
 	n := runtime.NumGoroutine()
 	before := n
@@ -51,7 +53,7 @@ func (m *meter) settle() {
 
 // collect runs the collector until what it frees no longer frees more: twice
 // for what sync.Pool drops, and again as long as finalizers and cleanups ran.
-func (m *meter) collect() {
+func (m *Meter) collect() {
 	const atLeast, atMost = 2, 6
 	for i := range atMost {
 		before := m.gauges.queued()
@@ -67,7 +69,7 @@ func (m *meter) collect() {
 // of the meter's patience find none that runs, they are given up on, and not
 // waited for again. (The runtime counts finalizers in batches of about a
 // hundred, which can take seconds on a busy machine.)
-func (m *meter) drain() {
+func (m *Meter) drain() {
 	const looks, limit = 4, 20 * time.Second
 	waiting := m.gauges.waiting()
 	m.stuck = min(m.stuck, waiting)
@@ -92,7 +94,7 @@ func (m *meter) drain() {
 }
 
 // finalizersRun says whether a finalizer or a cleanup runs, and is not blocked.
-func (m *meter) finalizersRun() bool {
+func (m *Meter) finalizersRun() bool {
 	for text := range m.goroutines() {
 		if text.HasWork() && (bytes.Contains(text, []byte("\nruntime.runFinalizers(")) || bytes.Contains(text, []byte("\nruntime.runCleanups("))) {
 			return true
@@ -154,7 +156,7 @@ func (c *census[K]) add(counts map[K]int64) {
 	c.looks = append(c.looks, look)
 }
 
-func (c *census[K]) series(key K) series {
+func (c *census[K]) series(key K) judge.Series {
 	at := c.keys[key]
 	s := make([]int64, len(c.looks))
 	for i, look := range c.looks {
@@ -162,11 +164,11 @@ func (c *census[K]) series(key K) series {
 			s[i] = look[at]
 		}
 	}
-	return series{objects: s, bytes: s}
+	return judge.Series{Objects: s, Bytes: s}
 }
 
 // goroutines are all of the process.
-func (m *meter) goroutines() iter.Seq[gostack.Text] {
+func (m *Meter) goroutines() iter.Seq[gostack.Text] {
 	if m.text == nil {
 		m.text = make([]byte, 1<<16)
 	}
@@ -186,7 +188,7 @@ func (m *meter) goroutines() iter.Seq[gostack.Text] {
 
 // newcomersRun says whether a goroutine that started since the last look has
 // something to run.
-func (m *meter) newcomersRun() bool {
+func (m *Meter) newcomersRun() bool {
 	for text := range m.goroutines() {
 		if !m.met[text.ID()] && text.HasWork() {
 			return true
@@ -196,7 +198,7 @@ func (m *meter) newcomersRun() bool {
 }
 
 // countRoutines counts goroutines by the place of their go statement.
-func (m *meter) countRoutines() {
+func (m *Meter) countRoutines() {
 	counts := map[source.Frame]int64{}
 	m.met = map[int]bool{}
 	for text := range m.goroutines() {
@@ -216,7 +218,7 @@ func (m *meter) countRoutines() {
 }
 
 // newestOf is the goroutine last started at by.
-func (m *meter) newestOf(by source.Frame) *gostack.Goroutine {
+func (m *Meter) newestOf(by source.Frame) *gostack.Goroutine {
 	var newest *gostack.Goroutine
 	for text := range m.goroutines() {
 		if m.creators[string(text.Creation())] != by || newest != nil && text.ID() < newest.ID {
@@ -227,7 +229,7 @@ func (m *meter) newestOf(by source.Frame) *gostack.Goroutine {
 	return newest
 }
 
-func (m *meter) countFiles() {
+func (m *Meter) countFiles() {
 	counts := map[string]int64{}
 	var total int64
 	for _, f := range fd.List() {

@@ -1,4 +1,4 @@
-package leakcheck
+package growth
 
 import (
 	"cmp"
@@ -7,11 +7,13 @@ import (
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/gostack"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/judge"
 )
 
 // A suspect is a site that grew at every scale.
 type suspect struct {
-	kind kind
+	kind Kind
 	site source.Frame
 
 	direct bool               // all of it was allocated beneath the operation
@@ -19,21 +21,21 @@ type suspect struct {
 	sample *gostack.Goroutine // the newest of those that stay
 	opens  string             // the kind of file whose struct this is; empty for others
 	target string             // of the last such file
-	series series
+	series judge.Series
 }
 
-type kind string
+type Kind string
 
 const (
-	kindHeap      kind = "heap"
-	kindGoroutine kind = "goroutine"
-	kindFile      kind = "file"
+	Heap      Kind = "heap"
+	Goroutine Kind = "goroutine"
+	File      Kind = "file"
 )
 
 // suspects are the sites to look at again. Allocation stacks are added up by
 // their innermost frame outside the standard library, which finds recursion
 // and many callers; a stack counts by itself where the sum hides it.
-func (m *meter) suspects() []suspect {
+func (m *Meter) suspects() []suspect {
 	found := m.heapSuspects()
 	for key := range m.routines.keys {
 		if s, ok := m.routineSuspect(key); ok {
@@ -41,11 +43,11 @@ func (m *meter) suspects() []suspect {
 		}
 	}
 	for key := range m.files.keys {
-		s := suspect{kind: kindFile, opens: key, target: m.targets[key], series: m.files.series(key)}
-		if !suspicious(m.rounds, s.series) {
+		s := suspect{kind: File, opens: key, target: m.targets[key], series: m.files.series(key)}
+		if !judge.Suspicious(m.rounds, s.series) {
 			continue
 		}
-		if i := slices.IndexFunc(found, func(h suspect) bool { return h.kind == kindHeap && h.opens == key }); i >= 0 {
+		if i := slices.IndexFunc(found, func(h suspect) bool { return h.kind == Heap && h.opens == key }); i >= 0 {
 			s.site, s.stack = found[i].site, found[i].stack
 		}
 		found = append(found, s)
@@ -53,7 +55,7 @@ func (m *meter) suspects() []suspect {
 	return found
 }
 
-func (m *meter) heapSuspects() []suspect {
+func (m *Meter) heapSuspects() []suspect {
 	sums := map[source.Frame]*suspect{}
 	var single []suspect
 	for i := range m.profile.stacks {
@@ -73,12 +75,12 @@ func (m *meter) heapSuspects() []suspect {
 	}
 	var found []suspect
 	for _, sum := range sums {
-		if suspicious(m.rounds, sum.series) {
+		if judge.Suspicious(m.rounds, sum.series) {
 			found = append(found, *sum)
 		}
 	}
 	for _, s := range single {
-		if sum := sums[s.site]; !suspicious(m.rounds, sum.series) && suspicious(m.rounds, s.series) {
+		if sum := sums[s.site]; !judge.Suspicious(m.rounds, sum.series) && judge.Suspicious(m.rounds, s.series) {
 			found = append(found, s)
 		}
 	}
@@ -87,13 +89,13 @@ func (m *meter) heapSuspects() []suspect {
 
 // stackSuspect resolves one allocation stack; false where it is not the
 // operation's, or ignored.
-func (m *meter) stackSuspect(i int) (suspect, bool) {
+func (m *Meter) stackSuspect(i int) (suspect, bool) {
 	fs, from := m.profile.resolve(i)
 	if from == harness || from == unrelated || m.ignored(fs) {
 		return suspect{}, false
 	}
 	s := suspect{
-		kind:   kindHeap,
+		kind:   Heap,
 		site:   userFrame(fs),
 		direct: from == operation,
 		stack:  trim(&m.profile.stacks[i]),
@@ -116,8 +118,8 @@ func opens(fs []source.Frame) string {
 	return ""
 }
 
-func (m *meter) ignored(fs []source.Frame) bool {
-	return slices.ContainsFunc(fs, func(f source.Frame) bool { return startsWithAny(f.Func, m.config.ignoreSites) })
+func (m *Meter) ignored(fs []source.Frame) bool {
+	return slices.ContainsFunc(fs, func(f source.Frame) bool { return startsWithAny(f.Func, m.config.IgnoreSites) })
 }
 
 // startsWithAny matches a function by its full name and as failures print it.
@@ -129,17 +131,17 @@ func startsWithAny(function string, prefixes []string) bool {
 
 // add takes another stack of the same site into s.
 func (s *suspect) add(other suspect) {
-	if grown(other.series.bytes) > grown(s.series.bytes) {
+	if grown(other.series.Bytes) > grown(s.series.Bytes) {
 		s.stack = other.stack
 	}
 	s.direct = s.direct && other.direct
 	s.opens = cmp.Or(s.opens, other.opens)
-	s.series = series{sum(s.series.objects, other.series.objects), sum(s.series.bytes, other.series.bytes)}
+	s.series = judge.Series{Objects: Sum(s.series.Objects, other.series.Objects), Bytes: Sum(s.series.Bytes, other.series.Bytes)}
 }
 
 func grown(live []int64) int64 { return live[len(live)-1] - live[0] }
 
-func sum(a, b []int64) []int64 {
+func Sum(a, b []int64) []int64 {
 	out := make([]int64, len(a))
 	for i := range a {
 		out[i] = a[i] + b[i]
@@ -148,11 +150,11 @@ func sum(a, b []int64) []int64 {
 }
 
 // routineSuspect is the go statement at by.
-func (m *meter) routineSuspect(by source.Frame) (suspect, bool) {
-	s := suspect{kind: kindGoroutine, site: by, series: m.routines.series(by)}
-	if by.Func == "" || by.InTesting() || startsWithAny(by.Func, m.config.ignoreSites) || !suspicious(m.rounds, s.series) {
+func (m *Meter) routineSuspect(by source.Frame) (suspect, bool) {
+	s := suspect{kind: Goroutine, site: by, series: m.routines.series(by)}
+	if by.Func == "" || by.InTesting() || startsWithAny(by.Func, m.config.IgnoreSites) || !judge.Suspicious(m.rounds, s.series) {
 		return suspect{}, false
 	}
 	s.sample = m.newestOf(by)
-	return s, s.sample == nil || !m.config.ignores(s.sample)
+	return s, s.sample == nil || !m.config.Ignores(s.sample)
 }

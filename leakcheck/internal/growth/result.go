@@ -1,0 +1,163 @@
+package growth
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/advice"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/gostack"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/judge"
+)
+
+// A Result is what was measured, and the verdict on it.
+type Result struct {
+	Verdict    judge.Verdict
+	Sites      []Site  // those that led to the verdict, the worst first
+	Operations int     // all runs of the operation, warm-up included
+	Rounds     []int   // operations of each round; 0 is an idle one
+	Heap       []int64 // live bytes before the first round and after each, without the meter's own
+}
+
+// A Site is a place in the source where something that grows was made.
+type Site struct {
+	Kind         Kind
+	Verdict      judge.Verdict
+	At           source.Frame // see [suspect]; File is empty where it is not known
+	ObjectsPerOp float64
+	BytesPerOp   float64
+	Objects      []int64  // gained in each round
+	Bytes        []int64  // gained in each round; nil for what has no bytes
+	KeptBy       []string // who keeps the objects alive, in lines; the caller may add it
+
+	steps  bool
+	direct bool               // allocated beneath the operation
+	Opens  string             // the kind of file: "socket", "file"
+	target string             // of the last such file
+	Stack  []uintptr          // of the allocation, as runtime.MemProfile gives it
+	sample *gostack.Goroutine // one of those that stay
+}
+
+// report judges what was recorded so far.
+func (m *Meter) report() *Result {
+	r := &Result{Verdict: judge.Steady, Operations: m.ran, Heap: m.heapOfOthers()}
+	for _, rd := range m.rounds {
+		r.Rounds = append(r.Rounds, rd.Ops)
+	}
+	if m.disturbed || !m.sawSentinels() {
+		r.Verdict = judge.Unmeasured
+		return r
+	}
+	for _, s := range m.suspects() {
+		if v, steps := judge.Judge(m.rounds, s.series, m.allowed(s)); v != judge.Steady {
+			r.Sites = append(r.Sites, m.newSite(s, v, steps))
+		}
+	}
+	r.Sites = worstFirst(r.Sites)
+	r.settle()
+	return r
+}
+
+// heapOfOthers is the live heap at each look without what the meter itself
+// recorded since the first.
+func (m *Meter) heapOfOthers() []int64 {
+	heap := slices.Clone(m.heap)
+	for i := range m.profile.stacks {
+		if _, from := m.profile.resolve(i); from != harness {
+			continue
+		}
+		for look, s := range m.profile.series(i).Bytes {
+			heap[look] -= s - m.profile.at(0, i).bytes
+		}
+	}
+	return heap
+}
+
+func (m *Meter) allowed(s suspect) float64 {
+	if s.kind == Heap {
+		return m.config.AllowPerOp
+	}
+	return 0
+}
+
+func (m *Meter) newSite(s suspect, v judge.Verdict, steps bool) Site {
+	found := Site{
+		Kind: s.kind, Verdict: v, At: s.site,
+		Objects: deltas(s.series.Objects), Bytes: deltas(s.series.Bytes),
+		steps: steps, direct: s.direct, Stack: s.stack, sample: s.sample, Opens: s.opens, target: s.target,
+	}
+	objects, ops, _ := judge.Gained(m.rounds, s.series.Objects, judge.Active)
+	bytes, _, _ := judge.Gained(m.rounds, s.series.Bytes, judge.Active)
+	found.ObjectsPerOp = float64(objects) / float64(ops)
+	if s.kind == Heap {
+		found.BytesPerOp = float64(bytes) / float64(ops)
+	} else {
+		found.Bytes = nil
+	}
+	return found
+}
+
+func deltas(live []int64) []int64 {
+	out := make([]int64, len(live)-1)
+	for i := range out {
+		out[i] = live[i+1] - live[i]
+	}
+	return out
+}
+
+// worstFirst orders sites: by verdict; what holds others before what is held;
+// then by size.
+func worstFirst(sites []Site) []Site {
+	severity := map[judge.Verdict]int{judge.Growing: 2, judge.Noisy: 1}
+	slices.SortFunc(sites, func(a, b Site) int {
+		return cmp.Or(
+			cmp.Compare(severity[b.Verdict], severity[a.Verdict]),
+			cmp.Compare(a.rank(), b.rank()),
+			cmp.Compare(b.BytesPerOp, a.BytesPerOp),
+			cmp.Compare(b.ObjectsPerOp, a.ObjectsPerOp),
+			cmp.Compare(a.At.File, b.At.File),
+			cmp.Compare(a.At.Line, b.At.Line),
+		)
+	})
+	return sites
+}
+
+// growsBesideInSteps says whether a site grows by the weaker rule, on other
+// goroutines than the operation's.
+func (r *Result) growsBesideInSteps() bool {
+	return slices.ContainsFunc(r.Sites, func(s Site) bool { return s.Verdict == judge.Growing && s.steps && !s.direct })
+}
+
+// rank puts first what explains the rest: goroutines hold heap and files, and
+// code outside the standard library makes it allocate within.
+func (s Site) rank() int {
+	inLibrary := s.At.InLibrary()
+	switch {
+	case s.Kind == Goroutine && !inLibrary:
+		return 0
+	case s.Kind == Goroutine:
+		return 1 + advice.Rank(s.sample)
+	case s.Kind == File:
+		return 100
+	case !inLibrary && !s.steps:
+		return 101 // the map around the objects grows in steps
+	case !inLibrary:
+		return 102
+	}
+	return 103
+}
+
+// Forgive takes the sites out of the verdict that known reports to be known leaks.
+func (r *Result) Forgive(known func(*Site) bool) {
+	r.Sites = slices.DeleteFunc(r.Sites, func(s Site) bool { return s.Verdict == judge.Growing && known(&s) })
+	r.settle()
+}
+
+// settle takes the verdict from the sites.
+func (r *Result) settle() {
+	r.Verdict = judge.Steady
+	if len(r.Sites) > 0 {
+		r.Verdict = r.Sites[0].Verdict
+	}
+}
