@@ -15,7 +15,57 @@ type cursor struct {
 	buf  []byte // the window
 	i    int    // how much of it is read
 	err  error
+
+	ahead *ahead // reads the next window meanwhile; may be nil
 }
+
+// An ahead reads the windows of a file, each while the one before is parsed.
+type ahead struct {
+	r       io.ReaderAt
+	at      int64       // where in the file the window that is being read starts
+	spare   []byte      // not in use
+	pending chan window // has one element once start was called
+}
+
+// A window is a part of a file. There is room before it for what is left of the one before.
+type window struct {
+	buf []byte
+	n   int
+	err error
+}
+
+func newAhead(r io.ReaderAt, size int64) *ahead {
+	a := &ahead{r: r, spare: make([]byte, windowRoom+min(windowSize, size)), pending: make(chan window, 1)}
+	a.start(make([]byte, len(a.spare)), 0)
+	return a
+}
+
+func (a *ahead) start(buf []byte, at int64) {
+	a.at = at
+	go func() {
+		n, err := a.r.ReadAt(buf[windowRoom:], at)
+		if errors.Is(err, io.EOF) {
+			err = nil
+		}
+		a.pending <- window{buf, n, err}
+	}()
+}
+
+// next returns the window that starts at this place, with what is left of the one before in front of it.
+func (a *ahead) next(left []byte, at int64) ([]byte, error) {
+	w := <-a.pending
+	if a.at != at {
+		a.start(w.buf, at)
+		w = <-a.pending
+	}
+	start := windowRoom - copy(w.buf[windowRoom-len(left):], left)
+	a.start(a.spare, at+int64(w.n))
+	a.spare = w.buf
+	return w.buf[start : windowRoom+w.n], w.err
+}
+
+// stop waits for the read that is under way.
+func (a *ahead) stop() { <-a.pending }
 
 func (c *cursor) offset() int64 { return c.base + int64(c.i) }
 
@@ -30,6 +80,15 @@ func (c *cursor) fail(err error) {
 // need tries to have n bytes in the window; at the end of the file there may be fewer.
 func (c *cursor) need(n int) {
 	if len(c.buf)-c.i >= n || c.err != nil || c.base+int64(len(c.buf)) >= c.size {
+		return
+	}
+	if left := len(c.buf) - c.i; c.ahead != nil && n <= windowRoom {
+		base := c.offset()
+		buf, err := c.ahead.next(c.rest(), base+int64(left))
+		c.base, c.buf, c.i = base, buf, 0
+		if err != nil {
+			c.fail(err)
+		}
 		return
 	}
 	if n > cap(c.buf) {
@@ -70,12 +129,16 @@ func (c *cursor) longUint() uint64 {
 	}
 	c.need(binary.MaxVarintLen64)
 	v, n := binary.Uvarint(c.rest())
-	if n <= 0 || c.err != nil {
+	switch {
+	case n > 0 && c.err == nil:
+		c.i += n
+		return v
+	case n < 0:
+		c.fail(damaged("a number of more than 64 bits"))
+	default:
 		c.fail(ErrShort)
-		return 0
 	}
-	c.i += n
-	return v
+	return 0
 }
 
 // shortUvarint is binary.Uvarint for numbers of at most eight bytes, all at once; n is 0 for a longer one.

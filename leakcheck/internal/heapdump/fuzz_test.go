@@ -68,16 +68,41 @@ func TestReadOfADumpCutShortAnywhereSaysSo(t *testing.T) {
 
 func TestReadOfOtherFiles(t *testing.T) {
 	for name, row := range map[string]struct{ text, want string }{
-		"another file":              {"\x7fELF and so on, and on, and on", "not a Go heap dump"},
+		"another file":              {"any text", "not a Go heap dump"},
+		"an executable":             {"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00", "not a Go heap dump, but an ELF executable: give the dump, and the executable with -exe"},
+		"a core":                    {"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x04\x00", "not a Go heap dump, but a core file"},
+		"a profile":                 {"\x1f\x8b\x08", "not a Go heap dump, but a gzip file, such as a pprof profile"},
+		"a profile as text":         {"heap profile: 1: 2 [3: 4] @ heap/1048576", "not a Go heap dump, but a heap profile in pprof's text form"},
 		"nothing":                   {"", "cut short"},
 		"another version":           {"go1.9 heap dump\n\x06", `a dump of another version: it says "go1.9 heap dump"`},
-		"an unknown record":         {"go1.7 heap dump\n\x06\x00\x08\x00\x00\x00\x00\x01\x7f", "unknown record 127: this dump's version is not known"},
+		"an unknown record":         {"go1.7 heap dump\n\x06\x00\x08\x00\x00\x00\x00\x01\x7f", "the heap dump is damaged: unknown record 127"},
 		"no parameters":             {"go1.7 heap dump\n\x01\x00\x08\x00", "does not begin with its parameters"},
 		"pointers of 16 bytes":      {"go1.7 heap dump\n\x06\x00\x10\x00\x00\x00\x00\x01", "pointers of 16 bytes"},
-		"an object larger than all": {"go1.7 heap dump\n\x06\x00\x08\x00\x00\x00\x00\x01\x01\x08\xff\xff\xff\xff\xff\xff\xff\xff\x7f", "cut short"},
+		"an object larger than all": {"go1.7 heap dump\n\x06\x00\x08\x00\x00\x00\x00\x01\x01\x08\xff\xff\xff\xff\xff\xff\xff\xff\x7f", "the heap dump is damaged: an object of"},
 	} {
 		_, err := parse([]byte(row.text))
 		assert.ErrorContains(t, err, row.want, name)
+	}
+}
+
+// A flipped byte that makes a record impossible is damage, not an unknown version and not a short file.
+func TestReadTellsDamagedFromShort(t *testing.T) {
+	for name, change := range map[string]func(b []byte, object int){
+		"the tag of a record":            func(b []byte, object int) { b[object] = 99 },
+		"an object's address":            func(b []byte, object int) { b[object+6] = 0x01 },
+		"an object larger than the heap": func(b []byte, object int) { copy(b[object+7:], "\xff\xff\xff\xff\xff\xff\x7f") },
+	} {
+		var w dumptest.Writer
+		w.Header()
+		w.Object(0, nil)
+		at := len(w.Bytes())
+		w.Object(1, nil)
+		w.End()
+		b := w.Bytes()
+		change(b, at)
+		_, err := parse(b)
+		assert.ErrorIs(t, err, heapdump.ErrDamaged, name)
+		assert.ErrorContains(t, err, fmt.Sprintf("at byte %d of %d: the heap dump is damaged: ", at, len(b)), name)
 	}
 }
 
@@ -97,7 +122,7 @@ func TestReadSaysWhereADumpIsWrong(t *testing.T) {
 func TestReadTellsOfItsProgress(t *testing.T) {
 	var w dumptest.Writer
 	w.Header()
-	for i := range 40_000 {
+	for i := range 20_000 {
 		w.Object(i, nil)
 	}
 	w.End()
@@ -144,7 +169,7 @@ func FuzzRead(f *testing.F) {
 				d.Addr(o)
 			}
 			d.Contents(i, 0, 64)
-			d.PointerWords(i, 8)
+			d.PointerWords(i)
 			d.Alloc(i)
 			if got := d.Find(d.Addr(i)); got != i {
 				t.Fatalf("object %d is found as %d", i, got)

@@ -1,7 +1,7 @@
 // Package heapdump reads the files that runtime/debug.WriteHeapDump writes.
 //
 // The format is that of runtime/heapdump.go, unchanged since Go 1.7. A dump
-// becomes flat arrays: objects sorted by address and numbered from 0, one array
+// becomes flat arrays: objects, numbered from 0 in the order of the file, one array
 // of edges, one of roots. The contents of objects stay in the file and are read
 // again on demand, so that a dump of a gigabyte does not need a gigabyte.
 package heapdump
@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 )
 
 var errClosed = errors.New("heapdump: the dump's file is closed")
@@ -30,17 +31,20 @@ type Dump struct {
 	file io.ReaderAt
 	size int64
 
-	// By object, sorted by address. Edges stand in the order of the file.
+	// By object.
 	addr      []uint64
 	words     []uint32 // size in words of PtrSize
 	pos       []int64  // where in the file its contents start
-	edgeStart []uint32
-	edgeEnd   []uint32
-	sample    []int32 // which of Allocs it was sampled by, None, or nil for no samples at all
-	pages     pageIndex
+	edgeStart []uint32 // one more than there are objects
+	layout    []int32  // which of layouts
+	sample    []int32  // which of Allocs it was sampled by, None, or nil for no samples at all
+	pages     *pages   // nil when the objects are sorted by address
 
-	edges    []int32  // the object pointed to
-	edgeWord []uint32 // which word of the source holds the pointer
+	layouts [][]uint32
+
+	edges     []int32  // the object pointed to
+	edgeWord  []uint32 // which word of the source holds the pointer
+	edgeDelta []uint8  // how many bytes into the object it points, farAway when more than fit
 
 	Data, BSS  Segment
 	Goroutines []Goroutine
@@ -158,8 +162,17 @@ func (d *Dump) Size(i int32) uint64 { return uint64(d.words[i]) * uint64(d.PtrSi
 // Edges returns the objects that object i points to, and for each the word of i
 // that holds the pointer. The caller must not modify them.
 func (d *Dump) Edges(i int32) (to []int32, word []uint32) {
-	lo, hi := d.edgeStart[i], d.edgeEnd[i]
+	lo, hi := d.edgeStart[i], d.edgeStart[i+1]
 	return d.edges[lo:hi], d.edgeWord[lo:hi]
+}
+
+const farAway = 255
+
+// EdgeDelta returns how many bytes into its target the edge k of object i points. ok is false when
+// that is more than a few: then the pointer must be read.
+func (d *Dump) EdgeDelta(i int32, k int) (delta uint64, ok bool) {
+	n := d.edgeDelta[d.edgeStart[i]+uint32(k)]
+	return uint64(n), n != farAway
 }
 
 // RootEdges returns the objects that a segment or frame points to, and the words that
@@ -175,32 +188,6 @@ func (d *Dump) Alloc(i int32) *Alloc {
 		return nil
 	}
 	return &d.Allocs[d.sample[i]]
-}
-
-// Find returns the object that contains the address, or None.
-func (d *Dump) Find(addr uint64) int32 {
-	lo, hi := d.pages.around(addr, len(d.addr))
-	if lo < hi && d.addr[lo] <= addr {
-		// The objects of a page have one size. Unless some are free, the right one is known.
-		i := lo + int((addr-d.addr[lo])/d.Size(int32(lo)))
-		if i < hi && addr-d.addr[i] < d.Size(int32(i)) {
-			return int32(i)
-		}
-		hi = min(hi, i+1)
-	}
-	for lo < hi {
-		mid := int(uint(lo+hi) >> 1)
-		if d.addr[mid] <= addr {
-			lo = mid + 1
-		} else {
-			hi = mid
-		}
-	}
-	i := int32(lo) - 1
-	if i < 0 || addr-d.addr[i] >= d.Size(i) {
-		return None
-	}
-	return i
 }
 
 // Itab returns the address of the concrete type that the interface table at addr is for.
@@ -282,16 +269,30 @@ func (d *Dump) SampleOf(i int32) int32 {
 	return d.sample[i]
 }
 
-// PointerWords returns which words of object i may hold pointers, at most limit of them.
-func (d *Dump) PointerWords(i int32, limit int) ([]int, error) {
-	if d.file == nil {
-		return nil, errClosed
+const (
+	shownWords = 8 // of a layout
+	manyWords  = 0 // the number of the layout of all objects that have more
+)
+
+// Layout returns a number that objects with pointers in the same words share.
+func (d *Dump) Layout(i int32) int32 { return d.layout[i] }
+
+// PointerWords returns which words of object i may hold pointers; more tells that there are more
+// than eight, and then none is named.
+func (d *Dump) PointerWords(i int32) (words []uint32, more bool) {
+	return d.layouts[d.layout[i]], d.layout[i] == manyWords
+}
+
+// RedactedMark begins the description of an OtherRoot, without an object, in a dump whose writer
+// left out the contents of memory: pointers, sizes and types are there, text and numbers are zero.
+const RedactedMark = "leakcheck: redacted"
+
+// Redacted tells whether the dump lacks the contents of memory.
+func (d *Dump) Redacted() bool {
+	for _, o := range d.Others {
+		if strings.HasPrefix(o.Description, RedactedMark) {
+			return true
+		}
 	}
-	at := d.pos[i] + int64(d.Size(i))
-	c := cursor{r: d.file, size: min(d.size, at+int64(limit)*11+1), base: at, buf: make([]byte, 0, limit*11+1)}
-	var out []int
-	for len(out) < limit && c.uint() == 1 {
-		out = append(out, int(c.uint()/uint64(d.PtrSize)))
-	}
-	return out, c.err
+	return false
 }

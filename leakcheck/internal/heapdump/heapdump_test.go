@@ -82,6 +82,30 @@ func TestReadFindsObjectsAndEdges(t *testing.T) {
 	assert.Contains(t, strings.Join(stack, "\n"), "TestReadFindsObjectsAndEdges")
 }
 
+// The runtime writes heap bits and mark bits at the end of a page as if they were objects.
+func TestReadLeavesOutWhatIsNoObject(t *testing.T) {
+	type small struct{ next *small }
+	var list *small
+	for range 400_000 {
+		list = &small{list}
+	}
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	d, _ := take(t)
+	runtime.KeepAlive(list)
+	assert.InDelta(t, m.HeapObjects, d.Len(), 1500, "some objects are made and freed between both")
+	assert.Greater(t, d.Len(), 400_000)
+}
+
+func TestRedacted(t *testing.T) {
+	d, _ := take(t)
+	assert.False(t, d.Redacted())
+	d.Others = append(d.Others, heapdump.OtherRoot{Description: heapdump.RedactedMark, Object: heapdump.None})
+	assert.True(t, d.Redacted())
+}
+
 func TestReadFindsRootsAndGoroutines(t *testing.T) {
 	global = &node{}
 	t.Cleanup(func() { global = nil })

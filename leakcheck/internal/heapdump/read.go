@@ -1,6 +1,7 @@
 package heapdump
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -34,9 +35,13 @@ const (
 )
 
 const (
-	maxString = 1 << 20
-	maxStack  = 1 << 12
-	window    = 1 << 20 // of the file in memory at once
+	maxString  = 1 << 20
+	maxStack   = 1 << 12
+	maxSegment = 1 << 40
+	maxFrame   = 1 << 31
+	windowSize = 1 << 18 // of the file in memory at once: it fits into a core's cache
+	windowRoom = windowSize
+	maxLayout  = 100 // bytes of a list of pointers that name more than shownWords
 )
 
 // ErrNotDump is wrapped by the error for a file that is no heap dump.
@@ -45,17 +50,21 @@ var ErrNotDump = errors.New("not a Go heap dump")
 // ErrShort is wrapped by the error for a dump that ends too early.
 var ErrShort = errors.New("the heap dump is cut short")
 
+// ErrDamaged is wrapped by the error for a dump that contains what no Go runtime writes.
+var ErrDamaged = errors.New("the heap dump is damaged")
+
 // Read reads a dump of the given size. It keeps r for Contents. progress, which may be nil,
 // is called now and then with the bytes read so far.
 func Read(r io.ReaderAt, size int64, progress func(done, total int64)) (*Dump, error) {
 	p := &parser{
 		d:        &Dump{file: newCache(r), size: size, types: map[uint64]Type{}, itabs: map[uint64]uint64{}},
-		c:        cursor{r: r, size: size, buf: make([]byte, 0, min(window, size))},
+		c:        cursor{r: r, size: size, ahead: newAhead(r, size)},
 		strings:  map[string]string{},
 		progress: progress,
 	}
 	p.reserve(size)
 	err := p.run()
+	p.c.ahead.stop()
 	if err == nil {
 		err = p.resolve()
 	}
@@ -78,6 +87,13 @@ type parser struct {
 	words     []uint32
 	pos       []int64
 	edgeStart []uint32
+	layout    []int32
+
+	page       pageRead
+	list       []byte // the pointers of the object that is being read, where they are not in the window
+	lastList   []byte
+	lastLayout int32
+	layouts    map[string]int32 // by the bytes of the list
 
 	target     []uint64 // address, by edge
 	targetWord []uint32
@@ -89,7 +105,6 @@ type parser struct {
 	fixups      []fixup
 	strings     map[string]string
 	progress    func(done, total int64)
-	sorted      order
 }
 
 type sample struct{ addr, bucket uint64 }
@@ -108,10 +123,13 @@ func (p *parser) reserve(size int64) {
 	p.words = make([]uint32, 0, n)
 	p.pos = make([]int64, 0, n)
 	p.edgeStart = make([]uint32, 0, n)
+	p.layout = make([]int32, 0, n)
 	p.target = make([]uint64, 0, n)
 	p.targetWord = make([]uint32, 0, n)
 	p.buckets = map[uint64]int32{}
 	p.goroutineAt = map[uint64]int{}
+	p.layouts = map[string]int32{}
+	p.d.layouts = [][]uint32{manyWords: nil}
 }
 
 func (p *parser) run() error {
@@ -125,6 +143,7 @@ func (p *parser) run() error {
 			return errors.New("the dump does not begin with its parameters: this version is not known")
 		}
 		if p.c.err == nil && tag == tagEOF {
+			p.endPage()
 			return nil
 		}
 		var err error
@@ -140,6 +159,19 @@ func (p *parser) run() error {
 	}
 }
 
+// damaged is an error for what no Go runtime writes.
+func damaged(format string, args ...any) error {
+	return fmt.Errorf("%w: %w", ErrDamaged, fmt.Errorf(format, args...))
+}
+
+// missing is the error for a record that claims n more bytes than the file has: a file that was cut, if a process may have so many.
+func missing(n, most uint64) error {
+	if n > most {
+		return damaged("a record of %d bytes", n)
+	}
+	return ErrShort
+}
+
 // begin notes where a record begins, and tells of it now and then.
 func (p *parser) begin() {
 	p.at = p.c.offset()
@@ -151,17 +183,25 @@ func (p *parser) begin() {
 
 func (p *parser) header() error {
 	b := p.c.bytes(len(header))
-	switch {
-	case string(b) == header:
-		return nil
-	case p.c.err != nil && !errors.Is(p.c.err, ErrShort):
+	if p.c.err != nil && !errors.Is(p.c.err, ErrShort) {
 		return p.c.err
 	}
-	if first, _, ok := strings.Cut(string(b), "\n"); ok && strings.HasPrefix(first, "go1.") {
+	if string(b) == header {
+		return nil
+	}
+	start := make([]byte, min(p.c.size, 64))
+	if _, err := p.c.r.ReadAt(start, 0); err != nil && err != io.EOF {
+		return err
+	}
+	first, _, _ := strings.Cut(string(start), "\n")
+	switch {
+	case strings.HasPrefix(header, string(start)):
+		return ErrShort
+	case strings.HasPrefix(first, "go1.") && strings.HasSuffix(first, " heap dump"):
 		return fmt.Errorf("a dump of another version: it says %q, known is %q", first, strings.TrimSpace(header))
 	}
-	if p.c.size < int64(len(header)) && strings.HasPrefix(header, string(p.c.rest())) {
-		return ErrShort
+	if other := otherFile(start); other != "" {
+		return fmt.Errorf("%w, but %s", ErrNotDump, other)
 	}
 	return ErrNotDump
 }
@@ -201,7 +241,7 @@ func (p *parser) record(tag uint64) error {
 	case tagAllocSample:
 		p.samples = append(p.samples, sample{p.c.uint(), p.c.uint()})
 	default:
-		return fmt.Errorf("unknown record %d: this dump's version is not known", tag)
+		return damaged("unknown record %d; or it is of a Go release that is newer than this leakcheck", tag)
 	}
 	return nil
 }
@@ -221,7 +261,7 @@ func (p *parser) params() error {
 	return nil
 }
 
-// objects reads one object, and those that follow it in the window. It is where all the time goes.
+// objects reads one object, and the objects that follow it in the window. All the time is spent here.
 func (p *parser) objects() error {
 	for {
 		if err := p.object(); err != nil || p.c.err != nil {
@@ -238,14 +278,24 @@ func (p *parser) objects() error {
 // object reads one object. The record is in the window as a whole, unless it is large.
 func (p *parser) object() error {
 	addr, n := p.c.uint(), p.c.uint()
-	if err := p.addObject(addr, n); err != nil {
+	if err := p.addObject(addr, n); err != nil || p.c.err != nil {
 		return err
 	}
-	if n > window/4 || p.d.PtrSize != 8 || p.d.bigEndian {
-		return p.fields(n, p.addEdge)
+	if n > windowSize/4 || p.d.PtrSize != 8 || p.d.bigEndian {
+		p.list = p.list[:0]
+		err := p.fields(n, func(off, ptr uint64) {
+			p.addEdge(off, ptr)
+			if len(p.list) < maxLayout {
+				p.list = binary.AppendUvarint(append(p.list, 1), off)
+			}
+		})
+		p.addLayout(p.list)
+		return err
 	}
-	p.c.need(int(n)*2 + 16)
-	rest := p.c.rest()
+	if len(p.c.buf)-p.c.i < int(n)*2+16 {
+		p.c.need(int(n)*2 + 16)
+	}
+	rest := p.c.buf[p.c.i:]
 	if uint64(len(rest)) < n {
 		return ErrShort
 	}
@@ -256,44 +306,90 @@ func (p *parser) object() error {
 
 // addEdges adds the pointers in the contents that the list names, and returns how long the list is.
 func (p *parser) addEdges(contents, list []byte) (read int, err error) {
+	start, end := p.d.HeapStart, p.d.HeapEnd
 	for i := 0; i < len(list); {
 		switch kind := list[i]; kind {
 		case 0:
+			p.addLayout(list[:i])
 			return i + 1, nil
 		case 1:
 		default:
 			return 0, unknownField(uint64(kind))
 		}
-		off, n := binary.Uvarint(list[i+1:])
-		if n <= 0 {
-			return 0, ErrShort
+		off, n := uint64(0), 1
+		if i+1 < len(list) && list[i+1] < 0x80 {
+			off = uint64(list[i+1])
+		} else if off, n = binary.Uvarint(list[i+1:]); n <= 0 {
+			break
 		}
 		if off > uint64(len(contents)) || uint64(len(contents))-off < 8 {
-			return 0, fmt.Errorf("pointer at offset %d of an object of %d bytes", off, len(contents))
+			return 0, damaged("pointer at offset %d of an object of %d bytes", off, len(contents))
 		}
-		p.addEdge(off, binary.LittleEndian.Uint64(contents[off:]))
+		if ptr := binary.LittleEndian.Uint64(contents[off:]); ptr >= start && ptr < end {
+			p.target = append(p.target, ptr)
+			p.targetWord = append(p.targetWord, uint32(off/8))
+		}
 		i += 1 + n
+	}
+	if p.c.base+int64(len(p.c.buf)) < p.c.size {
+		return 0, damaged("an object of %d bytes with a list of pointers that does not end", len(contents))
 	}
 	return 0, ErrShort
 }
 
 func (p *parser) addObject(addr, n uint64) error {
-	words := n / uint64(p.d.PtrSize)
+	d := p.d
+	word := uint64(d.PtrSize)
 	switch {
 	case p.c.err != nil:
 		return nil
+	case n == 0 || n&(word-1) != 0 || n/word > math.MaxUint32 || addr < d.HeapStart || addr > d.HeapEnd || n > d.HeapEnd-addr:
+		return damaged("an object of %d bytes at %#x", n, addr)
 	case n > uint64(p.c.size-p.c.offset()):
 		return ErrShort
-	case n == 0 || n != words*uint64(p.d.PtrSize) || words > math.MaxUint32 || addr > math.MaxUint64-n:
-		return fmt.Errorf("an object of %d bytes at %#x", n, addr)
 	case len(p.addr) == math.MaxInt32-1 || uint64(len(p.target)) >= math.MaxUint32:
 		return errors.New("more than 2 billion objects or 4 billion pointers")
 	}
+	if page := addr >> pageShift; page != p.page.number || len(p.addr) == 0 {
+		p.endPage()
+		p.page = pageRead{number: page, first: len(p.addr)}
+	}
 	p.addr = append(p.addr, addr)
-	p.words = append(p.words, uint32(words))
+	p.words = append(p.words, uint32(n/word))
 	p.pos = append(p.pos, p.c.offset())
 	p.edgeStart = append(p.edgeStart, uint32(len(p.target)))
 	return nil
+}
+
+// addLayout notes which words of the last object may hold pointers.
+func (p *parser) addLayout(list []byte) {
+	if len(list) > 0 {
+		p.page.pointers = true
+	}
+	if len(p.layout) == 0 || !bytes.Equal(list, p.lastList) {
+		p.lastList = append(p.lastList[:0], list...)
+		p.lastLayout = p.layoutOf(list)
+	}
+	p.layout = append(p.layout, p.lastLayout)
+}
+
+func (p *parser) layoutOf(list []byte) int32 {
+	if id, ok := p.layouts[string(list)]; ok {
+		return id
+	}
+	var words []uint32
+	for rest := list; len(rest) > 0; {
+		if len(words) == shownWords {
+			return manyWords
+		}
+		off, n := binary.Uvarint(rest[1:])
+		rest = rest[1+n:]
+		words = append(words, uint32(off/uint64(p.d.PtrSize)))
+	}
+	id := int32(len(p.d.layouts))
+	p.d.layouts = append(p.d.layouts, words)
+	p.layouts[string(list)] = id
+	return id
 }
 
 func (p *parser) addEdge(off, ptr uint64) {
@@ -304,16 +400,16 @@ func (p *parser) addEdge(off, ptr uint64) {
 }
 
 func unknownField(kind uint64) error {
-	return fmt.Errorf("unknown kind of field %d: this dump's version is not known", kind)
+	return damaged("unknown kind of field %d", kind)
 }
 
 // fields reads n bytes of contents and the list of pointers that follows, through a second
 // cursor, so that neither has to fit into memory.
 func (p *parser) fields(n uint64, f func(off, ptr uint64)) error {
 	if n > uint64(p.c.size-p.c.offset()) {
-		return ErrShort
+		return missing(n, maxSegment)
 	}
-	contents := cursor{r: p.c.r, size: p.c.size, base: p.c.offset(), buf: make([]byte, 0, min(window, n+16))}
+	contents := cursor{r: p.c.r, size: p.c.size, base: p.c.offset(), buf: make([]byte, 0, min(windowSize, n+16))}
 	start := p.c.offset()
 	p.c.skip(int64(n))
 	for {
@@ -329,7 +425,7 @@ func (p *parser) fields(n uint64, f func(off, ptr uint64)) error {
 		}
 		at := start + int64(off)
 		if at < contents.offset() {
-			return errors.New("pointers that are not in order") // seeking back and forth could take for ever
+			return damaged("pointers that are not in order") // seeking back and forth could take without end
 		}
 		contents.skip(at - contents.offset())
 		b := contents.bytes(p.d.PtrSize)
@@ -355,7 +451,7 @@ func (p *parser) segment(s *Segment) error {
 	s.Addr = p.c.uint()
 	n := p.c.uint()
 	if n > uint64(p.c.size-p.c.offset()) {
-		return ErrShort
+		return missing(n, maxSegment)
 	}
 	s.Len, s.filePo = int64(n), p.c.offset()
 	var err error
@@ -384,14 +480,14 @@ func (p *parser) goroutine() {
 func (p *parser) frame() error {
 	f := Frame{Goroutine: len(p.d.Goroutines) - 1}
 	if f.Goroutine < 0 {
-		return errors.New("a stack frame before any goroutine")
+		return damaged("a stack frame before any goroutine")
 	}
 	f.SP = p.c.uint()
 	f.Depth = int(min(p.c.uint(), math.MaxInt32))
 	p.c.uint() // sp of the callee
 	n := p.c.uint()
 	if n > uint64(p.c.size-p.c.offset()) {
-		return ErrShort
+		return missing(n, maxFrame)
 	}
 	f.Len, f.filePo = int64(n), p.c.offset()
 	// The words that name the frame stand between its contents and its pointers.
@@ -495,7 +591,7 @@ func (p *parser) memProf() error {
 	a := Alloc{Bucket: p.c.uint(), Size: p.c.uint()}
 	n := p.c.uint()
 	if n > maxStack {
-		return fmt.Errorf("an allocation stack of %d calls", n)
+		return damaged("an allocation stack of %d calls", n)
 	}
 	for range n {
 		c := Call{Func: p.string(), File: p.string(), Line: int(min(p.c.uint(), math.MaxInt32))}
@@ -520,7 +616,7 @@ func (p *parser) fix(addr uint64, set func(int32)) {
 func (p *parser) string() string {
 	n := p.c.uint()
 	if n > maxString {
-		p.c.fail(fmt.Errorf("a name of %d bytes", n))
+		p.c.fail(damaged("a name of %d bytes", n))
 		return ""
 	}
 	b := p.c.bytes(int(n))

@@ -2,93 +2,64 @@ package heapdump
 
 import (
 	"cmp"
-	"fmt"
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 )
 
-// resolve numbers the objects by address and turns addresses into numbers.
+// resolve turns addresses into numbers of objects.
 func (p *parser) resolve() error {
-	if err := p.sort(); err != nil {
-		return err
+	d := p.d
+	d.addr, d.words, d.pos, d.layout = p.addr, p.words, p.pos, p.layout
+	d.edgeStart = append(p.edgeStart, uint32(len(p.target)))
+	if d.pages = newPages(d); d.pages == nil {
+		if err := p.sort(); err != nil {
+			return err
+		}
+		d.pages = newPages(d) // nil again where the objects are too far apart
 	}
-	p.d.pages = newPageIndex(p.d)
 	p.resolveEdges()
 	p.resolveRoots()
 	p.resolveSamples()
 	for _, f := range p.fixups {
-		if f.addr >= p.d.HeapStart && f.addr < p.d.HeapEnd {
-			f.set(p.d.Find(f.addr))
+		if f.addr >= d.HeapStart && f.addr < d.HeapEnd {
+			f.set(d.Find(f.addr))
 		}
 	}
 	return nil
 }
 
-// An order says which stretches of the file's order follow each other by address. The runtime
-// writes span by span, so the objects of a page stand together.
-type order []run
-
-type run struct{ lo, hi int }
-
+// sort numbers the objects by address. No runtime writes a dump that needs it: it writes span by span,
+// and each page belongs to one span.
 func (p *parser) sort() error {
-	var runs order
-	for i := range p.addr {
-		if i == 0 || p.addr[i]>>pageShift != p.addr[i-1]>>pageShift || p.addr[i] < p.addr[i-1] {
-			runs = append(runs, run{i, i})
-		}
-		runs[len(runs)-1].hi = i + 1
+	d := p.d
+	order := make([]int32, len(d.addr))
+	for i := range order {
+		order[i] = int32(i)
 	}
-	slices.SortFunc(runs, func(a, b run) int { return cmp.Compare(p.addr[a.lo], p.addr[b.lo]) })
-	runs = p.interleave(runs)
-	p.sorted = runs
-	p.d.addr = permute(runs, p.addr)
-	p.d.words = permute(runs, p.words)
-	p.words = nil
-	p.d.pos = permute(runs, p.pos)
-	p.pos = nil
-	for i := 1; i < len(p.d.addr); i++ {
-		if p.d.addr[i]-p.d.addr[i-1] < p.d.Size(int32(i-1)) {
-			return fmt.Errorf("objects at %#x and %#x overlap", p.d.addr[i-1], p.d.addr[i])
+	slices.SortFunc(order, func(a, b int32) int { return cmp.Compare(d.addr[a], d.addr[b]) })
+	target, word, start := p.target, p.targetWord, d.edgeStart
+	p.target, p.targetWord, d.edgeStart = nil, nil, make([]uint32, 0, len(start))
+	for _, o := range order {
+		d.edgeStart = append(d.edgeStart, uint32(len(p.target)))
+		p.target = append(p.target, target[start[o]:start[o+1]]...)
+		p.targetWord = append(p.targetWord, word[start[o]:start[o+1]]...)
+	}
+	d.edgeStart = append(d.edgeStart, uint32(len(p.target)))
+	d.addr, d.words, d.pos, d.layout = permute(order, d.addr), permute(order, d.words), permute(order, d.pos), permute(order, d.layout)
+	for i := 1; i < len(d.addr); i++ {
+		if d.addr[i]-d.addr[i-1] < d.Size(int32(i-1)) {
+			return damaged("objects at %#x and %#x overlap", d.addr[i-1], d.addr[i])
 		}
 	}
 	return nil
 }
 
-// interleave splits runs, sorted by their start, until none reaches into the next. No runtime writes a dump that needs it.
-func (p *parser) interleave(runs order) order {
-	if p.disjoint(runs) {
-		return runs
-	}
-	var all []int
-	for _, r := range runs {
-		for i := r.lo; i < r.hi; i++ {
-			all = append(all, i)
-		}
-	}
-	slices.SortFunc(all, func(a, b int) int { return cmp.Compare(p.addr[a], p.addr[b]) })
-	var out order
-	for _, i := range all {
-		if n := len(out); n > 0 && out[n-1].hi == i {
-			out[n-1].hi++
-		} else {
-			out = append(out, run{i, i + 1})
-		}
-	}
-	return out
-}
-
-func (p *parser) disjoint(runs order) bool {
-	for i := 1; i < len(runs); i++ {
-		if p.addr[runs[i-1].hi-1] > p.addr[runs[i].lo] {
-			return false
-		}
-	}
-	return true
-}
-
-func permute[T any](runs order, from []T) []T {
+func permute[T any](order []int32, from []T) []T {
 	out := make([]T, 0, len(from))
-	for _, r := range runs {
-		out = append(out, from[r.lo:r.hi]...)
+	for _, o := range order {
+		out = append(out, from[o])
 	}
 	return out
 }
@@ -96,24 +67,46 @@ func permute[T any](runs order, from []T) []T {
 // resolveEdges leaves the edges in the order of the file, without those that point to no object.
 func (p *parser) resolveEdges() {
 	d := p.d
-	d.edges = make([]int32, 0, len(p.target))
-	d.edgeWord = p.targetWord[:0]
-	end := make([]uint32, len(p.edgeStart))
-	p.edgeStart = append(p.edgeStart, uint32(len(p.target)))
-	for i := range end {
-		lo, hi := p.edgeStart[i], p.edgeStart[i+1]
-		p.edgeStart[i] = uint32(len(d.edges))
+	d.edges = make([]int32, len(p.target))
+	d.edgeDelta = make([]uint8, len(p.target))
+	parallel(len(p.target), func(lo, hi int) {
 		for e := lo; e < hi; e++ {
-			if o := d.Find(p.target[e]); o != None {
-				d.edges = append(d.edges, o)
-				d.edgeWord = append(d.edgeWord, p.targetWord[e])
+			o := d.Find(p.target[e])
+			if d.edges[e] = o; o != None {
+				d.edgeDelta[e] = uint8(min(p.target[e]-d.addr[o], farAway))
 			}
 		}
-		end[i] = uint32(len(d.edges))
+	})
+	d.edgeWord, p.target = p.targetWord, nil
+	n, e := uint32(0), uint32(0)
+	for i := range len(d.addr) {
+		hi := d.edgeStart[i+1]
+		d.edgeStart[i] = n
+		for ; e < hi; e++ {
+			if d.edges[e] == None {
+				continue
+			}
+			d.edges[n], d.edgeWord[n], d.edgeDelta[n] = d.edges[e], d.edgeWord[e], d.edgeDelta[e]
+			n++
+		}
 	}
-	d.edgeStart = permute(p.sorted, p.edgeStart)
-	d.edgeEnd = permute(p.sorted, end)
-	p.target, p.targetWord, p.edgeStart, p.addr = nil, nil, nil, nil
+	d.edgeStart[len(d.addr)] = n
+	d.edges, d.edgeWord, d.edgeDelta = d.edges[:n], d.edgeWord[:n], d.edgeDelta[:n]
+}
+
+// parallel calls f for parts of the numbers below n, at once for a few, and waits.
+func parallel(n int, f func(lo, hi int)) {
+	const part = 1 << 18
+	var wg sync.WaitGroup
+	var next atomic.Int64
+	for range min(runtime.GOMAXPROCS(0), 4, n/part+1) {
+		wg.Go(func() {
+			for lo := int(next.Add(part)) - part; lo < n; lo = int(next.Add(part)) - part {
+				f(lo, min(lo+part, n))
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // resolveRoots leaves None where a root points to no object: into a stack, or to freed memory.
@@ -144,47 +137,4 @@ func (p *parser) resolveSamples() {
 		}
 		d.sample[o] = b
 	}
-}
-
-// A pageIndex finds the objects around an address without a search of all.
-type pageIndex struct {
-	start uint64
-	first []int32 // by page, the first object that starts in it or later
-}
-
-const pageShift = 13
-
-func newPageIndex(d *Dump) pageIndex {
-	if len(d.addr) == 0 {
-		return pageIndex{}
-	}
-	start := d.addr[0] >> pageShift
-	n := d.addr[len(d.addr)-1]>>pageShift - start + 1
-	if n > uint64(d.size)/4+1024 {
-		return pageIndex{} // spread so wide that the index would be larger than the dump
-	}
-	x := pageIndex{start, make([]int32, n+1)}
-	page := uint64(0)
-	for i, a := range d.addr {
-		for ; page <= a>>pageShift-start; page++ {
-			x.first[page] = int32(i)
-		}
-	}
-	x.first[n] = int32(len(d.addr))
-	return x
-}
-
-// around returns the range whose last object at or below addr is the one to look at.
-func (x pageIndex) around(addr uint64, n int) (lo, hi int) {
-	if x.first == nil {
-		return 0, n
-	}
-	page := addr>>pageShift - x.start
-	switch {
-	case addr>>pageShift < x.start:
-		return 0, 0
-	case page >= uint64(len(x.first)-1):
-		return n, n
-	}
-	return int(x.first[page]), int(x.first[page+1])
 }

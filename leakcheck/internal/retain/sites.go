@@ -155,14 +155,15 @@ func (c *census) siteOf(o int32) Site {
 
 // layout describes an object by its size and the words that may hold pointers.
 func (h *Heap) layout(o int32) string {
-	words, err := h.PointerWords(o, 9)
-	switch {
-	case err != nil || len(words) == 0:
-		return Bytes(int64(h.Size(o))) + " without pointers"
-	case len(words) > 8:
-		return fmt.Sprintf("%s with more than 8 pointers", Bytes(int64(h.Size(o))))
+	size := Bytes(int64(h.Size(o)))
+	switch words, more := h.PointerWords(o); {
+	case more:
+		return size + " with more than 8 pointers"
+	case len(words) == 0:
+		return size + " without pointers"
+	default:
+		return fmt.Sprintf("%s with pointers in words %s", size, strings.Trim(fmt.Sprint(words), "[]"))
 	}
-	return fmt.Sprintf("%s with pointers in words %s", Bytes(int64(h.Size(o))), strings.Trim(fmt.Sprint(words), "[]"))
 }
 
 // retain adds up for every site what its objects dominate, each byte once: an object below another of its site is

@@ -13,7 +13,7 @@ import (
 
 const (
 	// Size of each object.
-	Size = 512
+	Size = 1024
 	base = 0xc000000000
 	bss  = 0x600000
 	end  = base + 1<<32
