@@ -1,0 +1,3 @@
+package frozen
+
+const sysProcessVMReadv = 310
