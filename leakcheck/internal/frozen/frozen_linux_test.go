@@ -346,7 +346,7 @@ func BenchmarkTake(b *testing.B) {
 type node struct {
 	next *node
 	id   int
-	pad  [4]int
+	_    [4]int
 }
 
 var (
