@@ -5,6 +5,8 @@ import (
 	"errors"
 	"runtime/pprof"
 	"time"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/climb"
 )
 
 // A baseline is what the process held before the windows that are judged.
@@ -30,14 +32,14 @@ func (w *Watcher) judge(lv int) {
 	goroutines := seriesOf(all, func(b *bucket) int64 { return b.low.goroutines })
 	files := seriesOf(all, func(b *bucket) int64 { return b.low.files })
 
-	w.prepare(lv, live.rising() || outside.rising(), goroutines.rising())
+	w.prepare(lv, live.Rising(suspected) || outside.Rising(suspected), goroutines.Rising(suspected))
 	floor := float64(w.o.Floor)
 	now := all[len(all)-1].last
 	w.judgeSignal(lv, signalLive, live, floor, w.liveCeiling(now))
 	w.judgeSignal(lv, signalOutside, outside, floor, w.outsideCeiling(now))
 	w.judgeSignal(lv, signalGoroutines, goroutines, countFloor, ceiling{})
 	w.judgeSignal(lv, signalFiles, files, countFloor, ceiling{})
-	w.judgeCollection(all[max(0, len(all)-windows):])
+	w.judgeCollection(all[max(0, len(all)-climb.Windows):])
 }
 
 // liveCeiling is how much may live. Without GOMEMLIMIT the heap grows to its
@@ -62,63 +64,53 @@ func (w *Watcher) ceilingBeside(others int64, share float64) ceiling {
 	return ceiling{at: max(float64(w.limit.bytes-others)*share, 1), share: share}
 }
 
-func seriesOf(bs []*bucket, value func(*bucket) int64) series {
-	var s series
+func seriesOf(bs []*bucket, value func(*bucket) int64) climb.Series {
+	var s climb.Series
 	for i := range bs {
-		s.low = append(s.low, float64(value(bs[i])))
-		s.end = append(s.end, bs[i].last.Up)
-		s.work = append(s.work, bs[i].work(bs[max(0, i-1)]))
+		s.Low = append(s.Low, float64(value(bs[i])))
+		s.End = append(s.End, bs[i].last.Up)
+		s.Work = append(s.Work, bs[i].work(bs[max(0, i-1)]))
 	}
 	return s
 }
 
 // suspected is how many windows in a row grow before the profile is taken that
 // a later one is compared with.
-const suspected = windows / 2
-
-func (s series) rising() bool {
-	n := len(s.low)
-	if n < suspected {
-		return false
-	}
-	for i := n - suspected + 1; i < n; i++ {
-		if s.low[i] <= s.low[i-1] {
-			return false
-		}
-	}
-	return true
-}
+const suspected = climb.Windows / 2
 
 // judgeSignal makes a finding of a climb, once: the finding stands until half
 // of the growth is gone.
-func (w *Watcher) judgeSignal(lv int, signal string, s series, floor float64, top ceiling) {
-	if len(s.low) == 0 {
+func (w *Watcher) judgeSignal(lv int, signal string, s climb.Series, floor float64, top ceiling) {
+	if len(s.Low) == 0 {
 		return
 	}
 	if stands, ok := w.open[signal]; ok {
 		// The finest windows know first; the last coarse one may be from before the climb.
-		if lv == 1 && s.low[len(s.low)-1] < stands {
+		if lv == 1 && s.Low[len(s.Low)-1] < stands {
 			delete(w.open, signal)
 		}
 		return
 	}
-	c, ok := s.judge(floor, top.at)
-	if !ok {
+	if len(s.Low) < climb.Windows {
 		return
 	}
-	w.open[signal] = (c.from + c.to) / 2
+	c, verdict := s.Judge(floor, top.at)
+	if verdict != climb.Climbs {
+		return
+	}
+	w.open[signal] = (c.From + c.To) / 2
 	f := Finding{
 		Signal:  signal,
 		Time:    time.Now(),
-		Over:    Seconds(seconds(s.end[len(s.end)-1] - s.end[len(s.end)-windows])),
-		From:    c.from,
-		To:      c.to,
-		PerHour: c.perSecond * 3600,
+		Over:    Seconds(seconds(s.End[len(s.End)-1] - s.End[len(s.End)-climb.Windows])),
+		From:    c.From,
+		To:      c.To,
+		PerHour: c.PerSecond * 3600,
 	}
 	if top.at > 0 {
 		f.Limit, f.LimitSource = w.limit.bytes, w.limit.source
-		f.ETA = Seconds(until(top.at-c.to, c.perSecond))
-		f.DoubleBuys = Seconds(until(float64(w.limit.bytes)*top.share, c.perSecond))
+		f.ETA = Seconds(until(top.at-c.To, c.PerSecond))
+		f.DoubleBuys = Seconds(until(float64(w.limit.bytes)*top.share, c.PerSecond))
 	}
 	switch signal {
 	case signalGoroutines:
@@ -143,7 +135,7 @@ func (w *Watcher) judgeCollection(all []*bucket) {
 		}
 		return
 	}
-	if len(all) < windows || least < collectionShare {
+	if len(all) < climb.Windows || least < collectionShare {
 		return
 	}
 	w.open[signalCollection] = collectionShare / 2
@@ -184,7 +176,7 @@ func (w *Watcher) prepare(lv int, heapRises, goroutinesRise bool) {
 	b.age++
 	if !heapRises {
 		b.profile = nil
-		if b.heap == nil || b.age >= windows {
+		if b.heap == nil || b.age >= climb.Windows {
 			b.heap = heapSites()
 			b.age = 0
 		}
