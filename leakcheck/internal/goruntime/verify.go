@@ -1,0 +1,123 @@
+package goruntime
+
+import (
+	"fmt"
+	"slices"
+)
+
+const checked = 64 // goroutines
+
+// Verify refuses a process in which objects of the runtime are not found where they must be, or do not look
+// as they must. Then a field does not mean what it meant, and a dump would be wrong in ways that nobody sees. It covers each of the ways in
+// which objects say where their pointers are, but for those with a span of their own, of which a small process has none.
+func (r *Runtime) Verify() error {
+	err := r.verify()
+	if failed := r.take(); err == nil {
+		err = failed
+	}
+	if err != nil {
+		return fmt.Errorf("a dump of this process would not be trustworthy: %w (%s is not known, or the process was not stopped)", err, r.Version)
+	}
+	return nil
+}
+
+func (r *Runtime) verify() error {
+	if err := r.verifyProcessors(); err != nil {
+		return err
+	}
+	return r.verifyGoroutines()
+}
+
+// verifyProcessors looks at the runtime's processors: a variable refers to an array, and that to structs of a known type.
+func (r *Runtime) verifyProcessors() error {
+	variable := r.variable("runtime.allp")
+	if !r.isVariable(variable) {
+		return fmt.Errorf("runtime.allp at %#x is not marked as a pointer", variable)
+	}
+	all := r.slice(variable)
+	if all.len == 0 || all.len > 1<<16 {
+		return fmt.Errorf("runtime.allp has %d elements", all.len)
+	}
+	array, err := r.object(all.at, "the array of runtime.allp")
+	if err != nil {
+		return err
+	}
+	words := slices.Collect(array.Pointers())
+	for i := range all.len {
+		p := r.u64(all.at + 8*i)
+		what := fmt.Sprintf("the struct of P %d", i)
+		if !slices.Contains(words, 8*i) {
+			return fmt.Errorf("the array of runtime.allp has no pointer to %s", what)
+		}
+		o, err := r.object(p, what)
+		if err != nil {
+			return err
+		}
+		if name := r.typeName(o.Type); name != "runtime.p" {
+			return fmt.Errorf("%s at %#x has the type %q", what, p, name)
+		}
+		if id := r.u32(r.at(p, "runtime.p.id")); uint64(id) != i {
+			return fmt.Errorf("%s at %#x says that it is %d", what, p, id)
+		}
+	}
+	return nil
+}
+
+// verifyGoroutines looks at the structs of goroutines, which are small objects.
+func (r *Runtime) verifyGoroutines() error {
+	n := 0
+	for _, g := range r.goroutines {
+		if !r.InHeap(g) {
+			continue // the first thread's is a variable
+		}
+		what := fmt.Sprintf("the struct of goroutine %d", r.field(g, "runtime.g.goid"))
+		o, err := r.object(g, what)
+		if err != nil {
+			return err
+		}
+		if o.Size < r.x.size["runtime.g"] {
+			return fmt.Errorf("%s at %#x has %d bytes", what, g, o.Size)
+		}
+		words := slices.Collect(o.Pointers())
+		for _, f := range []string{"m", "_defer", "_panic"} {
+			if !slices.Contains(words, r.x.offset["runtime.g."+f]) {
+				return fmt.Errorf("%s at %#x has no pointer in its field %s", what, g, f)
+			}
+		}
+		if n++; n == checked {
+			break
+		}
+	}
+	if n == 0 {
+		return fmt.Errorf("none of its %d goroutines is an object of its heap", len(r.goroutines))
+	}
+	return nil
+}
+
+// isVariable tells whether an address is in a segment of variables, at a word that is marked as a pointer.
+func (r *Runtime) isVariable(addr uint64) bool {
+	for _, s := range []*Segment{r.Data(), r.BSS()} {
+		if addr >= s.Addr && addr < s.End {
+			return s.Pointer(addr - s.Addr)
+		}
+	}
+	return false
+}
+
+// object is the object that begins at an address.
+func (r *Runtime) object(addr uint64, what string) (*Object, error) {
+	s := r.spanOf(addr)
+	if s == nil {
+		return nil, fmt.Errorf("%s at %#x is not in the heap", what, addr)
+	}
+	if i := (addr - s.base) / s.elem; addr != s.base+i*s.elem || !s.used(i) {
+		return nil, fmt.Errorf("%s at %#x is no object that is in use", what, addr)
+	}
+	memory := r.bytes(s.base, s.npages*pageSize, 1<<30)
+	if r.err != nil {
+		return nil, r.take()
+	}
+	o := &Object{Addr: addr, Size: s.elem, Contents: memory[addr-s.base : addr-s.base+s.elem]}
+	r.layOut(o, s, r.bitmap(s, memory))
+	return o, r.take()
+}

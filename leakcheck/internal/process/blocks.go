@@ -1,0 +1,62 @@
+package process
+
+const blockSize = 64 << 10
+
+// blocks reads memory in blocks and remembers them: small structures lie close together.
+type blocks struct {
+	read func(addr uint64, b []byte) error
+	kept map[uint64][]byte // by address; a block that cannot be read as a whole is nil
+	last uint64            // address of lastBlock
+	hot  []byte
+}
+
+func newBlocks(read func(uint64, []byte) error) *blocks {
+	return &blocks{read: read, kept: map[uint64][]byte{}}
+}
+
+// View implements [Memory].
+func (c *blocks) View(addr uint64, n int, scratch []byte) ([]byte, error) {
+	if n < 0 || addr+uint64(n) < addr {
+		return nil, unmapped(addr, n)
+	}
+	off := addr % blockSize
+	if off+uint64(n) <= blockSize {
+		if b := c.block(addr - off); b != nil {
+			return b[off : off+uint64(n)], nil
+		}
+	}
+	if n > blockSize {
+		out := grown(scratch, n)
+		return out, c.read(addr, out)
+	}
+	out := grown(scratch, n)
+	for done := 0; done < n; {
+		at := addr + uint64(done)
+		off := at % blockSize
+		part := out[done:min(n, done+int(blockSize-off))]
+		if b := c.block(at - off); b != nil {
+			copy(part, b[off:])
+		} else if err := c.read(at, part); err != nil {
+			return nil, err
+		}
+		done += len(part)
+	}
+	return out, nil
+}
+
+// block returns the block at an address, or nil if not all of it is mapped.
+func (c *blocks) block(addr uint64) []byte {
+	if c.hot != nil && c.last == addr {
+		return c.hot
+	}
+	b, ok := c.kept[addr]
+	if !ok {
+		b = make([]byte, blockSize)
+		if c.read(addr, b) != nil {
+			b = nil
+		}
+		c.kept[addr] = b
+	}
+	c.last, c.hot = addr, b
+	return b
+}
