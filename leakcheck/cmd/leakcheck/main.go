@@ -95,6 +95,7 @@ type subcommand struct {
 }
 
 var subcommands = []subcommand{
+	{"dump", "-pid N | -core file out.dump", "a dump of a process that runs, or of a core file", dumpProcess},
 	{"summary", "one.dump", "what is in the heap, by allocation site", summary},
 	{"compare", "before.dump after.dump", "what is new in the second dump", compareDumps},
 	{"why", "one.dump -site F | -addr A | -type T", "what retains the objects", why},

@@ -3,6 +3,7 @@ package dumpwrite
 import (
 	"encoding/binary"
 	"io"
+	"time"
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/goruntime"
 )
@@ -22,6 +23,8 @@ type Stats struct {
 	Bytes      uint64 // of objects
 	Goroutines int
 	FileSize   int64
+	Stopped    time.Duration // for how long the process was
+	Note       string        // what the user should know, or empty
 }
 
 // A writer writes one dump.

@@ -104,20 +104,26 @@ func (r *Runtime) isVariable(addr uint64) bool {
 	return false
 }
 
-// object is the object that begins at an address.
+// object is the object whose first value begins at an address.
 func (r *Runtime) object(addr uint64, what string) (*Object, error) {
 	s := r.spanOf(addr)
 	if s == nil {
 		return nil, fmt.Errorf("%s at %#x is not in the heap", what, addr)
 	}
-	if i := (addr - s.base) / s.elem; addr != s.base+i*s.elem || !s.used(i) {
+	i := (addr - s.base) / s.elem
+	start := s.base + i*s.elem
+	o := &Object{Addr: start, Size: s.elem}
+	if !s.noPointers() && s.elem > bitsInSpan && !s.large() {
+		start += 8 // its type comes first
+	}
+	if addr != start || !s.used(i) {
 		return nil, fmt.Errorf("%s at %#x is no object that is in use", what, addr)
 	}
 	memory := r.bytes(s.base, s.npages*pageSize, 1<<30)
 	if r.err != nil {
 		return nil, r.take()
 	}
-	o := &Object{Addr: addr, Size: s.elem, Contents: memory[addr-s.base : addr-s.base+s.elem]}
+	o.Contents = memory[o.Addr-s.base : o.Addr-s.base+s.elem]
 	r.layOut(o, s, r.bitmap(s, memory))
 	return o, r.take()
 }
