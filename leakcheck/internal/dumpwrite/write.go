@@ -6,16 +6,10 @@ import (
 	"time"
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/goruntime"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
 )
 
 const header = "go1.7 heap dump\n"
-
-// Redacted is the description of the root record by which a reader knows that a dump is redacted. Its address is 0.
-const Redacted = "leakcheck: redacted"
-
-// Guessed is the continuation address of a frame for which there was no stack map: its pointers are words that would lead into
-// the heap if they were pointers. The runtime writes 0 or an address of code there.
-const Guessed = 1
 
 // Stats are the numbers of a dump.
 type Stats struct {
@@ -61,7 +55,7 @@ func (d *writer) start() error {
 	d.uint(1) // processors
 	if !d.contents {
 		d.uint(tagOtherRoot)
-		d.string(Redacted)
+		d.string(heapdump.RedactedMark)
 		d.uint(0)
 	}
 	return nil
@@ -133,7 +127,7 @@ func (d *writer) frame(f *goruntime.Frame, depth int, child uint64) {
 	}
 	goesOn := f.PC
 	if f.Guessed {
-		goesOn = Guessed
+		goesOn = heapdump.GuessedFrame
 	}
 	d.uints(f.Entry, f.PC, goesOn)
 	name := f.Func

@@ -96,8 +96,13 @@ type Frame struct {
 	Entry, PC uint64
 	Func      string
 	Roots     Roots
+	Guessed   bool // it was read without a stack map: Roots are all words that would lead into the heap
 	filePo    int64
 }
+
+// GuessedFrame is the continuation address by which a writer marks a frame as guessed. The runtime writes 0 or an
+// address of code there.
+const GuessedFrame = 1
 
 // A Finalizer keeps the function, and what the object reaches, alive.
 type Finalizer struct {

@@ -494,7 +494,7 @@ func (p *parser) frame() error {
 	start := p.c.offset()
 	p.c.skip(int64(n))
 	f.Entry, f.PC = p.c.uint(), p.c.uint()
-	p.c.uint() // continuation
+	f.Guessed = p.c.uint() == GuessedFrame
 	f.Func = p.string()
 	lo := len(p.rootTarget)
 	if err := p.frameFields(start, n); err != nil {

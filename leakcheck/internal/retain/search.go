@@ -61,6 +61,8 @@ type Heap struct {
 	reach    *Search     // everything, once needed
 	refs     []reference // between variables
 	mapSites []bool      // by Allocs
+	known    []root      // what runtime.AddCleanup holds, where the dump says so
+	stacked  bool        // addStacks was called
 }
 
 // New prepares a dump for searches. names may be the zero value.
@@ -79,6 +81,10 @@ func New(d *heapdump.Dump, names Names) *Heap {
 	h.addGoroutines()
 	h.addFinalizers()
 	for _, o := range d.Others {
+		if o.Description == CleanupRoot {
+			h.known = append(h.known, root{kind: rootCleanup, rank: Cleanup, object: o.Object})
+			continue
+		}
 		h.add(root{kind: rootOther, object: o.Object})
 	}
 	return h
@@ -116,6 +122,10 @@ func (h *Heap) addGoroutines() {
 		h.add(root{kind: rootContext, rank: rank, object: g.Context, index: i})
 		for _, f := range h.framesOf(i) {
 			to, word := h.RootEdges(h.Frames[f].Roots)
+			rank := rank
+			if h.Frames[f].Guessed {
+				rank = Stack
+			}
 			for k, o := range to {
 				h.add(root{kind: rootFrame, rank: rank, object: o, word: word[k], index: f})
 			}
@@ -224,7 +234,7 @@ func (h *Heap) newSearch(block map[int32]bool) *Search {
 func (s *Search) walk(rank Rank) {
 	switch rank {
 	case Cleanup:
-		s.h.roots[Cleanup] = s.h.cleanups(s)
+		s.h.roots[Cleanup] = append(slices.Clip(s.h.known), s.h.cleanups(s)...)
 	case Stack:
 		s.h.addStacks()
 	}

@@ -4,9 +4,10 @@ package retain
 // their frame, and the dump does not say where they begin or end. As for the collector, such a variable lives only
 // if something live points to it; it may reach to the end of its frame.
 func (h *Heap) addStacks() {
-	if len(h.roots[Stack])+len(h.roots[CallerStack]) > 0 {
+	if h.stacked {
 		return
 	}
+	h.stacked = true
 	for g := range h.Goroutines {
 		rank := Stack
 		if g == h.caller {
@@ -50,8 +51,14 @@ func (h *Heap) addStack(g int, rank Rank) {
 	}
 }
 
-// outside are the live pointers of a frame that do not lead to the heap.
+// outside are the live pointers of a frame that do not lead to the heap. In a guessed frame every word may be one.
 func (h *Heap) outside(frame int, contents []byte) (out []uint64) {
+	if h.Frames[frame].Guessed {
+		for off := 0; off+h.PtrSize <= len(contents); off += h.PtrSize {
+			out = append(out, h.Word(contents[off:]))
+		}
+		return out
+	}
 	to, word := h.RootEdges(h.Frames[frame].Roots)
 	for i, o := range to {
 		if off := int(word[i]) * h.PtrSize; o < 0 && off+h.PtrSize <= len(contents) {
