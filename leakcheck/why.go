@@ -25,6 +25,9 @@ type Path struct {
 	Count         int    // how many objects like this one are kept on this path
 	RetainedBytes int64  // what would be freed if they were let go
 
+	// What else holds it, nearest first, three at most: without this path it would still be alive.
+	Also []string `json:",omitempty"`
+
 	byTest bool // only tests themselves keep it
 }
 
@@ -40,7 +43,7 @@ type Hop struct {
 
 // String returns the answer, and below it the path, one hop a line.
 func (p Path) String() string {
-	q := retain.Path{Answer: p.Answer, Expr: p.Expr, Count: p.Count, RetainedBytes: p.RetainedBytes}
+	q := retain.Path{Answer: p.Answer, Expr: p.Expr, Count: p.Count, RetainedBytes: p.RetainedBytes, Also: p.Also}
 	for _, h := range p.Hops {
 		h.File = source.ShortFile(h.File)
 		q.Hops = append(q.Hops, retain.Hop(h))
@@ -49,7 +52,7 @@ func (p Path) String() string {
 }
 
 func pathOf(q explain.Path) Path {
-	p := Path{Answer: q.Answer, Expr: q.Expr, Count: q.Count, RetainedBytes: q.RetainedBytes, byTest: q.ByTest}
+	p := Path{Answer: q.Answer, Expr: q.Expr, Count: q.Count, RetainedBytes: q.RetainedBytes, Also: q.Also, byTest: q.ByTest}
 	for _, h := range q.Hops {
 		p.Hops = append(p.Hops, Hop(h))
 	}

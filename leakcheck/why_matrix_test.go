@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -95,7 +96,7 @@ var retentionMatrix = []struct {
 	{"package variable, interface around a struct of one pointer", plantWrapped, []string{"the package variable leakcheck_test.keptWrapped holds it", "the object: leakcheck_test.kept"}, "wrapper"},
 	{"closure variable", plantClosure, []string{"the package variable leakcheck_test.keptFunc holds it", "closure leakcheck_test.plantClosure.func1", "its variable captured"}, ""},
 	{"goroutine blocked on a channel", plantReceive, []string{"a goroutine blocked in chan receive holds it", "leakcheck_test.blockOnReceive", "why_matrix_test.go:", "created by leakcheck_test.blocked"}, ""},
-	{"argument of a go statement", plantArgument, []string{"a goroutine blocked in chan receive holds it", "(argument of its go statement)"}, "gowrap"},
+	{"argument of a go statement", plantArgument, []string{"a goroutine blocked in chan receive holds it", "(argument k of its go statement)"}, "gowrap"},
 	{"goroutine blocked in select", plantSelect, []string{"a goroutine blocked in select holds it", "leakcheck_test.blockOnSelect"}, ""},
 	{"goroutine blocked on a mutex", plantMutex, []string{"a goroutine blocked in sync.Mutex.Lock holds it", "leakcheck_test.blockOnMutex (leakcheck/why_matrix_test.go:", "mu.Lock()"}, ""},
 	{"goroutine blocked on the network", plantNetwork, []string{"a goroutine blocked in IO wait holds it", "leakcheck_test.blockOnNetwork (", "c.Read(b[:])"}, ""},
@@ -116,7 +117,21 @@ var retentionMatrix = []struct {
 	{"method value", plantMethod, []string{"the package variable leakcheck_test.keptMethod holds it", "method value leakcheck_test.(*kept).method"}, ""},
 	{"deferred call of a running function", plantDefer, []string{"a goroutine blocked in chan receive holds it", "in a deferred call"}, ""},
 	{"queue that steps over a slot", plantQueue, []string{"the package variable leakcheck_test.keptQueue holds it, in a slot that the slice has stepped over: clear the slot before that", "the object: leakcheck_test.kept"}, ""},
-	{"frame of the test", nil, []string{"your test still holds it in leakcheck_test.", "(variable of its frame)"}, ""},
+	{"frame of the test", nil, []string{"your test still holds it in leakcheck_test.", "(variable mine of its frame)"}, ""},
+
+	{"variable, and a finalizer on what it holds", plantConn, []string{"the package variable leakcheck_test.keptConns holds it: leakcheck_test.keptConns[0].page"}, "finalizer"},
+	{"ring with a finalizer, in it", plantModule, []string{"a cycle with a finalizer holds it: leakcheck_test.module.functions[0].parent leads back to leakcheck_test.module, so it is never collected and the finalizer never runs", "or use runtime.AddCleanup", "object with a finalizer leakcheck_test.module .functions"}, "until the finalizer has run"},
+	{"ring with a finalizer, behind it", plantModuleSource, []string{"a cycle with a finalizer holds it: leakcheck_test.module.functions[0].parent leads back to leakcheck_test.module", "object with a finalizer leakcheck_test.module .source"}, "until the finalizer has run"},
+	{"finalizer behind a ring with a finalizer", plantBehindModule, []string{"a cycle with a finalizer holds it", "object with a finalizer leakcheck_test.module .conn", "leakcheck_test.conn .page"}, "until the finalizer has run"},
+	{"variable, and a goroutine that is nearer", plantJanitor, []string{"the package variable leakcheck_test.keptCache holds it: leakcheck_test.keptCache.inner.items[7]", "also held by a goroutine blocked in chan receive in leakcheck_test.(*janitorInner).evict (leakcheck/why_matrix_test.go:"}, "object of"},
+	{"two variables", plantTwice, []string{"the package variable leakcheck_test.keptFirst holds it", "also held by the package variable leakcheck_test.keptSecond"}, ""},
+	{"receiver of a method value, made by an earlier test", plantService, []string{"leakcheck_test.keptService", "method value leakcheck_test.(*service).login", "leakcheck_test.service .limit", "leakcheck_test.limiter .buckets"}, "object of"},
+	{"handler of a server", plantServer, []string{`http.ServeMux "/order"`, "method value leakcheck_test.(*service).login", "leakcheck_test.service .limit"}, "routingNode"},
+	{"receiver of the method that a goroutine runs", plantReceiver, []string{"a goroutine blocked in chan receive holds it", "(variable s of its frame)", "leakcheck_test.service .limit"}, "object of"},
+	{"interface in a frame", plantFrameInterface, []string{"a goroutine blocked in chan receive holds it", "leakcheck_test.service .limit"}, "object of"},
+	{"slot behind the end of a slice", plantPopped, []string{"the package variable leakcheck_test.keptStack holds it, in the array behind the slice, at a slot that is not part of it: clear the slot before cutting"}, "keptStack[1]"},
+	{"child of a context of the program", plantChild, []string{"the package variable leakcheck_test.keptParent holds it", ", among the children of a context that is not cancelled: call the cancel function"}, ""},
+	{"child of the test's context", plantTestChild, []string{"the test's context holds it among its children: call the cancel function"}, "_testmain.go:"},
 }
 
 // The rows share a process and a dump: they keep different objects in different ways.
@@ -489,4 +504,188 @@ func TestWhyAliveSaysThatAPoolIsNoLeak(t *testing.T) {
 		}
 	}
 	assert.NotZero(t, held)
+}
+
+type page struct{ body [4096]byte }
+
+type conn struct{ page *page }
+
+var keptConns []*conn
+
+//go:noinline
+func plantConn(*testing.T) uintptr {
+	c := &conn{new(page)}
+	runtime.SetFinalizer(c, func(c *conn) { c.page = nil })
+	keptConns = append(keptConns[:0], c)
+	return at(c.page)
+}
+
+type function struct{ parent *module }
+
+type module struct {
+	source    *page
+	conn      *conn
+	functions []function
+}
+
+//go:noinline
+func newModule() *module {
+	m := &module{source: new(page), functions: make([]function, 3)}
+	for i := range m.functions {
+		m.functions[i].parent = m
+	}
+	runtime.SetFinalizer(m, func(*module) {})
+	return m
+}
+
+//go:noinline
+func plantModule(*testing.T) uintptr { return at(newModule()) }
+
+//go:noinline
+func plantModuleSource(*testing.T) uintptr { return at(newModule().source) }
+
+//go:noinline
+func plantBehindModule(*testing.T) uintptr {
+	m := newModule()
+	m.conn = &conn{new(page)}
+	runtime.SetFinalizer(m.conn, func(*conn) {})
+	return at(m.conn.page)
+}
+
+type janitorInner struct{ items map[int]*kept }
+
+//go:noinline
+func (c *janitorInner) evict(stop chan int) {
+	<-stop
+	clear(c.items)
+}
+
+type janitorCache struct{ inner *janitorInner }
+
+var keptCache *janitorCache
+
+//go:noinline
+func plantJanitor(t *testing.T) uintptr {
+	inner := &janitorInner{map[int]*kept{}}
+	stop, done := make(chan int), make(chan int)
+	go func() { defer close(done); inner.evict(stop) }()
+	t.Cleanup(func() { close(stop); <-done })
+	keptCache = &janitorCache{inner}
+	k := &kept{}
+	inner.items[7] = k
+	return at(k)
+}
+
+var keptFirst, keptSecond *kept
+
+//go:noinline
+func plantTwice(*testing.T) uintptr {
+	keptFirst = &kept{}
+	keptSecond = keptFirst
+	return at(keptFirst)
+}
+
+type service struct {
+	name  string
+	limit *limiter
+}
+
+type limiter struct {
+	mu      sync.Mutex
+	buckets map[string]*kept
+}
+
+func (s *service) login(http.ResponseWriter, *http.Request) { s.limit.mu.Lock() }
+
+func (s *service) wait(stop chan int) {
+	<-stop
+	s.limit.mu.Lock()
+}
+
+type waiter interface{ wait(stop chan int) }
+
+//go:noinline
+func newService() (*service, uintptr) {
+	s := &service{"orders", &limiter{buckets: map[string]*kept{"user": {}}}}
+	return s, at(s.limit.buckets["user"])
+}
+
+var keptService http.HandlerFunc
+
+//go:noinline
+func plantService(*testing.T) uintptr {
+	s, a := newService()
+	keptService = s.login
+	return a
+}
+
+//go:noinline
+func plantServer(t *testing.T) uintptr {
+	s, a := newService()
+	mux := http.NewServeMux()
+	mux.HandleFunc("/order", s.login)
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
+	return a
+}
+
+//go:noinline
+func plantReceiver(t *testing.T) uintptr {
+	s, a := newService()
+	stop, done := make(chan int), make(chan int)
+	go func(s *service) { defer close(done); runService(s, stop) }(s)
+	t.Cleanup(func() { close(stop); <-done })
+	return a
+}
+
+//go:noinline
+func runService(s *service, stop chan int) {
+	<-stop
+	s.limit.mu.Lock()
+}
+
+//go:noinline
+func plantFrameInterface(t *testing.T) uintptr {
+	s, a := newService()
+	stop, done := make(chan int), make(chan int)
+	go func() { defer close(done); runWaiter(s, stop) }()
+	t.Cleanup(func() { close(stop); <-done })
+	return a
+}
+
+//go:noinline
+func runWaiter(w waiter, stop chan int) {
+	<-stop
+	w.wait(stop)
+}
+
+var keptStack []*kept
+
+//go:noinline
+func plantPopped(*testing.T) uintptr {
+	keptStack = append(make([]*kept, 0, 4), &kept{}, &kept{})
+	popped := at(keptStack[1])
+	keptStack = keptStack[:1]
+	return popped
+}
+
+var keptParent context.Context
+
+var forgetCancel = context.WithCancel // by this name vet does not see that the cancel function is lost
+
+//go:noinline
+func plantChild(t *testing.T) uintptr {
+	var stop context.CancelFunc
+	keptParent, stop = context.WithCancel(context.Background())
+	t.Cleanup(stop)
+	k := &kept{}
+	forgetCancel(context.WithValue(keptParent, keptKey{}, k))
+	return at(k)
+}
+
+//go:noinline
+func plantTestChild(t *testing.T) uintptr {
+	k := &kept{}
+	forgetCancel(context.WithValue(t.Context(), keptKey{}, k))
+	return at(k)
 }

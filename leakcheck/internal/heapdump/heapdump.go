@@ -108,7 +108,8 @@ const GuessedFrame = 1
 type Finalizer struct {
 	Object, Func int32
 	Code         uint64
-	Queued       bool // its object is dead, and the finalizer is about to run
+	Type         uint64 // of the pointer to the object
+	Queued       bool   // its object is dead, and the finalizer is about to run
 }
 
 // An OtherRoot is a root the runtime describes in words.

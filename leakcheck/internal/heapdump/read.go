@@ -546,7 +546,8 @@ func (p *parser) finalizer(queued bool) {
 	p.fix(p.c.uint(), func(o int32) { p.d.Finalizers[i].Object = o })
 	p.fix(p.c.uint(), func(o int32) { p.d.Finalizers[i].Func = o })
 	p.d.Finalizers[i].Code = p.c.uint()
-	p.c.skipUints(2) // types of argument and object
+	p.c.uint() // type of the function's parameter
+	p.d.Finalizers[i].Type = p.c.uint()
 }
 
 func (p *parser) deferred() {

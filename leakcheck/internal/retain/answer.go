@@ -12,8 +12,8 @@ import (
 )
 
 // answer says in one sentence who keeps the object, and what to do when that is known.
-func (w *walker) answer(s *Search) string {
-	holder := w.holder(s)
+func (w *walker) answer() string {
+	holder := w.holder()
 	if part := w.part(); part != "" {
 		return holder + ": " + part
 	}
@@ -22,13 +22,24 @@ func (w *walker) answer(s *Search) string {
 			return holder + ", in a slot that the slice has stepped over: clear the slot before that"
 		}
 	}
+	for _, x := range w.hops {
+		if x.via.cut {
+			return holder + ", in the array behind the slice, at a slot that is not part of it: clear the slot before cutting the slice"
+		}
+	}
+	if w.contextChild() {
+		if w.h.byTest(w.root) {
+			return "the test's context holds it among its children: call the cancel function that came with it"
+		}
+		return holder + ", among the children of a context that is not cancelled: call the cancel function that came with it"
+	}
 	if w.passes("context value") {
 		return holder + ", through a context value: use ctxreq.Detach or a smaller value"
 	}
 	return holder
 }
 
-func (w *walker) holder(s *Search) string {
+func (w *walker) holder() string {
 	r := w.root
 	switch r.kind {
 	case rootVariable:
@@ -36,8 +47,8 @@ func (w *walker) holder(s *Search) string {
 	case rootFrame, rootContext, rootDefer, rootPanic:
 		return w.goroutineAnswer(r)
 	case rootFinalizer:
-		if w.cycle(s) {
-			return "a cycle with a finalizer, which is never collected: use runtime.AddCleanup"
+		if r.rank == Ring {
+			return w.ringAnswer()
 		}
 		return "an object with a finalizer refers to it: it lives until the finalizer has run"
 	case rootFinalizerFunc:
@@ -148,18 +159,22 @@ func (w *walker) frameWords(r root, at Func) string {
 	case rootPanic:
 		return "the value of a panic"
 	}
-	f := &w.h.Frames[r.index]
-	if wrapper.MatchString(f.Func) {
-		return "argument of its go statement"
+	fn := w.frameFunc
+	variable := "variable"
+	if w.frameVariable != "" {
+		variable += " " + w.frameVariable
+	}
+	if wrapper.MatchString(w.h.Frames[r.index].Func) {
+		return strings.Replace(variable, "variable", "argument", 1) + " of its go statement"
 	}
 	whose := "its frame"
-	if f.Func != at.Name && !internalFunc(f.Func) {
-		whose = symbols.Short(f.Func) + ", which called it"
+	if fn != at.Name && !internalFunc(fn) {
+		whose = symbols.Short(fn) + ", which called it"
 	}
 	if r.rank >= Stack {
 		return "on the stack of " + whose + ": a variable whose address was taken"
 	}
-	return "variable of " + whose
+	return variable + " of " + whose
 }
 
 // HeldByTest tells whether only tests themselves keep the object: the goroutine that runs one, or what package testing
@@ -200,33 +215,36 @@ func (h *Heap) testOf(g int) bool {
 	return false
 }
 
-// cycle tells whether the object with the finalizer is on the way, or is what was asked for.
-func (w *walker) cycle(s *Search) bool {
-	object := w.h.Finalizers[w.root.index].Object
-	for _, x := range w.hops {
-		if x.object == object {
-			return true
-		}
+// ringAnswer names the references that lead from an object with a finalizer back to it.
+func (w *walker) ringAnswer() string {
+	h := w.h
+	f := h.Finalizers[w.root.index]
+	v := h.finalized(w.root.index)
+	what := h.typeName(v, link{})
+	if what == "" {
+		what = "an object of " + Bytes(int64(h.Size(f.Object)))
 	}
-	// It need not be on the shortest path: what its fields reach may lead back to it.
-	return s.parent[object] != unseen && s.rank[object] == Program && w.leadsTo(object)
+	ring, at, closing := what, f.Object, ""
+	for _, st := range h.ringOf(f.Object) {
+		l := h.follow(h.Addr(at), v, uint64(st.word)*uint64(h.PtrSize))
+		name := h.typeName(v, link{})
+		if ring += l.expr; l.expr == "" {
+			ring += " → an object of " + Bytes(int64(h.Size(st.object)))
+		}
+		if closing = name + l.expr; v.many || isMapPart(v.typ) {
+			closing = "…" + l.expr
+		}
+		v, at = h.target(l, st.object), st.object
+	}
+	return "a cycle with a finalizer holds it: " + ring + " leads back to " + what + ", so it is never collected and the finalizer never runs. " +
+		"Clear " + closing + " when it is no longer used, or use runtime.AddCleanup in place of the finalizer"
 }
 
-func (w *walker) leadsTo(object int32) bool {
-	seen := map[int32]bool{}
-	queue := []int32{w.hops[len(w.hops)-1].object}
-	for len(queue) > 0 && len(seen) < 10_000 {
-		o := queue[0]
-		queue = queue[1:]
-		if o == object {
+// contextChild tells whether a context refers to the object, or to what holds it, as to one of its children.
+func (w *walker) contextChild() bool {
+	for _, x := range w.hops {
+		if s, ok := bare(x.view.typ).(*dwarf.StructType); ok && s.StructName == "context.cancelCtx" && strings.Contains(x.Name, ".children") {
 			return true
-		}
-		to, _ := w.h.Edges(o)
-		for _, t := range to {
-			if !seen[t] {
-				seen[t] = true
-				queue = append(queue, t)
-			}
 		}
 	}
 	return false

@@ -114,3 +114,45 @@ func offsetOf(s *dwarf.StructType, name string) int64 {
 	}
 	return 0
 }
+
+// insideOf tells whether an object is the inside of something of the standard library: its type is not exported, and what refers to
+// it belongs to the same package.
+func (h *Heap) insideOf(before, x hop) bool {
+	pkg, name := typePackage(x.view.typ)
+	if x.group != "" || x.Kind != "object" || name == "" || name[0] < 'a' || name[0] > 'z' || !standardPath(pkg) {
+		return false
+	}
+	above, _ := typePackage(before.view.typ)
+	return above == pkg
+}
+
+// typePackage splits the name of a struct type.
+func typePackage(t dwarf.Type) (pkg, name string) {
+	s, ok := bare(t).(*dwarf.StructType)
+	if !ok {
+		return "", ""
+	}
+	pkg = packageOf(s.StructName)
+	return pkg, strings.TrimPrefix(s.StructName[len(pkg):], ".")
+}
+
+// muxPattern is the pattern of a node in an http.ServeMux's tree, or "".
+func (h *Heap) muxPattern(x hop) string {
+	s, ok := bare(x.view.typ).(*dwarf.StructType)
+	if !ok || s.StructName != "net/http.routingNode" || x.view.many {
+		return ""
+	}
+	p, ok := bare(fieldType(s, "pattern")).(*dwarf.PtrType)
+	if !ok {
+		return ""
+	}
+	pattern, ok := bare(p.Type).(*dwarf.StructType)
+	if !ok {
+		return ""
+	}
+	at := h.wordAt(h.Addr(x.object) + x.view.delta + uint64(offsetOf(s, "pattern")))
+	if at == 0 || fieldType(pattern, "str") == nil {
+		return ""
+	}
+	return h.value(fieldType(pattern, "str"), at+uint64(offsetOf(pattern, "str")))
+}

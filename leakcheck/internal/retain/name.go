@@ -38,6 +38,9 @@ type walker struct {
 	hops         []hop
 	expr         string // "" once there is no expression
 	variableName string
+
+	frameVariable string // the variable of the root's frame, if it is known
+	frameFunc     string // its function
 }
 
 // A hop knows more about a Hop than is printed.
@@ -63,8 +66,9 @@ func (s *Search) Path(o int32) Path {
 		w.add(st, &v, via)
 	}
 	p := Path{Expr: w.expr, Count: 1, Rank: s.rank[o]}
-	p.Answer = w.answer(s)
+	p.Answer = w.answer()
 	p.Hops = w.collapse()
+	p.Also = s.also(o, r)
 	return p
 }
 
@@ -126,14 +130,17 @@ func (w *walker) begin(r root) (view, link) {
 		return w.variable(r)
 	case rootFrame:
 		w.goroutine(h.Frames[r.index].Goroutine, r.index)
-		f := &h.Frames[r.index]
-		return view{}, link{addr: f.SP + uint64(r.word)*uint64(h.PtrSize), opaque: true}
+		var l link
+		l, w.frameVariable, w.frameFunc = h.frameLink(r)
+		return view{}, l
 	case rootContext, rootDefer, rootPanic:
 		w.goroutine(r.index, heapdump.None)
 		if r.kind == rootDefer {
 			w.hops = append(w.hops, hop{Hop: Hop{Kind: "deferred call"}, object: heapdump.None})
 		}
-	case rootFinalizer, rootFinalizerFunc, rootFinalizerQueue:
+	case rootFinalizer:
+		return w.waiting(r)
+	case rootFinalizerFunc, rootFinalizerQueue:
 		w.finalizer(r)
 	case rootCleanup:
 		w.say("cleanup", "runtime.AddCleanup")
@@ -174,24 +181,42 @@ func (w *walker) unnamed(r root, at uint64) string {
 }
 
 func (w *walker) finalizer(r root) {
-	f := w.h.Finalizers[r.index]
-	name := symbols.Short(w.h.code(f.Code).Name)
-	switch r.kind {
-	case rootFinalizer:
-		name = "of " + w.h.kindName(f.Object) + ", " + name
-	case rootFinalizerQueue:
+	name := symbols.Short(w.h.code(w.h.Finalizers[r.index].Code).Name)
+	if r.kind == rootFinalizerQueue {
 		name += " (about to run)"
 	}
-	w.say("finalizer", strings.Trim(name, " ,"))
+	w.say("finalizer", strings.TrimSpace(name))
 }
 
-func (h *Heap) kindName(o int32) string {
-	if a := h.Alloc(o); a != nil {
-		if c, ok := h.userCall(a.Stack); ok {
-			return "the object of " + h.place(c)
-		}
+// waiting begins with an object that has a finalizer.
+func (w *walker) waiting(r root) (view, link) {
+	h := w.h
+	f := h.Finalizers[r.index]
+	v := h.finalized(r.index)
+	x := hop{object: f.Object, view: v, Hop: Hop{Kind: "object with a finalizer", Type: h.typeName(v, link{})}}
+	h.locate(&x)
+	w.hops = append(w.hops, x)
+	return v, h.follow(h.Addr(f.Object), v, uint64(r.word)*uint64(h.PtrSize))
+}
+
+// finalized is the view of an object with a finalizer, which knows its type.
+func (h *Heap) finalized(finalizer int) view {
+	if t := h.Finalizers[finalizer].Type; t != 0 {
+		return h.boxed(t, 0)
 	}
-	return fmt.Sprintf("an object of %s", Bytes(int64(h.Size(o))))
+	return view{}
+}
+
+// locate says where the object of a hop was allocated.
+func (h *Heap) locate(x *hop) {
+	a := h.Alloc(x.object)
+	if a == nil {
+		return
+	}
+	if c, ok := h.userCall(a.Stack); ok {
+		x.File, x.Line = c.File, c.Line
+		x.Source = h.source(c.File, c.Line)
+	}
 }
 
 // code is the user's call at a code address.
@@ -310,13 +335,49 @@ func (w *walker) next(v *view, st stop) link {
 	last := &w.hops[len(w.hops)-1]
 	h, o := w.h, last.object
 	off := uint64(st.word) * uint64(h.PtrSize)
-	if last.Kind == "closure" {
+	switch last.Kind {
+	case "closure":
 		return w.captured(last, off)
+	case "method value":
+		return h.receiver(last, off)
 	}
 	l := h.follow(h.Addr(o), *v, off)
+	if h.cutOff(last.via, *v, off) {
+		l.expr, l.cut, l.opaque = " (a slot beyond its length)", true, true
+	}
 	if last.more > 0 {
 		l.expr = "…" + l.expr
 	}
+	return l
+}
+
+// cutOff tells whether the word at an offset of an array is not part of the slice by which the array was reached.
+func (h *Heap) cutOff(via link, v view, off uint64) bool {
+	if v.typ == nil || !v.many || via.typ == nil || off < v.delta {
+		return false
+	}
+	if _, kind := elements(via.typ); kind != "slice" {
+		return false
+	}
+	b, err := h.memory(via.addr, 2*h.PtrSize)
+	if err != nil || len(b) < 2*h.PtrSize {
+		return false
+	}
+	return (off-v.delta)/uint64(max(v.typ.Size(), 1)) >= h.Word(b[h.PtrSize:])
+}
+
+// receiver is the reference of a method value to its receiver, whose type is that of the method's first parameter.
+func (h *Heap) receiver(last *hop, off uint64) link {
+	at := h.Addr(last.object) + off
+	if h.names.Types == nil {
+		return link{addr: at, opaque: true}
+	}
+	c, ok := h.names.Types.Receiver(strings.TrimSuffix(last.view.name, "-fm"))
+	if !ok {
+		return link{addr: at, opaque: true}
+	}
+	l := h.field(c.Type, h.Addr(last.object)+uint64(h.PtrSize), off-uint64(h.PtrSize))
+	l.opaque = true
 	return l
 }
 
@@ -349,10 +410,7 @@ func (w *walker) add(st stop, v *view, via link) {
 	x.Type = h.typeName(*v, via)
 	if a := h.Alloc(o); a != nil {
 		x.Kind, x.group = kindOfAlloc(a.Stack)
-		if c, ok := h.userCall(a.Stack); ok {
-			x.File, x.Line = c.File, c.Line
-			x.Source = h.source(c.File, c.Line)
-		}
+		h.locate(&x)
 	}
 	kindOfType(&x)
 	if f, ok := h.closure(o, x); ok {
@@ -589,15 +647,19 @@ var typeKinds = []struct{ prefix, kind, group string }{
 // collapse makes one hop of those that belong to one thing of the user's.
 func (w *walker) collapse() []Hop {
 	var out []Hop
-	group := ""
+	var last hop // the last that was not left out
 	for i, x := range w.hops {
-		same := x.group != "" && x.group == group && i < len(w.hops)-1
-		group = x.group
+		end := i == len(w.hops)-1
 		switch {
-		case same && x.Name != "":
+		case x.group != "" && x.group == last.group && !end:
 			out[len(out)-1].Name += x.Name
-		case !same:
+		case !end && w.h.insideOf(last, x):
+			if pattern := w.h.muxPattern(x); pattern != "" {
+				out[len(out)-1].Name = pattern
+			}
+		default:
 			out = append(out, x.Hop)
+			last = x
 		}
 		if x.more > 0 {
 			out = append(out, Hop{Kind: "…", Name: Number(x.more) + " more like it"})

@@ -13,7 +13,8 @@ type Path struct {
 	Hops          []Hop
 	Count         int
 	RetainedBytes int64
-	Rank          Rank `json:"-"`
+	Also          []string `json:",omitempty"` // what else holds it: without the path above it would still be alive
+	Rank          Rank     `json:"-"`
 }
 
 // A Hop is a root, or one object on the way.
@@ -45,6 +46,9 @@ func (p Path) String() string {
 			what = p.last(strings.TrimPrefix(what, "object "))
 		}
 		lines = append(lines, strings.TrimRight(arrow+h.line(what, width), " "))
+	}
+	for _, a := range p.Also {
+		lines = append(lines, "  also held by "+a)
 	}
 	if p.Answer != "" {
 		lines = append([]string{p.Answer}, lines...)

@@ -76,6 +76,30 @@ func (h *Heap) poolsOf(name string, pools map[int32]bool) {
 	}
 }
 
+// findInner returns the runtime's records of goroutines, threads and processors. A variable that a person declared reaches
+// them, through a channel on which a goroutine waits or a timer; what they refer to has nothing to do with it.
+func (h *Heap) findInner() map[int32]bool {
+	inner := map[int32]bool{}
+	note := func(addr uint64) {
+		if o := h.Find(addr); o != heapdump.None {
+			inner[o] = true
+		}
+	}
+	for i := range h.Goroutines {
+		note(h.Goroutines[i].Addr)
+	}
+	if h.names.Table == nil {
+		return inner
+	}
+	word := uint64(h.PtrSize)
+	if allp, ok := h.names.Table.Address("runtime.allp", true); ok {
+		for i, n := uint64(0), h.wordAt(allp+word); i < n && n < 1<<20; i++ {
+			note(h.wordAt(h.wordAt(allp) + i*word))
+		}
+	}
+	return inner
+}
+
 func (h *Heap) wordAt(addr uint64) uint64 {
 	b, err := h.memory(addr, h.PtrSize)
 	if err != nil {

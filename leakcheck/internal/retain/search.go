@@ -12,7 +12,8 @@ import (
 type Rank uint8
 
 const (
-	Program     Rank = iota // package variables, finalizers, the program's goroutines
+	Declared    Rank = iota // package variables that a person declared, outside the standard library
+	Program                 // the standard library's variables, and the program's goroutines
 	Cleanup                 // what runtime.AddCleanup holds: the dump does not say, see cleanups
 	System                  // the runtime's own goroutines
 	Test                    // goroutines that run tests
@@ -20,6 +21,8 @@ const (
 	Pool                    // the free list of a sync.Pool
 	Stack                   // variables on a stack whose address was taken
 	CallerStack             // the same on the stack of the goroutine that asked
+	Ring                    // objects with a finalizer that refer back to themselves
+	Finalizer               // other objects with a finalizer
 	Unreachable             // nothing
 )
 
@@ -58,11 +61,15 @@ type Heap struct {
 	goroot   string
 	caller   int // index of the goroutine that asked for the dump, or None
 	pools    map[int32]bool
-	reach    *Search     // everything, once needed
-	refs     []reference // between variables
-	mapSites []bool      // by Allocs
-	known    []root      // what runtime.AddCleanup holds, where the dump says so
-	stacked  bool        // addStacks was called
+	reach    *Search        // everything, once needed
+	refs     []reference    // between variables
+	mapSites []bool         // by Allocs
+	inner    map[int32]bool // the runtime's own records of goroutines, threads and processors
+	back     *backward
+	rooted   map[int32][]int // see rootsOf
+	stacks   []int32         // frames, by address
+	known    []root          // what runtime.AddCleanup holds, where the dump says so
+	stacked  bool            // addStacks was called
 }
 
 // New prepares a dump for searches. names may be the zero value.
@@ -76,16 +83,16 @@ func New(d *heapdump.Dump, names Names) *Heap {
 	h.goroot = h.findGoroot()
 	h.mapSites = h.findMapSites()
 	h.pools = h.findPools()
+	h.inner = h.findInner()
 	h.addSegment(&d.Data)
 	h.addSegment(&d.BSS)
 	h.addGoroutines()
-	h.addFinalizers()
 	for _, o := range d.Others {
 		if o.Description == CleanupRoot {
 			h.known = append(h.known, root{kind: rootCleanup, rank: Cleanup, object: o.Object})
 			continue
 		}
-		h.add(root{kind: rootOther, object: o.Object})
+		h.add(root{kind: rootOther, rank: Program, object: o.Object})
 	}
 	return h
 }
@@ -103,14 +110,23 @@ func (h *Heap) addSegment(s *heapdump.Segment) {
 	}
 }
 
-// variableRank minds that package testing and leakcheck know the running tests, and through them their Cleanups.
+// variableRank prefers what a person declared, and minds that package testing and leakcheck know the running tests.
 func (h *Heap) variableRank(s *heapdump.Segment, word uint32) Rank {
 	if h.names.Table == nil {
 		return Program
 	}
-	sym, _, ok := h.names.Table.Data(s.Addr+uint64(word)*uint64(h.PtrSize), s == &h.BSS)
-	if ok && (strings.HasPrefix(sym.Name, "testing.") || strings.HasPrefix(sym.Name, "github.com/leaksafe/leaksafe/leakcheck.")) {
+	at := s.Addr + uint64(word)*uint64(h.PtrSize)
+	name := ""
+	if sym, _, ok := h.names.Table.Data(at, s == &h.BSS); ok {
+		name = sym.Name
+	} else if v, ok := h.static(at, 0); ok {
+		name = v.symbol
+	}
+	switch {
+	case harness(name):
 		return Test
+	case declared(name):
+		return Declared
 	}
 	return Program
 }
@@ -175,25 +191,6 @@ func (h *Heap) rankOf(goroutine int) Rank {
 	return Program
 }
 
-// addFinalizers adds what the runtime's mark phase takes for roots: a finalizer keeps what its object
-// refers to, but not the object itself.
-func (h *Heap) addFinalizers() {
-	for i, f := range h.Finalizers {
-		h.add(root{kind: rootFinalizerFunc, object: f.Func, index: i})
-		if f.Object == heapdump.None {
-			continue
-		}
-		if f.Queued {
-			h.add(root{kind: rootFinalizerQueue, object: f.Object, index: i})
-			continue
-		}
-		to, word := h.Edges(f.Object)
-		for k, o := range to {
-			h.add(root{kind: rootFinalizer, object: o, word: word[k], index: i})
-		}
-	}
-}
-
 // A Search is what was reached, rank by rank, and from where.
 type Search struct {
 	h      *Heap
@@ -202,16 +199,16 @@ type Search struct {
 	rank   []Rank
 	seeds  []root
 	queue  []int32
-	block  map[int32]bool // not entered
 	pooled []root         // free lists of pools that were met on the way
+	rings  map[int32]bool // see ringed
 }
 
 const unseen = -1 << 31
 
 // Search walks from the roots, rank by rank, until all targets are reached.
 func (h *Heap) Search(targets []int32) *Search {
-	s := h.newSearch(nil)
-	for rank := Program; rank < Unreachable; rank++ {
+	s := h.newSearch()
+	for rank := Declared; rank < Unreachable; rank++ {
 		s.walk(rank)
 		if !slices.ContainsFunc(targets, func(t int32) bool { return s.rank[t] == Unreachable }) {
 			break
@@ -220,9 +217,9 @@ func (h *Heap) Search(targets []int32) *Search {
 	return s
 }
 
-func (h *Heap) newSearch(block map[int32]bool) *Search {
+func (h *Heap) newSearch() *Search {
 	n := h.Len()
-	s := &Search{h: h, parent: make([]int32, n), word: make([]uint32, n), rank: make([]Rank, n), block: block}
+	s := &Search{h: h, parent: make([]int32, n), word: make([]uint32, n), rank: make([]Rank, n)}
 	for i := range s.parent {
 		s.parent[i] = unseen
 		s.rank[i] = Unreachable
@@ -239,8 +236,11 @@ func (s *Search) walk(rank Rank) {
 		s.h.addStacks()
 	}
 	roots := s.h.roots[rank]
-	if rank == Pool {
+	switch rank {
+	case Pool:
 		roots = s.pooled
+	case Ring, Finalizer:
+		roots = s.finalizerSeeds(rank)
 	}
 	for _, r := range roots {
 		s.see(r.object, ^int32(len(s.seeds)), r.word, rank)
@@ -265,7 +265,7 @@ func (s *Search) expand(o int32, rank Rank) {
 }
 
 func (s *Search) see(o, from int32, word uint32, rank Rank) {
-	if s.parent[o] != unseen || s.block[o] {
+	if s.parent[o] != unseen || rank == Declared && s.h.inner[o] {
 		return
 	}
 	if rank != Pool && s.h.pools[o] {
@@ -301,32 +301,12 @@ func (s *Search) path(o int32) (root, []step) {
 // everything is the search that reaches all that any root keeps.
 func (h *Heap) everything() *Search {
 	if h.reach == nil {
-		h.reach = h.newSearch(nil)
-		for rank := Program; rank < Unreachable; rank++ {
+		h.reach = h.newSearch()
+		for rank := Declared; rank < Unreachable; rank++ {
 			h.reach.walk(rank)
 		}
 	}
 	return h.reach
-}
-
-// Retained returns what would be freed if all references to these objects were cut.
-func (h *Heap) Retained(objects []int32) int64 {
-	all := h.everything()
-	block := make(map[int32]bool, len(objects))
-	for _, o := range objects {
-		block[o] = true
-	}
-	without := h.newSearch(block)
-	for rank := Program; rank < Unreachable; rank++ {
-		without.walk(rank)
-	}
-	var bytes int64
-	for i := range int32(h.Len()) {
-		if all.rank[i] != Unreachable && without.rank[i] == Unreachable {
-			bytes += int64(h.Size(i))
-		}
-	}
-	return bytes
 }
 
 // ObjectAt returns the object that holds the address.

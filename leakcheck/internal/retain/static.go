@@ -12,6 +12,7 @@ import (
 
 // A static is a place in a package variable that refers to something.
 type static struct {
+	symbol  string // of the variable
 	root    string // the variable
 	name    string // the same, with fields
 	typ     string // of the variable
@@ -44,7 +45,7 @@ func (h *Heap) static(at uint64, depth int) (static, bool) {
 
 func (h *Heap) named(sym symbols.Symbol, off, at uint64) static {
 	name := symbols.Short(sym.Name)
-	v := static{root: name, name: name, link: link{addr: at, opaque: true}}
+	v := static{symbol: sym.Name, root: name, name: name, link: link{addr: at, opaque: true}}
 	if h.names.Types != nil {
 		if t, ok := h.names.Types.Variable(sym.Name); ok {
 			v.typ = symbols.Name(t)

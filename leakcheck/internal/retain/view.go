@@ -26,6 +26,7 @@ type link struct {
 	opaque  bool       // the expression ends here
 	many    bool       // it leads to an array
 	stepped bool       // it is in a slot before the start of a slice
+	cut     bool       // it is in a slot after the end of a slice
 }
 
 // follow finds the reference at offset off of the memory at addr, seen as v.
@@ -163,6 +164,11 @@ const keyShown = 32
 // memory reads what is at an address: constants are in the executable, not in the dump.
 func (h *Heap) memory(addr uint64, n int) ([]byte, error) {
 	b, err := h.Memory(addr, n)
+	if err != nil {
+		if b, ok := h.stackMemory(addr, n); ok {
+			return b, nil
+		}
+	}
 	if err != nil && h.names.Table != nil {
 		if c, ok := h.names.Table.Constant(addr, n); ok {
 			return c, nil

@@ -28,7 +28,7 @@ type Symbol struct {
 type Table struct {
 	symbols []Symbol // by address
 	named   map[string]uint64
-	dwarf   func() (*dwarf.Data, error)
+	dwarf   func() (*dwarf.Data, *locations, error)
 	rodata  []byte // constants, such as the text of strings
 	roAddr  uint64
 	pclntab []byte
@@ -84,13 +84,21 @@ func openELF(path string) (*Table, error) {
 		}
 		t.symbols = append(t.symbols, Symbol{s.Name, s.Value, s.Size})
 	}
-	t.dwarf = func() (*dwarf.Data, error) {
+	t.dwarf = func() (*dwarf.Data, *locations, error) {
 		f, err := elf.Open(path)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		defer f.Close()
-		return f.DWARF()
+		var l locations
+		if s := f.Section(".debug_loclists"); s != nil {
+			l.lists, _ = s.Data()
+		}
+		if s := f.Section(".debug_addr"); s != nil {
+			l.addr, _ = s.Data()
+		}
+		d, err := f.DWARF()
+		return d, &l, err
 	}
 	return t, nil
 }
@@ -117,13 +125,21 @@ func openMachO(path string) (*Table, error) {
 			t.symbols = append(t.symbols, Symbol{Name: strings.TrimPrefix(s.Name, "_"), Addr: s.Value})
 		}
 	}
-	t.dwarf = func() (*dwarf.Data, error) {
+	t.dwarf = func() (*dwarf.Data, *locations, error) {
 		f, err := macho.Open(path)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		defer f.Close()
-		return f.DWARF()
+		var l locations
+		if s := f.Section("__debug_loclists"); s != nil {
+			l.lists, _ = s.Data()
+		}
+		if s := f.Section("__debug_addr"); s != nil {
+			l.addr, _ = s.Data()
+		}
+		d, err := f.DWARF()
+		return d, &l, err
 	}
 	return t, nil
 }
@@ -152,13 +168,21 @@ func openPE(path string) (*Table, error) {
 			t.symbols = append(t.symbols, Symbol{Name: s.Name, Addr: base + uint64(section.VirtualAddress) + uint64(s.Value)})
 		}
 	}
-	t.dwarf = func() (*dwarf.Data, error) {
+	t.dwarf = func() (*dwarf.Data, *locations, error) {
 		f, err := pe.Open(path)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		defer f.Close()
-		return f.DWARF()
+		var l locations
+		if s := f.Section(".debug_loclists"); s != nil {
+			l.lists, _ = s.Data()
+		}
+		if s := f.Section(".debug_addr"); s != nil {
+			l.addr, _ = s.Data()
+		}
+		d, err := f.DWARF()
+		return d, &l, err
 	}
 	return t, nil
 }

@@ -15,6 +15,9 @@ const (
 // Types is what DWARF says about an executable's types.
 type Types struct {
 	data      *dwarf.Data
+	locations *locations
+	units     []unit                  // in order
+	entries   map[uint64]dwarf.Offset // of functions, by where their code begins
 	runtime   map[uint64]dwarf.Offset // by runtime type, relative to runtime.types
 	variables map[string]dwarf.Offset
 	functions map[string]dwarf.Offset
@@ -27,12 +30,12 @@ func (t *Table) Types() (*Types, error) {
 	if t.types != nil {
 		return t.types, nil
 	}
-	data, err := t.dwarf()
+	data, locations, err := t.dwarf()
 	if err != nil {
 		return nil, fmt.Errorf("symbols: no DWARF: %w", err)
 	}
 	x := &Types{data: data, runtime: map[uint64]dwarf.Offset{}, variables: map[string]dwarf.Offset{}, functions: map[string]dwarf.Offset{},
-		structs: map[string]dwarf.Offset{}}
+		structs: map[string]dwarf.Offset{}, entries: map[uint64]dwarf.Offset{}, locations: locations}
 	if err := x.index(); err != nil {
 		return nil, fmt.Errorf("symbols: read DWARF: %w", err)
 	}
@@ -53,9 +56,12 @@ func (x *Types) index() error {
 		name, _ := e.Val(dwarf.AttrName).(string)
 		switch e.Tag {
 		case dwarf.TagCompileUnit:
+			low, _ := e.Val(dwarf.AttrLowpc).(uint64)
+			base, _ := e.Val(dwarf.AttrAddrBase).(int64)
+			x.units = append(x.units, unit{e.Offset, low, base, r.AddressSize()})
 			continue
 		case dwarf.TagSubprogram:
-			x.functions[name] = e.Offset
+			x.function(e, name)
 		case dwarf.TagVariable:
 			if t, ok := e.Val(dwarf.AttrType).(dwarf.Offset); ok {
 				x.variables[name] = t
@@ -67,6 +73,44 @@ func (x *Types) index() error {
 			if e.Tag == dwarf.TagStructType && strings.HasPrefix(name, "internal/sync.") {
 				x.structs[name] = e.Offset
 			}
+		}
+		if e.Children {
+			r.SkipChildren()
+		}
+	}
+}
+
+// function notes a function. One that was inlined somewhere has its name and parameters in an entry without code.
+func (x *Types) function(e *dwarf.Entry, name string) {
+	if name != "" {
+		x.functions[name] = e.Offset
+	}
+	if low, ok := e.Val(dwarf.AttrLowpc).(uint64); ok {
+		x.entries[low] = e.Offset
+	}
+}
+
+// Receiver returns the first parameter of a function: of a method, its receiver.
+func (x *Types) Receiver(function string) (Capture, bool) {
+	start, ok := x.functions[function]
+	if !ok {
+		return Capture{}, false
+	}
+	r := x.data.Reader()
+	r.Seek(start)
+	if e, err := r.Next(); err != nil || e == nil || !e.Children {
+		return Capture{}, false
+	}
+	for {
+		e, err := r.Next()
+		if err != nil || e == nil || e.Tag == 0 {
+			return Capture{}, false
+		}
+		if e.Tag == dwarf.TagFormalParameter {
+			typ, hasType := e.Val(dwarf.AttrType).(dwarf.Offset)
+			t, ok := x.at(typ, hasType)
+			name, _ := e.Val(dwarf.AttrName).(string)
+			return Capture{name, t}, ok
 		}
 		if e.Children {
 			r.SkipChildren()

@@ -1,0 +1,77 @@
+package retain
+
+import (
+	"slices"
+	"sort"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
+)
+
+// frameLink is the reference in a frame, with the type and name of the variable that it is in, and the function of that
+// variable. It may be an argument of the function that the frame has called: those are in the caller's frame.
+func (h *Heap) frameLink(r root) (l link, name, fn string) {
+	f := &h.Frames[r.index]
+	at := f.SP + uint64(r.word)*uint64(h.PtrSize)
+	l = link{addr: at, opaque: true}
+	if h.names.Types == nil || h.names.Table == nil {
+		return l, "", f.Func
+	}
+	frames := h.Goroutines[f.Goroutine].Frames
+	i := slices.Index(frames, r.index)
+	for k := i; k >= max(0, i-1); k-- {
+		if l, name, ok := h.variableAt(&h.Frames[frames[k]], k > 0, at); ok {
+			return l, name, h.Frames[frames[k]].Func
+		}
+	}
+	return l, "", f.Func
+}
+
+// variableAt is the variable of a frame at an address.
+func (h *Heap) variableAt(f *heapdump.Frame, called bool, at uint64) (l link, name string, ok bool) {
+	pc := f.PC
+	if called {
+		pc--
+	}
+	entry, ok := h.names.Table.Text(f.Entry)
+	if !ok {
+		return l, "", false
+	}
+	pc, _ = h.names.Table.Text(pc)
+	v, ok := h.names.Types.FrameVariable(entry, pc, int64(at-f.SP-uint64(f.Len)))
+	if !ok {
+		return l, "", false
+	}
+	l = h.field(v.Type, at-v.Off, v.Off)
+	l.opaque = true
+	return l, v.Name, true
+}
+
+// stackMemory reads what is on a goroutine's stack.
+func (h *Heap) stackMemory(addr uint64, n int) ([]byte, bool) {
+	if h.stacks == nil {
+		h.stacks = make([]int32, len(h.Frames))
+		for i := range h.stacks {
+			h.stacks[i] = int32(i)
+		}
+		slices.SortFunc(h.stacks, func(a, b int32) int {
+			if h.Frames[a].SP < h.Frames[b].SP {
+				return -1
+			}
+			return 1
+		})
+	}
+	i := sort.Search(len(h.stacks), func(i int) bool { return h.Frames[h.stacks[i]].SP > addr }) - 1
+	if i < 0 {
+		return nil, false
+	}
+	f := &h.Frames[h.stacks[i]]
+	if addr-f.SP >= uint64(f.Len) {
+		return nil, false
+	}
+	b, err := h.FrameContents(f)
+	if err != nil {
+		return nil, false
+	}
+	b = b[addr-f.SP:]
+	return b[:min(n, len(b))], true
+}
