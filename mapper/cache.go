@@ -1,6 +1,7 @@
 package mapper
 
 import (
+	"context"
 	"reflect"
 	"sync"
 	"sync/atomic"
@@ -134,9 +135,21 @@ func cached[S, D any]() (Mapper[S, D], error) {
 	return Mapper[S, D]{p, p.flat()}, nil
 }
 
-// MapAny is Map for types known only at run time: dst is a pointer to the
-// destination, src is the source or a pointer to it.
-func MapAny(dst, src any) error {
+// MapAny is Map for types known only at run time, without options: dst is a pointer to the
+// destination, src is the source or a pointer to it. For options, use the method of a Mapper.
+func MapAny(dst, src any) error { return mapAny(plans, dst, src) }
+
+// MapAny maps types known only at run time by m's options: dst is a pointer to the destination, src
+// is the source or a pointer to it. The two need not be m's own types; options that choose fields
+// hold wherever their pair of types is met. m caches plans of other types, up to a bound.
+func (m *Mapper[S, D]) MapAny(dst, src any) error {
+	if m == nil || m.plan == nil {
+		return m.misused()
+	}
+	return mapAny(m.plan.cfg.dynamic, dst, src)
+}
+
+func mapAny(cache *cache, dst, src any) error {
 	to, from := reflect.ValueOf(dst), reflect.ValueOf(src)
 	if from.Kind() == reflect.Pointer {
 		from = from.Elem()
@@ -144,7 +157,7 @@ func MapAny(dst, src any) error {
 	if to.Kind() != reflect.Pointer || to.IsNil() || !from.IsValid() {
 		return &Error{Src: reflect.TypeOf(src), Dst: reflect.TypeOf(dst), Err: errAny}
 	}
-	p, err := plans.plan(pair{from.Type(), to.Type().Elem()})
+	p, err := cache.plan(pair{from.Type(), to.Type().Elem()})
 	if err != nil {
 		return err
 	}
@@ -154,7 +167,7 @@ func MapAny(dst, src any) error {
 		from = fresh
 	}
 	if onlyReflect {
-		return p.reflect(to, from.Addr())
+		return p.reflect(context.Background(), to, from.Addr())
 	}
-	return p.run(to.UnsafePointer(), from.Addr().UnsafePointer())
+	return p.run(context.Background(), to.UnsafePointer(), from.Addr().UnsafePointer())
 }

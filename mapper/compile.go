@@ -12,38 +12,70 @@ import (
 
 // A compiler builds the plan of one pair of types.
 type compiler struct {
-	cfg       *config
-	root      pair
-	nodes     map[pair]*node
-	building  map[pair]bool
-	overrides []placed
-	path      []string // to where the compiler is
-	problems  []*Error
+	cfg      *config // that holds where the compiler is: the Mapper's own or that of a For
+	base     *config // the Mapper's own
+	root     pair    // without pointers
+	nodes    map[key]*node
+	building map[key]bool
+	active   []*placed // overrides of the pairs that the node being built consists of
+	samples  map[reflect.Type]*sample
+	found    map[*override]*selected
+	path     []string // to where the compiler is
+	problems []*Error
+	opaque   map[reflect.Type]bool // types that were reported as such
+	scoped   map[*config]bool      // configs of For that were used
+	trial    bool                  // only to see whether there are problems
+	home     string                // the package of the caller; "" is not known yet
 }
 
-// A placed override is one whose selectors have been resolved.
-type placed struct {
-	override
-	dst, src route
-	reached  bool // by a field of that place
+// A key is what a node is made for: a pair, and the options that hold there.
+type key struct {
+	pair
+	cfg *config
 }
 
 // compile returns the plan for a pair, or a *BuildError with every problem.
 func compile(p pair, cfg *config) (*plan, error) {
-	c := &compiler{cfg: cfg, root: p, nodes: map[pair]*node{}, building: map[pair]bool{}}
-	c.place()
+	c := newCompiler(p, cfg)
+	for _, o := range cfg.complaints {
+		c.complain(o)
+	}
 	if cfg.share && cfg.DetachStrings {
 		c.problem(p.src, p.dst, "Share and DetachStrings contradict each other: choose one")
 	}
 	root := c.pair(p.src, p.dst)
-	c.checkReached()
+	c.checkUsed()
 	if len(c.problems) > 0 {
 		return nil, &BuildError{Src: p.src, Dst: p.dst, Problems: c.problems}
 	}
 	for _, n := range c.nodes {
 		n.kernel = newKernel(n)
 	}
+	root.findMany(cfg.inner, map[*node]bool{})
+	root.measure()
 	return &plan{root: root, cfg: cfg}, nil
+}
+
+func newCompiler(p pair, cfg *config) *compiler {
+	return &compiler{
+		cfg: cfg, base: cfg, root: pair{pointee(p.src), pointee(p.dst)}, nodes: map[key]*node{}, building: map[key]bool{},
+		samples: map[reflect.Type]*sample{}, found: map[*override]*selected{}, opaque: map[reflect.Type]bool{}, scoped: map[*config]bool{},
+	}
+}
+
+// maps reports whether a pair maps, without options that choose fields.
+func (c *compiler) maps(src, dst reflect.Type) bool {
+	t := newCompiler(pair{src, dst}, c.cfg)
+	t.trial = true
+	t.pair(src, dst)
+	return len(t.problems) == 0
+}
+
+func (c *compiler) complain(o complaint) {
+	if o.src == nil {
+		o.pair = c.root
+	}
+	c.problem(o.src, o.dst, reason(o.why))
 }
 
 func (c *compiler) problem(src, dst reflect.Type, why reason, args ...any) {
@@ -67,33 +99,43 @@ func (c *compiler) inside(name string, src, dst reflect.Type) (n *node) {
 	return n
 }
 
-// pair returns the node for a pair, which is shared by all places of the pair
-// in the plan.
+// pair returns the node for a pair, which is shared by all places of the pair in the plan.
 func (c *compiler) pair(src, dst reflect.Type) *node {
 	p := pair{src, dst}
-	if n, ok := c.nodes[p]; ok {
-		n.recursive = n.recursive || c.building[p]
+	before, active := c.cfg, c.active
+	defer func() { c.cfg, c.active = before, active }()
+	c.cfg, c.active = c.scope(p), nil
+	k := key{p, c.cfg}
+	if n, ok := c.nodes[k]; ok {
+		n.recursive = n.recursive || c.building[k]
 		return n
 	}
 	n := &node{src: src, dst: dst, cfg: c.cfg}
-	c.nodes[p] = n
-	c.building[p] = true
+	c.nodes[k] = n
+	c.building[k] = true
 	c.build(n)
-	delete(c.building, p)
+	delete(c.building, k)
 	return n
+}
+
+// scope returns the options that hold for a pair: those of a For, or of what the pair is inside of.
+func (c *compiler) scope(p pair) *config {
+	switch s := c.base.scopes[p]; {
+	case s != nil:
+		c.scoped[s] = true
+		return s
+	case p == c.root:
+		return c.base
+	}
+	return c.cfg
 }
 
 // build decides how a pair maps. The first rule that fits wins.
 func (c *compiler) build(n *node) {
 	src, dst := n.src, n.dst
-	fn, converts := c.cfg.converters[pair{src, dst}]
 	switch {
-	case converts:
-		n.op, n.fn = opFunc, fn
-		if fn.raw == nil {
-			c.problem(src, dst, "the function given to Convert is nil")
-		}
-	case c.isShared(src, dst), isImmutable(src) && sameLayout(src, dst):
+	case c.buildConvert(n):
+	case c.isAssigned(src, dst), c.isShared(src, dst), isImmutable(src) && sameLayout(src, dst):
 		n.op = opCopy
 	case src.Kind() == reflect.Interface:
 		n.op = opFromInterface
@@ -102,16 +144,61 @@ func (c *compiler) build(n *node) {
 		}
 	case dst.Kind() == reflect.Interface:
 		c.buildToInterface(n)
-	case c.buildOptional(n), c.buildText(n), c.buildScalar(n), c.buildContainer(n):
 	case c.isStructs(src, dst):
-		n.op = opStruct
-		c.structs(n, route{typ: src}, route{typ: dst})
-		if p := (pair{src, dst}); p == c.root {
-			c.override(n)
-		}
+		c.buildStructs(n)
+	case c.buildOptional(n), c.buildText(n), c.buildScalar(n), c.buildContainer(n):
 	default:
 		c.refuse(n)
 	}
+}
+
+func (c *compiler) buildConvert(n *node) bool {
+	fn, ok := c.cfg.converters[pair{n.src, n.dst}]
+	if !ok {
+		return false
+	}
+	n.op, n.fn = opFunc, c.detached(fn, n.dst)
+	if fn.raw == nil {
+		c.problem(n.src, n.dst, "the function given to Convert is nil")
+	}
+	return true
+}
+
+// detached makes a user's function copy the strings that it returns, if DetachStrings says so.
+func (c *compiler) detached(fn function, result reflect.Type) function {
+	if at := stringsIn(result, 0, nil); c.cfg.DetachStrings && len(at) > 0 && fn.raw != nil {
+		return fn.detached(at)
+	}
+	return fn
+}
+
+// stringsIn lists where the strings of a t lie that are not behind a reference.
+func stringsIn(t reflect.Type, off uintptr, list []uintptr) []uintptr {
+	switch t.Kind() {
+	case reflect.String:
+		return append(list, off)
+	case reflect.Struct:
+		for i := range t.NumField() {
+			list = stringsIn(t.Field(i).Type, off+t.Field(i).Offset, list)
+		}
+	case reflect.Array:
+		for i := range uintptr(t.Len()) {
+			list = stringsIn(t.Elem(), off+i*t.Elem().Size(), list)
+		}
+	}
+	return list
+}
+
+// isAssigned reports whether Options.Assign names the type.
+func (c *compiler) isAssigned(src, dst reflect.Type) bool { return src == dst && c.cfg.assigned[src] }
+
+// buildStructs maps field by field. A null that is copied whole remembers that it is one, for Patch.
+func (c *compiler) buildStructs(n *node) {
+	n.op = opStruct
+	if o, ok := nullOf(n.src); ok && isNull(n.dst) && !c.isChosen(n.src, n.dst) {
+		n.from = o
+	}
+	c.structs(n, route{typ: n.src}, route{typ: n.dst})
 }
 
 func (c *compiler) buildToInterface(n *node) {
@@ -127,22 +214,48 @@ func (c *compiler) buildToInterface(n *node) {
 }
 
 func (c *compiler) buildOptional(n *node) bool {
-	from, src := unwrap(n.src)
-	to, dst := unwrap(n.dst)
+	from, to := optionalOf(n.src), optionalOf(n.dst)
 	switch {
-	case from == plain && to == plain:
+	case from.form == plain && to.form == plain:
 		return false
 	case optionals(n.src) > optionals(n.dst):
 		// An absent value inside a present one is absent in the destination.
-		to, dst = plain, n.dst
+		to = optional{typ: n.dst}
 	}
 	n.op, n.from, n.to = opOptional, from, to
-	if from == pointer && to == pointer && isError(n.dst) {
+	n.keeps = from.keepsInvalid(n.src, to, n.dst)
+	if from.form == pointer && to.form == pointer && isError(n.dst) {
 		c.problem(n.src, n.dst, errIdentity)
 		return true
 	}
-	n.elem = c.pair(src, dst)
+	if from.form == null && c.buildOfWhole(n, from.typ, to.typ) {
+		return true
+	}
+	n.elem = c.pair(from.typ, to.typ)
 	return true
+}
+
+// buildOfWhole maps a null as a whole, and not the value inside it, if a Convert says so or if only
+// the null has a method that makes a text. It is called only for what is present: the text of what is
+// absent is no data.
+func (c *compiler) buildOfWhole(n *node, value, dst reflect.Type) bool {
+	_, converts := c.cfg.converters[pair{n.src, dst}]
+	if !converts && (dst.Kind() != reflect.String || !implements(n.src, textMarshaler) && !implements(n.src, stringer) || c.maps(value, dst)) {
+		return false
+	}
+	n.from.value, n.from.valueAt, n.from.rest, n.keeps = nil, 0, nil, false
+	n.elem = &node{src: n.src, dst: dst, cfg: c.cfg}
+	if !converts && !c.isText(n.src, dst) {
+		c.refuse(n.elem)
+	} else if !c.buildConvert(n.elem) {
+		c.buildText(n.elem)
+	}
+	return true
+}
+
+// isText reports whether a method of src makes texts.
+func (c *compiler) isText(src, dst reflect.Type) bool {
+	return dst.Kind() == reflect.String && (implements(src, textMarshaler) || c.cfg.Stringer && implements(src, stringer))
 }
 
 // buildText knows strings made of other types and other types made of strings.
@@ -214,24 +327,6 @@ func (c *compiler) buildList(n *node) {
 	}
 }
 
-// refuse says why a pair does not map, and what would help.
-func (c *compiler) refuse(n *node) {
-	src, dst := n.src.Kind(), n.dst.Kind()
-	textual := numbers[src] || src == reflect.Bool || numbers[dst] || dst == reflect.Bool
-	switch {
-	case src == reflect.Chan || src == reflect.Func || src == reflect.UnsafePointer:
-		c.problem(n.src, n.dst, "a %s cannot be copied: Ignore it, use Share to assign it to its own type, or Convert", src)
-	case (src == reflect.String || dst == reflect.String) && textual:
-		c.problem(n.src, n.dst, "text and numbers map with Options{Parse: true} only, or use Convert")
-	case dst == reflect.String:
-		c.problem(n.src, n.dst, "the source has no MarshalText method (a String method counts with Options{Stringer: true}): use Convert")
-	case src == reflect.String:
-		c.problem(n.src, n.dst, "the destination has no UnmarshalText method: use Convert")
-	default:
-		c.problem(n.src, n.dst, "no rule maps a %s to a %s: use Convert", src, dst)
-	}
-}
-
 var (
 	textMarshaler   = reflect.TypeFor[encoding.TextMarshaler]()
 	textUnmarshaler = reflect.TypeFor[encoding.TextUnmarshaler]()
@@ -251,10 +346,16 @@ func isError(t reflect.Type) bool {
 	return (t.Kind() == reflect.Interface || t.Kind() == reflect.Pointer) && t.Implements(errorType)
 }
 
-// isImmutable knows structs whose pointers are to what never changes: a
-// time.Time's Location, also in types made from it, and what unique.Make made.
+// isImmutable knows types that refer to what never changes: a time.Time and its Location, also in
+// types made from it, what unique.Make made, and compiled regular expressions.
 func isImmutable(t reflect.Type) bool {
-	return t.Kind() == reflect.Struct && (sameLayout(t, timeType) || t.PkgPath() == "unique")
+	switch t.Kind() {
+	case reflect.Struct:
+		return sameLayout(t, timeType) || t.PkgPath() == "unique"
+	case reflect.Pointer:
+		return t == reflect.TypeFor[*time.Location]() || t.Elem().PkgPath() == "regexp" && t.Elem().Name() == "Regexp"
+	}
+	return false
 }
 
 // isShared reports whether Share assigns a reference. What structs and arrays

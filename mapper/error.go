@@ -9,11 +9,11 @@ import (
 	"strings"
 )
 
-// An Error says which part of a value could not be mapped, and why. Neither
-// its fields nor its text hold values of the source, which may be secret. The
-// one exception is Err, when a Convert function or an UnmarshalText method
-// returned it: its text is left out of Error's text and is there for whoever
-// asks for it with errors.As or errors.Unwrap.
+// An Error says which part of a value could not be mapped, and why. Neither its fields nor its text
+// hold values of the source, which may be secret. The one exception is Err, if a user's function or
+// an UnmarshalText method returned it: errors.Unwrap and errors.As give it, but Error's text leaves
+// its text out, unless it or an error that it wraps declares that its own text holds no values, by a
+// method Safe() bool that returns true.
 type Error struct {
 	// Path leads from the destination's top to the part: "Items[3].Price".
 	// It is empty for the top itself. Keys of maps are written [*].
@@ -50,13 +50,19 @@ func (e *Error) line() string {
 func (e *Error) reason() string {
 	var own reason
 	var build *BuildError
+	var safe interface {
+		error
+		Safe() bool
+	}
 	switch {
 	case errors.As(e.Err, &own):
 		return string(own)
 	case errors.As(e.Err, &build):
 		return strings.TrimPrefix(build.Error(), "mapper: ")
+	case errors.As(e.Err, &safe) && safe.Safe():
+		return safe.Error()
 	}
-	return fmt.Sprintf("the conversion failed with a %T (its text may hold values: see errors.Unwrap)", e.Err)
+	return fmt.Sprintf("the conversion returned a %T; its text is left out, because it may hold values (errors.Unwrap has it)", e.Err)
 }
 
 // A reason is an error of this package: its text holds no values.
@@ -70,7 +76,10 @@ const (
 	errLength   reason = "the slice's length is not the array's"
 	errKeys     reason = "two keys of the source become one key"
 	errHash     reason = "the key cannot be hashed"
-	errDepth    reason = "nested deeper than MaxDepth: the data is cyclic, or set Options.MaxDepth higher"
+	errDepth    reason = "the data nests deeper than Options.MaxDepth allows: set it higher"
+	errStack    reason = "the data nests deeper than the stack allows, whatever Options.MaxDepth says"
+	errCyclic   reason = "the data is cyclic, this part leads back to itself: break the cycle, or Ignore the field that closes it"
+	errRest     reason = "the source has more than one value in it, such as an infinity or an exponent: use Convert"
 	errIdentity reason = "a copy of an error is another error: use Share or Convert"
 	errMethods  reason = "the source does not implement the destination: use Convert"
 	errNil      reason = "nil pointer: pass pointers to a destination and to a source"
@@ -94,6 +103,9 @@ func (n *node) fail(err error) *failure {
 
 // in adds a level: a field's name or, in brackets, an index.
 func (f *failure) in(name string) *failure {
+	if name == "" { // After, of the whole
+		return f
+	}
 	f.path = append(f.path, "."+name)
 	return f
 }

@@ -104,9 +104,17 @@ func ExampleBuildError() {
 	// Output:
 	// 3
 	// mapper: mapper_test.Account to mapper_test.AccountDTO: 3 problems:
-	// 	Name: string: mapper_test.Account has no field for it: Bind, Set or Ignore it, or use Lenient
-	// 	Email: string: mapper_test.Account has no field for it: Bind, Set or Ignore it, or use Lenient
-	// 	Balance: int64 to string: text and numbers map with Options{Parse: true} only, or use Convert
+	// 	Balance: int64 to string: numbers and bools map to texts and back only if you ask for it. Add one of
+	// 		mapper.Options{Parse: true}
+	// 		mapper.Convert(func(s int64) (d string, err error) { panic("TODO: convert it") })
+	// 	Name: string: mapper_test.Account has no field Name. Add one of
+	// 		mapper.Set(func(d *AccountDTO) *string { return &d.Name }, func(s Account) string { panic("TODO: compute it") })
+	// 		mapper.Ignore(func(d *AccountDTO) *string { return &d.Name })
+	// 		mapper.Lenient() // leaves every such field as it is
+	// 	Email: string: mapper_test.Account has no field Email. Add one of
+	// 		mapper.Bind(func(d *AccountDTO) *string { return &d.Email }, func(s *Account) *string { return &s.Mail })
+	// 		mapper.Ignore(func(d *AccountDTO) *string { return &d.Email })
+	// 		mapper.Lenient() // leaves every such field as it is
 }
 
 // An Error has the path and the types, and no value.

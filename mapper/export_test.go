@@ -1,6 +1,9 @@
 package mapper
 
-import "reflect"
+import (
+	"context"
+	"reflect"
+)
 
 // A Plan gives tests both executors, and pairs of types known at run time.
 type Plan struct{ plan *plan }
@@ -12,10 +15,12 @@ func Compile(src, dst reflect.Type, opts ...Option) (Plan, error) {
 
 // Kernels and Reflect map what src points to to what dst points to.
 func (p Plan) Kernels(dst, src reflect.Value) error {
-	return p.plan.run(dst.UnsafePointer(), src.UnsafePointer())
+	return p.plan.run(context.Background(), dst.UnsafePointer(), src.UnsafePointer())
 }
 
-func (p Plan) Reflect(dst, src reflect.Value) error { return p.plan.reflect(dst, src) }
+func (p Plan) Reflect(dst, src reflect.Value) error {
+	return p.plan.reflect(context.Background(), dst, src)
+}
 
 func PlanOf[S, D any](m *Mapper[S, D]) Plan { return Plan{m.plan} }
 
@@ -31,7 +36,7 @@ const (
 func Sites() int {
 	builds.mu.Lock()
 	defer builds.mu.Unlock()
-	return len(builds.counts)
+	return len(builds.sites)
 }
 
 // DynamicPlans is how many plans m holds for types met in interfaces.
@@ -43,11 +48,11 @@ func DynamicPlans[S, D any](m *Mapper[S, D]) int {
 }
 
 // CountSite counts a build at a made-up line, and reports whether to warn.
-func CountSite(pc uintptr) bool { return builds.add(site{pc: pc}) }
+func CountSite(pc uintptr) bool { return builds.add(site{pc: pc}, &plan{}) }
 
 // ResetSites forgets all lines.
 func ResetSites() {
 	builds.mu.Lock()
 	defer builds.mu.Unlock()
-	clear(builds.counts)
+	clear(builds.sites)
 }

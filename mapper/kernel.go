@@ -1,6 +1,7 @@
 package mapper
 
 import (
+	"context"
 	"reflect"
 	"strings"
 	"unsafe"
@@ -22,8 +23,7 @@ type kernel struct {
 	rest  []field   // of a struct: the other fields
 	flat  bool      // the moves are all there is to do
 
-	size, step         uintptr // of a list: the sizes of a source and a destination element
-	fromValid, toValid uintptr // of an sql.Null: where its Valid lies
+	size, step uintptr // of a list: the sizes of a source and a destination element
 }
 
 // newKernel works out a node's kernel, once all nodes are built.
@@ -41,8 +41,6 @@ func newKernel(n *node) kernel {
 		k.flat = len(k.rest) == 0
 	case opSlice, opArray:
 		k.size, k.step = n.src.Elem().Size(), n.dst.Elem().Size()
-	case opOptional:
-		k.fromValid, k.toValid = n.from.valid(n.src), n.to.valid(n.dst)
 	}
 	return k
 }
@@ -59,14 +57,6 @@ func (k *kernel) split(n *node) {
 	}
 }
 
-// valid is the offset of Valid in an sql.Null.
-func (f form) valid(t reflect.Type) uintptr {
-	if f != null {
-		return 0
-	}
-	return t.Field(1).Offset
-}
-
 // flat returns the moves of a plan for structs that consists of them, or nil.
 func (p *plan) flat() *straight {
 	if p.root.kernel.flat {
@@ -75,99 +65,188 @@ func (p *plan) flat() *straight {
 	return nil
 }
 
-func (p *plan) run(dst, src unsafe.Pointer) error {
-	if f := p.root.run(dst, src, p.cfg.MaxDepth); f != nil {
-		return f.error()
+// run maps what src points to to what dst points to. No pointer to either leaves the call.
+func (p *plan) run(ctx context.Context, dst, src unsafe.Pointer) error {
+	st := p.state(ctx)
+	f := p.root.run(dst, src, &st)
+	st.release()
+	return f.error()
+}
+
+// runList does the same for each of length values.
+func (p *plan) runList(dst, src unsafe.Pointer, length int) error {
+	st := p.state(context.Background())
+	st.many = true
+	size, step := p.root.src.Size(), p.root.dst.Size()
+	for i := range uintptr(length) {
+		if f := p.root.run(unsafe.Add(dst, i*step), unsafe.Add(src, i*size), &st); f != nil {
+			st.release()
+			return f.at(int(i)).error()
+		}
 	}
+	st.release()
 	return nil
 }
 
 // run maps the value at src to the one at dst.
-func (n *node) run(dst, src unsafe.Pointer, depth int) *failure {
+func (n *node) run(dst, src unsafe.Pointer, st *state) *failure {
 	if n.recursive {
-		if depth--; depth < 0 {
-			return n.fail(errDepth)
-		}
+		return n.runRecursive(dst, src, st)
 	}
+	return n.runOp(dst, src, st)
+}
+
+func (n *node) runRecursive(dst, src unsafe.Pointer, st *state) *failure {
+	if f := st.enter(n); f != nil {
+		return f
+	}
+	f := n.runOp(dst, src, st)
+	st.leave(n)
+	return f
+}
+
+func (n *node) runOp(dst, src unsafe.Pointer, st *state) *failure {
 	switch n.op {
 	case opCopy:
 		n.kernel.moves.run(dst, src)
 	case opStruct:
-		return n.runStruct(dst, src, depth)
+		return n.runStruct(dst, src, st)
 	case opNumber:
 		if !n.num(dst, src) {
 			return n.fail(errRange)
 		}
 	case opDetach:
-		*(*string)(dst) = strings.Clone(*(*string)(src))
-	case opFunc:
-		if err := n.fn.raw(dst, src); err != nil {
+		*(*string)(dst) = n.detach(*(*string)(src), st)
+	case opFunc, opAfter:
+		if err := n.fn.raw(st.ctx, dst, src); err != nil {
 			return n.fail(err)
 		}
 	case opOptional:
-		return n.runOptional(dst, src, depth)
+		return n.runOptional(dst, src, st)
 	case opSlice:
-		return n.runSlice(dst, src, depth)
+		return n.runSlice(dst, src, st)
 	case opArray:
-		return n.runArray(dst, src, depth)
+		return n.runArray(dst, src, st)
 	case opBytes:
-		n.runBytes(dst, src)
+		n.runBytes(dst, src, st)
 	default:
-		return n.runSlow(dst, src, depth)
+		return n.runSlow(dst, src, st)
 	}
 	return nil
 }
 
-func (n *node) runStruct(dst, src unsafe.Pointer, depth int) *failure {
+func (n *node) runStruct(dst, src unsafe.Pointer, st *state) *failure {
 	k := &n.kernel
 	k.once.run(dst, src)
 	for i := range k.rest {
-		if f := k.rest[i].run(dst, src, depth); f != nil {
+		if f := k.rest[i].run(dst, src, st); f != nil {
 			return f.in(k.rest[i].dst.name)
 		}
 	}
 	return nil
 }
 
-func (f *field) run(dst, src unsafe.Pointer, depth int) *failure {
-	if f.byRef {
-		ref := reflect.New(f.node.src.Elem())
-		ref.Elem().Set(reflect.NewAt(f.node.src.Elem(), src).Elem())
-		p := ref.UnsafePointer()
-		return f.node.run(f.dst.write(dst), hide(unsafe.Pointer(&p)), depth)
-	}
+func (f *field) run(dst, src unsafe.Pointer, st *state) *failure {
 	from := f.src.read(src)
 	if from == nil {
-		if at := f.dst.read(dst); at != nil {
-			reflect.NewAt(f.node.dst, at).Elem().SetZero()
-		}
+		f.clear(dst)
 		return nil
 	}
-	return f.node.run(f.dst.write(dst), from, depth)
+	if f.byRef {
+		ref := reflect.New(f.node.src.Elem())
+		ref.Elem().Set(reflect.NewAt(f.node.src.Elem(), from).Elem())
+		p := ref.UnsafePointer()
+		from = hide(unsafe.Pointer(&p))
+	}
+	return f.node.run(f.dst.write(dst), from, st)
 }
 
-func (n *node) runOptional(dst, src unsafe.Pointer, depth int) *failure {
-	switch n.from {
+// clear is for a source that lies behind a nil pointer.
+func (f *field) clear(dst unsafe.Pointer) {
+	if at := f.dst.read(dst); at != nil && f.node.op != opAfter {
+		reflect.NewAt(f.node.dst, at).Elem().SetZero()
+	}
+}
+
+func (n *node) runOptional(dst, src unsafe.Pointer, st *state) *failure {
+	switch n.from.form {
 	case pointer:
 		src = *(*unsafe.Pointer)(src)
 	case null:
-		if !*(*bool)(unsafe.Add(src, n.kernel.fromValid)) {
-			src = nil
+		if !*(*bool)(unsafe.Add(src, n.from.validAt)) {
+			return n.runInvalid(dst, src, st)
 		}
+		if n.from.rest != nil && n.from.usesRest(reflect.NewAt(n.src, src).Elem()) {
+			return n.fail(errRest)
+		}
+		src = unsafe.Add(src, n.from.valueAt)
 	}
-	switch {
-	case src == nil:
+	if src == nil {
 		reflect.NewAt(n.dst, dst).Elem().SetZero()
 		return nil
-	case n.to == pointer:
+	}
+	switch n.to.form {
+	case pointer:
+		return n.runPointer(dst, src, st)
+	case null:
+		if n.to.rest != nil {
+			reflect.NewAt(n.dst, dst).Elem().SetZero()
+		}
+		*(*bool)(unsafe.Add(dst, n.to.validAt)) = true
+		dst = unsafe.Add(dst, n.to.valueAt)
+	}
+	return n.elem.run(dst, src, st)
+}
+
+// runInvalid maps a null that is absent.
+func (n *node) runInvalid(dst, src unsafe.Pointer, st *state) *failure {
+	if !n.keeps {
+		reflect.NewAt(n.dst, dst).Elem().SetZero()
+		return nil
+	}
+	*(*bool)(unsafe.Add(dst, n.to.validAt)) = false
+	return n.elem.run(unsafe.Add(dst, n.to.valueAt), unsafe.Add(src, n.from.valueAt), st)
+}
+
+// runPointer makes what the pointer at dst points to. What two source pointers point to is made
+// once.
+func (n *node) runPointer(dst, src unsafe.Pointer, st *state) *failure {
+	if n.from.form != pointer || !n.shares(st) {
 		fresh := reflect.New(n.elem.dst).UnsafePointer()
 		*(*unsafe.Pointer)(dst) = fresh
-		dst = fresh
-	case n.to == null:
-		*(*bool)(unsafe.Add(dst, n.kernel.toValid)) = true
+		return n.elem.run(fresh, src, st)
 	}
-	return n.elem.run(dst, src, depth)
+	o := origin{at: src, node: n}
+	to, f := st.meet(o)
+	if f != nil {
+		return f
+	}
+	if to == nil {
+		to = reflect.New(n.elem.dst).UnsafePointer()
+		if f := n.elem.run(to, src, st); f != nil {
+			return f
+		}
+		st.finish(o, to)
+	}
+	*(*unsafe.Pointer)(dst) = to
+	return nil
 }
+
+// detach copies the bytes of a string. A long one that was copied already is not copied again.
+func (n *node) detach(s string, st *state) string {
+	if len(s) < longText || !n.shares(st) {
+		return strings.Clone(s)
+	}
+	o := origin{unsafe.Pointer(unsafe.StringData(s)), n, len(s)}
+	to, _ := st.meet(o)
+	if to == nil {
+		to = unsafe.Pointer(unsafe.StringData(strings.Clone(s)))
+		st.finish(o, to)
+	}
+	return unsafe.String((*byte)(to), len(s))
+}
+
+const longText = 128 // a text of fewer bytes is copied in less time than it is looked for
 
 // A slice is a slice of any type in memory.
 type slice struct {
@@ -177,13 +256,13 @@ type slice struct {
 
 var nothing [0]uintptr // what empty slices point to
 
-func (n *node) runSlice(dst, src unsafe.Pointer, depth int) *failure {
-	data, length := src, 0
+func (n *node) runSlice(dst, src unsafe.Pointer, st *state) *failure {
+	data, length, shares := src, 0, false
 	if n.src.Kind() == reflect.Array {
 		length = n.src.Len()
 	} else {
 		s := *(*slice)(src)
-		data, length = s.data, s.len
+		data, length, shares = s.data, s.len, n.shares(st)
 	}
 	to := (*slice)(dst)
 	*to = slice{}
@@ -193,13 +272,40 @@ func (n *node) runSlice(dst, src unsafe.Pointer, depth int) *failure {
 		}
 		return nil
 	}
-	v := reflect.NewAt(n.dst, dst).Elem()
-	v.Grow(length)
-	v.SetLen(length)
-	return n.elements(to.data, data, length, depth)
+	if shares {
+		return n.runShared(to, data, length, st)
+	}
+	n.grow(to, length)
+	return n.elements(to.data, data, length, st)
 }
 
-func (n *node) runArray(dst, src unsafe.Pointer, depth int) *failure {
+func (n *node) grow(to *slice, length int) {
+	v := reflect.NewAt(n.dst, unsafe.Pointer(to)).Elem()
+	v.Grow(length)
+	v.SetLen(length)
+}
+
+// runShared maps the array of a slice once. The results have no capacity beyond their length, so
+// that append to one does not write into the other.
+func (n *node) runShared(to *slice, data unsafe.Pointer, length int, st *state) *failure {
+	o := origin{data, n, length}
+	made, f := st.meet(o)
+	if f != nil {
+		return f
+	}
+	if made == nil {
+		n.grow(to, length)
+		if f := n.elements(to.data, data, length, st); f != nil {
+			return f
+		}
+		made = to.data
+		st.finish(o, made)
+	}
+	*to = slice{made, length, length}
+	return nil
+}
+
+func (n *node) runArray(dst, src unsafe.Pointer, st *state) *failure {
 	if n.src.Kind() == reflect.Slice {
 		s := *(*slice)(src)
 		if s.len != n.dst.Len() {
@@ -207,65 +313,90 @@ func (n *node) runArray(dst, src unsafe.Pointer, depth int) *failure {
 		}
 		src = s.data
 	}
-	return n.elements(dst, src, n.dst.Len(), depth)
+	return n.elements(dst, src, n.dst.Len(), st)
 }
 
 // elements maps n.elem over length elements.
-func (n *node) elements(dst, src unsafe.Pointer, length, depth int) *failure {
+func (n *node) elements(dst, src unsafe.Pointer, length int, st *state) *failure {
 	size, step := n.kernel.size, n.kernel.step
 	if n.elem.kernel.flat {
 		n.elem.kernel.moves.runAll(dst, src, step, size, uintptr(length))
 		return nil
 	}
 	for i := range length {
-		if f := n.elem.run(unsafe.Add(dst, uintptr(i)*step), unsafe.Add(src, uintptr(i)*size), depth); f != nil {
+		if f := n.elem.run(unsafe.Add(dst, uintptr(i)*step), unsafe.Add(src, uintptr(i)*size), st); f != nil {
 			return f.at(i)
 		}
 	}
 	return nil
 }
 
-func (n *node) runBytes(dst, src unsafe.Pointer) {
+func (n *node) runBytes(dst, src unsafe.Pointer, st *state) {
 	if n.dst.Kind() == reflect.String {
-		*(*string)(dst) = string(*(*[]byte)(src))
+		b := *(*[]byte)(src)
+		*(*string)(dst) = n.detach(unsafe.String(unsafe.SliceData(b), len(b)), st)
 		return
 	}
 	*(*[]byte)(dst) = []byte(*(*string)(src))
 }
 
-// runSlow is for the kinds of node that need reflection anyway: they work on
-// copies and not on the caller's memory, because what they call may keep it.
-func (n *node) runSlow(dst, src unsafe.Pointer, depth int) *failure {
+// runSlow is for the kinds of node that need reflection anyway: they work on copies and not on the
+// caller's memory, because what they call may keep it.
+func (n *node) runSlow(dst, src unsafe.Pointer, st *state) *failure {
 	from := reflect.NewAt(n.src, src).Elem()
 	to := reflect.NewAt(n.dst, dst).Elem()
 	switch n.op {
 	case opText:
 		return n.runText(to, from)
 	case opMap:
-		return n.runMap(to, reflect.ValueOf(from.Interface()), depth)
+		return n.runMap(to, reflect.ValueOf(from.Interface()), st)
 	case opFromInterface:
-		return n.runDynamic(to, from, depth)
+		return n.runDynamic(to, from, *(*[2]unsafe.Pointer)(src), st)
 	default:
-		return n.runHeld(to, src, depth)
+		return n.runHeld(to, src, st)
 	}
 }
 
 func (n *node) runText(to, from reflect.Value) *failure {
 	fresh := reflect.New(n.src)
 	fresh.Elem().Set(from)
-	if err := n.fn.value(to, fresh.Elem()); err != nil {
+	if err := n.fn.value(context.Background(), to, fresh.Elem()); err != nil {
 		return n.fail(err)
 	}
 	return nil
 }
 
-// runMap uses one variable each for all keys and values on both sides.
-func (n *node) runMap(to, from reflect.Value, depth int) *failure {
+// runMap makes a map once, however many paths lead to it.
+func (n *node) runMap(to, from reflect.Value, st *state) *failure {
 	if from.IsNil() {
 		to.SetZero()
 		return nil
 	}
+	shares := n.shares(st)
+	o := origin{at: from.UnsafePointer(), node: n}
+	if shares {
+		made, f := st.meet(o)
+		if f != nil {
+			return f
+		}
+		if made != nil {
+			*(*unsafe.Pointer)(to.Addr().UnsafePointer()) = made
+			return nil
+		}
+	}
 	made := reflect.MakeMapWithSize(n.dst, from.Len())
+	if f := n.entries(made, from, st); f != nil {
+		return f
+	}
+	if shares {
+		st.finish(o, made.UnsafePointer())
+	}
+	to.Set(made)
+	return nil
+}
+
+// entries uses one variable each for all keys and values on both sides.
+func (n *node) entries(made, from reflect.Value, st *state) *failure {
 	srcKey, srcElem := reflect.New(n.key.src), reflect.New(n.elem.src)
 	dstKey, dstElem := reflect.New(n.key.dst), reflect.New(n.elem.dst)
 	for it := from.MapRange(); it.Next(); {
@@ -273,9 +404,9 @@ func (n *node) runMap(to, from reflect.Value, depth int) *failure {
 		srcElem.Elem().SetIterValue(it)
 		dstKey.Elem().SetZero()
 		dstElem.Elem().SetZero()
-		f := n.key.run(dstKey.UnsafePointer(), srcKey.UnsafePointer(), depth)
+		f := n.key.run(dstKey.UnsafePointer(), srcKey.UnsafePointer(), st)
 		if f == nil {
-			f = n.elem.run(dstElem.UnsafePointer(), srcElem.UnsafePointer(), depth)
+			f = n.elem.run(dstElem.UnsafePointer(), srcElem.UnsafePointer(), st)
 		}
 		if f != nil {
 			return f.atKey()
@@ -284,14 +415,12 @@ func (n *node) runMap(to, from reflect.Value, depth int) *failure {
 			return f
 		}
 	}
-	to.Set(made)
 	return nil
 }
 
-func (n *node) runDynamic(to, from reflect.Value, depth int) *failure {
-	if depth--; depth < 0 {
-		return n.fail(errDepth)
-	}
+// runDynamic maps what an interface holds. Words are the interface in memory: its second is a
+// pointer to the value, unless the value is a pointer itself.
+func (n *node) runDynamic(to, from reflect.Value, words [2]unsafe.Pointer, st *state) *failure {
 	if from.IsNil() {
 		to.SetZero()
 		return nil
@@ -300,18 +429,61 @@ func (n *node) runDynamic(to, from reflect.Value, depth int) *failure {
 	if f != nil {
 		return f
 	}
-	held, fresh := reflect.New(inner.src), reflect.New(inner.dst)
-	held.Elem().Set(from.Elem())
-	if f := inner.run(fresh.UnsafePointer(), held.UnsafePointer(), depth); f != nil {
+	if !inner.sharedInBox() {
+		return n.runHolding(to, from.Elem(), inner, st)
+	}
+	o := origin{at: words[1], node: inner}
+	made, f := st.meet(o)
+	if f != nil {
 		return f
 	}
-	to.Set(fresh.Elem())
+	if made == nil {
+		fresh := reflect.New(n.dst)
+		if f := n.runHolding(fresh.Elem(), from.Elem(), inner, st); f != nil {
+			return f
+		}
+		made = fresh.UnsafePointer()
+		st.finish(o, made)
+	}
+	to.Set(reflect.NewAt(n.dst, made).Elem())
 	return nil
 }
 
-func (n *node) runHeld(to reflect.Value, src unsafe.Pointer, depth int) *failure {
+// sharedInBox reports whether two interfaces can hold the same value of this type, other than by a
+// pointer, which is looked for where it is mapped, and whether to copy it twice would cost much.
+func (n *node) sharedInBox() bool {
+	return (n.src.Kind() == reflect.Struct || n.src.Kind() == reflect.Array) && !isWord(n.src) && (refers(n.src) || n.src.Size() > longText)
+}
+
+// isWord knows types that an interface holds in its second word: pointers, and what consists of
+// one pointer.
+func isWord(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Struct:
+		return t.NumField() == 1 && isWord(t.Field(0).Type)
+	case reflect.Array:
+		return t.Len() == 1 && isWord(t.Elem())
+	}
+	return t.Kind() == reflect.Pointer || t.Kind() == reflect.Map || t.Kind() == reflect.Chan || t.Kind() == reflect.Func || t.Kind() == reflect.UnsafePointer
+}
+
+func (n *node) runHolding(to, held reflect.Value, inner *node, st *state) *failure {
+	if f := st.enter(inner); f != nil {
+		return f
+	}
+	from, fresh := reflect.New(inner.src), reflect.New(inner.dst)
+	from.Elem().Set(held)
+	if f := inner.run(fresh.UnsafePointer(), from.UnsafePointer(), st); f != nil {
+		return f
+	}
+	to.Set(fresh.Elem())
+	st.leave(inner)
+	return nil
+}
+
+func (n *node) runHeld(to reflect.Value, src unsafe.Pointer, st *state) *failure {
 	fresh := reflect.New(n.src)
-	if f := n.elem.run(fresh.UnsafePointer(), src, depth); f != nil {
+	if f := n.elem.run(fresh.UnsafePointer(), src, st); f != nil {
 		return f
 	}
 	to.Set(fresh.Elem())

@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"strings"
 	"sync"
+	"weak"
 )
 
 const (
-	maxBuilds = 8   // of one pair at one line, before that is called misuse
+	maxBuilds = 64  // of one pair at one line, before that is called misuse
 	maxSites  = 512 // lines and pairs that are counted
 )
 
@@ -18,55 +20,107 @@ type site struct {
 	pair pair
 }
 
-// builds counts how often each site builds. Its table has a bound: when it is
-// full, the counts that have not led to a warning start again.
-var builds = buildTable{counts: map[site]int{}}
+// builds counts how often each site builds. Its table is bounded: when it is full, the counts that
+// have not led to a warning start again.
+var builds = buildTable{sites: map[site]*siteCount{}}
 
 type buildTable struct {
-	mu     sync.Mutex
-	counts map[site]int
+	mu    sync.Mutex
+	sites map[site]*siteCount
 }
 
-// count is called by build, which New and Must call.
-func (t *buildTable) count(p pair) {
-	var pc [1]uintptr
-	const skip = 4 // runtime.Callers, count, build, New or Must
-	if runtime.Callers(skip, pc[:]) == 0 {
+// A siteCount is what is known of one site. Half of the plans it built are watched: if a garbage
+// collection has shown that most of them are still in use, each has an owner, such as a service for
+// each tenant, and to build them is right.
+type siteCount struct {
+	n      int
+	warned bool
+	early  []weak.Pointer[plan] // the first half
+	mark   weak.Pointer[[16]byte]
+}
+
+// count is called once a plan has been built.
+func (t *buildTable) count(p pair, built *plan) {
+	pc, frame := callSite()
+	if pc == 0 || !t.add(site{pc, p}, built) {
 		return
 	}
-	if s := (site{pc[0], p}); t.add(s) {
-		s.warn()
+	slog.Warn(fmt.Sprintf("mapper: the Mapper from %s to %s is built again and again at %s:%d: build it once, in a package-level variable or in the constructor of what uses it",
+		p.src, p.dst, frame.File, frame.Line), "func", frame.Function, "builds", maxBuilds)
+}
+
+// callSite finds the line outside this package that builds a Mapper. A generic function is passed
+// over: it builds Mappers for those who call it.
+func callSite() (uintptr, runtime.Frame) {
+	var pcs [16]uintptr
+	n := runtime.Callers(3, pcs[:])
+	frames := runtime.CallersFrames(pcs[:n])
+	var first runtime.Frame
+	for more := n > 0; more; {
+		var f runtime.Frame
+		f, more = frames.Next()
+		if strings.HasPrefix(f.Function, ownPackage+".") {
+			continue
+		}
+		if first.PC == 0 {
+			first = f
+		}
+		if !strings.Contains(f.Function, "[...]") {
+			return f.PC, f
+		}
 	}
+	return first.PC, first
 }
 
 // add reports whether this build is the one to warn about.
-func (t *buildTable) add(s site) bool {
+func (t *buildTable) add(s site, built *plan) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	n, known := t.counts[s]
-	if !known && len(t.counts) >= maxSites && !t.forget() {
-		return false
+	c := t.sites[s]
+	if c == nil {
+		if len(t.sites) >= maxSites && !t.forget() {
+			return false
+		}
+		c = &siteCount{}
+		t.sites[s] = c
 	}
-	if n > maxBuilds {
-		return false
-	}
-	t.counts[s] = n + 1
-	return n == maxBuilds
+	return !c.warned && c.add(built)
 }
 
-// forget makes room: warned sites stay, so that none is warned about twice.
-func (t *buildTable) forget() bool {
-	for s, n := range t.counts {
-		if n <= maxBuilds {
-			delete(t.counts, s)
+func (c *siteCount) add(built *plan) bool {
+	c.n++
+	switch {
+	case c.n <= maxBuilds/2:
+		c.early = append(c.early, weak.Make(built))
+		return false
+	case c.n == maxBuilds/2+1:
+		c.mark = weak.Make(new([16]byte)) // gone after the next garbage collection
+	case c.n >= maxBuilds && c.haveOwners():
+		*c = siteCount{}
+	case c.n >= maxBuilds:
+		*c = siteCount{warned: true}
+		return true
+	}
+	return false
+}
+
+// haveOwners reports whether a garbage collection has shown that most of the early plans are in use.
+func (c *siteCount) haveOwners() bool {
+	inUse := 0
+	for _, p := range c.early {
+		if p.Value() != nil {
+			inUse++
 		}
 	}
-	return len(t.counts) < maxSites
+	return c.mark.Value() == nil && 2*inUse > len(c.early)
 }
 
-func (s site) warn() {
-	frames := runtime.CallersFrames([]uintptr{s.pc})
-	f, _ := frames.Next()
-	slog.Warn(fmt.Sprintf("mapper: the Mapper from %s to %s is built again and again at %s:%d: build it once, in a package-level variable",
-		s.pair.src, s.pair.dst, f.File, f.Line), "func", f.Function, "builds", maxBuilds+1)
+// forget makes room: sites that were warned about stay, so that none is warned about twice.
+func (t *buildTable) forget() bool {
+	for s, c := range t.sites {
+		if !c.warned {
+			delete(t.sites, s)
+		}
+	}
+	return len(t.sites) < maxSites
 }

@@ -25,6 +25,7 @@ const (
 	opStruct
 	opFromInterface // what an interface holds, by its type
 	opToInterface
+	opAfter // a user's function on the destination and the source
 )
 
 // A node maps one type to another. Nodes never change once a plan is built;
@@ -40,9 +41,12 @@ type node struct {
 
 	fn       function                           // of opFunc, and opText's way with reflection
 	num      func(dst, src unsafe.Pointer) bool // of opNumber
-	from, to form                               // of opOptional
+	from, to optional                           // of opOptional; from also of nulls that are copied whole
+	keeps    bool                               // of opOptional: what an invalid null holds is mapped too
 
 	recursive bool // it is part of itself: count the depth
+	height    int  // the longest way from it to a recursive node, in nodes
+	many      bool // it may be reached more than once in a call: look for parts that were copied already
 	kernel    kernel
 }
 
@@ -54,44 +58,8 @@ type field struct {
 	byRef    bool // and the function takes a pointer
 }
 
-// A form is how an optional value says that it is absent.
-type form byte
-
-const (
-	plain   form = iota // never
-	pointer             // nil
-	null                // as sql.Null*: a struct of a value and Valid
-)
-
 // A plan maps one pair of types. It is safe for concurrent use.
 type plan struct {
 	root *node
 	cfg  *config
-}
-
-// unwrap tells the form of t and what is inside.
-func unwrap(t reflect.Type) (form, reflect.Type) {
-	switch {
-	case t.Kind() == reflect.Pointer:
-		return pointer, t.Elem()
-	case isNull(t):
-		return null, t.Field(0).Type
-	}
-	return plain, t
-}
-
-// optionals counts how often t is optional: a **int is, twice.
-func optionals(t reflect.Type) (n int) {
-	const enough = 8 // a type can be a pointer to itself
-	for f, inner := unwrap(t); f != plain && n < enough; f, inner = unwrap(inner) {
-		n++
-	}
-	return n
-}
-
-// isNull knows sql.NullString and the like, and sql.Null[T], without
-// importing database/sql.
-func isNull(t reflect.Type) bool {
-	return t.Kind() == reflect.Struct && t.PkgPath() == "database/sql" && t.NumField() == 2 &&
-		t.Field(1).Name == "Valid" && t.Field(1).Type.Kind() == reflect.Bool
 }

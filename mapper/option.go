@@ -1,40 +1,59 @@
 package mapper
 
 import (
+	"context"
+	"maps"
 	"reflect"
+	"strings"
 	"unsafe"
 )
 
-// An Option changes how a Mapper is built. A Mapper's options are frozen when
-// it is built. Options are made by the functions below, and Options is itself
-// one.
+// An Option changes how a Mapper is built. A Mapper's options never change afterwards. The functions
+// below make options, and Options is one itself.
 type Option interface{ apply(*config) }
 
-// Options are the switches that are seldom needed. Give them to New beside the
-// others; the zero value of each is the default.
+// Options are the switches that are seldom needed. Give them to New beside the other options; the
+// zero value of each is the default.
 type Options struct {
-	// MatchCase tells names apart by case. By default a field finds the one
-	// of its exact name and, failing that, one that differs in case only.
+	// MatchCase tells names apart by case. By default a field finds the one of its exact name
+	// and, if there is none, one that differs in case only.
 	MatchCase bool
-	// DetachStrings copies the bytes of every string. By default a string
-	// shares them, as assignment does, and so keeps whatever bigger string
-	// it was cut from.
+	// AllRead also checks the source: New reports every exported field that nothing reads. A Set
+	// or an After reads the whole source, which does not count. Ignore of a source field says
+	// that it is left out on purpose.
+	AllRead bool
+	// DetachStrings copies the bytes of every string. By default a string shares them, as
+	// assignment does, and so retains whatever bigger string it was cut from. Strings that a
+	// user's function returns are copied too, unless they lie behind a pointer, in a slice or in a
+	// map. The name of a time.Time's Location is not copied.
 	DetachStrings bool
-	// Parse maps numbers and bools to strings and back as strconv does, in
-	// base 10. A text that is no such number is an Error.
+	// Parse maps numbers and bools to strings and back as strconv does, in base 10. A text that is
+	// no such number is an Error.
 	Parse bool
 	// Stringer maps what has a String method to strings with it.
 	Stringer bool
-	// MaxDepth is how deep recursive types and interfaces may nest before
-	// the value counts as cyclic, which is an Error; 0 is 1000.
+	// Assign holds a value, of which only the type counts, for each type that maps to itself by
+	// assignment: a type whose values never change once they are made, such as decimal.Decimal{}.
+	// A pointer, such as (*timestamppb.Timestamp)(nil), makes the result share what it points to,
+	// so that nobody may change it.
+	Assign []any
+	// MaxDepth is how deep recursive types and interfaces may nest; more is an Error. 0 is 1000.
+	// The stack has room for about 80,000 divided by the number of types from one level to the
+	// next; data that nests deeper is an Error whatever MaxDepth is.
 	MaxDepth int
 }
 
 func (o Options) apply(c *config) {
 	c.MatchCase = c.MatchCase || o.MatchCase
+	c.AllRead = c.AllRead || o.AllRead
 	c.DetachStrings = c.DetachStrings || o.DetachStrings
 	c.Parse = c.Parse || o.Parse
 	c.Stringer = c.Stringer || o.Stringer
+	for _, v := range o.Assign {
+		if v != nil {
+			c.assigned[reflect.TypeOf(v)] = true
+		}
+	}
 	if o.MaxDepth > 0 {
 		c.MaxDepth = o.MaxDepth
 	}
@@ -42,7 +61,7 @@ func (o Options) apply(c *config) {
 
 const defaultDepth = 1000
 
-// A config is what the options of one Mapper add up to. It never changes once
+// A config is what the options of one Mapper, or of one For in it, add up to. It never changes once
 // its plan is built.
 type config struct {
 	Options
@@ -51,80 +70,148 @@ type config struct {
 	flatten bool
 	tag     string
 
+	assigned   map[reflect.Type]bool
 	converters map[pair]function
-	repeated   []pair // converters given twice
-	overrides  []override
-	dynamic    *cache // plans of the types met in interfaces
+	overrides  []*override
+	complaints []complaint // about the options themselves
+
+	nested []nested         // For options
+	scopes map[pair]*config // what they lead to, and the Mapper's own; nil without For
+
+	dynamic *cache // plans of the types met in interfaces
+	inner   bool   // of such a plan
+	given   map[pair]bool
+}
+
+// A complaint is a problem of options that does not depend on the types of the plan.
+type complaint struct {
+	pair
+	why string
 }
 
 func newConfig(opts []Option) *config {
-	c := &config{Options: Options{MaxDepth: defaultDepth}}
+	c := &config{
+		Options:    Options{MaxDepth: defaultDepth},
+		assigned:   map[reflect.Type]bool{},
+		converters: map[pair]function{},
+		given:      map[pair]bool{},
+	}
 	for _, o := range opts {
 		if o != nil {
 			o.apply(c)
 		}
 	}
-	// A type met in an interface maps by the same options, but those that
-	// choose fields are for the Mapper's own pair.
-	inner := *c
-	inner.overrides, inner.repeated = nil, nil
-	inner.dynamic = newCache(maxDynamic, &inner)
-	c.dynamic = inner.dynamic
+	if len(c.nested) > 0 {
+		c.scopes = map[pair]*config{}
+		c.addScopes(c.nested)
+	}
+	c.setDynamic()
 	return c
 }
+
+// addScopes makes the config of each For: c and the For's own options.
+func (c *config) addScopes(list []nested) {
+	for _, n := range list {
+		if c.scopes[n.pair] != nil {
+			c.complain(n.pair, "two For options are for this pair: put the options of both into one")
+			continue
+		}
+		sub := *c
+		sub.assigned, sub.converters, sub.given = maps.Clone(c.assigned), maps.Clone(c.converters), map[pair]bool{}
+		sub.overrides, sub.nested, sub.complaints = c.overrides[:len(c.overrides):len(c.overrides)], nil, nil
+		c.scopes[n.pair] = &sub
+		for _, o := range n.opts {
+			if o != nil {
+				o.apply(&sub)
+			}
+		}
+		sub.setDynamic()
+		c.complaints = append(c.complaints, sub.complaints...)
+		c.addScopes(sub.nested)
+	}
+}
+
+// setDynamic makes the cache of plans for types met in interfaces. They map by the same options.
+func (c *config) setDynamic() {
+	inner := *c
+	inner.inner, inner.complaints = true, nil
+	inner.dynamic = newCache(maxDynamic, &inner)
+	c.dynamic = inner.dynamic
+}
+
+func (c *config) complain(p pair, why string) { c.complaints = append(c.complaints, complaint{p, why}) }
 
 type option func(*config)
 
 func (o option) apply(c *config) { o(c) }
 
-// Lenient leaves destination fields that have no source as they are. By
-// default each of them is a problem that New reports.
+// Lenient leaves destination fields that have no source as they are. By default each of them is a
+// problem that New reports.
 func Lenient() Option {
 	return option(func(c *config) { c.lenient = true })
 }
 
-// Tag gives fields the names in their struct tag key, up to the first comma,
-// on both sides. The name "-" takes a field out of the mapping; a field
-// without the tag keeps its name.
+// Tag gives fields the names in their struct tag key, up to the first comma, on both sides. The name
+// "-" takes a field out of the mapping; a field without the tag keeps its name. As in encoding/json,
+// an embedded struct that has a name by its tag is a field like others.
 func Tag(key string) Option {
-	return option(func(c *config) { c.tag = key })
+	return option(func(c *config) {
+		if c.tag != "" && c.tag != key {
+			c.complain(pair{}, "two Tag options name the keys "+c.tag+" and "+key+": a Mapper reads one. Remove one, and Bind the fields that it named")
+		}
+		c.tag = key
+	})
 }
 
-// Flatten lets a field AddressCity match the field City of a field Address, in
-// both directions. A nil pointer on the way in the source leaves the zero
-// value.
+// Flatten lets a field AddressCity match the field City of a field Address, in both directions. A
+// nil pointer on the way in the source leaves the zero value.
 func Flatten() Option {
 	return option(func(c *config) { c.flatten = true })
 }
 
-// Share lets the result share memory with the source where both have the same
-// type: slices, maps, pointers, interfaces, channels and functions are assigned
-// and not copied. A result that shares keeps its source alive and changes with
-// it. By default a Mapper copies deeply.
+// Share lets the result share memory with the source where both have the same type: slices, maps,
+// pointers, interfaces, channels and functions are assigned and not copied. A result that shares
+// retains its source and changes with it. By default a Mapper copies deeply.
 func Share() Option {
 	return option(func(c *config) { c.share = true })
 }
 
-// A function is a user's function from one type to another, in the two forms
-// that the two executors need. Both copy what they read: no pointer into the
-// caller's memory reaches the user.
+// A nested is what For was given.
+type nested struct {
+	pair
+	opts []Option
+}
+
+// For maps each S to a D, wherever the Mapper meets that pair, by opts added to the Mapper's own
+// options. They also hold for what is inside the pair, down to the pair of another For or of the
+// Mapper itself. Bind, Set, SetErr, After and Ignore need no For: their functions say which pair
+// they are for. It is for the others:
+//
+//	mapper.For[Item, ItemDTO](mapper.Lenient(), mapper.Convert(formatCents))
+func For[S, D any](opts ...Option) Option {
+	p := pair{pointee(reflect.TypeFor[S]()), pointee(reflect.TypeFor[D]())}
+	return option(func(c *config) { c.nested = append(c.nested, nested{p, opts}) })
+}
+
+// A function is a user's function from one type to another, in the two forms that the two executors
+// need. Both copy what they read: no pointer into the caller's memory reaches the user.
 type function struct {
-	raw   func(dst, src unsafe.Pointer) error
-	value func(dst, src reflect.Value) error
+	raw   func(ctx context.Context, dst, src unsafe.Pointer) error
+	value func(ctx context.Context, dst, src reflect.Value) error
 	name  string // of what it is, for Plan
 }
 
-func functionOf[A, B any](f func(A) (B, error), name string) function {
+func functionOf[A, B any](f func(context.Context, A) (B, error), name string) function {
 	return function{
-		raw: func(dst, src unsafe.Pointer) error {
-			b, err := f(*(*A)(src))
+		raw: func(ctx context.Context, dst, src unsafe.Pointer) error {
+			b, err := f(ctx, *(*A)(src))
 			if err == nil {
 				*(*B)(dst) = b
 			}
 			return err
 		},
-		value: func(dst, src reflect.Value) error {
-			b, err := f(*src.Addr().Interface().(*A))
+		value: func(ctx context.Context, dst, src reflect.Value) error {
+			b, err := f(ctx, *src.Addr().Interface().(*A))
 			if err == nil {
 				*dst.Addr().Interface().(*B) = b
 			}
@@ -134,69 +221,158 @@ func functionOf[A, B any](f func(A) (B, error), name string) function {
 	}
 }
 
-// Convert maps every A to a B with f, at every depth of the plan, instead of
-// what the package would do. Its error becomes an Error with the path. To map
-// a nested pair with a Mapper of its own, give its method:
+// detached is f with the strings in its result copied. Offsets are where they lie.
+func (f function) detached(offsets []uintptr) function {
+	raw, value := f.raw, f.value
+	f.raw = func(ctx context.Context, dst, src unsafe.Pointer) error {
+		err := raw(ctx, dst, src)
+		detachAt(dst, offsets, err)
+		return err
+	}
+	f.value = func(ctx context.Context, dst, src reflect.Value) error {
+		err := value(ctx, dst, src)
+		detachAt(dst.Addr().UnsafePointer(), offsets, err)
+		return err
+	}
+	return f
+}
+
+func detachAt(p unsafe.Pointer, offsets []uintptr, err error) {
+	if err != nil {
+		return
+	}
+	for _, off := range offsets {
+		s := (*string)(unsafe.Add(p, off))
+		*s = strings.Clone(*s)
+	}
+}
+
+// Convert maps every A to a B with f, at every depth of the plan, instead of what the package would
+// do. Its error becomes an Error with the path. To map a nested pair with a Mapper of its own, give
+// its method; data that is cyclic through such a method ends the process, as any endless recursion
+// does, so prefer Bind and For for types that contain each other:
 //
 //	mapper.Convert(addressMapper.Map)
 //
 // f may be called by many goroutines at once.
 func Convert[A, B any](f func(A) (B, error)) Option {
+	if f == nil {
+		return convert[A, B](function{})
+	}
+	return convert[A, B](functionOf(func(_ context.Context, a A) (B, error) { return f(a) }, "Convert"))
+}
+
+// ConvertContext is Convert with the context that was given to MapContext or IntoContext, and
+// context.Background in other calls.
+func ConvertContext[A, B any](f func(context.Context, A) (B, error)) Option {
+	if f == nil {
+		return convert[A, B](function{})
+	}
+	return convert[A, B](functionOf(f, "Convert"))
+}
+
+func convert[A, B any](f function) Option {
 	p := pair{reflect.TypeFor[A](), reflect.TypeFor[B]()}
 	return option(func(c *config) {
-		if c.converters == nil {
-			c.converters = map[pair]function{}
+		if c.given[p] {
+			c.complain(p, "two Convert options are for this pair: remove one")
 		}
-		if _, again := c.converters[p]; again {
-			c.repeated = append(c.repeated, p)
-		}
-		fn := functionOf(f, "Convert")
-		if f == nil {
-			fn = function{}
-		}
-		c.converters[p] = fn
+		c.given[p] = true
+		c.converters[p] = f
 	})
 }
 
-// An override replaces what the names of fields would decide about one field
-// of the destination.
+// An override replaces what the names of fields would decide about one field of a destination, or
+// adds a step for a pair of types.
 type override struct {
-	kind     string // the option's name, for problems
-	dst      selector
+	kind     string       // the option's name, for problems
+	dst      selector     // of all but After; of Ignore, perhaps of a source
 	src      selector     // of Bind
-	from     function     // of Set
-	fromType reflect.Type // S or *S, of Set
+	from     function     // of Set and After
+	fromType reflect.Type // S or *S, of Set and After
 }
 
-// Bind fills one field of the destination from a field of the source of another
-// name or type; the two types map by the rules of the package. Selectors
-// return the address of a field, of the struct itself or of one nested in it:
+func (o *override) option() Option {
+	return option(func(c *config) { c.overrides = append(c.overrides, o) })
+}
+
+// Bind fills one field of the destination from a field of the source of another name or type; the
+// two types map by the rules of the package. Selectors return the address of a field, of the struct
+// itself or of one nested in it:
 //
 //	mapper.Bind(func(d *UserDTO) *string { return &d.City }, func(u *User) *string { return &u.Address.City })
 //
-// They run once, when the Mapper is built, on a value whose pointers are
-// allocated, to learn the field's place. When a pointer on the way to the
-// source field is nil, the destination becomes its zero value.
+// Bind holds wherever an S is mapped to a D: for the Mapper's own pair, and for pairs that lie inside
+// it, such as the elements of a list. The selectors run once, when the Mapper is built, on a value
+// whose pointers are allocated, to learn the field's place. If a pointer on the way to the source
+// field is nil, the destination becomes its zero value.
 func Bind[D, F, S, G any](dst func(*D) *F, src func(*S) *G) Option {
-	o := override{kind: "Bind", dst: selectorOf(dst), src: selectorOf(src)}
-	return option(func(c *config) { c.overrides = append(c.overrides, o) })
+	o := &override{kind: "Bind", dst: selectorOf(dst), src: selectorOf(src), fromType: reflect.TypeFor[S]()}
+	return o.option()
 }
 
-// Set fills one field of the destination with what from computes out of the
-// whole source. A is the source type S or *S. With S nothing is allocated
-// beyond what from itself does. With *S each call allocates a copy of the
-// source, because from could keep the pointer. from may be called by many
-// goroutines at once.
+// Set fills one field of the destination with what from computes out of the whole source. A is the
+// source type S or *S; like Bind, Set holds wherever an S is mapped to a D. With S nothing is
+// allocated beyond what from itself allocates. With *S each call allocates a copy of the source,
+// because from could keep the pointer. from may be called by many goroutines at once.
 func Set[D, F, A any](dst func(*D) *F, from func(A) F) Option {
-	o := override{kind: "Set", dst: selectorOf(dst), fromType: reflect.TypeFor[A]()}
-	if from != nil {
-		o.from = functionOf(func(a A) (F, error) { return from(a), nil }, "Set")
+	if from == nil {
+		return set[D, F, A](dst, "Set", function{})
 	}
-	return option(func(c *config) { c.overrides = append(c.overrides, o) })
+	return set[D, F, A](dst, "Set", functionOf(func(_ context.Context, a A) (F, error) { return from(a), nil }, "Set"))
 }
 
-// Ignore leaves one field of the destination as it is.
-func Ignore[D, F any](dst func(*D) *F) Option {
-	o := override{kind: "Ignore", dst: selectorOf(dst)}
-	return option(func(c *config) { c.overrides = append(c.overrides, o) })
+// SetErr is Set with a function that can fail. Its error becomes an Error with the path.
+func SetErr[D, F, A any](dst func(*D) *F, from func(A) (F, error)) Option {
+	if from == nil {
+		return set[D, F, A](dst, "SetErr", function{})
+	}
+	return set[D, F, A](dst, "SetErr", functionOf(func(_ context.Context, a A) (F, error) { return from(a) }, "SetErr"))
+}
+
+func set[D, F, A any](dst func(*D) *F, kind string, f function) Option {
+	o := &override{kind: kind, dst: selectorOf(dst), from: f, fromType: reflect.TypeFor[A]()}
+	return o.option()
+}
+
+// After runs f wherever an S has been mapped to a D, once the other fields are filled: to set what no
+// other option can, such as a field whose type has no exported name, or to check the whole. Its
+// error becomes an Error with the path. f works on a copy of the destination, which each call
+// allocates, so f may keep the pointer. Patch calls f too. Fields that only f fills must be Ignored.
+func After[S, D any](f func(d *D, s S) error) Option {
+	o := &override{kind: "After", dst: selector{owner: reflect.TypeFor[D]()}, fromType: reflect.TypeFor[S]()}
+	if f == nil {
+		return o.option()
+	}
+	o.from = function{
+		raw: func(_ context.Context, dst, src unsafe.Pointer) error {
+			d := *(*D)(dst)
+			err := f(&d, *(*S)(src))
+			if err == nil {
+				*(*D)(dst) = d
+			}
+			return err
+		},
+		value: func(_ context.Context, dst, src reflect.Value) error {
+			d := *dst.Addr().Interface().(*D)
+			err := f(&d, *src.Addr().Interface().(*S))
+			if err == nil {
+				*dst.Addr().Interface().(*D) = d
+			}
+			return err
+		},
+		name: "After",
+	}
+	return o.option()
+}
+
+// Ignore leaves one field of a destination as it is, wherever the Mapper fills a T. The field's
+// address is a pointer or, for a field whose type has no exported name, an any:
+//
+//	mapper.Ignore(func(v *structpb.Value) any { return &v.Kind })
+//
+// Of a source, it says for Options.AllRead that nothing reads the field.
+func Ignore[T, P any](field func(*T) P) Option {
+	o := &override{kind: "Ignore", dst: pickerOf(field)}
+	return o.option()
 }

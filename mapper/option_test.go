@@ -110,20 +110,20 @@ func TestBadOptions(t *testing.T) {
 		opt mapper.Option
 		why string
 	}{
-		"another source":      {mapper.Bind(func(d *UserDTO) *string { return &d.Mail }, func(a *Address) *string { return &a.City }), "the selector is for mapper_test.Address and this Mapper's type is mapper_test.User"},
-		"another destination": {mapper.Ignore(func(a *Address) *string { return &a.City }), "the selector is for mapper_test.Address and this Mapper's type is mapper_test.UserDTO"},
-		"nil selector":        {mapper.Ignore[UserDTO, string](nil), "the selector is nil"},
+		"another source":      {mapper.Bind(func(d *UserDTO) *string { return &d.Mail }, func(a *Address) *string { return &a.City }), "maps no mapper_test.Address to a mapper_test.UserDTO"},
+		"another destination": {mapper.Ignore(func(a *Address) *string { return &a.City }), "maps nothing to a mapper_test.Address"},
+		"nil selector":        {mapper.Ignore[UserDTO, string](nil), "its function is nil"},
 		"returns nil":         {mapper.Ignore(func(d *UserDTO) *string { return nil }), "returned nil"},
 		"foreign pointer":     {mapper.Ignore(func(d *UserDTO) *string { return &foreign }), "a pointer to something else"},
 		"fresh pointer":       {mapper.Ignore(func(d *UserDTO) *string { return new(string) }), "a pointer to something else"},
 		"panics":              {mapper.Bind(func(d *UserDTO) *string { return &d.Mail }, func(u *User) *string { panic("secret") }), "panicked"},
 		"zero size":           {mapper.Ignore(func(d *UserDTO) *empty { return &empty{} }), "size zero"},
 		"the whole":           {mapper.Ignore(func(d *UserDTO) *UserDTO { return d }), "the whole value"},
-		"Set of another type": {mapper.Set(func(d *UserDTO) *string { return &d.Mail }, func(a Address) string { return "" }), "takes mapper_test.Address"},
-		"Set of nil":          {mapper.Set[UserDTO, string, User](func(d *UserDTO) *string { return &d.Mail }, nil), "the function is nil"},
+		"Set of another type": {mapper.Set(func(d *UserDTO) *string { return &d.Mail }, func(a Address) string { return "" }), "maps no mapper_test.Address to a mapper_test.UserDTO"},
+		"Set of nil":          {mapper.Set[UserDTO, string, User](func(d *UserDTO) *string { return &d.Mail }, nil), "its function is nil"},
 		"Convert of nil":      {mapper.Convert[int64, int64](nil), "Convert is nil"},
-		"chosen twice":        {mapper.Ignore(func(d *UserDTO) *string { return &d.Name }), "choose the same memory"},
-		"types that differ":   {mapper.Bind(func(d *UserDTO) *string { return &d.internal }, func(u *User) *int64 { return &u.ID }), "internal: int64 to string: text and numbers"},
+		"chosen twice":        {mapper.Ignore(func(d *UserDTO) *string { return &d.Name }), "choose the same field"},
+		"types that differ":   {mapper.Bind(func(d *UserDTO) *string { return &d.internal }, func(u *User) *int64 { return &u.ID }), "internal: int64 to string: numbers and bools"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := mapper.Compile(reflect.TypeFor[User](), reflect.TypeFor[UserDTO](), append(userOptions(), c.opt)...)
@@ -150,10 +150,20 @@ func TestEveryProblemIsListed(t *testing.T) {
 	}
 	_, err := mapper.New[src, dst](mapper.Ignore(func(d *dst) *int { return &d.E }))
 	require.EqualError(t, err, `mapper: mapper_test.src to mapper_test.dst: 4 problems:
-	A: chan int to chan int: a chan cannot be copied: Ignore it, use Share to assign it to its own type, or Convert
-	B: int to string: text and numbers map with Options{Parse: true} only, or use Convert
-	C[].Y: int: struct { X int } has no field for it: Bind, Set or Ignore it, or use Lenient
-	D: int: mapper_test.src has no field for it: Bind, Set or Ignore it, or use Lenient`)
+	A: chan int to chan int: a chan cannot be copied; it can be shared, if that is right. Add one of
+		mapper.Options{Assign: []any{(chan int)(nil)}}
+		mapper.Convert(func(s chan int) (d chan int, err error) { panic("TODO: convert it") })
+	B: int to string: numbers and bools map to texts and back only if you ask for it. Add one of
+		mapper.Options{Parse: true}
+		mapper.Convert(func(s int) (d string, err error) { panic("TODO: convert it") })
+	C[].Y: int: struct { X int } has no field Y. Add one of
+		mapper.Set(func(d *struct { X int; Y int }) *int { return &d.Y }, func(s struct { X int }) int { panic("TODO: compute it") })
+		mapper.Ignore(func(d *struct { X int; Y int }) *int { return &d.Y })
+		mapper.Lenient() // leaves every such field as it is
+	D: int: mapper_test.src has no field D. Add one of
+		mapper.Set(func(d *dst) *int { return &d.D }, func(s src) int { panic("TODO: compute it") })
+		mapper.Ignore(func(d *dst) *int { return &d.D })
+		mapper.Lenient() // leaves every such field as it is`)
 	var e *mapper.Error
 	require.ErrorAs(t, err, &e)
 	assert.Equal(t, "A", e.Path)
@@ -180,7 +190,7 @@ func TestMatchCase(t *testing.T) {
 	type src struct{ UserID, Userid int }
 	type dst struct{ UserId int }
 	_, err := mapper.New[src, dst]()
-	assert.ErrorContains(t, err, "both UserID and Userid could fill it: choose one with Bind")
+	assert.ErrorContains(t, err, "has 2 fields that could fill it, UserID and Userid")
 	got, err := mapper.Map[struct{ UserID int }](struct{ UserId int }{5})
 	require.NoError(t, err)
 	assert.Equal(t, 5, got.UserID)
@@ -188,7 +198,7 @@ func TestMatchCase(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, 2, exact.Userid, "the exact name comes first")
 	_, err = mapper.New[struct{ UserId int }, struct{ UserID int }](mapper.Options{MatchCase: true})
-	assert.ErrorContains(t, err, "differs in case")
+	assert.ErrorContains(t, err, "return &s.UserId })")
 }
 
 func TestTag(t *testing.T) {
@@ -242,8 +252,8 @@ func TestFlatten(t *testing.T) {
 		assert.Equal(t, nested{1, &Inner{"London", "N1"}, Inner{"Paris", "75"}}, got)
 	})
 	_, err := mapper.New[flat, nested](mapper.Flatten())
-	assert.ErrorContains(t, err, "Home.Zip: string: mapper_test.flat has no field for it")
-	assert.ErrorContains(t, err, "Work.City: string: mapper_test.flat has no field for it")
+	assert.ErrorContains(t, err, "Home.Zip: string: mapper_test.flat has no field HomeZip")
+	assert.ErrorContains(t, err, "Work.City: string: mapper_test.flat has no field WorkCity")
 }
 
 func TestConvert(t *testing.T) {
@@ -269,7 +279,7 @@ func TestConvert(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, orderDTO{[]itemDTO{{"5c"}}, map[int]*itemDTO{1: {"6c"}, 2: nil}}, got)
 		_, err = mapTo(order{Items: []item{{5}, {-5}}})
-		require.EqualError(t, err, "mapper: Items[1].Price: int to string: the conversion failed with a *errors.errorString (its text may hold values: see errors.Unwrap)")
+		require.EqualError(t, err, "mapper: Items[1].Price: int to string: the conversion returned a *errors.errorString; its text is left out, because it may hold values (errors.Unwrap has it)")
 		assert.EqualError(t, errors.Unwrap(err), "negative")
 	})
 	_, err := mapper.New[order, orderDTO](mapper.Convert(items.Map), mapper.Convert(items.Map))

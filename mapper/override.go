@@ -2,28 +2,23 @@ package mapper
 
 import (
 	"reflect"
-	"strings"
+	"slices"
 )
 
-// place resolves the selectors of all overrides. They are for the pair of the
-// Mapper itself, without pointers.
-func (c *compiler) place() {
-	c.root = pair{pointee(c.root.src), pointee(c.root.dst)}
-	for _, p := range c.cfg.repeated {
-		c.problem(p.src, p.dst, "two Convert options are for this pair: remove one")
-	}
-	if len(c.cfg.overrides) == 0 {
-		return
-	}
-	src, dst := newSample(c.root.src), newSample(c.root.dst)
-	for i, o := range c.cfg.overrides {
-		if p, err := c.resolve(o, src, dst); err != nil {
-			c.problem(c.root.src, c.root.dst, "%s, option %d of those that choose fields: %v", o.kind, i+1, err)
-		} else {
-			c.overrides = append(c.overrides, p)
-			c.checkOverlap(p)
-		}
-	}
+// A selected is an override whose selectors have run: the routes begin at the types that it is for.
+type selected struct {
+	dst, src route
+	err      error
+	used     bool // for a pair of the plan
+	reached  bool // by a field of that place
+	overlaps bool // with another, which was reported
+}
+
+// A placed is an override at one place of a node: its routes begin where the node does.
+type placed struct {
+	*override
+	*selected
+	dst, src route
 }
 
 // pointee is what t leads to; a type can be a pointer to itself.
@@ -36,96 +31,166 @@ func pointee(t reflect.Type) reflect.Type {
 	return t
 }
 
-func (c *compiler) resolve(o override, src, dst *sample) (p placed, err error) {
-	p.override = o
-	if p.dst, err = dst.find(o.dst); err != nil {
-		return p, err
-	}
-	switch o.kind {
-	case "Bind":
-		p.src, err = src.find(o.src)
-	case "Set":
-		p.src = route{typ: o.fromType}
-		err = c.checkSet(o)
-	}
-	return p, err
+// isFor reports whether an override holds where a src is mapped to a dst.
+func (o *override) isFor(src, dst reflect.Type) bool {
+	return o.dst.owner == dst && (o.kind == "Ignore" || o.fromType == src || o.takesPointer(src))
 }
 
-func (c *compiler) checkSet(o override) error {
-	switch {
-	case o.from.raw == nil:
-		return reason("the function is nil")
-	case o.fromType != c.root.src && o.fromType != reflect.PointerTo(c.root.src):
-		return reason("the function takes " + o.fromType.String() + " and this Mapper's source is " + c.root.src.String())
+// takesPointer reports whether a Set's function takes a pointer to the source.
+func (o *override) takesPointer(src reflect.Type) bool {
+	return o.kind != "Bind" && o.fromType.Kind() == reflect.Pointer && o.fromType.Elem() == src
+}
+
+// isChosen reports whether options choose fields of a pair, so that it maps field by field.
+func (c *compiler) isChosen(src, dst reflect.Type) bool {
+	return slices.ContainsFunc(c.scope(pair{src, dst}).overrides, func(o *override) bool { return o.isFor(src, dst) })
+}
+
+// select runs the selectors of an override, once.
+func (c *compiler) selected(o *override) *selected {
+	if s := c.found[o]; s != nil {
+		return s
 	}
-	return nil
+	s := &selected{}
+	c.found[o] = s
+	if o.kind == "After" {
+		s.dst, s.reached = route{typ: o.dst.owner}, true
+	} else {
+		s.dst, s.err = c.sample(o.dst.owner).find(o.dst)
+	}
+	if s.err == nil && o.kind == "Bind" {
+		s.src, s.err = c.sample(o.src.owner).find(o.src)
+	}
+	if o.kind != "Bind" && o.kind != "Ignore" && o.from.raw == nil {
+		s.err = reason("its function is nil")
+	}
+	return s
+}
+
+func (c *compiler) sample(t reflect.Type) *sample {
+	if c.samples[t] == nil {
+		c.samples[t] = newSample(t)
+	}
+	return c.samples[t]
+}
+
+// activate adds the overrides of a pair to those that hold in the node being built.
+func (c *compiler) activate(src, dst route) {
+	if c.trial {
+		return
+	}
+	for _, o := range c.cfg.overrides {
+		s := c.selected(o)
+		if o.kind == "Ignore" && o.dst.owner == src.typ && src.typ != dst.typ {
+			s.used, s.reached = true, true
+		}
+		if !o.isFor(src.typ, dst.typ) {
+			continue
+		}
+		s.used = true
+		if s.err != nil {
+			continue
+		}
+		p := &placed{o, s, dst.join(s.dst), src}
+		if o.kind == "Bind" {
+			p.src = src.join(s.src)
+		}
+		c.checkOverlap(p)
+		c.active = append(c.active, p)
+	}
 }
 
 // checkOverlap reports two options for one part: one of them would be lost.
-func (c *compiler) checkOverlap(p placed) {
-	for _, o := range c.overrides[:len(c.overrides)-1] {
-		if strings.HasPrefix(o.dst.key+"/", p.dst.key+"/") || strings.HasPrefix(p.dst.key+"/", o.dst.key+"/") {
-			c.problem(nil, p.dst.typ, "%s of %s and %s of %s choose the same memory: remove one", o.kind, o.dst.name, p.kind, p.dst.name)
-		}
-	}
-}
-
-// override adds the fields that Bind and Set fill to the root's node. They
-// come last: what they choose may lie inside a part that maps by name.
-func (c *compiler) override(n *node) {
-	for _, p := range c.overrides {
-		f := field{dst: p.dst, src: p.src}
-		switch p.kind {
-		case "Bind":
-			c.within("."+p.dst.name, func() { f.node = c.pair(p.src.typ, p.dst.typ) })
-		case "Set":
-			f.set, f.byRef = true, p.fromType != c.root.src
-			f.node = &node{op: opFunc, src: p.fromType, dst: p.dst.typ, fn: p.from}
-		case "Ignore":
+func (c *compiler) checkOverlap(p *placed) {
+	for _, o := range c.active {
+		if o.kind == "After" || p.kind == "After" || p.overlaps || !o.dst.covers(p.dst) && !p.dst.covers(o.dst) {
 			continue
 		}
-		n.fields = append(n.fields, f)
+		p.overlaps = true
+		c.problem(nil, p.dst.typ, "%s of %s and %s of %s choose the same field: remove one of them", o.kind, o.dst.name, p.kind, p.dst.name)
 	}
 }
 
-// isOverridden and overridesBelow ask about a part of n's destination. Only
-// the root's pair has overrides.
-func (c *compiler) isOverridden(n *node, part route) bool {
+// override adds the fields that Bind, Set and After fill to a node. They come after those that map
+// by name: what they choose may lie inside a part that does.
+func (c *compiler) override(n *node, own []*placed) {
+	for _, after := range []bool{false, true} {
+		for _, p := range own {
+			if p.kind != "Ignore" && (p.kind == "After") == after {
+				n.fields = append(n.fields, c.overridden(p))
+			}
+		}
+	}
+}
+
+func (c *compiler) overridden(p *placed) field {
+	f := field{dst: p.dst, src: p.src}
+	switch p.kind {
+	case "Bind":
+		c.within("."+p.selected.dst.name, func() { f.node = c.pair(p.src.typ, p.dst.typ) })
+	case "After":
+		f.node = &node{op: opAfter, src: p.src.typ, dst: p.dst.typ, cfg: c.cfg, fn: c.detached(p.from, p.dst.typ)}
+	default:
+		f.set, f.byRef = true, p.takesPointer(p.src.typ)
+		f.node = &node{op: opFunc, src: p.fromType, dst: p.dst.typ, cfg: c.cfg, fn: c.detached(p.from, p.dst.typ)}
+	}
+	return f
+}
+
+// isOverridden reports whether an option chose this part of the node being built.
+func (c *compiler) isOverridden(part route) bool {
 	found := false
-	for i, p := range c.overridesOf(n) {
-		if p.dst.key == part.key {
-			c.overrides[i].reached = true
-			found = true
+	for _, p := range c.active {
+		if p.kind != "After" && p.dst.key == part.key {
+			p.reached, found = true, true
 		}
 	}
 	return found
 }
 
-func (c *compiler) overridesBelow(n *node, part route) bool {
-	for _, p := range c.overridesOf(n) {
-		if strings.HasPrefix(p.dst.key, part.key+"/") {
-			return true
-		}
-	}
-	return false
+// overridesBelow reports whether an option chose something inside this part.
+func (c *compiler) overridesBelow(part route) bool {
+	return slices.ContainsFunc(c.active, func(p *placed) bool {
+		return p.kind != "After" && p.dst.key != part.key && part.covers(p.dst)
+	})
 }
 
-func (c *compiler) overridesOf(n *node) []placed {
-	if (pair{n.src, n.dst}) != c.root {
-		return nil
+// checkUsed reports options that would have no effect.
+func (c *compiler) checkUsed() {
+	for _, n := range c.base.nested {
+		if s := c.base.scopes[n.pair]; !c.base.inner && s != nil && !c.scoped[s] {
+			c.problem(n.src, n.dst, "For has no effect: this Mapper maps no %s to a %s. Remove it", n.src, n.dst)
+		}
 	}
-	return c.overrides
+	checked := map[*override]bool{}
+	for _, cfg := range c.configs() {
+		for i, o := range cfg.overrides {
+			if !checked[o] {
+				checked[o] = true
+				c.checkOverride(o, c.selected(o), i+1)
+			}
+		}
+	}
 }
 
-// checkReached reports overrides that would have no effect.
-func (c *compiler) checkReached() {
-	n := c.nodes[c.root]
-	for _, p := range c.overrides {
-		switch {
-		case n == nil || n.op != opStruct:
-			c.problem(c.root.src, c.root.dst, "%s of %s has no effect: this pair is not mapped field by field", p.kind, p.dst.name)
-		case p.kind == "Ignore" && !p.reached:
-			c.problem(nil, p.dst.typ, "Ignore of %s has no effect: it is part of what maps as one value", p.dst.name)
-		}
+func (c *compiler) configs() []*config {
+	list := []*config{c.base}
+	for _, s := range c.base.scopes {
+		list = append(list, s)
+	}
+	return list
+}
+
+// checkOverride counts the options of its kind from 1, as their author would.
+func (c *compiler) checkOverride(o *override, s *selected, number int) {
+	src, dst := o.fromType, o.dst.owner
+	switch {
+	case s.err != nil:
+		c.problem(src, dst, "%s, option %d of those that choose fields: %v", o.kind, number, s.err)
+	case c.base.inner:
+	case !s.used:
+		c.unused(o)
+	case o.kind == "Ignore" && !s.reached:
+		c.problem(nil, s.dst.typ, "Ignore of %s has no effect: the field lies in a part that maps as one value. Ignore that part, or use Convert", s.dst.name)
 	}
 }

@@ -1,6 +1,9 @@
 package mapper
 
-import "reflect"
+import (
+	"context"
+	"reflect"
+)
 
 // Patch maps into *dst only what is set in *src: a nil pointer, an invalid
 // sql.Null and any other zero value are not set, and leave their part of dst
@@ -10,53 +13,63 @@ import "reflect"
 // an *Error some fields may have been written. Patch uses reflection.
 func (m *Mapper[S, D]) Patch(dst *D, src *S) error {
 	if m == nil || m.plan == nil || dst == nil || src == nil {
+		leak(src)
 		return m.misused()
 	}
-	p := m.plan
-	return p.root.patch(reflect.ValueOf(dst).Elem(), reflect.ValueOf(src).Elem(), p.cfg.MaxDepth).error()
+	st := m.plan.state(context.Background())
+	return m.plan.root.patch(reflect.ValueOf(dst).Elem(), reflect.ValueOf(src).Elem(), &st).error()
 }
 
-func (n *node) patch(dst, src reflect.Value, depth int) *failure {
+func (n *node) patch(dst, src reflect.Value, st *state) *failure {
 	if n.recursive {
-		if depth--; depth < 0 {
-			return n.fail(errDepth)
+		if f := st.enter(n); f != nil {
+			return f
 		}
+		defer st.leave(n)
 	}
-	switch n.op {
-	case opStruct:
+	switch {
+	case n.op == opOptional:
+		return n.patchOptional(dst, src, st)
+	case n.from.form == null: // copied whole
+		if _, ok := n.from.inside(src); !ok {
+			return nil
+		}
+	case n.op == opStruct:
 		for i := range n.fields {
-			if f := n.fields[i].patch(dst, src, depth); f != nil {
+			if f := n.fields[i].patch(dst, src, st); f != nil {
 				return f.in(n.fields[i].dst.name)
 			}
 		}
 		return nil
-	case opOptional:
-		return n.patchOptional(dst, src, depth)
 	}
 	if src.IsZero() {
 		return nil
 	}
-	return n.reflect(dst, src, depth)
+	return n.reflect(dst, src, st)
 }
 
-func (f *field) patch(dst, src reflect.Value, depth int) *failure {
-	if f.set {
-		return f.patchSet(dst, src, depth)
-	}
+func (f *field) patch(dst, src reflect.Value, st *state) *failure {
 	part, ok := f.src.readValue(src)
-	if !ok || part.IsZero() {
+	switch {
+	case !ok:
+		return nil
+	case f.node.op == opAfter:
+		return f.node.reflect(f.dst.writeValue(dst), part, st)
+	case f.set:
+		return f.patchSet(dst, part, st)
+	case part.IsZero():
 		return nil
 	}
-	return f.node.patch(f.dst.writeValue(dst), part, depth)
+	return f.node.patch(f.dst.writeValue(dst), part, st)
 }
 
 // patchSet computes the value first: zero is not set.
-func (f *field) patchSet(dst, src reflect.Value, depth int) *failure {
+func (f *field) patchSet(dst, src reflect.Value, st *state) *failure {
 	if f.byRef {
 		src = reference(src)
 	}
 	fresh := reflect.New(f.node.dst).Elem()
-	if failed := f.node.reflect(fresh, src, depth); failed != nil || fresh.IsZero() {
+	if failed := f.node.reflect(fresh, src, st); failed != nil || fresh.IsZero() {
 		return failed
 	}
 	f.dst.writeValue(dst).Set(fresh)
@@ -64,20 +77,20 @@ func (f *field) patchSet(dst, src reflect.Value, depth int) *failure {
 }
 
 // patchOptional patches a struct that is there and replaces all else.
-func (n *node) patchOptional(dst, src reflect.Value, depth int) *failure {
-	inner, ok := n.from.value(src)
+func (n *node) patchOptional(dst, src reflect.Value, st *state) *failure {
+	inner, ok := n.from.inside(src)
 	switch {
-	case !ok || n.from == plain && src.IsZero():
+	case !ok || n.from.form == plain && src.IsZero():
 		return nil
-	case n.elem.op != opStruct:
-		return n.reflect(dst, src, depth)
-	case n.to == pointer && dst.IsNil():
+	case n.elem.op != opStruct || n.from.usesRest(src):
+		return n.reflect(dst, src, st)
+	case n.to.form == pointer && dst.IsNil():
 		dst.Set(reflect.New(n.elem.dst))
-	case n.to == null:
-		dst.Field(1).SetBool(true)
+	case n.to.form == null:
+		dst.FieldByIndex(n.to.valid).SetBool(true)
 	}
-	if n.to != plain {
-		dst, _ = n.to.value(dst)
+	if n.to.form != plain {
+		dst, _ = n.to.inside(dst)
 	}
-	return n.elem.patch(dst, inner, depth)
+	return n.elem.patch(dst, inner, st)
 }

@@ -1,9 +1,11 @@
 package mapper
 
 import (
+	"context"
 	"math"
 	"reflect"
 	"strings"
+	"unsafe"
 )
 
 // This is the executor that uses reflection only. It runs where the build tag
@@ -11,16 +13,30 @@ import (
 // are tested against. The two share the plan and nothing else.
 
 // reflect maps what src points to to what dst points to.
-func (p *plan) reflect(dst, src reflect.Value) error {
-	return p.root.reflect(dst.Elem(), src.Elem(), p.cfg.MaxDepth).error()
+func (p *plan) reflect(ctx context.Context, dst, src reflect.Value) error {
+	st := p.state(ctx)
+	return p.root.reflect(dst.Elem(), src.Elem(), &st).error()
+}
+
+// reflectList does the same for each element of a slice.
+func (p *plan) reflectList(dst, src reflect.Value) error {
+	st := p.state(context.Background())
+	st.many = true
+	for i := range src.Len() {
+		if f := p.root.reflect(dst.Index(i), src.Index(i), &st); f != nil {
+			return f.at(i).error()
+		}
+	}
+	return nil
 }
 
 // reflect maps src to dst, which are addressable.
-func (n *node) reflect(dst, src reflect.Value, depth int) *failure {
-	if n.recursive || n.op == opFromInterface {
-		if depth--; depth < 0 {
-			return n.fail(errDepth)
+func (n *node) reflect(dst, src reflect.Value, st *state) *failure {
+	if n.recursive {
+		if f := st.enter(n); f != nil {
+			return f
 		}
+		defer st.leave(n)
 	}
 	switch n.op {
 	case opCopy:
@@ -29,25 +45,25 @@ func (n *node) reflect(dst, src reflect.Value, depth int) *failure {
 		return n.reflectNumber(dst, src)
 	case opDetach:
 		dst.SetString(strings.Clone(src.String()))
-	case opText, opFunc:
-		if err := n.fn.value(dst, src); err != nil {
+	case opText, opFunc, opAfter:
+		if err := n.fn.value(st.ctx, dst, src); err != nil {
 			return n.fail(err)
 		}
 	case opBytes:
 		n.reflectBytes(dst, src)
 	case opOptional:
-		return n.reflectOptional(dst, src, depth)
+		return n.reflectOptional(dst, src, st)
 	case opSlice, opArray:
-		return n.reflectList(dst, src, depth)
+		return n.reflectList(dst, src, st)
 	case opMap:
-		return n.reflectMap(dst, src, depth)
+		return n.reflectMap(dst, src, st)
 	case opStruct:
-		return n.reflectStruct(dst, src, depth)
+		return n.reflectStruct(dst, src, st)
 	case opFromInterface:
-		return n.reflectDynamic(dst, src, depth)
+		return n.reflectDynamic(dst, src, st)
 	case opToInterface:
 		held := reflect.New(n.src).Elem()
-		if f := n.elem.reflect(held, src, depth); f != nil {
+		if f := n.elem.reflect(held, src, st); f != nil {
 			return f
 		}
 		dst.Set(held)
@@ -129,71 +145,126 @@ func (n *node) reflectBytes(dst, src reflect.Value) {
 	}
 }
 
-func (n *node) reflectOptional(dst, src reflect.Value, depth int) *failure {
-	inner, ok := n.from.value(src)
-	if !ok {
+func (n *node) reflectOptional(dst, src reflect.Value, st *state) *failure {
+	inner, ok := n.from.inside(src)
+	switch {
+	case !ok && n.keeps:
+		dst.FieldByIndex(n.to.valid).SetBool(false)
+		return n.elem.reflect(dst.FieldByIndex(n.to.value), inner, st)
+	case !ok:
 		dst.SetZero()
 		return nil
+	case n.from.usesRest(src):
+		return n.fail(errRest)
 	}
-	switch n.to {
-	case pointer:
-		fresh := reflect.New(n.elem.dst)
-		dst.Set(fresh)
-		dst = fresh.Elem()
-	case null:
-		dst.Field(1).SetBool(true)
-		dst = dst.Field(0)
+	if n.to.form == pointer {
+		return n.reflectPointer(dst, inner, st)
 	}
-	return n.elem.reflect(dst, inner, depth)
+	if n.to.rest != nil {
+		dst.SetZero()
+	}
+	if n.to.form == null {
+		dst.FieldByIndex(n.to.valid).SetBool(true)
+		dst = dst.FieldByIndex(n.to.value)
+	}
+	return n.elem.reflect(dst, inner, st)
 }
 
-// value returns what is inside an optional, if it is present.
-func (f form) value(v reflect.Value) (inner reflect.Value, ok bool) {
-	switch f {
-	case pointer:
-		return v.Elem(), !v.IsNil()
-	case null:
-		return v.Field(0), v.Field(1).Bool()
-	}
-	return v, true
-}
-
-func (n *node) reflectList(dst, src reflect.Value, depth int) *failure {
-	if n.op == opSlice {
-		if src.Kind() == reflect.Slice && src.IsNil() {
-			dst.SetZero()
-			return nil
+func (n *node) reflectPointer(dst, inner reflect.Value, st *state) *failure {
+	made := &shared{}
+	if n.from.form == pointer && n.shares(st) {
+		var f *failure
+		if made, f = st.meetValue(origin{at: inner.Addr().UnsafePointer(), node: n}); f != nil {
+			return f
 		}
-		dst.Set(reflect.MakeSlice(n.dst, src.Len(), src.Len()))
+	}
+	if !made.done {
+		fresh := reflect.New(n.elem.dst)
+		if f := n.elem.reflect(fresh.Elem(), inner, st); f != nil {
+			return f
+		}
+		made.finish(fresh.Convert(n.dst))
+	}
+	dst.Set(made.value)
+	return nil
+}
+
+func (n *node) reflectList(dst, src reflect.Value, st *state) *failure {
+	if n.op == opSlice {
+		return n.reflectSlice(dst, src, st)
 	}
 	if src.Len() != dst.Len() {
 		return n.fail(errLength)
 	}
+	return n.reflectElements(dst, src, st)
+}
+
+func (n *node) reflectSlice(dst, src reflect.Value, st *state) *failure {
+	if src.Kind() == reflect.Slice && src.IsNil() {
+		dst.SetZero()
+		return nil
+	}
+	made := &shared{}
+	if src.Kind() == reflect.Slice && src.Len() > 0 && n.shares(st) {
+		var f *failure
+		if made, f = st.meetValue(origin{src.UnsafePointer(), n, src.Len()}); f != nil {
+			return f
+		}
+	}
+	if !made.done {
+		fresh := reflect.MakeSlice(n.dst, src.Len(), src.Len())
+		if f := n.reflectElements(fresh, src, st); f != nil {
+			return f
+		}
+		made.finish(fresh)
+	}
+	dst.Set(made.value)
+	return nil
+}
+
+func (n *node) reflectElements(dst, src reflect.Value, st *state) *failure {
 	for i := range src.Len() {
-		if f := n.elem.reflect(dst.Index(i), src.Index(i), depth); f != nil {
+		if f := n.elem.reflect(dst.Index(i), src.Index(i), st); f != nil {
 			return f.at(i)
 		}
 	}
 	return nil
 }
 
-func (n *node) reflectMap(dst, src reflect.Value, depth int) *failure {
+func (n *node) reflectMap(dst, src reflect.Value, st *state) *failure {
 	if src.IsNil() {
 		dst.SetZero()
 		return nil
 	}
-	made := reflect.MakeMapWithSize(n.dst, src.Len())
-	dst.Set(made)
+	made := &shared{}
+	if n.shares(st) {
+		var f *failure
+		if made, f = st.meetValue(origin{at: src.UnsafePointer(), node: n}); f != nil {
+			return f
+		}
+	}
+	if !made.done {
+		fresh := reflect.MakeMapWithSize(n.dst, src.Len())
+		if f := n.reflectEntries(fresh, src, st); f != nil {
+			return f
+		}
+		made.finish(fresh)
+	}
+	dst.Set(made.value)
+	return nil
+}
+
+func (n *node) reflectEntries(made, src reflect.Value, st *state) *failure {
 	for it := src.MapRange(); it.Next(); {
 		// Fresh and addressable: what maps them may keep their address.
 		srcKey, srcElem := reflect.New(n.src.Key()).Elem(), reflect.New(n.src.Elem()).Elem()
 		srcKey.SetIterKey(it)
 		srcElem.SetIterValue(it)
 		key, elem := reflect.New(n.dst.Key()).Elem(), reflect.New(n.dst.Elem()).Elem()
-		if f := n.key.reflect(key, srcKey, depth); f != nil {
+		if f := n.key.reflect(key, srcKey, st); f != nil {
 			return f.atKey()
 		}
-		if f := n.elem.reflect(elem, srcElem, depth); f != nil {
+		if f := n.elem.reflect(elem, srcElem, st); f != nil {
 			return f.atKey()
 		}
 		if f := n.insert(made, key, elem); f != nil {
@@ -216,29 +287,27 @@ func (n *node) insert(m, key, elem reflect.Value) *failure {
 	return nil
 }
 
-func (n *node) reflectStruct(dst, src reflect.Value, depth int) *failure {
+func (n *node) reflectStruct(dst, src reflect.Value, st *state) *failure {
 	for i := range n.fields {
-		if f := n.fields[i].reflect(dst, src, depth); f != nil {
+		if f := n.fields[i].reflect(dst, src, st); f != nil {
 			return f.in(n.fields[i].dst.name)
 		}
 	}
 	return nil
 }
 
-func (f *field) reflect(dst, src reflect.Value, depth int) *failure {
-	part, ok := src, true
-	if f.byRef {
-		part = reference(src)
-	} else {
-		part, ok = f.src.readValue(src)
-	}
+func (f *field) reflect(dst, src reflect.Value, st *state) *failure {
+	part, ok := f.src.readValue(src)
 	if !ok {
-		if at, there := f.dst.readValue(dst); there {
+		if at, there := f.dst.readValue(dst); there && f.node.op != opAfter {
 			at.SetZero()
 		}
 		return nil
 	}
-	return f.node.reflect(f.dst.writeValue(dst), part, depth)
+	if f.byRef {
+		part = reference(part)
+	}
+	return f.node.reflect(f.dst.writeValue(dst), part, st)
 }
 
 // reference returns a variable that holds a pointer to a copy of src.
@@ -251,7 +320,7 @@ func reference(src reflect.Value) reflect.Value {
 }
 
 // reflectDynamic maps what an interface holds.
-func (n *node) reflectDynamic(dst, src reflect.Value, depth int) *failure {
+func (n *node) reflectDynamic(dst, src reflect.Value, st *state) *failure {
 	if src.IsNil() {
 		dst.SetZero()
 		return nil
@@ -260,14 +329,38 @@ func (n *node) reflectDynamic(dst, src reflect.Value, depth int) *failure {
 	if f != nil {
 		return f
 	}
-	held := reflect.New(inner.src).Elem()
-	held.Set(src.Elem())
-	fresh := reflect.New(inner.dst).Elem()
-	if f := inner.reflect(fresh, held, depth); f != nil {
-		return f
+	made := &shared{}
+	if inner.sharedInBox() {
+		box := (*[2]unsafe.Pointer)(src.Addr().UnsafePointer())[1]
+		if made, f = st.meetValue(origin{at: box, node: inner}); f != nil {
+			return f
+		}
 	}
-	dst.Set(fresh)
+	if !made.done {
+		fresh, f := n.reflectHolding(src.Elem(), inner, st)
+		if f != nil {
+			return f
+		}
+		made.finish(fresh)
+	}
+	dst.Set(made.value)
 	return nil
+}
+
+func (n *node) reflectHolding(src reflect.Value, inner *node, st *state) (reflect.Value, *failure) {
+	if f := st.enter(inner); f != nil {
+		return src, f
+	}
+	defer st.leave(inner)
+	held, fresh := reflect.New(inner.src).Elem(), reflect.New(inner.dst).Elem()
+	held.Set(src)
+	if f := inner.reflect(fresh, held, st); f != nil {
+		return src, f
+	}
+	// In an interface of its own, so that what holds it later shares it.
+	holder := reflect.New(n.dst).Elem()
+	holder.Set(fresh)
+	return holder, nil
 }
 
 // dynamic returns the node for a type met in an interface. Its plan is built

@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 	"unsafe"
 )
 
@@ -76,6 +77,24 @@ func (r route) deref() route {
 	r.off = 0
 	return r
 }
+
+// join continues r by the steps of inner.
+func (r route) join(inner route) route {
+	for _, s := range inner.steps {
+		switch s.kind {
+		case stepField:
+			r = r.field(s.index)
+		case stepElement:
+			r = r.element(s.index)
+		default:
+			r = r.deref()
+		}
+	}
+	return r
+}
+
+// covers reports whether other leads to what r leads to, or to a part of it.
+func (r route) covers(other route) bool { return strings.HasPrefix(other.key+"/", r.key+"/") }
 
 // read returns where the part lies, or nil when a pointer on the way is nil.
 func (r *route) read(p unsafe.Pointer) unsafe.Pointer {

@@ -7,22 +7,38 @@ import (
 	"unsafe"
 )
 
-// A selector is a user's func(*T) *F that chooses a field of T.
+// A selector is a user's function that chooses a field of a type by its address.
 type selector struct {
-	owner, field reflect.Type
-	call         func(owner any) unsafe.Pointer // nil when the function was nil
+	owner reflect.Type
+	call  func(owner any) (unsafe.Pointer, reflect.Type) // nil when the function was nil
 }
 
 func selectorOf[T, F any](f func(*T) *F) selector {
-	s := selector{owner: reflect.TypeFor[T](), field: reflect.TypeFor[F]()}
+	s := selector{owner: reflect.TypeFor[T]()}
 	if f != nil {
-		s.call = func(owner any) unsafe.Pointer { return unsafe.Pointer(f(owner.(*T))) }
+		s.call = func(owner any) (unsafe.Pointer, reflect.Type) {
+			return unsafe.Pointer(f(owner.(*T))), reflect.TypeFor[F]()
+		}
 	}
 	return s
 }
 
-// A sample is a value of a type with its pointers allocated, on which
-// selectors run.
+// pickerOf is selectorOf for functions that return a pointer of any type, or an any that holds one.
+func pickerOf[T, P any](f func(*T) P) selector {
+	s := selector{owner: reflect.TypeFor[T]()}
+	if f != nil {
+		s.call = func(owner any) (unsafe.Pointer, reflect.Type) {
+			v := reflect.ValueOf(f(owner.(*T)))
+			if v.Kind() != reflect.Pointer {
+				return nil, nil
+			}
+			return v.UnsafePointer(), v.Type().Elem()
+		}
+	}
+	return s
+}
+
+// A sample is a value of a type with its pointers allocated, on which selectors run.
 type sample struct {
 	root    reflect.Value // a pointer
 	objects []object
@@ -71,41 +87,40 @@ func (s *sample) fill(v reflect.Value, r route) {
 	}
 }
 
+const notAField reason = "its function must return the address of a field, as in &d.Name"
+
 // find runs a selector and returns the route to the field it chose.
 func (s *sample) find(sel selector) (r route, err error) {
-	root := s.root.Type().Elem()
-	switch {
-	case sel.owner != root:
-		return r, reason(fmt.Sprintf("the selector is for %s and this Mapper's type is %s", sel.owner, root))
-	case sel.call == nil:
-		return r, reason("the selector is nil")
-	case sel.field.Size() == 0:
-		return r, reason("the selector chose a field of size zero, which has no place of its own")
+	if sel.call == nil {
+		return r, reason("its function is nil")
 	}
-	p, err := sel.run(s.root.Interface())
+	p, field, err := sel.run(s.root.Interface())
 	if err != nil {
 		return r, err
+	}
+	if field.Size() == 0 {
+		return r, reason("its function chose a field of size zero, which has no place of its own")
 	}
 	defer runtime.KeepAlive(s)
 	for _, o := range s.objects {
 		base, at := uintptr(o.at.UnsafePointer()), uintptr(p)
 		if at >= base && at-base < o.route.typ.Size() {
-			return o.route.find(at-base, sel.field)
+			return o.route.find(at-base, field)
 		}
 	}
-	return r, reason("the selector returned a pointer to something else: return the address of a field, as in &d.Name")
+	return r, notAField + "; it returned a pointer to something else"
 }
 
-func (sel selector) run(owner any) (p unsafe.Pointer, err error) {
+func (sel selector) run(owner any) (p unsafe.Pointer, field reflect.Type, err error) {
 	defer func() {
 		if recover() != nil {
-			err = reason("the selector panicked: it may only return the address of a field, as in &d.Name")
+			err = notAField + "; it panicked. It runs on a value whose slices and maps are empty: for the elements of a list, give functions of the element's own type"
 		}
 	}()
-	if p = sel.call(owner); p == nil {
-		return nil, reason("the selector returned nil: return the address of a field, as in &d.Name")
+	if p, field = sel.call(owner); p == nil {
+		return nil, nil, notAField + "; it returned nil"
 	}
-	return p, nil
+	return p, field, nil
 }
 
 // find continues r to the part of type want that lies at off.
@@ -113,13 +128,13 @@ func (r route) find(off uintptr, want reflect.Type) (route, error) {
 	for r.typ != want || off != 0 {
 		next, ok := r.towards(off)
 		if !ok {
-			return r, reason(fmt.Sprintf("the selector chose no field of type %s", want))
+			return r, reason(fmt.Sprintf("its function chose no field of type %s", want))
 		}
 		off -= next.off - r.off
 		r = next
 	}
 	if len(r.steps) == 0 {
-		return r, reason("the selector chose the whole value: return the address of a field")
+		return r, notAField + "; it returned the address of the whole value"
 	}
 	return r, nil
 }

@@ -1,7 +1,6 @@
 package mapper
 
 import (
-	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -9,66 +8,113 @@ import (
 
 // isStructs reports whether a pair maps field by field.
 func (c *compiler) isStructs(src, dst reflect.Type) bool {
-	_, converts := c.cfg.converters[pair{src, dst}]
-	return !converts && src.Kind() == reflect.Struct && dst.Kind() == reflect.Struct &&
-		!isNull(src) && !isNull(dst) && !isImmutable(src) && !isImmutable(dst)
+	if src.Kind() != reflect.Struct || dst.Kind() != reflect.Struct || isImmutable(src) || isImmutable(dst) {
+		return false
+	}
+	p := pair{src, dst}
+	cfg := c.scope(p)
+	if _, converts := cfg.converters[p]; converts || src == dst && cfg.assigned[src] {
+		return false
+	}
+	return !isNull(src) && !isNull(dst) || c.isChosen(src, dst) || nullsByField(src, dst)
 }
 
-// structs adds to n what maps the struct at src to the struct at dst. A struct
-// nested by value adds to the node of the outermost.
+// nullsByField reports whether two structs, of which one or both look like nulls, map field by field:
+// a null to its own type, so that it is copied whole, and one to a struct that has its fields by name.
+func nullsByField(src, dst reflect.Type) bool {
+	from, fromNull := nullOf(src)
+	to, toNull := nullOf(dst)
+	switch {
+	case fromNull && toNull:
+		return sameLayout(src, dst)
+	case fromNull:
+		return sharesName(src, from, dst)
+	default:
+		return sharesName(dst, to, src)
+	}
+}
+
+func sharesName(null reflect.Type, o optional, other reflect.Type) bool {
+	value := null.FieldByIndex(o.value).Name
+	_, ok := other.FieldByNameFunc(func(name string) bool { return strings.EqualFold(name, value) || strings.EqualFold(name, "Valid") })
+	return ok
+}
+
+// isInlined reports whether the fields of a nested struct become fields of the node around it.
+func (c *compiler) isInlined(src, dst reflect.Type) bool {
+	p := pair{src, dst}
+	return c.isStructs(src, dst) && c.scope(p) == c.cfg && (!isNull(src) || !isNull(dst) || c.isChosen(src, dst))
+}
+
+// structs adds to n what maps the struct at src to the struct at dst. A struct nested by value adds
+// to the node of the outermost.
 func (c *compiler) structs(n *node, src, dst route) {
+	outer := len(c.active)
+	c.activate(src, dst)
+	own := c.active[outer:]
 	if src.typ == dst.typ || c.cfg.tag == "" && sameLayout(src.typ, dst.typ) {
 		c.sameFields(n, src, dst)
-		return
+	} else {
+		m := &matcher{c: c, n: n, from: src, to: dst, src: c.members(src), findings: &findings{}}
+		m.matchAll(dst, "", nil)
+		m.report(dst, own)
 	}
-	m := &matcher{c: c, n: n, src: c.candidates(src), from: src.typ}
-	m.match(dst, "", nil)
-	if !m.decided && dst.typ.NumField() > 0 {
-		c.problem(src.typ, dst.typ, "no field of the destination can be filled: use Convert, or Ignore it")
-	}
+	c.override(n, own)
+	c.active = c.active[:outer]
 }
 
 // sameFields maps a struct to its own type: every field, unexported ones too.
 func (c *compiler) sameFields(n *node, src, dst route) {
-	if reflect.PointerTo(src.typ).Implements(locker) {
-		c.problem(src.typ, dst.typ, "a lock cannot be copied: Ignore it, or use Convert")
+	t := src.typ
+	switch {
+	case reflect.PointerTo(t).Implements(locker):
+		c.refuseLock(t)
+		return
+	case c.refuseOpaque(t, dst):
 		return
 	}
-	for i := range src.typ.NumField() {
-		part := dst.field(i)
-		if !c.isOverridden(n, part) {
-			c.within("."+src.typ.Field(i).Name, func() { c.sameField(n, src.field(i), part, src.typ.Field(i)) })
+	for i := range t.NumField() {
+		f, part := t.Field(i), dst.field(i)
+		name, _ := c.nameOf(f)
+		if c.isOverridden(part) || name == "-" || f.Name == "_" && !reflect.PointerTo(f.Type).Implements(locker) {
+			continue
 		}
+		c.within("."+f.Name, func() { c.assign(n, src.field(i), part) })
 	}
 }
 
-func (c *compiler) sameField(n *node, src, dst route, f reflect.StructField) {
-	switch {
-	case c.name(f) == "-", f.Name == "_" && !reflect.PointerTo(f.Type).Implements(locker):
-	case !f.IsExported() && !f.Anonymous && !c.cfg.share && refers(f.Type):
-		c.problem(f.Type, f.Type, "an unexported field holds references, which only its own package can copy: Ignore it, use Share or Convert")
-	default:
-		c.assign(n, src, dst)
+// opaqueField finds an unexported field that only the type's own package can copy.
+func (c *compiler) opaqueField(t reflect.Type, dst route) (string, bool) {
+	if c.cfg.share || t.PkgPath() == "math/big" {
+		return "", false // of big numbers, a copy of all fields is a copy of the number
 	}
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, _ := c.nameOf(f)
+		if !f.IsExported() && !f.Anonymous && f.Name != "_" && name != "-" && refers(f.Type) && !c.isOverridden(dst.field(i)) {
+			return f.Name, true
+		}
+	}
+	return "", false
 }
 
 // assign adds to n what maps one part to another.
 func (c *compiler) assign(n *node, src, dst route) {
-	if c.isStructs(src.typ, dst.typ) {
+	if c.isInlined(src.typ, dst.typ) {
 		c.structs(n, src, dst)
 		return
 	}
-	if src, dst, ok := c.followed(n, src, dst); ok {
+	if src, dst, ok := c.followed(src, dst); ok {
 		c.structs(n, src, dst)
 		return
 	}
 	n.fields = append(n.fields, field{src: src, dst: dst, node: c.pair(src.typ, dst.typ)})
 }
 
-// followed follows pointers to structs when a selector chose a field behind
-// the destination's: its fields are then filled one by one.
-func (c *compiler) followed(n *node, src, dst route) (s, d route, ok bool) {
-	if dst.typ.Kind() != reflect.Pointer || !c.overridesBelow(n, dst) {
+// followed follows pointers to structs when a selector chose a field behind the destination's: its
+// fields are then filled one by one.
+func (c *compiler) followed(src, dst route) (s, d route, ok bool) {
+	if dst.typ.Kind() != reflect.Pointer || !c.overridesBelow(dst) {
 		return src, dst, false
 	}
 	if src.typ.Kind() == reflect.Pointer {
@@ -78,62 +124,56 @@ func (c *compiler) followed(n *node, src, dst route) (s, d route, ok bool) {
 	return src, dst, c.isStructs(src.typ, dst.typ)
 }
 
-// A candidate is a field of the source that a field of the destination could
-// be filled from.
-type candidate struct {
-	name  string
-	depth int
-	route route
-}
-
-// candidates lists the exported fields of the struct at r, promoted ones too.
-func (c *compiler) candidates(r route) []candidate {
-	var list []candidate
-	for _, f := range reflect.VisibleFields(r.structType()) {
-		name := c.name(f)
-		if !f.IsExported() || name == "-" {
-			continue
-		}
-		part := r
-		for _, i := range f.Index {
-			part = part.field(i)
-		}
-		list = append(list, candidate{name, len(f.Index), part})
-	}
-	return list
-}
-
-// name is what a field is called: by its tag or by itself.
-func (c *compiler) name(f reflect.StructField) string {
-	if c.cfg.tag == "" {
-		return f.Name
-	}
-	if name, _, _ := strings.Cut(f.Tag.Get(c.cfg.tag), ","); name != "" {
-		return name
-	}
-	return f.Name
-}
-
 // A matcher fills the fields of one struct of the destination by name.
 type matcher struct {
 	c       *compiler
 	n       *node
-	from    reflect.Type
-	src     []candidate
-	decided bool // about at least one field
+	from    route    // the source
+	to      route    // the destination
+	src     []member // what it has
+	visible map[string]*member
+	*findings
 }
 
-// match goes through the fields of the struct at dst, whose names in the
-// source begin with prefix. Chain holds the types it is inside of.
+// findings are what the matchers of one pair found.
+type findings struct {
+	decided bool // about at least one field
+	read    []route
+	missing []missing
+}
+
+// A missing is a field of the destination that nothing fills, or an ambiguous one.
+type missing struct {
+	path  []string
+	name  string // that the source should have
+	route route
+	whose *member // if it is ambiguous
+}
+
+// matchAll is match for a struct whose fields have names of their own, not by promotion.
+func (m matcher) matchAll(dst route, prefix string, chain []reflect.Type) {
+	m.visible = map[string]*member{}
+	for _, v := range m.c.members(dst) {
+		m.visible[v.route.key] = &v
+		for _, other := range v.others {
+			m.visible[other.key] = &v
+		}
+	}
+	m.match(dst, prefix, chain)
+}
+
+// match goes through the fields of the struct at dst, whose names in the source begin with prefix.
+// Chain holds the types it is inside of.
 func (m *matcher) match(dst route, prefix string, chain []reflect.Type) {
 	t := dst.structType()
 	chain = append(slices.Clip(chain), t)
 	for i := range t.NumField() {
 		f, part := t.Field(i), dst.field(i)
+		name, _ := m.c.nameOf(f)
 		if f.Name == "_" {
 			continue
 		}
-		if m.c.isOverridden(m.n, part) || m.c.name(f) == "-" {
+		if m.c.isOverridden(part) || name == "-" {
 			m.decided = true
 			continue
 		}
@@ -145,33 +185,39 @@ func (m *matcher) match(dst route, prefix string, chain []reflect.Type) {
 }
 
 func (m *matcher) field(f reflect.StructField, dst route, prefix string, chain []reflect.Type) {
-	c, name := m.c, prefix+m.c.name(f)
+	c := m.c
+	name, tagged := c.nameOf(f)
+	name = prefix + name
+	who := m.visible[dst.key]
 	inner := dst.structType()
 	opens := inner != nil && !slices.Contains(chain, inner)
-	if src, found := m.find(name, f.Type); found && f.IsExported() {
-		m.decided = true
-		c.assign(m.n, src, dst)
-		return
+	if who != nil && who.others == nil {
+		if src, found := m.find(name, dst); found {
+			m.decided = true
+			m.read = append(m.read, src)
+			c.assign(m.n, src, dst)
+			return
+		}
 	}
 	switch {
-	case f.Anonymous && opens:
+	case f.Anonymous && !tagged && opens:
 		m.match(dst, prefix, chain)
-	case !f.IsExported():
+	case who == nil: // unexported, or hidden by an outer field of its name
 	case opens && c.cfg.flatten && m.hasPrefix(name):
-		m.match(dst, name, chain)
-	case opens && c.overridesBelow(m.n, dst):
+		m.matchAll(dst, name, chain)
+	case opens && c.overridesBelow(dst):
 		m.decided = true
-		(&matcher{c: c, n: m.n, from: m.from}).match(dst, "", chain)
+		matcher{c: c, n: m.n, from: m.from, to: m.to, findings: m.findings}.matchAll(dst, "", chain)
 	case c.cfg.lenient:
 		m.n.left = append(m.n.left, dst.name)
 	default:
-		c.problem(nil, f.Type, "%s has no field for it%s: Bind, Set or Ignore it, or use Lenient", m.from, m.near(name))
+		m.missing = append(m.missing, missing{slices.Clone(c.path), name, dst, who})
 	}
 }
 
-// find returns the source field of a name: of the exact name before one that
-// differs in case, and of the outermost struct before a promoted one.
-func (m *matcher) find(name string, dst reflect.Type) (route, bool) {
+// find returns the source field of a name: of the exact name before one that differs in case, and
+// of the outermost struct before a promoted one.
+func (m *matcher) find(name string, dst route) (route, bool) {
 	best := m.best(func(s string) bool { return s == name })
 	if len(best) == 0 && !m.c.cfg.MatchCase {
 		best = m.best(func(s string) bool { return strings.EqualFold(s, name) })
@@ -182,20 +228,24 @@ func (m *matcher) find(name string, dst reflect.Type) (route, bool) {
 	if len(best) == 0 {
 		return route{}, false
 	}
-	if len(best) > 1 {
-		m.c.problem(m.from, dst, "both %s and %s could fill it: choose one with Bind", best[0].route.name, best[1].route.name)
+	same := best[0].others
+	for _, b := range best[1:] {
+		same = append(same, b.route)
+	}
+	if len(same) > 0 {
+		m.ambiguousSource(best[0].route, same, dst)
 	}
 	return best[0].route, true
 }
 
-// best returns the candidates that match, of the least depth.
-func (m *matcher) best(matches func(string) bool) []candidate {
-	var best []candidate
+// best returns the members that match, of the least depth.
+func (m *matcher) best(matches func(string) bool) []member {
+	var best []member
 	for _, s := range m.src {
 		switch {
 		case !matches(s.name):
 		case len(best) == 0 || s.depth < best[0].depth:
-			best = []candidate{s}
+			best = []member{s}
 		case s.depth == best[0].depth:
 			best = append(best, s)
 		}
@@ -204,15 +254,15 @@ func (m *matcher) best(matches func(string) bool) []candidate {
 }
 
 // flattened finds AddressCity as the field City of a field Address.
-func (c *compiler) flattened(src []candidate, name string) []candidate {
-	var found []candidate
+func (c *compiler) flattened(src []member, name string) []member {
+	var found []member
 	for _, s := range src {
 		rest, ok := c.cutPrefix(name, s.name)
 		switch {
 		case ok && rest == "":
 			found = append(found, s)
 		case ok && s.route.structType() != nil:
-			found = append(found, c.flattened(c.candidates(s.route), rest)...)
+			found = append(found, c.flattened(c.members(s.route), rest)...)
 		}
 	}
 	return found
@@ -227,30 +277,8 @@ func (c *compiler) cutPrefix(name, prefix string) (rest string, ok bool) {
 }
 
 func (m *matcher) hasPrefix(name string) bool {
-	return slices.ContainsFunc(m.src, func(s candidate) bool {
+	return slices.ContainsFunc(m.src, func(s member) bool {
 		rest, ok := m.c.cutPrefix(s.name, name)
 		return ok && rest != ""
 	})
-}
-
-// near names a source field that was perhaps meant.
-func (m *matcher) near(name string) string {
-	for _, s := range m.src {
-		if m.c.cfg.MatchCase && strings.EqualFold(s.name, name) {
-			return fmt.Sprintf(" (its %s differs in case)", s.name)
-		}
-	}
-	return ""
-}
-
-// structType is the struct that r leads to, perhaps by a last pointer, or nil.
-func (r route) structType() reflect.Type {
-	t := r.typ
-	if t.Kind() == reflect.Pointer {
-		t = t.Elem()
-	}
-	if t.Kind() != reflect.Struct {
-		return nil
-	}
-	return t
 }

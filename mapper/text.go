@@ -1,6 +1,7 @@
 package mapper
 
 import (
+	"context"
 	"encoding"
 	"errors"
 	"fmt"
@@ -19,7 +20,7 @@ func method[I any](src reflect.Value) I {
 	return fresh.Interface().(I)
 }
 
-func marshalText(dst, src reflect.Value) error {
+func marshalText(_ context.Context, dst, src reflect.Value) error {
 	text, err := method[encoding.TextMarshaler](src).MarshalText()
 	if err == nil {
 		dst.SetString(string(text))
@@ -27,7 +28,7 @@ func marshalText(dst, src reflect.Value) error {
 	return err
 }
 
-func unmarshalText(dst, src reflect.Value) error {
+func unmarshalText(_ context.Context, dst, src reflect.Value) error {
 	fresh := reflect.New(dst.Type())
 	err := fresh.Interface().(encoding.TextUnmarshaler).UnmarshalText([]byte(src.String()))
 	if err == nil {
@@ -36,12 +37,12 @@ func unmarshalText(dst, src reflect.Value) error {
 	return err
 }
 
-func callString(dst, src reflect.Value) error {
+func callString(_ context.Context, dst, src reflect.Value) error {
 	dst.SetString(method[fmt.Stringer](src).String())
 	return nil
 }
 
-func format(dst, src reflect.Value) error {
+func format(_ context.Context, dst, src reflect.Value) error {
 	switch {
 	case src.CanInt():
 		dst.SetString(strconv.FormatInt(src.Int(), 10))
@@ -55,7 +56,7 @@ func format(dst, src reflect.Value) error {
 	return nil
 }
 
-func parse(dst, src reflect.Value) error {
+func parse(_ context.Context, dst, src reflect.Value) error {
 	err := parseInto(dst, src.String())
 	switch {
 	case errors.Is(err, strconv.ErrRange):

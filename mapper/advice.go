@@ -1,0 +1,467 @@
+package mapper
+
+import (
+	"fmt"
+	"path"
+	"reflect"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+)
+
+// This file words the problems of a BuildError. Each ends with lines of Go to choose from: pasted
+// into the call of New, in the package that calls it, such a line compiles and solves the problem.
+
+// advise adds a problem whose solutions are lines of code.
+func (c *compiler) advise(src, dst reflect.Type, why string, lines ...string) {
+	lines = slices.DeleteFunc(lines, func(l string) bool { return l == "" })
+	switch len(lines) {
+	case 0:
+	case 1:
+		why += ". Add\n\t" + lines[0]
+	default:
+		why += ". Add one of\n\t" + strings.Join(lines, "\n\t")
+	}
+	c.problem(src, dst, reason(why))
+}
+
+// refuse says why a pair does not map, and what would help.
+func (c *compiler) refuse(n *node) {
+	src, dst := n.src, n.dst
+	toText, fromText := dst.Kind() == reflect.String, src.Kind() == reflect.String
+	switch {
+	case src.Kind() == reflect.Chan || src.Kind() == reflect.Func || src.Kind() == reflect.UnsafePointer:
+		share := ""
+		if src == dst {
+			share = c.assignLine(src)
+		}
+		c.advise(src, dst, fmt.Sprintf("a %s cannot be copied; it can be shared, if that is right", src.Kind()), share, c.convertLine(src, dst, ""))
+	case toText && implements(src, stringer):
+		parse := ""
+		if isParsed(src) {
+			parse = "mapper.Options{Parse: true} // its number as text"
+		}
+		c.advise(src, dst, src.String()+" has a String method, which is used only if you ask for it",
+			"mapper.Options{Stringer: true}", parse, c.convertLine(src, dst, ""))
+	case fromText && implements(dst, stringer):
+		c.advise(src, dst, dst.String()+" has a String method, but none that reads a text", c.convertLine(src, dst, ""))
+	case (toText || fromText) && (isParsed(src) || isParsed(dst)):
+		c.advise(src, dst, "numbers and bools map to texts and back only if you ask for it",
+			"mapper.Options{Parse: true}", c.convertLine(src, dst, ""))
+	case toText:
+		c.advise(src, dst, src.String()+" has no method MarshalText", c.convertLine(src, dst, ""))
+	case fromText:
+		c.advise(src, dst, dst.String()+" has no method UnmarshalText", c.convertLine(src, dst, ""))
+	default:
+		c.advise(src, dst, fmt.Sprintf("no rule maps a %s to a %s", src.Kind(), dst.Kind()), c.convertLine(src, dst, ""))
+	}
+}
+
+func (c *compiler) refuseLock(t reflect.Type) {
+	c.advise(t, t, "a lock cannot be copied: a copy of a locked lock stays locked. Ignore the field, or share a pointer to the struct that has it")
+}
+
+// refuseOpaque reports, once, a type with memory that only its own package can copy.
+func (c *compiler) refuseOpaque(t reflect.Type, dst route) bool {
+	name, found := c.opaqueField(t, dst)
+	if found && !c.opaque[t] {
+		c.opaque[t] = true
+		assign, how := c.assignLine(t), "If its values never change once they are made, assign them"
+		if holdsLock(t) {
+			assign, how = c.assignLine(reflect.PointerTo(t)), "If nobody changes it once it is made, share the pointer to it"
+		}
+		c.advise(t, t, fmt.Sprintf("only its own package can copy it, because its field %s is unexported and refers to memory. %s; or convert it", name, how),
+			assign, c.convertLine(t, t, ""), c.ignoreLine(t, name))
+	}
+	return found
+}
+
+// holdsLock reports whether a struct must not be copied, as go vet sees it.
+func holdsLock(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Array:
+		return holdsLock(t.Elem())
+	case reflect.Struct:
+		if reflect.PointerTo(t).Implements(locker) {
+			return true
+		}
+		for i := range t.NumField() {
+			if holdsLock(t.Field(i).Type) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// ambiguousSource reports that several fields of the source could fill one of the destination.
+func (m *matcher) ambiguousSource(first route, others []route, dst route) {
+	all := append([]route{first}, others...)
+	names, lines := make([]string, len(all)), make([]string, len(all))
+	for i, r := range all {
+		names[i] = relative(m.from, r)
+		lines[i] = m.c.bindLine(m.to.typ, relative(m.to, dst), m.from, r)
+	}
+	m.c.advise(m.from.typ, dst.typ, fmt.Sprintf("%s has %d fields that could fill it, %s, and none comes before the others",
+		m.from.typ, len(all), strings.Join(names, " and ")), lines...)
+}
+
+// report adds a problem for each field of the destination that nothing fills and, if AllRead says
+// so, for each of the source that nothing reads.
+func (m *matcher) report(dst route, own []*placed) {
+	c := m.c
+	for _, p := range own {
+		m.decided = m.decided || p.kind != "Ignore"
+		if p.kind == "Bind" {
+			m.read = append(m.read, p.src)
+		}
+	}
+	before := c.path
+	seen := map[*member]bool{}
+	for _, miss := range m.missing {
+		c.path = miss.path
+		switch {
+		case miss.whose == nil || miss.whose.others == nil:
+			m.reportMissing(dst, miss)
+		case !seen[miss.whose]:
+			seen[miss.whose] = true
+			m.reportAmbiguous(dst, miss)
+		}
+	}
+	c.path = before
+	if !m.decided && len(m.missing) == 0 && dst.typ.NumField() > 0 {
+		c.advise(m.from.typ, dst.typ, "no field of the destination can be filled", c.convertLine(m.from.typ, dst.typ, ""))
+	}
+	if c.cfg.AllRead {
+		m.reportUnread(dst)
+	}
+}
+
+func (m *matcher) reportMissing(dst route, miss missing) {
+	c, field := m.c, relative(dst, miss.route)
+	bind := ""
+	if from, ok := m.suggest(miss); ok {
+		bind = c.bindLine(dst.typ, field, m.from, from)
+	}
+	set := ""
+	if bind == "" {
+		set = c.setLine(dst.typ, field, m.from.typ, miss.route.typ)
+	}
+	c.advise(nil, miss.route.typ, fmt.Sprintf("%s has no field %s", m.from.typ, miss.name), bind, set, c.ignoreLine(dst.typ, field),
+		m.lenientLine())
+}
+
+// lenientLine is no solution if nothing else of the destination is filled either.
+func (m *matcher) lenientLine() string {
+	if !m.decided {
+		return ""
+	}
+	return "mapper.Lenient() // leaves every such field as it is"
+}
+
+func (m *matcher) reportAmbiguous(dst route, miss missing) {
+	all := append([]route{miss.whose.route}, miss.whose.others...)
+	names := make([]string, len(all))
+	lines := make([]string, len(all))
+	for i, r := range all {
+		names[i] = relative(dst, r)
+		line := m.c.ignoreLine(dst.typ, names[i])
+		if src := m.best(func(s string) bool { return s == miss.name }); i == 0 && len(src) == 1 && src[0].others == nil {
+			line = m.c.bindLine(dst.typ, names[i], m.from, src[0].route)
+		}
+		lines[i] = line
+	}
+	m.c.problem(nil, miss.route.typ, reason(fmt.Sprintf("%s has %d fields %s, %s, and Go promotes none of them. Bind or Ignore each, for example\n\t%s",
+		dst.typ, len(all), miss.whose.name, strings.Join(names, " and "), strings.Join(lines, ",\n\t"))))
+}
+
+func (m *matcher) reportUnread(dst route) {
+	c := m.c
+	for _, s := range m.src {
+		embeds := s.field.Anonymous && !s.tagged && s.route.structType() != nil
+		if embeds || c.isIgnored(m.from, s.route) || slices.ContainsFunc(m.read, func(r route) bool { return r.covers(s.route) || s.route.covers(r) }) {
+			continue
+		}
+		name := relative(m.from, s.route)
+		c.within("."+name, func() {
+			c.advise(s.route.typ, dst.typ, fmt.Sprintf("nothing reads field %s of %s, and Options.AllRead is set", name, m.from.typ), c.ignoreLine(m.from.typ, name))
+		})
+	}
+}
+
+// isIgnored reports whether Ignore names a field of the source.
+func (c *compiler) isIgnored(src, part route) bool {
+	for _, o := range c.cfg.overrides {
+		if o.kind != "Ignore" || o.dst.owner != src.typ {
+			continue
+		}
+		if s := c.selected(o); s.err == nil && src.join(s.dst).key == part.key {
+			return true
+		}
+	}
+	return false
+}
+
+// suggest finds a source field that was perhaps meant: one that nothing else reads and that maps. Of
+// several it takes the one whose name is the most like the missing one's, if it is like it at all.
+func (m *matcher) suggest(miss missing) (best route, ok bool) {
+	if m.c.trial {
+		return best, false
+	}
+	least, candidates := 0, 0
+	for _, s := range m.src {
+		if s.others != nil || s.field.Anonymous || slices.ContainsFunc(m.read, func(r route) bool { return r.covers(s.route) }) {
+			continue
+		}
+		if !m.c.maps(s.route.typ, miss.route.typ) {
+			continue
+		}
+		candidates++
+		if d := distance(plainName(s.name), plainName(miss.name)); candidates == 1 || d < least {
+			best, least = s.route, d
+		}
+	}
+	return best, candidates == 1 || candidates > 1 && 2*least <= len(miss.name)
+}
+
+func plainName(s string) string { return strings.ToLower(strings.ReplaceAll(s, "_", "")) }
+
+// distance is how many letters must be inserted, removed or replaced to make b of a.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			diagonal, row[j+1] = row[j+1], min(diagonal+cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// unused reports an option whose pair of types is not in the plan.
+func (c *compiler) unused(o *override) {
+	what := fmt.Sprintf("%s has no effect: this Mapper maps nothing to a %s field by field. It maps %s to %s; write the functions for a pair inside it",
+		o.kind, o.dst.owner, c.root.src, c.root.dst)
+	if o.kind != "Ignore" {
+		src := o.fromType
+		what = fmt.Sprintf("%s has no effect: this Mapper maps no %s to a %s field by field. It maps %s to %s; write the functions for a pair inside it",
+			o.kind, src, o.dst.owner, c.root.src, c.root.dst)
+	}
+	c.problem(o.fromType, o.dst.owner, reason(what))
+}
+
+// relative is the way from a struct to a field inside it, as in an expression.
+func relative(base, field route) string {
+	return strings.TrimPrefix(strings.TrimPrefix(field.name, base.name), ".")
+}
+
+// The lines of code. Each is empty if a type in it has no name where the caller is.
+
+func (c *compiler) bindLine(dst reflect.Type, field string, from, src route) string {
+	d, ok := c.spell(dst)
+	s, ok2 := c.spell(from.typ)
+	f, ok3 := c.spell(c.typeAt(dst, field))
+	g, ok4 := c.spell(src.typ)
+	if !ok || !ok2 || !ok3 || !ok4 {
+		return ""
+	}
+	return fmt.Sprintf("mapper.Bind(func(d *%s) *%s { return &d.%s }, func(s *%s) *%s { return &s.%s })", d, f, field, s, g, relative(from, src))
+}
+
+func (c *compiler) setLine(dst reflect.Type, field string, src, typ reflect.Type) string {
+	d, ok := c.spell(dst)
+	s, ok2 := c.spell(src)
+	f, ok3 := c.spell(typ)
+	if !ok || !ok2 || !ok3 {
+		return ""
+	}
+	return fmt.Sprintf(`mapper.Set(func(d *%s) *%s { return &d.%s }, func(s %s) %s { panic("TODO: compute it") })`, d, f, field, s, f)
+}
+
+func (c *compiler) ignoreLine(owner reflect.Type, field string) string {
+	d, ok := c.spell(owner)
+	if !ok || !c.isVisible(owner, field) {
+		return ""
+	}
+	f, ok := c.spell(c.typeAt(owner, field))
+	if !ok {
+		return fmt.Sprintf("mapper.Ignore(func(d *%s) any { return &d.%s })", d, field)
+	}
+	return fmt.Sprintf("mapper.Ignore(func(d *%s) *%s { return &d.%s })", d, f, field)
+}
+
+func (c *compiler) convertLine(src, dst reflect.Type, body string) string {
+	s, ok := c.spell(src)
+	d, ok2 := c.spell(dst)
+	if !ok || !ok2 {
+		return ""
+	}
+	if body == "" {
+		body = `panic("TODO: convert it")`
+	}
+	return fmt.Sprintf("mapper.Convert(func(s %s) (d %s, err error) { %s })", s, d, body)
+}
+
+func (c *compiler) assignLine(t reflect.Type) string {
+	name, ok := c.spell(t)
+	if !ok {
+		return ""
+	}
+	zero := name + "{}"
+	if t.Kind() != reflect.Struct {
+		zero = "(" + name + ")(nil)"
+	}
+	return fmt.Sprintf("mapper.Options{Assign: []any{%s}}", zero)
+}
+
+// typeAt is the type of the field that an expression such as Base.Name leads to.
+func (c *compiler) typeAt(t reflect.Type, field string) reflect.Type {
+	for _, name := range strings.Split(field, ".") {
+		if t.Kind() == reflect.Pointer {
+			t = t.Elem()
+		}
+		f, ok := t.FieldByName(name)
+		if !ok {
+			return t
+		}
+		t = f.Type
+	}
+	return t
+}
+
+// isVisible reports whether the caller may write the fields' names.
+func (c *compiler) isVisible(owner reflect.Type, field string) bool {
+	for _, name := range strings.Split(field, ".") {
+		exported := name != "" && name[0] >= 'A' && name[0] <= 'Z'
+		if !exported && owner.PkgPath() != c.caller() {
+			return false
+		}
+	}
+	return true
+}
+
+// spell writes a type as the caller's package would, if it can.
+func (c *compiler) spell(t reflect.Type) (string, bool) {
+	if t.Name() == "" {
+		return c.spellLiteral(t)
+	}
+	name := localSuffix.ReplaceAllString(t.Name(), "")
+	if i := strings.IndexByte(name, '['); i >= 0 {
+		name = name[:i] + c.spellArguments(name[i:])
+	}
+	switch {
+	case t.PkgPath() == "" || t.PkgPath() == c.caller():
+		return name, true
+	case t.Name()[0] < 'A' || t.Name()[0] > 'Z':
+		return "", false
+	}
+	qualifier, _, _ := strings.Cut(t.String(), ".")
+	return qualifier + "." + name, true
+}
+
+// localSuffix is what reflect adds to the names of types that are declared in functions.
+var localSuffix = regexp.MustCompile(`·\d+`)
+
+var importPath = regexp.MustCompile(`[\w.~-]+(?:/[\w.~-]+)*\.`)
+
+// spellArguments writes the type arguments of a generic type, which reflect gives with the whole
+// import path.
+func (c *compiler) spellArguments(args string) string {
+	return importPath.ReplaceAllStringFunc(args, func(p string) string {
+		p = strings.TrimSuffix(p, ".")
+		if p == c.caller() {
+			return ""
+		}
+		base := path.Base(p)
+		if version.MatchString(base) && strings.Contains(p, "/") {
+			base = path.Base(path.Dir(p))
+		}
+		return base + "."
+	})
+}
+
+var version = regexp.MustCompile(`^v\d+$`)
+
+func (c *compiler) spellLiteral(t reflect.Type) (string, bool) {
+	one := func(format string, t reflect.Type) (string, bool) {
+		s, ok := c.spell(t)
+		return fmt.Sprintf(format, s), ok
+	}
+	switch t.Kind() {
+	case reflect.Pointer:
+		return one("*%s", t.Elem())
+	case reflect.Slice:
+		return one("[]%s", t.Elem())
+	case reflect.Array:
+		return one(fmt.Sprintf("[%d]%%s", t.Len()), t.Elem())
+	case reflect.Chan:
+		return one(t.ChanDir().String()+" %s", t.Elem())
+	case reflect.Map:
+		k, ok := c.spell(t.Key())
+		v, ok2 := c.spell(t.Elem())
+		return "map[" + k + "]" + v, ok && ok2
+	case reflect.Struct:
+		return c.spellStruct(t)
+	case reflect.Interface:
+		return strings.ReplaceAll(t.String(), "interface {}", "any"), t.NumMethod() == 0
+	}
+	return t.String(), t.Kind() == reflect.Func && t.NumIn()+t.NumOut() == 0
+}
+
+func (c *compiler) spellStruct(t reflect.Type) (string, bool) {
+	var fields []string
+	for i := range t.NumField() {
+		f := t.Field(i)
+		typ, ok := c.spell(f.Type)
+		if !ok || f.PkgPath != "" && f.PkgPath != c.caller() {
+			return "", false
+		}
+		text := f.Name + " " + typ
+		if f.Anonymous {
+			text = typ
+		}
+		if f.Tag != "" {
+			text += fmt.Sprintf(" %q", f.Tag)
+		}
+		fields = append(fields, text)
+	}
+	if len(fields) == 0 {
+		return "struct{}", true
+	}
+	return "struct { " + strings.Join(fields, "; ") + " }", true
+}
+
+var ownPackage = reflect.TypeFor[pair]().PkgPath()
+
+// caller is the import path of the package that asked for the plan.
+func (c *compiler) caller() string {
+	if c.home == "" {
+		var pcs [64]uintptr
+		frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])
+		for more := true; more && (c.home == "" || c.home == ownPackage); {
+			var f runtime.Frame
+			f, more = frames.Next()
+			c.home = packageOf(f.Function)
+		}
+	}
+	return c.home
+}
+
+// packageOf is the import path in a function's name.
+func packageOf(function string) string {
+	slash := strings.LastIndexByte(function, '/') + 1
+	if bracket := strings.IndexByte(function, '['); bracket >= 0 {
+		slash = strings.LastIndexByte(function[:bracket], '/') + 1
+	}
+	name, _, _ := strings.Cut(function[slash:], ".")
+	return strings.ReplaceAll(function[:slash]+name, "%2e", ".")
+}

@@ -1,0 +1,170 @@
+package mapper_test
+
+import (
+	"database/sql"
+	"database/sql/driver"
+	"math"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/leaksafe/leaksafe/mapper"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// Types with the shapes that libraries give to nulls.
+type (
+	NullUUID struct { // as google/uuid
+		UUID  UUID
+		Valid bool
+	}
+	NullText    struct{ sql.NullString } // as guregu/null
+	NullWrapped struct{ NullText }
+	DeletedAt   sql.NullTime // as gorm
+	NullBits    struct {     // as pgtype.UUID: only the whole has a text
+		Bytes [16]byte
+		Valid bool
+	}
+	infinity  int8
+	NullStamp struct { // as pgtype.Timestamptz
+		Time  time.Time
+		Inf   infinity
+		Valid bool
+	}
+	ValidFirst struct {
+		Valid bool
+		N     int
+	}
+	Coupon struct { // no null, but two fields
+		Code  string
+		Valid bool
+	}
+	CouponDTO struct {
+		Code  *string
+		Valid bool
+	}
+	Limits struct { // no null: it is no driver.Valuer
+		Low, High int
+		Valid     bool
+	}
+)
+
+func (n NullUUID) MarshalText() ([]byte, error) {
+	if !n.Valid {
+		return []byte("null"), nil
+	}
+	return n.UUID.MarshalText()
+}
+func (n NullText) MarshalText() ([]byte, error)  { return []byte(n.NullString.String), nil }
+func (n NullBits) String() string                { return "bits" }
+func (n NullStamp) Value() (driver.Value, error) { return n.Time, nil }
+
+// TestNulls maps nulls of every shape, present and absent: what is absent is nil, not Valid, or zero,
+// and never a text.
+func TestNulls(t *testing.T) {
+	moment := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
+	stringer := []mapper.Option{mapper.Options{Stringer: true}}
+	for name, c := range map[string]struct {
+		src, want any
+		opts      []mapper.Option
+	}{
+		"absent uuid to pointer to text":      {NullUUID{}, (*string)(nil), nil},
+		"absent uuid to text":                 {NullUUID{}, "", nil},
+		"absent uuid to pointer":              {NullUUID{}, (*UUID)(nil), nil},
+		"uuid to text":                        {NullUUID{UUID{1}, true}, "01000000000000000000000000000000", nil},
+		"text to uuid":                        {"01000000000000000000000000000000", NullUUID{UUID{1}, true}, nil},
+		"nil text to uuid":                    {(*string)(nil), NullUUID{}, nil},
+		"absent embedded null":                {NullText{}, (*string)(nil), nil},
+		"embedded null":                       {NullText{sql.NullString{String: "x", Valid: true}}, ref("x"), nil},
+		"null embedded twice":                 {NullWrapped{NullText{sql.NullString{String: "x", Valid: true}}}, "x", nil},
+		"pointer to embedded null":            {"x", NullWrapped{NullText{sql.NullString{String: "x", Valid: true}}}, nil},
+		"pointer to a null":                   {&NullText{}, (*string)(nil), nil},
+		"defined null":                        {DeletedAt{}, (*time.Time)(nil), nil},
+		"defined null, valid":                 {DeletedAt{moment, true}, moment, nil},
+		"defined null to its base":            {DeletedAt{moment, true}, sql.NullTime{Time: moment, Valid: true}, nil},
+		"defined null to itself":              {DeletedAt{moment, true}, DeletedAt{moment, true}, nil},
+		"null to another null":                {NullText{sql.NullString{String: "x", Valid: true}}, sql.Null[Text]{V: "x", Valid: true}, nil},
+		"generic null":                        {sql.Null[time.Time]{}, (*time.Time)(nil), nil},
+		"null of a pointer":                   {sql.Null[*int]{V: ref(5), Valid: true}, ref(int8(5)), nil},
+		"absent null of a pointer":            {sql.Null[*int]{V: ref(5)}, (*int8)(nil), nil},
+		"Valid first":                         {ValidFirst{true, 5}, ref(int8(5)), nil},
+		"to Valid first":                      {5, ValidFirst{true, 5}, nil},
+		"text of the whole":                   {NullBits{Valid: true}, "bits", stringer},
+		"absent text of the whole":            {NullBits{}, (*string)(nil), stringer},
+		"absent text of the whole, plain":     {NullBits{}, "", stringer},
+		"with a modifier":                     {NullStamp{Time: moment, Valid: true}, &moment, nil},
+		"with a modifier, absent":             {NullStamp{Inf: 1}, (*time.Time)(nil), nil},
+		"with a modifier to itself":           {NullStamp{Time: moment, Inf: 1, Valid: true}, NullStamp{Time: moment, Inf: 1, Valid: true}, nil},
+		"to one with a modifier":              {moment, NullStamp{Time: moment, Valid: true}, nil},
+		"a struct of its shape keeps all":     {Coupon{"x", false}, CouponDTO{ref("x"), false}, nil},
+		"a struct of its shape to itself":     {Coupon{"x", false}, Coupon{"x", false}, nil},
+		"a struct of its shape, by field":     {Coupon{"x", false}, struct{ Code string }{"x"}, nil},
+		"a struct of its shape, from field":   {struct{ Code string }{"x"}, struct{ Code string }{"x"}, nil},
+		"more than a value and Valid":         {Limits{1, 2, false}, struct{ High, Low int }{2, 1}, nil},
+		"null of a struct":                    {sql.Null[Point]{V: Point{1, 2}, Valid: true}, &Point32{1, 2}, nil},
+		"a Convert of the whole":              {NullBits{Valid: true}, ref("converted"), []mapper.Option{mapper.Convert(func(NullBits) (string, error) { return "converted", nil })}},
+		"a Convert of the whole, absent":      {NullBits{}, (*string)(nil), []mapper.Option{mapper.Convert(func(NullBits) (string, error) { return "converted", nil })}},
+		"a Convert of the value inside":       {NullText{sql.NullString{String: "x", Valid: true}}, ref(int8(1)), []mapper.Option{mapper.Convert(func(string) (int8, error) { return 1, nil })}},
+		"a Convert of a value inside, absent": {NullText{}, (*int8)(nil), []mapper.Option{mapper.Convert(func(string) (int8, error) { return 1, nil })}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := mapBoth(t, c.src, reflect.TypeOf(c.want), c.opts...)
+			require.NoError(t, err)
+			assert.Equal(t, c.want, got)
+		})
+	}
+	_, err := mapBoth(t, NullStamp{Inf: 1, Valid: true}, reflect.TypeFor[*time.Time]())
+	assert.ErrorContains(t, err, "more than one value in it")
+	_, err = mapBoth(t, sql.Null[int]{V: math.MaxInt, Valid: true}, reflect.TypeFor[sql.Null[int8]]())
+	assert.ErrorContains(t, err, "cannot hold this number")
+	got, err := mapBoth(t, sql.Null[int]{V: math.MaxInt}, reflect.TypeFor[sql.Null[int8]]())
+	assert.Equal(t, sql.Null[int8]{}, got, "what is left in an invalid sql.Null is no data")
+	assert.NoError(t, err)
+	_, err = mapBoth(t, NullBits{}, reflect.TypeFor[string]())
+	assert.ErrorContains(t, err, "mapper_test.NullBits to string: mapper_test.NullBits has a String method")
+}
+
+// TestNullsByField has options for fields of a struct that looks like a null.
+func TestNullsByField(t *testing.T) {
+	type dto struct {
+		Kode  string
+		Valid bool
+	}
+	m := mapper.Must[Coupon, dto](mapper.Bind(func(d *dto) *string { return &d.Kode }, func(c *Coupon) *string { return &c.Code }))
+	eachWay(t, m, func(t *testing.T, mapTo func(Coupon) (dto, error)) {
+		got, err := mapTo(Coupon{"x", false})
+		require.NoError(t, err)
+		assert.Equal(t, dto{"x", false}, got)
+	})
+	type list struct{ All []Coupon }
+	type listDTO struct{ All []dto }
+	lists := mapper.Must[list, listDTO](mapper.Bind(func(d *dto) *string { return &d.Kode }, func(c *Coupon) *string { return &c.Code }))
+	got, err := lists.Map(list{[]Coupon{{"x", false}}})
+	require.NoError(t, err)
+	assert.Equal(t, listDTO{[]dto{{"x", false}}}, got)
+}
+
+// TestPatchNulls patches with nulls of other shapes than database/sql's.
+func TestPatchNulls(t *testing.T) {
+	type patch struct {
+		N  NullText
+		At DeletedAt
+		S  NullStamp
+	}
+	type entity struct {
+		N  string
+		At DeletedAt
+		S  NullStamp
+	}
+	m := mapper.Must[patch, entity]()
+	moment := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
+	old := entity{"old", DeletedAt{moment, true}, NullStamp{moment, 1, true}}
+	e := old
+	require.NoError(t, m.Patch(&e, &patch{}))
+	assert.Equal(t, old, e)
+	require.NoError(t, m.Patch(&e, &patch{At: DeletedAt{Time: time.Unix(0, 0)}, S: NullStamp{Inf: 2}}))
+	assert.Equal(t, old, e, "an invalid null is not set, whatever is left in it")
+	require.NoError(t, m.Patch(&e, &patch{N: NullText{sql.NullString{Valid: true}}, At: DeletedAt{Valid: true}, S: NullStamp{Valid: true}}))
+	assert.Equal(t, entity{"", DeletedAt{Valid: true}, NullStamp{Valid: true}}, e, "a valid one is set as a whole")
+}

@@ -1,0 +1,212 @@
+package mapper
+
+import (
+	"context"
+	"reflect"
+	"sync"
+	"unsafe"
+)
+
+// A state is what one call of an executor knows while it runs.
+type state struct {
+	ctx    context.Context // for ConvertContext
+	depth  int             // how much deeper recursive types may nest
+	levels int             // how many more nodes the stack has room for
+	many   bool            // the plan runs once for each element of a list
+	copies *copies         // of the kernels
+	values map[origin]*shared
+}
+
+// maxLevels bounds the nodes that are on the stack at once, so that no MaxDepth can exhaust it: a
+// node takes less than 3 KiB of it, and Go's limit is 1 GB, or 250 MB on 32 bits.
+const maxLevels = 80_000
+
+func (p *plan) state(ctx context.Context) state {
+	return state{ctx: ctx, depth: p.cfg.MaxDepth, levels: maxLevels}
+}
+
+// enter counts a recursive node or one that an interface led to. The caller calls leave, unless it
+// fails: then nobody asks again.
+func (st *state) enter(n *node) *failure {
+	st.depth--
+	st.levels -= n.height
+	switch {
+	case st.depth < 0:
+		return n.fail(errDepth)
+	case st.levels < 0:
+		return n.fail(errStack)
+	}
+	return nil
+}
+
+func (st *state) leave(n *node) {
+	st.depth++
+	st.levels += n.height
+}
+
+// An origin is a part of the source that several paths may lead to, and how it is mapped: the
+// target of a pointer, a map, the array of a slice, what an interface holds.
+type origin struct {
+	at   unsafe.Pointer
+	node *node
+	len  int // of a slice
+}
+
+// A copied is what an origin became. To is nil as long as it is not finished: to meet it then
+// means that the data is cyclic.
+type copied struct {
+	origin
+	to   unsafe.Pointer
+	done bool
+}
+
+// copies is a hash table of what one call has copied, by open addressing. At most half of it is
+// used.
+type copies struct {
+	table []copied
+	used  int
+}
+
+const (
+	firstCopies = 32
+	mostCopies  = 1 << 12 // a larger table is not kept for the next call
+)
+
+var copiesPool = sync.Pool{New: func() any { return &copies{table: make([]copied, firstCopies)} }}
+
+// release empties the table before it is used again: it must not retain what was mapped.
+func (st *state) release() {
+	c := st.copies
+	if c == nil || len(c.table) > mostCopies {
+		return
+	}
+	clear(c.table)
+	c.used = 0
+	st.copies = nil
+	copiesPool.Put(c)
+}
+
+// meet looks for what o became. The second time it returns it, or an error if it is not finished.
+func (st *state) meet(o origin) (to unsafe.Pointer, f *failure) {
+	if st.copies == nil {
+		st.copies = copiesPool.Get().(*copies)
+	}
+	c := st.copies.find(o)
+	switch {
+	case c.done:
+		return c.to, nil
+	case c.at != nil:
+		return nil, o.node.fail(errCyclic)
+	}
+	c.origin = o
+	if st.copies.used++; 2*st.copies.used > len(st.copies.table) {
+		st.copies.grow()
+	}
+	return nil, nil
+}
+
+// finish says what o has become.
+func (st *state) finish(o origin, to unsafe.Pointer) {
+	c := st.copies.find(o)
+	c.to, c.done = to, true
+}
+
+// find returns the entry of o, or the free one where it belongs.
+func (c *copies) find(o origin) *copied {
+	mask := len(c.table) - 1
+	for i := o.hash() & mask; ; i = (i + 1) & mask {
+		if e := &c.table[i]; e.at == nil || e.origin == o {
+			return e
+		}
+	}
+}
+
+func (o *origin) hash() int {
+	const odd uint64 = 0x9E3779B97F4A7C15
+	h := uint64(uintptr(o.at))>>3 ^ uint64(uintptr(unsafe.Pointer(o.node)))>>4 ^ uint64(o.len)<<7
+	return int(h * odd >> 33)
+}
+
+func (c *copies) grow() {
+	old := c.table
+	c.table = make([]copied, 4*len(old))
+	for i := range old {
+		if old[i].at != nil {
+			*c.find(old[i].origin) = old[i]
+		}
+	}
+}
+
+// A shared is the same for the executor that uses reflection.
+type shared struct {
+	value reflect.Value
+	done  bool
+}
+
+// meetValue returns what o became, or a new entry for it, which is not done.
+func (st *state) meetValue(o origin) (*shared, *failure) {
+	if s := st.values[o]; s != nil {
+		if !s.done {
+			return nil, o.node.fail(errCyclic)
+		}
+		return s, nil
+	}
+	if st.values == nil {
+		st.values = map[origin]*shared{}
+	}
+	s := &shared{}
+	st.values[o] = s
+	return s, nil
+}
+
+// finish says what the origin became.
+func (s *shared) finish(v reflect.Value) { s.value, s.done = v, true }
+
+// shares reports whether what a node maps may have been mapped before in this call.
+func (n *node) shares(st *state) bool { return n.many || st.many }
+
+// findMany marks the nodes that one call may reach twice, and measures all. It follows the plan
+// from its root.
+func (n *node) findMany(many bool, seen map[*node]bool) {
+	again := seen[n]
+	if seen[n] = true; again {
+		many = true
+	}
+	if again && n.many {
+		return
+	}
+	n.many = n.many || many
+	if n.key != nil {
+		n.key.findMany(true, seen)
+	}
+	if n.elem != nil {
+		n.elem.findMany(n.many || n.op == opSlice || n.op == opArray || n.op == opMap, seen)
+	}
+	for i := range n.fields {
+		n.fields[i].node.findMany(n.many, seen)
+	}
+}
+
+// measure sets the height of n and of what is inside it.
+func (n *node) measure() int {
+	if n.height > 0 {
+		return n.height
+	}
+	n.height = 1 // also while it is being measured
+	h := 0
+	inner := func(m *node) {
+		if m != nil && !m.recursive {
+			h = max(h, m.measure())
+		} else if m != nil {
+			m.measure()
+			h = max(h, 1)
+		}
+	}
+	inner(n.key)
+	inner(n.elem)
+	for i := range n.fields {
+		inner(n.fields[i].node)
+	}
+	n.height = 1 + h
+	return n.height
+}

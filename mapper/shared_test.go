@@ -1,0 +1,264 @@
+package mapper_test
+
+import (
+	"fmt"
+	"reflect"
+	"runtime"
+	"testing"
+
+	"github.com/leaksafe/leaksafe/mapper"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+type (
+	Diamond struct {
+		Name        string
+		Left, Right *Diamond
+	}
+	DiamondDTO struct {
+		Left, Right *DiamondDTO
+		Name        string
+	}
+	Fan      struct{ Kids []Fan }
+	FanDTO   struct{ Kids []FanDTO }
+	Book     map[string]Book
+	BookDTO  map[Text]BookDTO
+	Box      struct{ A, B any }
+	BoxDTO   struct{ A, B *BoxDTO }
+	NullKids struct {
+		Kids []*NullKids
+		Next struct {
+			V     *NullKids
+			Valid bool
+		}
+	}
+)
+
+// levels builds a value of n objects by which 2^n paths lead.
+func levels[T any](n int, first T, next func(T) T) T {
+	for range n {
+		first = next(first)
+	}
+	return first
+}
+
+// TestDiamonds maps values of 60 objects with 2^60 paths through them. The result is as large as the
+// source and shares as it does.
+func TestDiamonds(t *testing.T) {
+	const n = 60
+	pointers := levels(n, &Diamond{}, func(d *Diamond) *Diamond { return &Diamond{"x", d, d} })
+	slices := levels(n, Fan{}, func(f Fan) Fan { return Fan{[]Fan{f, f}} })
+	maps := levels(n, Book{}, func(b Book) Book { return Book{"a": b, "b": b} })
+	boxes := levels(n, any(Box{}), func(b any) any { return Box{b, b} })
+	trees := levels(n, any("leaf"), func(v any) any { return map[string]any{"a": v, "b": []any{v, v}} })
+	mixed := levels(n, &NullKids{}, func(k *NullKids) *NullKids {
+		m := &NullKids{Kids: []*NullKids{k, k}}
+		m.Next.V, m.Next.Valid = k, true
+		return m
+	})
+	for name, c := range map[string]struct {
+		src any
+		dst reflect.Type
+	}{
+		"pointers":                 {pointers, reflect.TypeFor[*DiamondDTO]()},
+		"pointers to their type":   {pointers, reflect.TypeFor[*Diamond]()},
+		"value of pointers":        {*pointers, reflect.TypeFor[DiamondDTO]()},
+		"slices":                   {slices, reflect.TypeFor[FanDTO]()},
+		"maps":                     {maps, reflect.TypeFor[BookDTO]()},
+		"boxes":                    {boxes.(Box), reflect.TypeFor[Box]()},
+		"boxes to pointers":        {boxes.(Box), reflect.TypeFor[BoxDTO]()},
+		"decoded trees":            {trees, reflect.TypeFor[map[string]any]()},
+		"nulls and lists":          {mixed, reflect.TypeFor[*NullKids]()},
+		"pointers in an interface": {struct{ V any }{pointers}, reflect.TypeFor[struct{ V any }]()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			src := reflect.New(reflect.TypeOf(c.src))
+			src.Elem().Set(reflect.ValueOf(c.src))
+			p, err := mapper.Compile(src.Type().Elem(), c.dst)
+			require.NoError(t, err)
+			for way, run := range map[string]func(dst, src reflect.Value) error{"kernels": p.Kernels, "reflection": p.Reflect} {
+				dst := reflect.New(c.dst)
+				require.NoError(t, run(dst, src), way)
+				assert.LessOrEqual(t, objects(dst), 10*objects(src)+10, way)
+			}
+		})
+	}
+}
+
+// objects counts the objects that v refers to, each once.
+func objects(v reflect.Value) int {
+	seen := map[[2]any]bool{}
+	var walk func(v reflect.Value)
+	meet := func(v reflect.Value, n int) bool {
+		key := [2]any{v.Type(), fmt.Sprint(v.Pointer(), n)}
+		again := seen[key]
+		seen[key] = true
+		return !again
+	}
+	walk = func(v reflect.Value) {
+		switch v.Kind() {
+		case reflect.Pointer:
+			if !v.IsNil() && meet(v, 0) {
+				walk(v.Elem())
+			}
+		case reflect.Interface:
+			// A box has no address of its own here: count what it holds by the pointers in it.
+			if !v.IsNil() && (v.Elem().Kind() != reflect.Struct || meet(reflect.ValueOf(ref(0)), len(seen)) && len(seen) < 10_000) {
+				walk(v.Elem())
+			}
+		case reflect.Slice:
+			if v.Len() > 0 && meet(v, v.Len()) {
+				for i := range v.Len() {
+					walk(v.Index(i))
+				}
+			}
+		case reflect.Map:
+			if !v.IsNil() && meet(v, 0) {
+				for it := v.MapRange(); it.Next(); {
+					walk(it.Value())
+				}
+			}
+		case reflect.Struct:
+			for i := range v.NumField() {
+				walk(v.Field(i))
+			}
+		}
+	}
+	walk(v)
+	return len(seen)
+}
+
+// TestSharingIsKept looks at what is shared in the result, and what is not.
+func TestSharingIsKept(t *testing.T) {
+	type src struct {
+		A, B, C  *Point
+		L, M, N  []Point
+		X, Y, Z  map[string]int
+		V, W     any
+		P        *[]Point
+		Same     []Point
+		Shorter  []Point
+		Detached any
+	}
+	p, list, table := &Point{1, 2}, []Point{{1, 2}, {3, 4}}, map[string]int{"a": 1}
+	var box any = struct{ P *Point }{p}
+	in := src{A: p, B: p, C: &Point{1, 2}, L: list, M: list, N: []Point{{1, 2}, {3, 4}}, X: table, Y: table, Z: map[string]int{"a": 1},
+		V: box, W: box, P: &list, Same: list, Shorter: list[:1]}
+	eachWay(t, mapper.Must[src, src](), func(t *testing.T, mapTo func(src) (src, error)) {
+		got, err := mapTo(in)
+		require.NoError(t, err)
+		assert.Equal(t, in, got)
+		assert.Same(t, got.A, got.B)
+		assert.NotSame(t, got.A, got.C)
+		assert.NotSame(t, got.A, in.A)
+		assert.Same(t, &got.L[0], &got.M[0])
+		assert.Same(t, &got.L[0], &(*got.P)[0])
+		assert.NotSame(t, &got.L[0], &got.N[0])
+		assert.NotSame(t, &got.L[0], &in.L[0])
+		assert.NotSame(t, &got.L[0], &got.Shorter[0], "a part of an array is another slice")
+		got.X["b"] = 2
+		assert.Len(t, got.Y, 2)
+		assert.Len(t, got.Z, 1)
+		assert.Len(t, in.X, 1)
+		grown := append(got.L, Point{5, 6})
+		more := append(got.M, Point{7, 8})
+		assert.Equal(t, Point{5, 6}, grown[2])
+		assert.Equal(t, Point{7, 8}, more[2])
+	})
+}
+
+// TestListSharesAcrossElements maps a slice whose elements refer to one object.
+func TestListSharesAcrossElements(t *testing.T) {
+	type src struct{ P *Point }
+	type dst struct{ P *Point32 }
+	p := &Point{1, 2}
+	m := mapper.Must[src, dst]()
+	got, err := m.Slice([]src{{p}, {p}, {&Point{1, 2}}})
+	require.NoError(t, err)
+	assert.Same(t, got[0].P, got[1].P)
+	assert.NotSame(t, got[0].P, got[2].P)
+	again, err := m.Map(src{p})
+	require.NoError(t, err)
+	assert.NotSame(t, got[0].P, again.P, "one call shares nothing with another")
+}
+
+// TestHostileInput maps an input of 1 MB whose parts lead to the same large objects again and again.
+func TestHostileInput(t *testing.T) {
+	type src struct {
+		Texts []string
+		Bytes [][]byte
+		Ptrs  []*[1 << 18]byte
+		Any   []any
+	}
+	type dst struct {
+		Texts []string
+		Bytes []string
+		Ptrs  []*[1 << 18]byte
+		Any   []any
+	}
+	const n = 1 << 14
+	text, big := string(make([]byte, 1<<18)), new([1 << 18]byte)
+	var box any = *big
+	var in src
+	for range n {
+		in.Texts = append(in.Texts, text)
+		in.Bytes = append(in.Bytes, big[:])
+		in.Ptrs = append(in.Ptrs, big)
+		in.Any = append(in.Any, box)
+	}
+	m := mapper.Must[src, dst](mapper.Options{DetachStrings: true})
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := m.Map(in)
+	runtime.ReadMemStats(&after)
+	require.NoError(t, err)
+	assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(10<<20))
+}
+
+// TestCyclesAreErrors finds each cycle where it closes.
+func TestCyclesAreErrors(t *testing.T) {
+	d := &Diamond{}
+	d.Left, d.Right = &Diamond{}, d
+	b := &Box{}
+	b.A = b
+	fan := Fan{make([]Fan, 1)}
+	fan.Kids[0] = fan
+	for path, src := range map[string]any{"Right.Right": *d, "A.A": *b, "Kids[0].Kids": fan} {
+		_, err := mapBoth(t, src, reflect.TypeOf(src))
+		require.ErrorContains(t, err, "the data is cyclic", path)
+		assert.ErrorContains(t, err, "mapper: "+path+": ")
+	}
+}
+
+// TestDepthIsBounded nests deeper than any stack, with a MaxDepth that allows it.
+func TestDepthIsBounded(t *testing.T) {
+	type list struct{ Next *list }
+	type listDTO struct{ Next *listDTO }
+	type held struct{ Next any }
+	type wide struct { // many nodes from one level to the next
+		M map[string][][1]*wide
+	}
+	var l *list
+	var h any
+	w := &wide{}
+	for range 1_000_000 {
+		l, h = &list{l}, held{h}
+	}
+	for range 100_000 {
+		w = &wide{map[string][][1]*wide{"a": {{w}}}}
+	}
+	deep := mapper.Options{MaxDepth: 1 << 30}
+	for dst, src := range map[reflect.Type]any{reflect.TypeFor[listDTO](): *l, reflect.TypeFor[held](): h, reflect.TypeFor[wide](): *w} {
+		_, err := mapBoth(t, src, dst, deep)
+		assert.ErrorContains(t, err, "deeper than the stack allows", "%s", dst)
+	}
+	var short *list
+	for range 20_000 {
+		short = &list{short}
+	}
+	_, err := mapBoth(t, *short, reflect.TypeFor[listDTO](), deep)
+	assert.NoError(t, err)
+	_, err = mapBoth(t, *short, reflect.TypeFor[listDTO]())
+	assert.ErrorContains(t, err, "Options.MaxDepth")
+}
