@@ -14,9 +14,9 @@ import (
 )
 
 func TestBodyReadsAndReleases(t *testing.T) {
-	p := pool.NewBytes(pool.Options{Level: pool.Check})
+	p := pool.NewBytes(pool.Options{Level: pool.LevelCheck})
 	b := p.Get(0)
-	b.Set([]byte(strings.Repeat("body ", 1000)))
+	set(b, []byte(strings.Repeat("body ", 1000)))
 	body := b.Body()
 	assert.False(t, b.Release(), "the body has the lease")
 	assert.NoError(t, iotest.TestReader(body, []byte(strings.Repeat("body ", 1000))))
@@ -26,14 +26,14 @@ func TestBodyReadsAndReleases(t *testing.T) {
 	assert.Empty(t, p.Outstanding())
 	_, err := body.Read(make([]byte, 1))
 	assert.ErrorIs(t, err, fs.ErrClosed)
-	assert.EqualError(t, err, "pool: Body.Read after Close: file already closed")
+	assert.EqualError(t, err, "pool: Body.Read called after Close: file already closed")
 }
 
 func TestBodyClosedDuringReads(t *testing.T) {
 	eachOption(t, func(t *testing.T, p *pool.Bytes) {
 		for range 100 {
 			b := p.Get(0)
-			b.Set([]byte(strings.Repeat("b", 600)))
+			set(b, []byte(strings.Repeat("b", 600)))
 			body := b.Body()
 			var all sync.WaitGroup
 			all.Go(func() {
@@ -43,7 +43,7 @@ func TestBodyClosedDuringReads(t *testing.T) {
 			all.Go(func() { body.Close() })
 			all.Go(func() {
 				other := p.Get(600)
-				other.Set([]byte(strings.Repeat("o", 600)))
+				set(other, []byte(strings.Repeat("o", 600)))
 				other.Release()
 			})
 			all.Wait()

@@ -10,126 +10,124 @@ import (
 	"time"
 )
 
-// How long a waiter waits before it looks for lost leases itself: when every
-// goroutine waits nothing allocates, and the collector would not run.
+// How long a waiter waits before it looks for lost leases itself: when every goroutine waits,
+// nothing allocates, and the collector would not run.
 const (
 	firstLook = 50 * time.Millisecond
 	lastLook  = time.Second
 )
 
-// A budget counts bytes in use and makes acquire wait while limit is reached.
-// golang.org/x/sync/semaphore has no way to take without waiting what exceeds
-// the limit, which Get and growth do, nor to learn of refunds.
+// A budget counts bytes in use, and makes acquire wait while the limit is reached.
+// golang.org/x/sync/semaphore cannot take more than its limit, which Get and growth do, and cannot
+// take bytes back from a cleanup, which must not wake a goroutine of a synctest bubble.
 type budget struct {
-	limit   int // 0: none
-	mu      sync.Mutex
-	used    int
-	leases  int
-	gets    uint64
-	waiting list.List // of *waiter
-	lost    uint64
-	flowing bool // bytes came back since a waiter looked
-	looked  time.Time
+	limit  int64 // 0: none
+	used   atomic.Int64
+	leases atomic.Int64
+	lost   atomic.Uint64
+	queued atomic.Int32 // how many wait; who gives bytes back looks here
 
-	// What the collector found. It only leaves a note here, and the next who
-	// holds mu takes it in: a cleanup must not wake a goroutine of a synctest
-	// bubble.
-	refunded atomic.Int64
-	refunds  atomic.Int64
+	mu      sync.Mutex
+	waiting list.List // of *waiter
+	flowing bool      // bytes came back since a waiter looked
+	looked  time.Time
 }
 
 type waiter struct {
-	n     int
+	n     int64
 	ready chan struct{}
 }
 
 // take counts a lease of n bytes without waiting.
 func (b *budget) take(n int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.count(n)
+	b.used.Add(int64(n))
+	b.leases.Add(1)
 }
 
-// count counts a lease. It runs with mu held.
-func (b *budget) count(n int) {
-	b.used += n
-	b.leases++
-	b.gets++
+// try counts a lease of n bytes if there is room.
+func (b *budget) try(n int64) bool {
+	for {
+		used := b.used.Load()
+		if used+n > b.limit {
+			return false
+		}
+		if b.used.CompareAndSwap(used, used+n) {
+			b.leases.Add(1)
+			return true
+		}
+	}
 }
 
-// grow counts n bytes more for a lease.
-func (b *budget) grow(n int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.used += n
-}
-
-// uncount takes back a lease that was granted and never begun.
-func (b *budget) uncount(n int) {
-	b.used -= n
-	b.leases--
-	b.gets--
-}
-
-// undo is uncount for who does not hold mu.
-func (b *budget) undo(n int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.uncount(n)
-	b.admit()
-}
-
-// give ends a lease of n bytes.
-func (b *budget) give(n int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.used -= n
-	b.leases--
-	b.flowing = true
-	b.admit()
-}
-
-// refund ends a lease that was lost.
-func (b *budget) refund(n int) {
-	b.refunded.Add(int64(n))
-	b.refunds.Add(1)
-}
-
-// settle takes in refunds. It runs with mu held.
-func (b *budget) settle() {
-	if b.refunds.Load() == 0 {
+// give takes n bytes back.
+func (b *budget) give(n int64) {
+	b.used.Add(-n)
+	if b.queued.Load() == 0 {
 		return
 	}
-	n, bytes := int(b.refunds.Swap(0)), int(b.refunded.Swap(0))
-	b.used -= bytes
-	b.leases -= n
-	b.lost += uint64(n)
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.flowing = true
+	b.admit()
+}
+
+// undo takes back a lease that was counted and never began.
+func (b *budget) undo(n int) {
+	b.leases.Add(-1)
+	b.give(int64(n))
+}
+
+// refund takes back what a collected block held. It wakes no waiter: a waiter looks by itself.
+func (b *budget) refund(n int64, lost bool) {
+	b.used.Add(-n)
+	if lost {
+		b.leases.Add(-1)
+		b.lost.Add(1)
+	}
 }
 
 // admit serves the waiters from the first on. It runs with mu held.
 func (b *budget) admit() {
-	b.settle()
 	for e := b.waiting.Front(); e != nil; e = b.waiting.Front() {
 		w := e.Value.(*waiter)
-		if b.used+w.n > b.limit {
+		if !b.try(w.n) {
 			return
 		}
-		b.count(w.n)
-		b.waiting.Remove(e)
+		b.remove(e)
 		close(w.ready)
 	}
 }
 
+func (b *budget) remove(e *list.Element) {
+	b.waiting.Remove(e)
+	b.queued.Add(-1)
+}
+
 // acquire counts a lease of n bytes once there is room for it.
 func (b *budget) acquire(ctx context.Context, n int) error {
-	if b.limit > 0 && n > b.limit {
-		return fmt.Errorf("pool: GetContext: a buffer of %d bytes (its size class) exceeds Options.MaxInUse, %d, by itself", n, b.limit)
-	}
-	e := b.enqueue(n)
-	if e == nil {
+	if b.limit == 0 {
+		b.take(n)
 		return nil
 	}
+	if int64(n) > b.limit {
+		return fmt.Errorf("pool: GetContext: the buffer takes %d bytes (its size class), which is more than Options.MaxInUse, %d", n, b.limit)
+	}
+	if b.queued.Load() == 0 && b.try(int64(n)) {
+		return nil
+	}
+	return b.wait(ctx, b.enqueue(int64(n)))
+}
+
+// enqueue returns the caller's place in the queue, which may have been served already.
+func (b *budget) enqueue(n int64) *list.Element {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e := b.waiting.PushBack(&waiter{n, make(chan struct{})})
+	b.queued.Add(1)
+	b.admit()
+	return e
+}
+
+func (b *budget) wait(ctx context.Context, e *list.Element) error {
 	w := e.Value.(*waiter)
 	for look := firstLook; ; look = min(2*look, lastLook) {
 		timer := time.NewTimer(look)
@@ -146,19 +144,6 @@ func (b *budget) acquire(ctx context.Context, n int) error {
 	}
 }
 
-// enqueue counts n bytes and returns nil if there is room and nobody waits, and
-// the caller's place in the queue otherwise.
-func (b *budget) enqueue(n int) *list.Element {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.admit()
-	if b.limit == 0 || b.waiting.Len() == 0 && b.used+n <= b.limit {
-		b.count(n)
-		return nil
-	}
-	return b.waiting.PushBack(&waiter{n, make(chan struct{})})
-}
-
 // leave gives up the place in the queue, or what was granted meanwhile.
 func (b *budget) leave(ctx context.Context, e *list.Element) error {
 	w := e.Value.(*waiter)
@@ -166,17 +151,18 @@ func (b *budget) leave(ctx context.Context, e *list.Element) error {
 	defer b.mu.Unlock()
 	select {
 	case <-w.ready:
-		b.uncount(w.n)
+		b.used.Add(-w.n)
+		b.leases.Add(-1)
 	default:
-		b.waiting.Remove(e)
+		b.remove(e)
 	}
-	err := fmt.Errorf("pool: GetContext: waited for %d bytes, %d of MaxInUse %d in use: %w", w.n, b.used, b.limit, ctx.Err())
+	err := fmt.Errorf("pool: GetContext: waited for %d bytes while %d of MaxInUse, %d, were in use: %w", w.n, b.used.Load(), b.limit, ctx.Err())
 	b.admit()
 	return err
 }
 
-// look serves the waiters, and runs the collector if nothing has come back since
-// one of them looked: at most once in lastLook for all of them.
+// look serves the waiters, and runs the collector if nothing has come back since one of them
+// looked: at most once in lastLook for all of them.
 func (b *budget) look() {
 	if b.stalled() {
 		runtime.GC()
@@ -201,5 +187,5 @@ func (b *budget) stats(s *Stats) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.admit()
-	s.Gets, s.InUse, s.InUseLeases, s.Lost, s.Waiting = b.gets, b.used, b.leases, b.lost, b.waiting.Len()
+	s.InUse, s.InUseLeases, s.Lost, s.Waiting = int(b.used.Load()), int(b.leases.Load()), b.lost.Load(), b.waiting.Len()
 }

@@ -2,204 +2,222 @@ package pool
 
 import (
 	"fmt"
-	"sync"
-	"sync/atomic"
+	"io"
 )
 
-// A header owns memory, for one lease after another. Its generation tells the
-// leases apart: it moves on when a lease ends, and every handle of that lease
-// is stale from then on, also when the header has a new lease.
-type header struct {
-	gen    atomic.Uint64
-	n      int        // the lease's length
-	home   *sync.Pool // Release's short cut; nil: something is left to do
-	data   []byte     // all of the memory
-	high   int        // the largest n that was given up by Set or Clear
-	class  int
-	pool   *Bytes
-	record *record // non-nil exactly if pool.watch is
-	next   *header // leased: smaller memory, outgrown. idle: the free list
-	writer *Writer
-	spare  []Writer // not yet handed out, and never twice
-	probe  [1]byte  // room for readOnce
-}
-
-// A Buffer is a lease on a byte buffer of a [Bytes], and is copied freely: all
-// copies are the same lease, and one call of Release on any of them ends it for
-// all. Release may be called at any time from any goroutine; the other methods
-// are for one goroutine at a time, as with a slice.
+// A Buffer is a lease on a byte buffer of a [Bytes]. It is a small value: all copies of it are the
+// same lease, and one call of Release on any of them ends the lease for all.
 //
-// After the lease has ended every method but Release and String panics. A slice
-// from Bytes or Slice is the lease's own until then, also when the buffer has
-// grown meanwhile; keeping it longer is an error that only level [Check] and the
-// race detector can see. The zero Buffer is a lease that has ended.
+// Release may be called at any time from any goroutine. The other methods follow the rules of a
+// slice: several goroutines may read at once (Bytes, Slice, Len, Clone); a method that changes the
+// Buffer, Retain included, needs it alone. After the lease has ended every method but Release and
+// Format panics. The zero Buffer is a lease that has ended.
+//
+// A slice from Bytes, Slice or AvailableBuffer belongs to the lease until the lease ends, also when
+// the Buffer has grown meanwhile. Use after that is an error which only [LevelCheck] and the race
+// detector can see. Clone what you want to keep.
+//
+// The methods that write are those of [bytes.Buffer]. There is no String: contents that may be
+// secret should not be printed by accident, and fmt prints the length only.
 type Buffer struct {
-	h   *header
+	h   *block
 	gen uint64
 }
 
-// Release ends the lease and gives the memory back. It returns true for exactly
-// one call among all copies of the Buffer, and false, with no effect, for any
-// later one: deferring it beside an early Release is safe.
+// Release ends the lease and gives the memory back. It returns true for exactly one call among all
+// copies of the Buffer. Every later call returns false and has no effect, so a deferred Release
+// beside an early one is safe.
 func (b Buffer) Release() bool {
 	h := b.h
 	if h == nil || !h.gen.CompareAndSwap(b.gen, b.gen+1) {
 		return false
 	}
-	if h.home == nil || b.gen&countMask == countMask {
-		h.release()
+	if s := h.home; s != nil && b.gen&countMask != countMask && !s.asleep.Load() && !s.zero {
+		s.idle.Put(h)
 		return true
 	}
-	h.home.Put(h)
+	h.tally(b.gen)
+	h.release()
 	return true
 }
 
-// release is the rest of Release, after this caller has ended the lease.
-func (h *header) release() {
-	h.count()
-	h.free()
-	if w := h.pool.watch; w != nil {
-		h = w.end(h)
-	}
-	h.pool.put(h)
+// Retain returns a second lease on the same bytes, for one more receiver. Each of the two is
+// released on its own, and the memory goes back to the pool after the last Release. A lease from
+// Retain can be retained again. From the first Retain on the contents are shared: the methods that
+// change them, and Detach, panic.
+//
+//	for _, s := range subscribers {
+//		s.send(b.Retain()) // s releases its own
+//	}
+//	b.Release()
+func (b Buffer) Retain() Buffer {
+	s := b.own("Retain").share()
+	return Buffer{s, s.gen.Load()}
 }
 
-// count adds the leases of a header that were not counted yet. A watch counts
-// them itself.
-func (h *header) count() {
-	if h.pool.watch == nil && h.gen.Load()&countMask == 0 {
-		h.pool.counts[h.class].leases.Add(int64(countEvery))
-	}
-}
-
-// own returns the header of a lease that has not ended.
-func (b Buffer) own(method string) *header {
-	if h := b.h; h != nil && h.gen.Load() == b.gen {
-		return h
-	}
-	panic(misuse{b, method})
-}
-
-// end ends the lease for a method that takes it over.
-func (b Buffer) end(method string) *header {
-	if h := b.h; h != nil && h.gen.CompareAndSwap(b.gen, b.gen+1) {
-		return h
-	}
-	panic(misuse{b, method})
-}
-
-// Bytes returns the buffer's bytes. It may be written to, up to its length;
-// its capacity ends there too, so that append makes memory of its own.
+// Bytes returns the contents. They may be written to, up to their length. The capacity ends there
+// too: append copies.
 func (b Buffer) Bytes() []byte {
 	h := b.own("Bytes")
 	return h.data[:h.n:h.n]
 }
 
-// Slice returns the bytes from i to j, as Bytes()[i:j] with no capacity beyond.
+// Slice returns the contents from i to j. Its capacity ends at j.
 func (b Buffer) Slice(i, j int) []byte { return b.Bytes()[i:j:j] }
 
-// Set makes a copy of src the buffer's contents, and grows it as needed.
-func (b Buffer) Set(src []byte) {
-	h := b.own("Set")
-	h.truncate(0)
-	h.reserve(len(src))
-	h.n = copy(h.data, src)
+// Len returns the length of the contents.
+func (b Buffer) Len() int { return b.own("Len").n }
+
+// Reset makes the length 0 and keeps the memory.
+func (b Buffer) Reset() { b.writable("Reset").truncate(0) }
+
+// Truncate makes n the length. It panics if n is negative or larger than the length.
+func (b Buffer) Truncate(n int) {
+	h := b.writable("Truncate")
+	if n < 0 || n > h.n {
+		panic(fmt.Sprintf("pool: Buffer.Truncate(%d): the length is %d", n, h.n))
+	}
+	h.truncate(n)
 }
 
-// Update copies src over the bytes from at on. It panics if they do not all fit
-// into the buffer's length; nothing is written then.
-func (b Buffer) Update(src []byte, at int) {
-	copy(b.Bytes()[at:at+len(src)], src)
+// Grow makes room for n more bytes, so that writing them allocates nothing. It panics if n is
+// negative.
+func (b Buffer) Grow(n int) {
+	h := b.writable("Grow")
+	if n < 0 {
+		panic(fmt.Sprintf("pool: Buffer.Grow(%d): the number is negative", n))
+	}
+	h.reserve(h.n + n)
 }
 
-// Clear makes the length 0 and keeps the memory.
-func (b Buffer) Clear() { b.own("Clear").truncate(0) }
+// AvailableBuffer returns an empty slice of the room behind the contents, to append to and to give
+// to Write at once:
+//
+//	b.Write(strconv.AppendInt(b.AvailableBuffer(), i, 10))
+func (b Buffer) AvailableBuffer() []byte { return b.writable("AvailableBuffer").room()[:0] }
 
-// Clone returns a copy of the bytes that belongs to the caller. The lease goes on.
+// Write appends p. It never returns an error.
+func (b Buffer) Write(p []byte) (int, error) {
+	h := b.writable("Write")
+	end := h.n + len(p)
+	if end > len(h.data) {
+		h.grow(end, p)
+	} else {
+		copy(h.data[h.n:], p)
+	}
+	h.n = end
+	return len(p), nil
+}
+
+// WriteString appends s. It never returns an error.
+func (b Buffer) WriteString(s string) (int, error) {
+	h := b.writable("WriteString")
+	n := h.n
+	h.reserve(n + len(s))
+	h.n += len(s)
+	return copy(h.data[n:], s), nil
+}
+
+// WriteByte appends c. It never returns an error.
+func (b Buffer) WriteByte(c byte) error {
+	h := b.writable("WriteByte")
+	h.reserve(h.n + 1)
+	h.data[h.n] = c
+	h.n++
+	return nil
+}
+
+// ReadFrom appends what r returns until io.EOF. After another error the bytes that came before it
+// are in the Buffer. The error is io.ErrNoProgress if r returns nothing 100 times.
+func (b Buffer) ReadFrom(r io.Reader) (total int64, err error) {
+	for empty := 0; empty < 100; empty++ {
+		n, err := b.readOnce(r)
+		total += int64(n)
+		if err == io.EOF {
+			return total, nil
+		}
+		if err != nil {
+			return total, err
+		}
+		if n > 0 {
+			empty = -1
+		}
+	}
+	return total, io.ErrNoProgress
+}
+
+// readOnce reads into the room there is. A full buffer grows only once there is a byte for it:
+// contents that fill a class exactly stay in it.
+func (b Buffer) readOnce(r io.Reader) (int, error) {
+	h := b.writable("ReadFrom")
+	room := h.room()
+	probing := len(room) == 0
+	if probing {
+		room = h.probe[:]
+		defer clear(room)
+	}
+	n, err := r.Read(room)
+	if n < 0 || n > len(room) {
+		panic(fmt.Sprintf("pool: Buffer.ReadFrom: %T.Read returned %d for a slice of %d bytes", r, n, len(room)))
+	}
+	if b.writable("ReadFrom"); probing && n > 0 { // r may have released the buffer
+		h.reserve(h.n + n)
+		copy(h.data[h.n:], room[:n])
+	}
+	h.n += n
+	return n, err
+}
+
+// Clone returns a copy of the contents that belongs to the caller. The lease goes on.
 func (b Buffer) Clone() []byte { return append([]byte{}, b.Bytes()...) }
 
-// Detach ends the lease and returns its bytes without copying them: the memory
-// has left the pool and belongs to the caller. A short slice of a large buffer
-// holds all of it; take Clone and Release then.
+// Detach ends the lease and returns its contents without a copy: the memory has left the pool and
+// belongs to the caller. A short slice holds the whole memory of its size class; take Clone and
+// Release if that is much larger.
 func (b Buffer) Detach() []byte {
+	b.writable("Detach")
 	h := b.end("Detach")
+	h.tally(b.gen)
+	h.pool.guard.ended(h, "detached")
+	h.pool.guard.detach(h)
+	h.freeOutgrown()
+	if h.pool.zero {
+		clear(h.data[h.n:max(h.n, h.high)])
+	}
 	data := h.data[:h.n:h.n]
-	h.detach()
+	h.drop()
 	return data
 }
 
-func (h *header) detach() {
-	h.count()
-	h.free()
-	if w := h.pool.watch; w != nil {
-		w.close(h.record, "detached")
-	}
-	h.drop()
-}
-
-// String describes the buffer; the bytes are not printed.
-func (b Buffer) String() string {
+// Format prints "pool.Buffer(5 bytes)" for every verb, never the contents.
+func (b Buffer) Format(s fmt.State, _ rune) {
 	if h := b.h; h != nil && h.gen.Load() == b.gen {
-		return fmt.Sprintf("pool.Buffer(%d bytes)", h.n)
+		fmt.Fprintf(s, "pool.Buffer(%d bytes)", h.n)
+		return
 	}
-	return "pool.Buffer(released)"
+	io.WriteString(s, "pool.Buffer(released)")
 }
 
-// GoString is String, for %#v.
-func (b Buffer) GoString() string { return b.String() }
+// A Writer is the Buffer behind a pointer, with the same methods. It is what to give to a function
+// that takes an [io.Writer]: to put a Buffer itself into an interface allocates 16 bytes. Create it
+// with [Buffer.Writer].
+type Writer struct{ Buffer }
 
-// truncate shortens the contents and remembers how far they went.
-func (h *header) truncate(n int) {
-	h.high = max(h.high, h.n)
-	h.n = n
-}
+// writersAtOnce is how many Writers are allocated together.
+const writersAtOnce = 32
 
-// reserve makes room for n bytes in all.
-func (h *header) reserve(n int) {
-	if n > len(h.data) {
-		h.grow(n, nil)
+// Writer returns the lease's Writer, the same one at each call. It appends: lease with Get(0) to
+// begin at the start. One first call in 32 allocates, because a Writer that is used after Release
+// must not be mistaken for a later lease's.
+func (b Buffer) Writer() *Writer {
+	h := b.own("Writer")
+	if w := h.writer; w != nil && w.gen == b.gen {
+		return w
 	}
-}
-
-// grow moves the contents to memory of at least n bytes and puts more, which may
-// be of the contents, after them. The smaller memory stays with the lease until
-// its end: slices of it are still the lease's own.
-func (h *header) grow(n int, more []byte) {
-	p := h.pool
-	bigger := p.memory(max(n, 2*len(h.data)))
-	if p.watch != nil {
-		p.watch.grow(h, bigger)
+	if len(h.spare) == 0 {
+		h.spare = make([]Writer, writersAtOnce)
 	}
-	copy(bigger.data, h.data[:h.n])
-	copy(bigger.data[h.n:], more)
-	bigger.high, h.high = max(h.high, h.n), 0
-	bigger.data, h.data = h.data, bigger.data
-	bigger.class, h.class = h.class, bigger.class
-	bigger.next, h.next = h.next, bigger
-	h.home = nil
-	if p.watch != nil && p.watch.secret {
-		clear(bigger.data[:bigger.high])
-	}
-}
-
-// free gives back the memory that the lease has outgrown.
-func (h *header) free() {
-	for old := h.next; old != nil; {
-		next := old.next
-		old.n = 0
-		if w := h.pool.watch; w != nil {
-			w.rest(old, h.record.lease.Load())
-		}
-		h.pool.put(old)
-		old = next
-	}
-	h.next = nil
-}
-
-// drop leaves the header to the collector.
-func (h *header) drop() {
-	h.data, h.next = nil, nil
-	if h.pool.watch == nil {
-		h.pool.counts[h.class].leases.Add(int64(h.gen.Load() & countMask))
-	}
+	h.writer, h.spare = &h.spare[0], h.spare[1:]
+	h.writer.Buffer = b
+	return h.writer
 }

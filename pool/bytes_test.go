@@ -24,9 +24,9 @@ var everyOption = map[string]pool.Options{
 	"zeroing":      {ZeroOnRelease: true},
 	"secret":       {Secret: true},
 	"budget":       {MaxInUse: 64 << 20},
-	"sample":       {Level: pool.Sample},
-	"check":        {Level: pool.Check},
-	"check secret": {Level: pool.Check, Secret: true},
+	"sample":       {Level: pool.LevelSample},
+	"check":        {Level: pool.LevelCheck},
+	"check secret": {Level: pool.LevelCheck, Secret: true},
 	"keeps little": {MaxBuffer: 1000, MaxIdleBytes: 4096},
 }
 
@@ -59,13 +59,13 @@ func TestClassesWasteLessThanHalf(t *testing.T) {
 }
 
 func TestMisuseThatAConstructorSees(t *testing.T) {
-	assert.PanicsWithValue(t, "pool: Options.MaxBuffer is -1: give bytes, or 0 for the default",
+	assert.PanicsWithValue(t, "pool: Options.MaxBuffer is -1: set a number of bytes, or 0 for the default",
 		func() { pool.NewBytes(pool.Options{MaxBuffer: -1}) })
-	assert.PanicsWithValue(t, "pool: Options.MaxIdleBytes is -1: give bytes, or 0 for the default",
+	assert.PanicsWithValue(t, "pool: Options.MaxIdleBytes is -1: set a number of bytes, or 0 for the default",
 		func() { pool.NewBytes(pool.Options{MaxIdleBytes: -1}) })
-	assert.PanicsWithValue(t, "pool: Options.MaxInUse is -1: give bytes, or 0 for the default",
+	assert.PanicsWithValue(t, "pool: Options.MaxInUse is -1: set a number of bytes, or 0 for the default",
 		func() { pool.NewBytes(pool.Options{MaxInUse: -1}) })
-	assert.PanicsWithValue(t, "pool: Level 3: use Off, Sample or Check",
+	assert.PanicsWithValue(t, "pool: Level is 3: use LevelOff, LevelSample or LevelCheck",
 		func() { pool.NewBytes(pool.Options{Level: 3}) })
 	eachOption(t, func(t *testing.T, p *pool.Bytes) {
 		assert.PanicsWithValue(t, "pool: Get(-1): the length is negative", func() { p.Get(-1) })
@@ -117,22 +117,29 @@ func TestAStaleHandleIsRefusedAfterReuse(t *testing.T) {
 
 	assert.False(t, stale.Release())
 	assert.Panics(t, func() { stale.Bytes() })
-	assert.Panics(t, func() { stale.Set([]byte("theirs")) })
+	assert.Panics(t, func() { set(stale, []byte("theirs")) })
 	assert.Equal(t, "mine", string(now.Slice(0, 4)))
 	assert.True(t, now.Release())
 }
 
 func TestEveryMethodRefusesAnEndedLease(t *testing.T) {
 	methods := map[string]func(b pool.Buffer){
-		"Bytes":  func(b pool.Buffer) { b.Bytes() },
-		"Slice":  func(b pool.Buffer) { b.Slice(0, 0) },
-		"Set":    func(b pool.Buffer) { b.Set(nil) },
-		"Update": func(b pool.Buffer) { b.Update(nil, 0) },
-		"Clear":  func(b pool.Buffer) { b.Clear() },
-		"Clone":  func(b pool.Buffer) { b.Clone() },
-		"Detach": func(b pool.Buffer) { b.Detach() },
-		"Writer": func(b pool.Buffer) { b.Writer() },
-		"Body":   func(b pool.Buffer) { b.Body() },
+		"Bytes":           func(b pool.Buffer) { b.Bytes() },
+		"Slice":           func(b pool.Buffer) { b.Slice(0, 0) },
+		"Len":             func(b pool.Buffer) { b.Len() },
+		"Reset":           func(b pool.Buffer) { b.Reset() },
+		"Truncate":        func(b pool.Buffer) { b.Truncate(0) },
+		"Grow":            func(b pool.Buffer) { b.Grow(1) },
+		"AvailableBuffer": func(b pool.Buffer) { b.AvailableBuffer() },
+		"Write":           func(b pool.Buffer) { b.Write(nil) },
+		"WriteString":     func(b pool.Buffer) { b.WriteString("") },
+		"WriteByte":       func(b pool.Buffer) { b.WriteByte(0) },
+		"ReadFrom":        func(b pool.Buffer) { b.ReadFrom(strings.NewReader("")) },
+		"Retain":          func(b pool.Buffer) { b.Retain() },
+		"Clone":           func(b pool.Buffer) { b.Clone() },
+		"Detach":          func(b pool.Buffer) { b.Detach() },
+		"Writer":          func(b pool.Buffer) { b.Writer() },
+		"Body":            func(b pool.Buffer) { b.Body() },
 	}
 	ends := map[string]func(b pool.Buffer){
 		"Release": func(b pool.Buffer) { b.Release() },
@@ -161,27 +168,24 @@ func TestContents(t *testing.T) {
 		assert.Equal(t, "bc", string(b.Slice(1, 3)))
 		assert.Equal(t, 2, cap(b.Slice(1, 3)))
 
-		b.Update([]byte("X"), 2)
+		copy(b.Bytes()[2:], "XYZ")
 		assert.Equal(t, "abX", string(b.Bytes()))
-		assert.Panics(t, func() { b.Update([]byte("YZ"), 2) }, "past the length")
-		assert.Panics(t, func() { b.Update(nil, -1) })
-		assert.Equal(t, "abX", string(b.Bytes()), "a refused Update writes nothing")
 
 		long := bytes.Repeat([]byte("long"), 1000)
-		b.Set(long)
+		set(b, long)
 		assert.Equal(t, long, b.Bytes())
-		b.Set(b.Slice(4, 12))
+		set(b, b.Slice(4, 12))
 		assert.Equal(t, "longlong", string(b.Bytes()), "Set of a slice of its own")
 
 		clone := b.Clone()
-		b.Clear()
+		b.Reset()
 		assert.Empty(t, b.Bytes())
 		assert.Equal(t, "longlong", string(clone))
-		b.Set([]byte("end"))
+		set(b, []byte("end"))
 		detached := b.Detach()
 		for range 100 {
 			other := p.Get(4000)
-			other.Set(bytes.Repeat([]byte{'!'}, 4000))
+			set(other, bytes.Repeat([]byte{'!'}, 4000))
 			other.Release()
 		}
 		assert.Equal(t, "end", string(detached))
@@ -193,7 +197,7 @@ func TestSlicesFromBeforeGrowthStayTheLeases(t *testing.T) {
 	eachOption(t, func(t *testing.T, p *pool.Bytes) {
 		b := p.Get(256)
 		before := b.Bytes()
-		b.Set(make([]byte, 5000))
+		set(b, make([]byte, 5000))
 		for range 100 {
 			other := p.Get(256)
 			for i := range other.Bytes() {
@@ -217,7 +221,9 @@ func TestWhatIsPrintedOfABuffer(t *testing.T) {
 	}
 	assert.NotContains(t, sprintf("%x %q", b, b), "secret")
 	b.Release()
-	assert.Equal(t, "pool.Buffer(released)", b.String())
+	assert.Equal(t, "pool.Buffer(released)", sprintf("%v", b))
+	_, prints := any(b).(fmt.Stringer)
+	assert.False(t, prints, "code from bytes.Buffer must not compile and send a description")
 }
 
 func TestReadAll(t *testing.T) {
@@ -236,7 +242,7 @@ func TestReadAll(t *testing.T) {
 }
 
 func TestReadAllDoesNotTrustTheHint(t *testing.T) {
-	p := pool.NewBytes(pool.Options{Level: pool.Check})
+	p := pool.NewBytes(pool.Options{Level: pool.LevelCheck})
 	b, err := p.ReadAll(strings.NewReader("short"), math.MaxInt)
 	require.NoError(t, err)
 	assert.LessOrEqual(t, pool.Capacity(b), 64<<10)
@@ -252,7 +258,7 @@ func TestReadAllStaysInAClassItFills(t *testing.T) {
 }
 
 func TestReadAllKeepsNothingOnAnError(t *testing.T) {
-	p := pool.NewBytes(pool.Options{Level: pool.Check})
+	p := pool.NewBytes(pool.Options{Level: pool.LevelCheck})
 	broken := errors.New("broken")
 	b, err := p.ReadAll(io.MultiReader(strings.NewReader("some"), iotest.ErrReader(broken)), 0)
 	assert.ErrorIs(t, err, broken)
@@ -262,7 +268,7 @@ func TestReadAllKeepsNothingOnAnError(t *testing.T) {
 
 	_, err = p.ReadAll(emptyReader{}, 0)
 	assert.ErrorIs(t, err, io.ErrNoProgress)
-	assert.PanicsWithValue(t, "pool: ReadFrom: pool_test.lyingReader.Read returned 257 for 256 bytes of room",
+	assert.PanicsWithValue(t, "pool: Buffer.ReadFrom: pool_test.lyingReader.Read returned 257 for a slice of 256 bytes",
 		func() { p.ReadAll(lyingReader{}, 0) })
 }
 
@@ -278,14 +284,15 @@ func (lyingReader) Read(p []byte) (int, error) { return len(p) + 1, nil }
 
 func TestStats(t *testing.T) {
 	clockStandsStill(t, func(t *testing.T) {
-		p := pool.NewBytes(pool.Options{Level: pool.Check, MaxIdleBytes: 1 << 20})
+		p := pool.NewBytes(pool.Options{Level: pool.LevelCheck, MaxIdleBytes: 1 << 20})
 		a, b := p.Get(100), p.Get(1<<20)
 		assert.Equal(t, pool.Stats{Gets: 2, Made: 2, InUse: 256 + 1<<20, InUseLeases: 2}, p.Stats())
 		a.Release()
-		b.Release() // exceeds MaxIdleBytes, with a
-		assert.Equal(t, pool.Stats{Gets: 2, Made: 2, Dropped: 1, Idle: 256}, p.Stats())
-		p.Get(1).Release()
-		assert.Equal(t, pool.Stats{Gets: 3, Made: 2, Dropped: 1, Idle: 256}, p.Stats())
+		assert.Equal(t, pool.Stats{Gets: 2, Made: 2, Idle: 256, InUse: mib, InUseLeases: 1}, p.Stats())
+		b.Release() // exceeds MaxIdleBytes together with a, which is older
+		assert.Equal(t, pool.Stats{Gets: 2, Made: 2, Dropped: 1, Idle: mib}, p.Stats())
+		p.Get(mib).Release()
+		assert.Equal(t, pool.Stats{Gets: 3, Made: 2, Dropped: 1, Idle: mib}, p.Stats())
 		p.Trim()
 		assert.Equal(t, pool.Stats{Gets: 3, Made: 2, Dropped: 2}, p.Stats())
 	})
@@ -308,7 +315,7 @@ func TestStatsOfTheZeroOptions(t *testing.T) {
 }
 
 func TestDetachedMemoryHasLeftThePool(t *testing.T) {
-	p := pool.NewBytes(pool.Options{Level: pool.Check})
+	p := pool.NewBytes(pool.Options{Level: pool.LevelCheck})
 	for range 3 {
 		b := p.Get(100)
 		data := b.Detach()
@@ -321,3 +328,9 @@ func TestDetachedMemoryHasLeftThePool(t *testing.T) {
 }
 
 func sprintf(format string, args ...any) string { return fmt.Sprintf(format, args...) }
+
+// set makes a copy of src the contents.
+func set(b pool.Buffer, src []byte) {
+	b.Reset()
+	b.Write(src)
+}

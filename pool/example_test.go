@@ -3,11 +3,9 @@ package pool_test
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -35,59 +33,6 @@ func ExampleBytes() {
 	fmt.Print(w.Body)
 	// Output:
 	// {"path":"/hello"}
-}
-
-// A socket loop decodes one message after another in one memory.
-func ExampleScratch() {
-	conn := messages("first", "second")
-	var s pool.Scratch
-	for {
-		if err := s.ReadFull(conn, 4); err == io.EOF {
-			break
-		} else if err != nil {
-			fmt.Println(err)
-			return
-		}
-		n := int(binary.BigEndian.Uint32(s.View(0, 4).Bytes()))
-		// The peer may claim any length: memory is taken as bytes arrive.
-		if err := s.ReadFull(conn, n); err != nil {
-			fmt.Println(err)
-			return
-		}
-		fmt.Printf("%s\n", s.View(0, s.Len()).Bytes())
-	}
-	// Output:
-	// first
-	// second
-}
-
-// messages returns a connection on which they arrive, each after its length.
-func messages(all ...string) net.Conn {
-	conn, peer := net.Pipe()
-	go func() {
-		defer peer.Close()
-		for _, m := range all {
-			peer.Write(binary.BigEndian.AppendUint32(nil, uint32(len(m))))
-			io.WriteString(peer, m)
-		}
-	}()
-	return conn
-}
-
-// A view is of the contents it was taken from, and of no others.
-func ExampleView() {
-	defer func() { fmt.Println(recover()) }()
-	var s pool.Scratch
-	s.Set([]byte("name=gopher"))
-	name := s.View(5, 11)
-	s.Update([]byte("G"), 5)
-	fmt.Printf("%s\n", name.Bytes())
-
-	s.Set([]byte("name=other"))
-	name.Bytes()
-	// Output:
-	// Gopher
-	// pool: View.Bytes: the view is of contents 1 and the Scratch has contents 2: take the view again after Set, ReadFull or Clear
 }
 
 // A Transport may read a request's body after Do has returned, so the body has
@@ -140,7 +85,7 @@ func ExampleBuffer_Release() {
 func ExampleBuffer_Detach() {
 	buffers := pool.NewBytes(pool.Options{})
 	b := buffers.Get(0)
-	b.Set([]byte("kept for long"))
+	b.WriteString("kept for long")
 	data := b.Detach()
 	fmt.Printf("%s\n", data)
 	// Output:
@@ -186,14 +131,14 @@ func ExampleBytes_GetContext() {
 	_, err := buffers.GetContext(ctx, 4096)
 	fmt.Println(err)
 	// Output:
-	// pool: GetContext: waited for 4096 bytes, 1048576 of MaxInUse 1048576 in use: context deadline exceeded
+	// pool: GetContext: waited for 4096 bytes while 1048576 of MaxInUse, 1048576, were in use: context deadline exceeded
 }
 
 // Keys are cleared when their lease ends, and never printed.
 func ExampleOptions() {
 	keys := pool.NewBytes(pool.Options{Secret: true})
 	b := keys.Get(0)
-	b.Set([]byte("a key"))
+	b.WriteString("a key")
 	memory := b.Bytes()
 	fmt.Println(b)
 	b.Release()
@@ -217,8 +162,8 @@ func ExampleStats() {
 }
 
 // In a test every lease is known.
-func ExampleHeld() {
-	buffers := pool.NewBytes(pool.Options{Level: pool.Check})
+func ExampleFinding() {
+	buffers := pool.NewBytes(pool.Options{Level: pool.LevelCheck})
 	for range 3 {
 		buffers.Get(4096)
 	}
@@ -227,7 +172,7 @@ func ExampleHeld() {
 		fmt.Println(where)
 	}
 	// Output:
-	// 3 leases (12288 bytes) not released, acquired at github.com/leaksafe/leaksafe/pool_test.ExampleHeld
+	// 3 leases (12 KiB) not released, acquired at github.com/leaksafe/leaksafe/pool_test.ExampleFinding
 }
 
 // In a test the use of a lease that has ended names both places.
@@ -238,12 +183,12 @@ func ExampleLevel() {
 			fmt.Println(line)
 		}
 	}()
-	buffers := pool.NewBytes(pool.Options{Level: pool.Check})
+	buffers := pool.NewBytes(pool.Options{Level: pool.LevelCheck})
 	b := buffers.Get(10)
 	b.Release()
 	b.Bytes()
 	// Output:
-	// pool: Buffer.Bytes after the lease has ended
+	// pool: Buffer.Bytes called after the lease had ended
 	// acquired at github.com/leaksafe/leaksafe/pool_test.ExampleLevel
 	// released at github.com/leaksafe/leaksafe/pool_test.ExampleLevel
 }
@@ -251,8 +196,10 @@ func ExampleLevel() {
 // Objects are reset when their lease ends, and those grown large are not kept.
 func ExamplePool() {
 	buffers := pool.New(func() *bytes.Buffer { return new(bytes.Buffer) },
-		pool.Reset(func(b *bytes.Buffer) { b.Reset() }),
-		pool.Keep(func(b *bytes.Buffer) bool { return b.Cap() <= 64<<10 }))
+		pool.PoolOptions[bytes.Buffer]{
+			Reset: (*bytes.Buffer).Reset,
+			Keep:  func(b *bytes.Buffer) bool { return b.Cap() <= 64<<10 },
+		})
 
 	buffers.With(func(b *bytes.Buffer) {
 		b.WriteString("hello")
@@ -264,7 +211,7 @@ func ExamplePool() {
 
 func ExampleLease() {
 	type point struct{ x, y int }
-	points := pool.New(func() *point { return new(point) }, pool.Reset(func(p *point) { *p = point{} }))
+	points := pool.New(func() *point { return new(point) }, pool.PoolOptions[point]{Reset: func(p *point) { *p = point{} }})
 	l := points.Get()
 	l.Value().x, l.Value().y = 3, 4
 	fmt.Println(*l.Value())
@@ -276,7 +223,7 @@ func ExampleLease() {
 
 // Above level Off a pool of objects knows who has them.
 func ExampleOption() {
-	readers := pool.New(func() *bytes.Reader { return new(bytes.Reader) }, pool.At[bytes.Reader](pool.Check))
+	readers := pool.New(func() *bytes.Reader { return new(bytes.Reader) }, pool.PoolOptions[bytes.Reader]{Level: pool.LevelCheck})
 	readers.Get()
 	for _, h := range readers.Outstanding() {
 		fmt.Println("not released:", h.Leases)

@@ -12,9 +12,6 @@ func Capacity(b Buffer) int { return len(b.h.data) }
 // Memory returns all of b's memory.
 func Memory(b Buffer) []byte { return b.h.data }
 
-// ScratchMemory returns how many bytes s holds.
-func ScratchMemory(s *Scratch) int { return cap(s.data) }
-
 const (
 	DecayEvery = decayEvery
 	PoisonByte = poisonByte

@@ -50,9 +50,9 @@ var worlds = []pool.Options{
 	{},
 	{ZeroOnRelease: true},
 	{Secret: true, MaxInUse: 1 << 30},
-	{Level: pool.Check},
-	{Level: pool.Check, Secret: true},
-	{Level: pool.Sample, Secret: true},
+	{Level: pool.LevelCheck},
+	{Level: pool.LevelCheck, Secret: true},
+	{Level: pool.LevelSample, Secret: true},
 	{MaxBuffer: 2000, MaxIdleBytes: 3000, ZeroOnRelease: true},
 }
 
@@ -152,15 +152,15 @@ func (w *world) step(x *tenant, op byte, arg int) (*tenant, ownCopy) {
 	case 2:
 		x.b.Writer().ReadFrom(bytes.NewReader(x.marked(n)))
 	case 3:
-		x.b.Set(x.marked(n))
+		set(x.b, x.marked(n))
 	case 4:
-		x.b.Clear()
+		x.b.Reset()
 	case 5:
 		size := len(x.b.Bytes())
 		x.seen = append(x.seen[max(0, len(x.seen)-8):], x.b.Slice(arg*size/256, size))
 	case 6:
 		size := len(x.b.Bytes())
-		x.b.Update(x.marked(size-arg*size/256), arg*size/256)
+		copy(x.b.Bytes()[arg*size/256:], x.marked(size))
 	case 7:
 		return x, ownCopy{x.mark, x.b.Clone()}
 	case 8:

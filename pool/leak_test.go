@@ -16,12 +16,12 @@ var (
 	keptBuffers []pool.Buffer
 	keptWriters []*pool.Writer
 	keptBodies  []io.ReadCloser
-	keptViews   []pool.View
+
 	keptObjects []pool.Lease[object]
 )
 
 func forget() {
-	keptBuffers, keptWriters, keptBodies, keptViews, keptObjects = nil, nil, nil, nil, nil
+	keptBuffers, keptWriters, keptBodies, keptObjects = nil, nil, nil, nil
 }
 
 func TestNothingGrows(t *testing.T) {
@@ -65,22 +65,6 @@ func TestNothingGrows(t *testing.T) {
 			},
 		},
 		{
-			"Scratch", func(*pool.Bytes) func() {
-				var s pool.Scratch
-				return func() {
-					s.Set(message)
-					s.View(0, 10)
-				}
-			},
-			"a view kept of one Scratch a message", func(*pool.Bytes) func() {
-				return func() {
-					var s pool.Scratch
-					s.Set(message)
-					keptViews = append(keptViews, s.View(0, 10))
-				}
-			},
-		},
-		{
 			"Pool", func(*pool.Bytes) func() {
 				p := pool.New(newObject)
 				return func() { p.With(func(o *object) { o.n++ }) }
@@ -92,11 +76,11 @@ func TestNothingGrows(t *testing.T) {
 		},
 		{
 			"Pool, checked", func(*pool.Bytes) func() {
-				p := pool.New(newObject, pool.At[object](pool.Check))
+				p := pool.New(newObject, pool.PoolOptions[object]{Level: pool.LevelCheck})
 				return func() { p.With(func(o *object) { o.n++ }) }
 			},
 			"an object's lease kept", func(*pool.Bytes) func() {
-				p := pool.New(newObject, pool.At[object](pool.Check))
+				p := pool.New(newObject, pool.PoolOptions[object]{Level: pool.LevelCheck})
 				return func() { keptObjects = append(keptObjects, p.Get()) }
 			},
 		},
@@ -120,7 +104,7 @@ func TestNoOptionGrows(t *testing.T) {
 			p := pool.NewBytes(o)
 			leakcheck.NoGrowth(t, func() {
 				b := p.Get(0)
-				b.Set(make([]byte, 700))
+				set(b, make([]byte, 700))
 				b.Body().Close()
 				c := p.Get(100_000)
 				c.Release()
@@ -133,13 +117,13 @@ func TestNoOptionGrows(t *testing.T) {
 func TestLostLeasesDoNotGrow(t *testing.T) {
 	// They are lost to their owner, not to the pool: what the pool remembers
 	// of them is one entry a place.
-	p := pool.NewBytes(pool.Options{Level: pool.Check, MaxInUse: 1 << 20})
+	p := pool.NewBytes(pool.Options{Level: pool.LevelCheck, MaxInUse: 1 << 20})
 	leakcheck.NoGrowth(t, func() { lose(p, 100) })
 }
 
 func TestNoGoroutineStays(t *testing.T) {
 	leakcheck.Check(t)
-	p := pool.NewBytes(pool.Options{MaxInUse: mib, Level: pool.Check})
+	p := pool.NewBytes(pool.Options{MaxInUse: mib, Level: pool.LevelCheck})
 	held := p.Get(mib)
 	ctx, cancel := context.WithCancel(t.Context())
 	waited := make(chan error)

@@ -49,7 +49,7 @@ func TestWriterAppendsAndGrows(t *testing.T) {
 func TestWriterOfItsOwnBytes(t *testing.T) {
 	eachOption(t, func(t *testing.T, p *pool.Bytes) {
 		b := p.Get(1)
-		b.Set([]byte("ab"))
+		set(b, []byte("ab"))
 		for range 12 {
 			b.Writer().Write(b.Bytes())
 		}
@@ -145,7 +145,7 @@ func allocs(n int, op func()) float64 {
 }
 
 func TestJSONIntoABuffer(t *testing.T) {
-	p := pool.NewBytes(pool.Options{Level: pool.Check})
+	p := pool.NewBytes(pool.Options{Level: pool.LevelCheck})
 	b := p.Get(0)
 	require.NoError(t, json.NewEncoder(b.Writer()).Encode(map[string]int{"n": 1}))
 	assert.Equal(t, "{\"n\":1}\n", string(b.Bytes()))

@@ -18,16 +18,16 @@ func allZero(b []byte) bool { return len(bytes.Trim(b, "\x00")) == 0 }
 func TestZeroedLeasesShowNothingEarlier(t *testing.T) {
 	for name, o := range map[string]pool.Options{
 		"zeroing": {ZeroOnRelease: true}, "secret": {Secret: true},
-		"zeroing, checked": {ZeroOnRelease: true, Level: pool.Check}, "secret, sampled": {Secret: true, Level: pool.Sample},
+		"zeroing, checked": {ZeroOnRelease: true, Level: pool.LevelCheck}, "secret, sampled": {Secret: true, Level: pool.LevelSample},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := pool.NewBytes(o)
 			for range 300 {
 				b := p.Get(200)
 				require.True(t, allZero(b.Bytes()))
-				b.Set(bytes.Repeat([]byte{'s'}, 1000)) // grows
-				b.Clear()                              // the high-water mark stays
-				b.Set([]byte("s"))
+				set(b, bytes.Repeat([]byte{'s'}, 1000)) // grows
+				b.Reset()                               // the high-water mark stays
+				set(b, []byte("s"))
 				w := b.Writer()
 				w.Write(bytes.Repeat([]byte{'s'}, 2000))
 				b.Release()
@@ -46,7 +46,7 @@ func TestWithoutZeroingEarlierBytesShow(t *testing.T) {
 	p := pool.NewBytes(pool.Options{})
 	for range 100 {
 		b := p.Get(256)
-		b.Set(bytes.Repeat([]byte{'s'}, 256))
+		set(b, bytes.Repeat([]byte{'s'}, 256))
 		b.Release()
 		b = p.Get(256)
 		shows := !allZero(b.Bytes())
@@ -63,7 +63,7 @@ func TestASecretIsClearedWhereItWas(t *testing.T) {
 	b := p.Get(256)
 	first := b.Bytes()
 	copy(first, "secret")
-	b.Set(bytes.Repeat([]byte("secret"), 200)) // grows
+	set(b, bytes.Repeat([]byte("secret"), 200)) // grows
 	assert.True(t, allZero(first), "on growth, at once")
 	second := b.Bytes()
 	b.Release()
@@ -86,8 +86,8 @@ func TestALostSecretIsCleared(t *testing.T) {
 //go:noinline
 func loseSecret(p *pool.Bytes) []byte {
 	b := p.Get(0)
-	b.Set([]byte("secret"))
-	b.Set(bytes.Repeat([]byte("secret"), 1000))
+	set(b, []byte("secret"))
+	set(b, bytes.Repeat([]byte("secret"), 1000))
 	return b.Bytes()
 }
 

@@ -32,7 +32,7 @@ func echo(w http.ResponseWriter, r *http.Request) {
 // checked has the package use a pool that knows who has its buffers.
 func checked(t testing.TB) {
 	before := buffers
-	buffers = pool.NewBytes(pool.Options{Level: pool.Check})
+	buffers = pool.NewBytes(pool.Options{Level: pool.LevelCheck})
 	t.Cleanup(func() { buffers = before })
 }
 
@@ -73,12 +73,34 @@ func TestEveryBufferComesBack(t *testing.T) {
 }
 
 func TestARequestNeverSentIsSeen(t *testing.T) {
-	// The leaky twin: nobody closes the body.
+	// The leaky counterpart: nobody closes the body.
 	checked(t)
 	_, err := NewRequest(t.Context(), "http://localhost", message{"lost"})
 	require.NoError(t, err)
 	require.Len(t, buffers.Outstanding(), 1)
-	assert.Contains(t, buffers.Outstanding()[0].String(), "1 lease (256 bytes) not released, acquired at github.com/leaksafe/leaksafe/examples/pool.NewRequest (")
+	assert.Contains(t, buffers.Outstanding()[0].String(), "1 lease (256 B) not released, acquired at github.com/leaksafe/leaksafe/examples/pool.encode (")
+}
+
+// 307 and 308 ask the client to send the same body again.
+func TestARedirectGetsTheBodyToo(t *testing.T) {
+	leakcheck.Check(t)
+	checked(t)
+	for _, status := range []int{http.StatusTemporaryRedirect, http.StatusPermanentRedirect} {
+		mux := http.NewServeMux()
+		mux.HandleFunc("/new", echo)
+		mux.Handle("/old", http.RedirectHandler("/new", status))
+		s := httptest.NewServer(mux)
+		r, err := NewRequest(t.Context(), s.URL+"/old", message{"hello"})
+		require.NoError(t, err)
+		resp, err := s.Client().Do(r)
+		require.NoError(t, err)
+		body, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		resp.Body.Close()
+		s.Close()
+		assert.Equal(t, "{\"Text\":\"hello\"}\n", string(body), status)
+	}
+	allReleased(t)
 }
 
 func TestAnsweringDoesNotGrow(t *testing.T) {

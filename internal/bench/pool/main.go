@@ -3,6 +3,7 @@
 // burst. Each figure of the heap is of a process of its own.
 //
 //	go run -C internal/bench ./pool
+//	go run -C internal/bench ./pool "fill 4 KiB" # only the tables of speed with this in their title
 package main
 
 import (
@@ -21,13 +22,21 @@ func main() {
 		held(os.Args[1], os.Args[2])
 		return
 	}
-	speed()
+	if len(os.Args) == 2 { // only the tables with this in their title
+		speed(os.Args[1])
+		return
+	}
+	speed("")
 	heap("mixed", "400,000 operations of 64 goroutines, 1 in 100 of 1 MiB, the others of 1 KiB", "B/op", "MiB after 1 s of 1 KiB only and one GC")
 	heap("burst", "256 buffers of 1 MiB at once, all released", "MiB after one GC", "MiB after 1 s without traffic and one GC more")
 }
 
-func speed() {
-	o := side.Options{Rounds: 25, Progress: side.Progress()}
+func speed(part string) {
+	table := func(title string, cases func() []side.Case) {
+		if strings.Contains(title, part) {
+			side.Table(os.Stdout, title, side.Compare(cases(), side.Options{Rounds: 25, Progress: side.Progress()}))
+		}
+	}
 	for _, s := range []struct {
 		title string
 		size  int
@@ -38,10 +47,12 @@ func speed() {
 		{"lease, fill 40 KiB, release", 40 << 10, true},
 		{"lease, fill 1 MiB, release", 1 << 20, true},
 	} {
-		side.Table(os.Stdout, s.title, side.Compare(leases(s.size, s.fill), o))
+		table(s.title, func() []side.Case { return leases(s.size, s.fill) })
 	}
-	side.Table(os.Stdout, "lease an object, use it, release", side.Compare(objects(), o))
-	side.Table(os.Stdout, "encode 2.6 KB of JSON", side.Compare(encoders(), o))
+	table("behind an interface: get 4 KiB, touch, put", func() []side.Case { return adapters(4 << 10) })
+	table("64 goroutines, 256 B to 256 KiB, fill at most 1 KiB", crowd)
+	table("lease an object, use it, release", objects)
+	table("encode 2.6 KB of JSON", encoders)
 }
 
 // heap runs a process for each holder and prints what two figures it found.

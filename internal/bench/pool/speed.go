@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"math/rand/v2"
+	"net/http/httputil"
 	"sync"
 
 	gobufferpool "github.com/libp2p/go-buffer-pool"
@@ -26,8 +28,8 @@ func leases(size int, fill bool) []side.Case {
 	ours := pool.NewBytes(pool.Options{})
 	zeroing := pool.NewBytes(pool.Options{ZeroOnRelease: true})
 	budget := pool.NewBytes(pool.Options{MaxInUse: 1 << 30})
-	sample := pool.NewBytes(pool.Options{Level: pool.Sample})
-	check := pool.NewBytes(pool.Options{Level: pool.Check})
+	sample := pool.NewBytes(pool.Options{Level: pool.LevelSample})
+	check := pool.NewBytes(pool.Options{Level: pool.LevelCheck})
 	limit := semaphore.NewWeighted(1 << 30)
 	vitess := bucketpool.New(256, 2<<20)
 	libp2p := new(gobufferpool.BufferPool)
@@ -57,10 +59,17 @@ func leases(size int, fill bool) []side.Case {
 			}
 		}},
 		{Name: "leaksafe/pool", Run: lease(ours)},
+		{Name: "sync.Pool, cleared by hand", Run: func(n int) {
+			for range n {
+				b := raw.Get().(*[]byte)
+				if fill {
+					copy(*b, page[:])
+				}
+				clear(*b)
+				raw.Put(b)
+			}
+		}},
 		{Name: "leaksafe/pool, ZeroOnRelease", Run: lease(zeroing)},
-		{Name: "leaksafe/pool, MaxInUse", Run: lease(budget)},
-		{Name: "leaksafe/pool, level Sample", Run: lease(sample)},
-		{Name: "leaksafe/pool, level Check", Run: lease(check)},
 		{Name: "sync.Pool and x/sync/semaphore", Run: func(n int) {
 			for range n {
 				limit.Acquire(context.Background(), int64(size))
@@ -72,6 +81,9 @@ func leases(size int, fill bool) []side.Case {
 				limit.Release(int64(size))
 			}
 		}},
+		{Name: "leaksafe/pool, MaxInUse", Run: lease(budget)},
+		{Name: "leaksafe/pool, level Sample", Run: lease(sample)},
+		{Name: "leaksafe/pool, level Check", Run: lease(check)},
 		{Name: "vitess bucketpool", Run: func(n int) {
 			for range n {
 				b := vitess.Get(size)
@@ -124,7 +136,7 @@ type object struct{ fields [16]int }
 
 func objects() []side.Case {
 	raw := sync.Pool{New: func() any { return new(object) }}
-	ours := pool.New(func() *object { return new(object) }, pool.Reset(func(o *object) { *o = object{} }))
+	ours := pool.New(func() *object { return new(object) }, pool.PoolOptions[object]{Reset: func(o *object) { *o = object{} }})
 	return []side.Case{
 		{Name: "sync.Pool, reset by hand", Run: func(n int) {
 			for range n {
@@ -146,6 +158,116 @@ func objects() []side.Case {
 				ours.With(func(o *object) { o.fields[3]++ })
 			}
 		}},
+	}
+}
+
+// A rawPointers is the sync.Pool that grpc's mem.BufferPool or a proxy would get by hand.
+type rawPointers struct{ sync.Pool }
+
+func (p *rawPointers) Get(n int) *[]byte {
+	if b, ok := p.Pool.Get().(*[]byte); ok && cap(*b) >= n {
+		*b = (*b)[:n]
+		return b
+	}
+	b := make([]byte, n)
+	return &b
+}
+
+func (p *rawPointers) Put(b *[]byte) { p.Pool.Put(b) }
+
+// A byMap finds the lease of a slice in a map, as an adapter by hand has to.
+type byMap struct {
+	pool *pool.Bytes
+	open sync.Map
+}
+
+func (p *byMap) Get(n int) *[]byte {
+	b := p.pool.Get(n)
+	s := b.Bytes()
+	p.open.Store(&s, b)
+	return &s
+}
+
+func (p *byMap) Put(s *[]byte) {
+	if b, ok := p.open.LoadAndDelete(s); ok {
+		b.(pool.Buffer).Release()
+	}
+}
+
+// adapters returns pools behind the interfaces that libraries ask for.
+func adapters(size int) []side.Case {
+	pointers := func(p mem.BufferPool) func(n int) {
+		return func(n int) {
+			for range n {
+				b := p.Get(size)
+				(*b)[0] = 1
+				p.Put(b)
+			}
+		}
+	}
+	ours := pool.NewBytes(pool.Options{})
+	var slices httputil.BufferPool = ours.Slices(size)
+	return []side.Case{
+		{Name: "sync.Pool of *[]byte", Run: pointers(new(rawPointers))},
+		{Name: "leaksafe/pool Pointers", Run: pointers(ours.Pointers())},
+		{Name: "leaksafe/pool Slices", Run: func(n int) {
+			for range n {
+				b := slices.Get()
+				b[0] = 1
+				slices.Put(b)
+			}
+		}},
+		{Name: "leaksafe/pool Buffer", Run: func(n int) {
+			for range n {
+				b := ours.Get(size)
+				b.Bytes()[0] = 1
+				b.Release()
+			}
+		}},
+		{Name: "leaksafe/pool Buffer, retained once", Run: func(n int) {
+			for range n {
+				b := ours.Get(size)
+				b.Bytes()[0] = 1
+				c := b.Retain()
+				b.Release()
+				c.Release()
+			}
+		}},
+		{Name: "leaksafe/pool and a map by hand", Run: pointers(&byMap{pool: pool.NewBytes(pool.Options{})})},
+		{Name: "grpc/mem", Run: pointers(mem.DefaultBufferPool())},
+	}
+}
+
+// crowd returns pools under 64 goroutines with buffers of 256 B to 256 KiB, small ones more often.
+func crowd() []side.Case {
+	ours := pool.NewBytes(pool.Options{})
+	var raw rawPointers
+	vitess := bucketpool.New(256, 2<<20)
+	grpc := mem.DefaultBufferPool()
+	return []side.Case{
+		{Name: "sync.Pool of *[]byte", Run: mixed(raw.Get, func(b *[]byte) []byte { return *b }, raw.Put)},
+		{Name: "leaksafe/pool", Run: mixed(ours.Get, pool.Buffer.Bytes, func(b pool.Buffer) { b.Release() })},
+		{Name: "vitess bucketpool", Run: mixed(vitess.Get, deref, vitess.Put)},
+		{Name: "grpc/mem", Run: mixed(grpc.Get, deref, grpc.Put)},
+	}
+}
+
+func mixed[H any](get func(int) H, bytes func(H) []byte, put func(H)) func(n int) {
+	return func(n int) {
+		var all sync.WaitGroup
+		for g := range goroutines {
+			all.Go(func() {
+				r := rand.New(rand.NewPCG(uint64(g), 1))
+				for range n/goroutines + 1 {
+					size := 256 << min(r.IntN(11), r.IntN(11), r.IntN(11))
+					h := get(size)
+					b := bytes(h)
+					copy(b[:min(len(b), 1024)], page[:])
+					put(h)
+				}
+			})
+		}
+		all.Wait()
 	}
 }
 

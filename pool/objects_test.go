@@ -41,8 +41,8 @@ func TestMisuseOfNew(t *testing.T) {
 }
 
 func TestAnObjectIsReleasedOnce(t *testing.T) {
-	for _, level := range []pool.Level{pool.Off, pool.Sample, pool.Check} {
-		p := pool.New(newObject, pool.At[object](level))
+	for _, level := range []pool.Level{pool.LevelOff, pool.LevelSample, pool.LevelCheck} {
+		p := pool.New(newObject, pool.PoolOptions[object]{Level: level})
 		for range 50 {
 			l := p.Get()
 			var ended atomic.Int32
@@ -79,17 +79,17 @@ func TestAStaleLeaseIsRefusedAfterReuse(t *testing.T) {
 }
 
 func TestStaleLeaseNamesBothPlaces(t *testing.T) {
-	p := pool.New(newObject, pool.At[object](pool.Check))
+	p := pool.New(newObject, pool.PoolOptions[object]{Level: pool.LevelCheck})
 	l := p.Get()
 	l.Release()
-	assert.Regexp(t, `^pool: Lease.Value after the lease has ended
+	assert.Regexp(t, `^pool: Lease.Value called after the lease had ended
 	acquired at \S+TestStaleLeaseNamesBothPlaces \(\S+\)
 	released at \S+TestStaleLeaseNamesBothPlaces \(\S+\)$`, panicOf(t, func() { l.Value() }))
-	assert.Equal(t, "pool: Lease.Value of the zero Lease: lease one with Get", panicOf(t, func() { pool.Lease[object]{}.Value() }))
+	assert.Equal(t, "pool: Lease.Value called on the zero Lease: get one from Pool.Get", panicOf(t, func() { pool.Lease[object]{}.Value() }))
 }
 
 func TestResetIsWhenTheLeaseEnds(t *testing.T) {
-	p := pool.New(newObject, pool.Reset(func(o *object) { *o = object{} }))
+	p := pool.New(newObject, pool.PoolOptions[object]{Reset: func(o *object) { *o = object{} }})
 	l := p.Get()
 	user := &[64]byte{1}
 	gone := weak.Make(user)
@@ -119,8 +119,10 @@ func TestWithoutResetAnIdleObjectHolds(t *testing.T) {
 func TestKeepRefuses(t *testing.T) {
 	reset := 0
 	p := pool.New(func() *bytes.Buffer { return new(bytes.Buffer) },
-		pool.Keep(func(b *bytes.Buffer) bool { return b.Cap() <= 64<<10 }),
-		pool.Reset(func(b *bytes.Buffer) { reset++; b.Reset() }))
+		pool.PoolOptions[bytes.Buffer]{
+			Keep:  func(b *bytes.Buffer) bool { return b.Cap() <= 64<<10 },
+			Reset: func(b *bytes.Buffer) { reset++; b.Reset() },
+		})
 	for range 100 {
 		l := p.Get()
 		require.LessOrEqual(t, l.Value().Cap(), 64<<10)
@@ -133,7 +135,7 @@ func TestKeepRefuses(t *testing.T) {
 }
 
 func TestWithDropsTheObjectOfAPanic(t *testing.T) {
-	p := pool.New(newObject, pool.At[object](pool.Check))
+	p := pool.New(newObject, pool.PoolOptions[object]{Level: pool.LevelCheck})
 	var broken *object
 	assert.PanicsWithValue(t, "f's own", func() {
 		p.With(func(o *object) {
@@ -148,7 +150,7 @@ func TestWithDropsTheObjectOfAPanic(t *testing.T) {
 }
 
 func TestOutstandingObjects(t *testing.T) {
-	p := pool.New(newObject, pool.At[object](pool.Check))
+	p := pool.New(newObject, pool.PoolOptions[object]{Level: pool.LevelCheck})
 	l := p.Get()
 	func() { p.Get() }()
 	eventually(t, func() bool {
@@ -164,12 +166,12 @@ func TestOutstandingObjects(t *testing.T) {
 	l.Release()
 	require.Len(t, p.Outstanding(), 1)
 	assert.Contains(t, p.Outstanding()[0].String(), "1 lease not released, 1 of them lost, acquired at")
-	assert.Contains(t, pool.New(newObject).Outstanding()[0].String(), "leases are not traced at level Off")
+	assert.Contains(t, pool.New(newObject).Outstanding()[0].String(), "leases are not logged at LevelOff")
 }
 
 func TestAnUnusedTypedPoolIsCollected(t *testing.T) {
-	for _, level := range []pool.Level{pool.Off, pool.Sample, pool.Check} {
-		p := pool.New(newObject, pool.At[object](level))
+	for _, level := range []pool.Level{pool.LevelOff, pool.LevelSample, pool.LevelCheck} {
+		p := pool.New(newObject, pool.PoolOptions[object]{Level: level})
 		p.Get().Release()
 		gone := weak.Make(p)
 		p = nil
@@ -178,7 +180,7 @@ func TestAnUnusedTypedPoolIsCollected(t *testing.T) {
 }
 
 func TestObjectsAreNeverShared(t *testing.T) {
-	p := pool.New(newObject, pool.At[object](pool.Sample))
+	p := pool.New(newObject, pool.PoolOptions[object]{Level: pool.LevelSample})
 	var all sync.WaitGroup
 	for i := range 16 {
 		all.Go(func() {

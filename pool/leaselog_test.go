@@ -1,9 +1,13 @@
 package pool_test
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
 	"math"
+	"math/rand/v2"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 
@@ -29,7 +33,7 @@ func here(below int) string {
 }
 
 func TestStaleUseNamesBothPlaces(t *testing.T) {
-	p := pool.NewBytes(pool.Options{Level: pool.Check})
+	p := pool.NewBytes(pool.Options{Level: pool.LevelCheck})
 	acquired := here(1)
 	b := p.Get(10)
 	released := here(1)
@@ -39,7 +43,7 @@ func TestStaleUseNamesBothPlaces(t *testing.T) {
 	}
 
 	text := panicOf(t, func() { b.Bytes() })
-	assert.Regexp(t, `^pool: Buffer.Bytes after the lease has ended
+	assert.Regexp(t, `^pool: Buffer.Bytes called after the lease had ended
 	acquired at \S+TestStaleUseNamesBothPlaces \(\S+\)
 	released at \S+TestStaleUseNamesBothPlaces \(\S+\)$`, text)
 	assert.Contains(t, text, "acquired at github.com/leaksafe/leaksafe/pool_test.TestStaleUseNamesBothPlaces ("+acquired)
@@ -59,14 +63,14 @@ func TestStaleUseAtLevelOffTellsHowToLearnMore(t *testing.T) {
 	p := pool.NewBytes(pool.Options{})
 	b := p.Get(10)
 	b.Release()
-	assert.Equal(t, "pool: Buffer.Clear after the lease has ended. LEAKSAFE_POOL=check tells where it was acquired and released",
-		panicOf(t, b.Clear))
-	assert.Equal(t, "pool: Buffer.Bytes of the zero Buffer: lease one with Get",
+	assert.Equal(t, "pool: Buffer.Reset called after Release; run with LEAKSAFE_POOL=check to see where the lease was acquired and where it ended",
+		panicOf(t, b.Reset))
+	assert.Equal(t, "pool: Buffer.Bytes called on the zero Buffer: get one from Bytes.Get",
 		panicOf(t, func() { pool.Buffer{}.Bytes() }))
 }
 
 func TestASampledLeaseIsNotTakenForAnEarlierOne(t *testing.T) {
-	p := pool.NewBytes(pool.Options{Level: pool.Sample})
+	p := pool.NewBytes(pool.Options{Level: pool.LevelSample})
 	var ended []pool.Buffer
 	for range 300 { // of the same header, mostly
 		b := p.Get(10)
@@ -85,7 +89,7 @@ func TestASampledLeaseIsNotTakenForAnEarlierOne(t *testing.T) {
 
 func TestAWriteAfterReleaseIsFoundOnReuse(t *testing.T) {
 	clockStandsStill(t, func(t *testing.T) {
-		p := pool.NewBytes(pool.Options{Level: pool.Check})
+		p := pool.NewBytes(pool.Options{Level: pool.LevelCheck})
 		for _, n := range []int{100, 4096, mib} {
 			b := p.Get(n)
 			kept := b.Bytes()
@@ -93,28 +97,28 @@ func TestAWriteAfterReleaseIsFoundOnReuse(t *testing.T) {
 			assert.Equal(t, byte(pool.PoisonByte), kept[0], "what was read there shows")
 			kept[n-1] = 1
 			text := panicOf(t, func() { p.Get(n) })
-			assert.Contains(t, text, fmt.Sprintf("pool: written at byte %d after the lease had ended\n\tacquired at ", n-1))
-			assert.Contains(t, text, "\n\treleased at ")
+			assert.Contains(t, text, fmt.Sprintf("pool: Get found 1 buffer written to after Release, first at byte %d\n\tacquired at ", n-1))
+			assert.Contains(t, text, "\n\tended at ")
 		}
 	})
 }
 
 func TestAWriteIntoOutgrownMemoryIsFoundOnReuse(t *testing.T) {
 	clockStandsStill(t, func(t *testing.T) {
-		p := pool.NewBytes(pool.Options{Level: pool.Check})
+		p := pool.NewBytes(pool.Options{Level: pool.LevelCheck})
 		b := p.Get(256)
 		kept := b.Bytes()
-		b.Set(make([]byte, 1000))
+		set(b, make([]byte, 1000))
 		kept[3] = 1 // still the lease's
 		b.Release()
 		kept[3] = 1
-		assert.Contains(t, panicOf(t, func() { p.Get(256) }), "pool: written at byte 3 ")
+		assert.Contains(t, panicOf(t, func() { p.Get(256) }), "pool: Get found 1 buffer written to after Release, first at byte 3\n")
 	})
 }
 
 func TestAGetThatPanicsCostsNoBudget(t *testing.T) {
 	clockStandsStill(t, func(t *testing.T) {
-		p := pool.NewBytes(pool.Options{Level: pool.Check, MaxInUse: 1 << 20})
+		p := pool.NewBytes(pool.Options{Level: pool.LevelCheck, MaxInUse: 1 << 20})
 		b := p.Get(100)
 		kept := b.Bytes()
 		b.Release()
@@ -129,9 +133,9 @@ func TestAGetThatPanicsCostsNoBudget(t *testing.T) {
 		b.Release()
 		kept[0] = 1
 		small := p.Get(10)
-		assert.Panics(t, func() { small.Set(make([]byte, 1000)) }, "into the memory that was written to")
+		assert.Panics(t, func() { set(small, make([]byte, 1000)) }, "into the memory that was written to")
 		assert.Equal(t, 256, p.Stats().InUse)
-		small.Set(make([]byte, 1000))
+		set(small, make([]byte, 1000))
 		assert.Len(t, small.Bytes(), 1000, "the lease goes on, with other memory")
 		assert.True(t, small.Release())
 		assert.Zero(t, p.Stats().InUse)
@@ -139,7 +143,7 @@ func TestAGetThatPanicsCostsNoBudget(t *testing.T) {
 }
 
 func TestOutstandingIsOneLineAPlace(t *testing.T) {
-	p := pool.NewBytes(pool.Options{Level: pool.Check})
+	p := pool.NewBytes(pool.Options{Level: pool.LevelCheck})
 	place := here(2)
 	for range 3 {
 		p.Get(4096)
@@ -147,28 +151,28 @@ func TestOutstandingIsOneLineAPlace(t *testing.T) {
 	one := p.Get(1)
 	all := p.Outstanding()
 	require.Len(t, all, 2)
-	assert.Equal(t, "3 leases (12288 bytes) not released, acquired at github.com/leaksafe/leaksafe/pool_test.TestOutstandingIsOneLineAPlace ("+place, all[0].String())
-	assert.Contains(t, all[1].String(), "1 lease (256 bytes) not released, acquired at ")
+	assert.Equal(t, "3 leases (12 KiB) not released, acquired at github.com/leaksafe/leaksafe/pool_test.TestOutstandingIsOneLineAPlace ("+place, all[0].String())
+	assert.Contains(t, all[1].String(), "1 lease (256 B) not released, acquired at ")
 	one.Release()
 	assert.Len(t, p.Outstanding(), 1)
 }
 
 func TestOutstandingKnowsLostLeases(t *testing.T) {
-	p := pool.NewBytes(pool.Options{Level: pool.Check})
+	p := pool.NewBytes(pool.Options{Level: pool.LevelCheck})
 	lose(p, 1000)
 	eventually(t, func() bool { return p.Outstanding()[0].Lost == 1 })
-	assert.Contains(t, p.Outstanding()[0].String(), "1 lease (1024 bytes) not released, 1 of them lost, acquired at github.com/leaksafe/leaksafe/pool_test.lose (")
+	assert.Contains(t, p.Outstanding()[0].String(), "1 lease (1 KiB) not released, 1 of them lost, acquired at github.com/leaksafe/leaksafe/pool_test.lose (")
 }
 
 func TestOutstandingAtLevelOffDoesNotClaimThereIsNone(t *testing.T) {
 	for _, p := range []*pool.Bytes{pool.NewBytes(pool.Options{}), pool.NewBytes(pool.Options{MaxInUse: 1000})} {
-		assert.Equal(t, "[leases are not traced at level Off: set Options.Level to pool.Check, or LEAKSAFE_POOL=check]",
+		assert.Equal(t, "[leases are not logged at LevelOff: set Options.Level to pool.LevelCheck, or LEAKSAFE_POOL=check]",
 			fmt.Sprint(p.Outstanding()))
 	}
 }
 
 func TestSampleTracesOneIn128(t *testing.T) {
-	p := pool.NewBytes(pool.Options{Level: pool.Sample})
+	p := pool.NewBytes(pool.Options{Level: pool.LevelSample})
 	var all []pool.Buffer
 	for range 128 * 5 {
 		all = append(all, p.Get(100))
@@ -190,20 +194,35 @@ func TestTheEnvironmentRaisesTheLevel(t *testing.T) {
 	for env, on := range map[string]bool{"": false, "off": false, "sample": true, "check": true} {
 		t.Setenv("LEAKSAFE_POOL", env)
 		assert.Equal(t, on, checks(pool.Options{}), env)
-		assert.True(t, checks(pool.Options{Level: pool.Check}), "it does not lower it")
+		assert.True(t, checks(pool.Options{Level: pool.LevelCheck}), "it does not lower it")
 	}
-	t.Setenv("LEAKSAFE_POOL", "chekc")
-	assert.PanicsWithValue(t, `pool: LEAKSAFE_POOL="chekc": use off, sample or check`, func() { pool.NewBytes(pool.Options{}) })
+}
+
+// A service must not end at its start because of an environment variable.
+func TestAnUnknownLevelInTheEnvironmentIsLogged(t *testing.T) {
+	var log bytes.Buffer
+	before := slog.Default()
+	defer slog.SetDefault(before)
+	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
+	value := fmt.Sprint("chekc", rand.Uint64()) // each value is logged once in a process
+	t.Setenv("LEAKSAFE_POOL", value)
+	for range 3 {
+		pool.NewBytes(pool.Options{}).Get(1).Release()
+		pool.New(newObject).Get().Release()
+	}
+	assert.Equal(t, 1, strings.Count(log.String(), "LEAKSAFE_POOL"), log.String())
+	assert.Contains(t, log.String(), `level=ERROR msg="pool: the environment variable LEAKSAFE_POOL is ignored: set it to off, sample or check" value=`+value)
+	assert.Empty(t, pool.NewBytes(pool.Options{Level: pool.LevelCheck}).Outstanding(), "the option holds")
 }
 
 func TestOutstandingUnderLoad(t *testing.T) {
-	p := pool.NewBytes(pool.Options{Level: pool.Check})
+	p := pool.NewBytes(pool.Options{Level: pool.LevelCheck})
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {
 			for range 200 {
 				b := p.Get(300)
-				b.Set(make([]byte, 700))
+				set(b, make([]byte, 700))
 				p.Outstanding()
 				b.Release()
 			}

@@ -67,12 +67,12 @@ func TestABurstKeepsMaxIdleBytes(t *testing.T) {
 func TestMadeToMeasure(t *testing.T) {
 	clockStandsStill(t, func(t *testing.T) {
 		p := pool.NewBytes(pool.Options{MaxBuffer: 100_000})
-		b := p.Get(131_072)
-		assert.Equal(t, 131_072, pool.Capacity(b), "MaxBuffer is rounded up to a class")
+		b := p.Get(114_688)
+		assert.Equal(t, 114_688, pool.Capacity(b), "MaxBuffer is rounded up to a class")
 		b.Release()
-		assert.Equal(t, 131_072, p.Stats().Idle)
-		b = p.Get(131_073)
-		assert.Equal(t, 131_073, pool.Capacity(b))
+		assert.Equal(t, 114_688, p.Stats().Idle)
+		b = p.Get(114_689)
+		assert.Equal(t, 114_689, pool.Capacity(b))
 		b.Release()
 		assert.EqualValues(t, 1, p.Stats().Dropped)
 	})

@@ -1,0 +1,231 @@
+package pool
+
+import (
+	"math"
+	"math/bits"
+	"sync/atomic"
+)
+
+// Size classes. Up to 64 KiB they are the powers of two from 256 B: the class of a length is one
+// instruction. Above, each doubling has four classes, so that a block is less than a quarter larger
+// than what was asked for.
+const (
+	smallestLog  = 8 // 256 B
+	smallClasses = 9 // 256 B to 64 KiB
+	maxSmallLog  = smallestLog + smallClasses - 1
+	maxSmall     = 1 << maxSmallLog
+	steps        = 4                 // classes in each doubling above maxSmall
+	biggest      = math.MaxInt/2 + 1 // no class is larger
+)
+
+// classOf returns the smallest class that holds n bytes. n is at most biggest.
+func classOf(n int) int {
+	if n <= maxSmall {
+		return bits.Len(uint(max(n, 1)-1) >> smallestLog)
+	}
+	log := bits.Len(uint(n-1)) - 1 // 1<<log < n <= 2<<log
+	step := (n - 1 - 1<<log) >> (log - 2)
+	return smallClasses + steps*(log-maxSmallLog) + step
+}
+
+// classSize returns how many bytes a block of the class has.
+func classSize(class int) int {
+	if class < smallClasses {
+		return 1 << (smallestLog + class)
+	}
+	above := class - smallClasses
+	log := maxSmallLog + above/steps
+	return 1<<log + (above%steps+1)<<(log-2)
+}
+
+// countEvery is how many leases of a block are counted at once.
+const (
+	countEvery = uint64(16)
+	countMask  = countEvery - 1
+)
+
+// A block is memory and the state of its lease. Its generation tells the leases apart: it moves on
+// when a lease ends. Every handle of that lease is stale from then on, also when the block has a
+// new lease.
+type block struct {
+	slice  []byte // what Pointers lends; the first field, see Pointers.Put
+	gen    atomic.Uint64
+	n      int    // the lease's length
+	home   *shelf // where Release puts the block; nil: Release has more to do
+	data   []byte // all of the memory
+	high   int    // how many bytes of data were handed out to be written to, beside the first n
+	class  int
+	pool   *Bytes
+	record *record // non-nil exactly if pool.guard is
+	seq    uint64  // when it was put into the free list
+	next   *block  // leased: outgrown memory of the same lease. idle: the next in the free list
+	writer *Writer
+	spare  []Writer // not handed out yet; a Writer is never used for two leases
+	probe  [1]byte  // room for readOnce
+
+	owner *block       // non-nil in a block that Retain made: the block that has the memory
+	refs  atomic.Int32 // leases that share the memory, once it was retained; 0 before
+
+	tag    *tag   // non-nil once Slices has lent the memory
+	lent   uint64 // the generation that Pointers lent
+	listed bool   // Pointers knows the address of slice
+}
+
+// release gives the block back after the caller has ended its lease.
+func (h *block) release() {
+	if h.home.put(h) {
+		return
+	}
+	h.pool.guard.ended(h, "released")
+	if h.owner != nil {
+		h.leave()
+		return
+	}
+	h.unref()
+}
+
+// unref ends one of the leases on the memory, and recycles it after the last.
+func (h *block) unref() {
+	if h.refs.Load() != 0 && h.refs.Add(-1) != 0 {
+		return
+	}
+	h.refs.Store(0)
+	h.freeOutgrown()
+	h = h.pool.guard.retire(h)
+	h.clear()
+	h.pool.free.put(h)
+}
+
+// clear clears what the lease handed out to be written to, if an option asks for it.
+func (h *block) clear() {
+	if h.pool.zero && !h.poisoned() {
+		clear(h.data[:max(h.n, h.high)])
+	}
+	h.high = 0
+}
+
+// share returns a new lease on the same memory.
+func (h *block) share() *block {
+	o := h
+	if h.owner != nil {
+		o = h.owner
+	}
+	if !o.refs.CompareAndSwap(0, 2) {
+		o.refs.Add(1)
+	}
+	o.home = nil
+	s, _ := h.pool.shares.Get().(*block)
+	if s == nil || h.pool.guard != nil {
+		s = &block{pool: h.pool, class: h.class}
+	}
+	s.owner, s.data, s.n = o, h.data, h.n
+	h.pool.guard.shared(s)
+	return s
+}
+
+// leave ends a lease that Retain made.
+func (h *block) leave() {
+	o := h.owner
+	h.owner, h.data = nil, nil
+	if h.pool.guard == nil {
+		h.pool.shares.Put(h)
+	}
+	o.unref()
+}
+
+// own returns the block of a lease that has not ended.
+func (b Buffer) own(method string) *block {
+	if h := b.h; h != nil && h.gen.Load() == b.gen {
+		return h
+	}
+	panic(misuse{b, method})
+}
+
+// writable returns the block of a lease whose contents may change.
+func (b Buffer) writable(method string) *block {
+	h := b.own(method)
+	if h.refs.Load() != 0 || h.owner != nil {
+		panic("pool: Buffer." + method + " called on a Buffer that was retained: its contents are shared; write before Retain, or to a Clone")
+	}
+	return h
+}
+
+// end ends the lease for a method that takes it over.
+func (b Buffer) end(method string) *block {
+	if h := b.h; h != nil && h.gen.CompareAndSwap(b.gen, b.gen+1) {
+		return h
+	}
+	panic(misuse{b, method})
+}
+
+// truncate changes the length, and remembers how far the contents went.
+func (h *block) truncate(n int) {
+	h.high = max(h.high, h.n)
+	h.n = n
+}
+
+// room returns the memory behind the contents, which the caller hands out to be written to.
+func (h *block) room() []byte {
+	h.high = len(h.data)
+	return h.data[h.n:]
+}
+
+// reserve makes room for n bytes in all.
+func (h *block) reserve(n int) {
+	if n > len(h.data) {
+		h.grow(n, nil)
+	}
+}
+
+// grow moves the contents to memory of at least n bytes and puts more, which may be part of the
+// contents, after them. The smaller memory stays with the lease until the lease ends: slices of it
+// are still the lease's own.
+func (h *block) grow(n int, more []byte) {
+	p := h.pool
+	bigger := p.memory(max(n, 2*len(h.data)))
+	p.guard.grow(h, bigger)
+	copy(bigger.data, h.data[:h.n])
+	copy(bigger.data[h.n:], more)
+	bigger.high, h.high = max(h.high, h.n), 0
+	bigger.data, h.data = h.data, bigger.data
+	bigger.class, h.class = h.class, bigger.class
+	bigger.tag, h.tag = h.tag, bigger.tag
+	bigger.next, h.next = h.next, bigger
+	h.home = nil
+	if p.secret {
+		clear(bigger.data[:bigger.high])
+	}
+}
+
+// freeOutgrown gives back the memory that the lease has outgrown.
+func (h *block) freeOutgrown() {
+	for old := h.next; old != nil; {
+		next := old.next
+		old.n, old.next = 0, nil
+		h.pool.guard.poison(old, h.record)
+		old.clear()
+		h.pool.free.put(old)
+		old = next
+	}
+	h.next = nil
+}
+
+// tally counts the leases of the block after the lease of generation gen, if it is time.
+func (h *block) tally(gen uint64) {
+	if gen&countMask == countMask {
+		h.counted(int64(countEvery))
+	}
+}
+
+// counted counts leases, unless the lease log does.
+func (h *block) counted(n int64) {
+	if h.pool.guard.log() == nil {
+		h.pool.counts[h.class].leases.Add(n)
+	}
+}
+
+// drop leaves the block to the collector.
+func (h *block) drop() {
+	h.data, h.next = nil, nil
+	h.counted(int64(h.gen.Load() & countMask))
+}

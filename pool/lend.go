@@ -1,0 +1,260 @@
+package pool
+
+import (
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+)
+
+// Slices lends plain slices of one length, for code that asks for Get() []byte and Put([]byte), as
+// [net/http/httputil.BufferPool] does, or that takes a []byte to work in, as [io.CopyBuffer] does.
+// Create it with [Bytes.Slices]. It is safe for concurrent use.
+//
+// A slice has no generation, so a pool of slices promises less than a [Buffer] does. Put of a slice
+// that is not lent at the moment is refused: it does nothing, Stats.RefusedPuts counts it, and at
+// [LevelCheck] Outstanding names the places. But if the memory was lent again meanwhile, a second
+// Put ends the later lease; then the later owner's Put is the one that is refused. At LevelCheck the
+// Finding about it names both.
+type Slices struct {
+	pool *Bytes
+	n    int
+}
+
+// Slices returns a lender of slices of n bytes. It panics if n is less than 1.
+func (p *Bytes) Slices(n int) *Slices {
+	if n < 1 {
+		panic(fmt.Sprintf("pool: Slices(%d): the length must be at least 1", n))
+	}
+	return &Slices{p, n}
+}
+
+// Get lends a slice. Its contents are those of [Bytes.Get]. A slice that is never put is left to
+// the collector; the pool does not hold it.
+func (s *Slices) Get() []byte {
+	h := s.pool.Get(s.n).h
+	t := h.tag
+	if t == nil {
+		t = s.pool.lent.tag(h)
+	}
+	data := h.data[:s.n:s.n]
+	h.data = nil // the table holds the block, and must not hold the memory
+	if h.record != nil {
+		h.record.secret.Store(nil)
+		t.entry.Store(h.record.entry.Load())
+	}
+	if t.lends++; t.lends&countMask == 0 {
+		h.counted(int64(countEvery))
+	}
+	t.block = unsafe.Pointer(h) // ordered before Put as the memory is
+	return data
+}
+
+// Put takes back a slice that Get returned, or a shorter slice of the same beginning.
+func (s *Slices) Put(b []byte) {
+	if cap(b) == 0 {
+		s.pool.lent.refuse(s.pool, nil)
+		return
+	}
+	first := unsafe.SliceData(b)
+	t := s.pool.lent.find(uintptr(unsafe.Pointer(first)))
+	if t == nil {
+		s.pool.lent.refuse(s.pool, nil)
+		return
+	}
+	h := (*block)(atomic.SwapPointer(&t.block, nil))
+	if h == nil {
+		s.pool.lent.refuse(s.pool, t.entry.Load())
+		return
+	}
+	h.data = unsafe.Slice(first, t.size)
+	if s.pool.secret {
+		data := h.data
+		h.record.secret.Store(&data)
+	}
+	h.release()
+}
+
+// Pointers lends pointers to slices, for code that asks for Get(int) *[]byte and Put(*[]byte), as
+// gRPC's mem.BufferPool does; package grpcpool, a module beside this one, adapts it. Create it with
+// [Bytes.Pointers]. It is safe for concurrent use.
+//
+// Put is refused as that of [Slices] is. At [LevelCheck] each lease has a pointer of its own, so
+// that a second Put is always told from a later owner's.
+type Pointers struct{ pool *Bytes }
+
+// Pointers returns a lender of pointers to slices.
+func (p *Bytes) Pointers() *Pointers { return &Pointers{p} }
+
+// Get lends a slice of n bytes with all the capacity of its size class. The caller may change the
+// slice behind the pointer: the pool takes back the memory that it lent. It panics if n is negative.
+func (q *Pointers) Get(n int) *[]byte {
+	h := q.pool.Get(n).h
+	if !h.listed {
+		q.pool.lent.list(h)
+	}
+	h.high = len(h.data)
+	h.lent = h.gen.Load()
+	h.slice = h.data[:n]
+	return &h.slice
+}
+
+// Put takes back a pointer that Get returned. The slice behind it is nil afterwards.
+func (q *Pointers) Put(b *[]byte) {
+	if b == nil || q.pool.lent.find(uintptr(unsafe.Pointer(b))) == nil {
+		q.pool.lent.refuse(q.pool, nil)
+		return
+	}
+	// The table has the address, so that b is the first field of a block: the conversion is sound.
+	h := (*block)(unsafe.Pointer(b))
+	lease := Buffer{h, h.lent}
+	if !h.gen.CompareAndSwap(lease.gen, lease.gen+1) {
+		q.pool.lent.refuse(q.pool, h.logged())
+		return
+	}
+	h.slice = nil
+	h.tally(lease.gen)
+	h.release()
+}
+
+// logged returns the entry of the block's lease, or nil.
+func (h *block) logged() *entry {
+	if h.record == nil {
+		return nil
+	}
+	return h.record.entry.Load()
+}
+
+// A table knows what was lent by its address. It holds no memory: an address is removed when the
+// collector has taken what was there. Reading takes no lock.
+type table struct {
+	refused atomic.Uint64
+	slots   atomic.Pointer[[]slot]
+	mu      sync.Mutex
+	used    int // slots with a key, removed ones included
+	live    int
+}
+
+// A slot's tag is set before its key, and neither changes later, except that the key becomes removed.
+type slot struct {
+	key atomic.Uintptr
+	tag *tag
+}
+
+const removed = 1 // no address
+
+// A tag is what the table knows of an address.
+type tag struct {
+	key   uintptr
+	size  int                   // of the memory
+	lends uint64                // how often Slices lent it
+	block unsafe.Pointer        // of a block while Slices lends it
+	entry atomic.Pointer[entry] // the last lease, if it was logged
+}
+
+// tag enters the memory of a block.
+func (t *table) tag(h *block) *tag {
+	first := unsafe.SliceData(h.data)
+	h.tag = &tag{key: uintptr(unsafe.Pointer(first)), size: len(h.data)}
+	t.enter(h.tag)
+	runtime.AddCleanup(first, t.remove, h.tag)
+	return h.tag
+}
+
+// list enters the address that Pointers lends.
+func (t *table) list(h *block) {
+	listed := &tag{key: uintptr(unsafe.Pointer(&h.slice))}
+	h.listed = true
+	t.enter(listed)
+	runtime.AddCleanup(h, t.remove, listed)
+}
+
+// slotOf returns where to begin to look for a key among n slots, a power of two.
+func slotOf(key uintptr, n int) int { return int(uint64(key)*0x9E3779B97F4A7C15>>32) & (n - 1) }
+
+// find returns the tag of an address, or nil.
+func (t *table) find(key uintptr) *tag {
+	all := t.slots.Load()
+	if all == nil {
+		return nil
+	}
+	slots := *all
+	for i := slotOf(key, len(slots)); ; i = (i + 1) & (len(slots) - 1) {
+		switch slots[i].key.Load() {
+		case key:
+			return slots[i].tag
+		case 0:
+			return nil
+		}
+	}
+}
+
+func (t *table) enter(g *tag) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if all := t.slots.Load(); all == nil || 2*(t.used+1) > len(*all) {
+		t.rebuild()
+	}
+	// An address may be in use again before the cleanup of what was there has run.
+	if old := t.slot(g.key); old.tag != nil {
+		old.key.Store(removed)
+		t.live--
+	}
+	insert(*t.slots.Load(), g)
+	t.used++
+	t.live++
+}
+
+// slot returns the slot of the key, or a free one. It runs with mu held.
+func (t *table) slot(key uintptr) *slot {
+	slots := *t.slots.Load()
+	for i := slotOf(key, len(slots)); ; i = (i + 1) & (len(slots) - 1) {
+		if k := slots[i].key.Load(); k == key || k == 0 {
+			return &slots[i]
+		}
+	}
+}
+
+func insert(slots []slot, g *tag) {
+	i := slotOf(g.key, len(slots))
+	for slots[i].key.Load() != 0 {
+		i = (i + 1) & (len(slots) - 1)
+	}
+	slots[i].tag = g
+	slots[i].key.Store(g.key)
+}
+
+// rebuild leaves out what was removed, and makes room. It runs with mu held.
+func (t *table) rebuild() {
+	n := 64
+	for n < 4*(t.live+1) {
+		n *= 2
+	}
+	slots := make([]slot, n)
+	if old := t.slots.Load(); old != nil {
+		for i := range *old {
+			if (*old)[i].key.Load() > removed {
+				insert(slots, (*old)[i].tag)
+			}
+		}
+	}
+	t.used = t.live
+	t.slots.Store(&slots)
+}
+
+// remove removes a tag after the collector has taken what was there.
+func (t *table) remove(g *tag) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s := t.slot(g.key); s.tag == g {
+		s.key.Store(removed)
+		t.live--
+	}
+}
+
+// refuse counts a Put that does nothing.
+func (t *table) refuse(p *Bytes, e *entry) {
+	t.refused.Add(1)
+	p.guard.log().refused(e)
+}
