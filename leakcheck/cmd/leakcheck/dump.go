@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/dumpwrite"
@@ -93,29 +92,24 @@ func (t target) write(f *os.File, exe string) (dumpwrite.Stats, error) {
 	return dumpwrite.Process(t.pid, o, f)
 }
 
-// source is where a command's dump comes from: a file, or a process that is dumped to a file for the occasion.
-func (c *command) openTarget(pid int, file string) (*dump, error) {
-	if pid == 0 {
-		return c.open(file)
-	}
-	dir, err := os.MkdirTemp("", "leakcheck-*")
+// process dumps the process that -pid names, for the occasion, to a file without a name, and returns how the dump is called from
+// here on. With contents: nobody else can read it, and it is gone with this process.
+func (c *command) process() (string, error) {
+	f, err := os.CreateTemp("", "leakcheck-*.dump")
 	if err != nil {
-		return nil, err
+		return "", fmt.Errorf("cannot write a dump: %w", err)
 	}
-	defer os.RemoveAll(dir) // the file stays open, without a name
-	t := target{pid: pid, contents: true}
-	file = filepath.Join(dir, fmt.Sprintf("process-%d.dump", pid))
-	stats, err := c.take(t, file)
+	os.Remove(f.Name())
+	stats, err := target{pid: c.pid, contents: true}.write(f, c.exe)
 	if err != nil {
-		return nil, err
+		f.Close()
+		return "", err
 	}
-	fmt.Fprintf(c.errOut, "process %d was stopped for %s\n", pid, milliseconds(stats.Stopped))
+	fmt.Fprintf(c.errOut, "process %d was stopped for %s\n", c.pid, milliseconds(stats.Stopped))
 	if c.exe == "" {
-		c.exe = fmt.Sprintf("/proc/%d/exe", pid)
+		c.exe = fmt.Sprintf("/proc/%d/exe", c.pid)
 	}
-	d, err := c.open(file)
-	if err != nil {
-		return nil, errors.New(strings.TrimPrefix(err.Error(), file+": "))
-	}
-	return d, nil
+	name := fmt.Sprintf("process %d", c.pid)
+	c.dumped = map[string]*os.File{name: f}
+	return name, nil
 }

@@ -14,6 +14,7 @@ import (
 // flameDumps writes the retention profile of one dump, or of the growth between two.
 func flameDumps(c *command, args []string) error {
 	c.flags.StringVar(&c.exe, "exe", "", "the `executable` that wrote the dump, with symbols")
+	c.pidFlag()
 	before := c.flags.String("diff", "", "show what grew since this `dump`; as naming two dumps does")
 	files, err := c.parse(args)
 	if err != nil {

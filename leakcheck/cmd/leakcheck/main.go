@@ -147,6 +147,8 @@ type command struct {
 	exe    string
 	json   bool
 	rows   int
+	pid    int
+	dumped map[string]*os.File // the dump of the process that pid names, by what it is called
 	source sources
 }
 
@@ -163,7 +165,7 @@ func run(args []string, out, errOut io.Writer) error {
 	c := &command{out: out, errOut: errOut, flags: flag.NewFlagSet("leakcheck "+s.name, flag.ContinueOnError)}
 	c.flags.SetOutput(errOut)
 	c.flags.Usage = func() {
-		fmt.Fprintf(errOut, "usage: leakcheck %s [flags] %s\n\nPrints %s.\n\nflags:\n", s.name, s.args, s.what)
+		fmt.Fprintf(errOut, "usage: leakcheck %s [flags] %s\n\nGives %s.\n\nflags:\n", s.name, s.args, s.what)
 		c.flags.PrintDefaults()
 	}
 	return s.run(c, args[1:])
@@ -182,6 +184,12 @@ func (c *command) readFlags() {
 	c.flags.StringVar(&c.exe, "exe", "", "the `executable` that wrote the dump, with symbols")
 	c.flags.BoolVar(&c.json, "json", false, "print JSON")
 	c.flags.IntVar(&c.rows, "n", 20, "how many `rows` or paths to print; 0 for all")
+	c.pidFlag()
+}
+
+// pidFlag defines the flag that stands for the last dump.
+func (c *command) pidFlag() {
+	c.flags.IntVar(&c.pid, "pid", 0, "look at this `process` instead of a dump; it is stopped for milliseconds")
 }
 
 // files parses flags and returns the other arguments. There must be n of them.
@@ -197,11 +205,15 @@ func (c *command) files(args []string, n int) ([]string, error) {
 	return files, nil
 }
 
-// parse parses flags, which may stand anywhere, and returns the other arguments.
+// parse parses flags, which may stand anywhere, and returns the other arguments. The process that -pid names is the last of them.
 func (c *command) parse(args []string) (files []string, err error) {
 	for {
 		if err := c.flags.Parse(args); err != nil {
 			return nil, flag.ErrHelp // the flag set has said why
+		}
+		if c.flags.NArg() == 0 && c.pid != 0 {
+			name, err := c.process()
+			return append(files, name), err
 		}
 		if c.flags.NArg() == 0 {
 			return files, nil

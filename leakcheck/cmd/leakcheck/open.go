@@ -28,9 +28,12 @@ func (d *dump) share() string {
 }
 
 func (c *command) open(file string) (*dump, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, err
+	f := c.dumped[file]
+	if f == nil {
+		var err error
+		if f, err = os.Open(file); err != nil {
+			return nil, err
+		}
 	}
 	d, err := c.read(f, file)
 	if err != nil {
