@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/goruntime"
@@ -32,7 +33,8 @@ func Process(pid int, o Options, f *os.File) (Stats, error) {
 	if err != nil {
 		return Stats{}, fmt.Errorf("process %d: %w", pid, err)
 	}
-	note, err := p.Reserve(r.Estimate(p.Now(), o.Contents), filepath.Dir(f.Name()))
+	now := p.Now()
+	note, err := p.Reserve(r.Estimate(now, o.Contents), now, filepath.Dir(f.Name()))
 	if err != nil {
 		return Stats{}, err
 	}
@@ -47,6 +49,8 @@ func Process(pid int, o Options, f *os.File) (Stats, error) {
 
 // freeze copies what must be consistent while the process is stopped. It goes on in any case.
 func freeze(p *process.Process, r *goruntime.Runtime, contents bool) (time.Duration, error) {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // no collection of our own while it waits
+	defer process.Hurry()()
 	start := time.Now()
 	if err := p.Stop(); err != nil {
 		return 0, err

@@ -96,43 +96,62 @@ func (r *Runtime) readSpans() error {
 	if all.len > maxSpans {
 		r.fail("%d spans", all.len)
 	}
-	r.spans = nil
+	r.spans = make([]span, 0, min(all.len, 1<<20))
+	fields := r.x.spanFields()
 	for i := uint64(0); i < all.len && r.err == nil; i++ {
-		r.readSpan(r.u64(all.at + 8*i))
+		r.readSpan(r.u64(all.at+8*i), &fields)
 	}
 	if err := r.take(); err != nil {
 		return fmt.Errorf("read the heap's spans: %w", err)
 	}
+	if len(r.spans) == 0 {
+		return errors.New("the heap has no spans: this version is not known")
+	}
+	return nil
+}
+
+// index makes spans findable by address.
+func (r *Runtime) index() error {
 	slices.SortFunc(r.spans, func(a, b span) int { return cmp.Compare(a.base, b.base) })
 	for i := 1; i < len(r.spans); i++ {
 		if r.spans[i].base < r.spans[i-1].end() {
 			return fmt.Errorf("the heap's spans at %#x and %#x overlap: this version is not known", r.spans[i-1].base, r.spans[i].base)
 		}
 	}
-	if len(r.spans) == 0 {
-		return errors.New("the heap has no spans: this version is not known")
-	}
 	r.lo, r.hi = r.spans[0].base, r.spans[len(r.spans)-1].end()
 	return r.pages.fill(r.spans)
 }
 
-func (r *Runtime) readSpan(addr uint64) {
-	size := int(r.x.size["runtime.mspan"])
-	b, err := r.mem.View(addr, size, nil)
+// spanFields are where the fields of a span are.
+type spanFields struct {
+	size                                                                    int
+	startAddr, npages, nelems, free, allocBits, gcmarkBits, sweepgen, class uint64
+	state, elemsize, specials, largeType                                    uint64
+}
+
+// spanFields returns offsets that lie in the struct, with a word to spare.
+func (x *Exe) spanFields() spanFields {
+	size := x.size["runtime.mspan"]
+	at := func(f string) uint64 { return min(x.offset["runtime.mspan."+f], max(size, 8)-8) }
+	return spanFields{int(max(size, 8)), at("startAddr"), at("npages"), at("nelems"), at("freeIndexForScan"), at("allocBits"), at("gcmarkBits"), at("sweepgen"),
+		at("spanclass"), at("state"), at("elemsize"), at("specials"), at("largeType")}
+}
+
+func (r *Runtime) readSpan(addr uint64, f *spanFields) {
+	b, err := r.mem.View(addr, f.size, nil)
 	if err != nil {
 		r.err = err
 		return
 	}
-	at := func(f string) []byte { return b[min(r.x.offset["runtime.mspan."+f], uint64(size-8)):] }
-	if at("state")[0] != spanInUse {
+	if b[f.state] != spanInUse {
 		return
 	}
-	word := func(f string) uint64 { return binary.LittleEndian.Uint64(at(f)) }
-	short := func(f string) uint16 { return binary.LittleEndian.Uint16(at(f)) }
-	s := span{base: word("startAddr"), npages: word("npages"), elem: word("elemsize"), largeType: word("largeType"), specials: word("specials"),
-		nelems: short("nelems"), free: short("freeIndexForScan"), class: at("spanclass")[0]}
-	alloc, mark := word("allocBits"), word("gcmarkBits")
-	switch gen := binary.LittleEndian.Uint32(at("sweepgen")); gen {
+	word := func(at uint64) uint64 { return binary.LittleEndian.Uint64(b[at:]) }
+	short := func(at uint64) uint16 { return binary.LittleEndian.Uint16(b[at:]) }
+	s := span{base: word(f.startAddr), npages: word(f.npages), elem: word(f.elemsize), largeType: word(f.largeType), specials: word(f.specials),
+		nelems: short(f.nelems), free: short(f.free), class: b[f.class]}
+	alloc, mark := word(f.allocBits), word(f.gcmarkBits)
+	switch gen := binary.LittleEndian.Uint32(b[f.sweepgen:]); gen {
 	case r.sweep - 2, r.sweep + 1:
 		s.state = unswept
 	case r.sweep - 1:
@@ -176,6 +195,9 @@ func (r *Runtime) settle(s *span) {
 
 // Settle works out which objects are in use. It is called once, when what Survey returned has been copied.
 func (r *Runtime) Settle() error {
+	if err := r.index(); err != nil {
+		return err
+	}
 	for i := range r.spans {
 		r.settle(&r.spans[i])
 	}

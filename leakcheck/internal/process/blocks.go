@@ -2,20 +2,21 @@ package process
 
 const blockSize = 64 << 10
 
-// blocks reads memory in blocks and remembers them: small structures lie close together.
-type blocks struct {
-	read func(addr uint64, b []byte) error
-	kept map[uint64][]byte // by address; a block that cannot be read as a whole is nil
-	last uint64            // address of lastBlock
-	hot  []byte
+// Blocks reads memory in blocks and remembers them: small structures lie close together. It is [Memory].
+type Blocks struct {
+	read  func(addr uint64, b []byte) error
+	kept  map[uint64][]byte // by address; a block that cannot be read as a whole is nil
+	spare []byte            // memory for blocks, which costs no more time
+	last  uint64            // address of hot
+	hot   []byte
 }
 
-func newBlocks(read func(uint64, []byte) error) *blocks {
-	return &blocks{read: read, kept: map[uint64][]byte{}}
+func newBlocks(read func(uint64, []byte) error) *Blocks {
+	return &Blocks{read: read, kept: map[uint64][]byte{}}
 }
 
 // View implements [Memory].
-func (c *blocks) View(addr uint64, n int, scratch []byte) ([]byte, error) {
+func (c *Blocks) View(addr uint64, n int, scratch []byte) ([]byte, error) {
 	if n < 0 || addr+uint64(n) < addr {
 		return nil, unmapped(addr, n)
 	}
@@ -45,18 +46,36 @@ func (c *blocks) View(addr uint64, n int, scratch []byte) ([]byte, error) {
 }
 
 // block returns the block at an address, or nil if not all of it is mapped.
-func (c *blocks) block(addr uint64) []byte {
+func (c *Blocks) block(addr uint64) []byte {
 	if c.hot != nil && c.last == addr {
 		return c.hot
 	}
 	b, ok := c.kept[addr]
 	if !ok {
-		b = make([]byte, blockSize)
-		if c.read(addr, b) != nil {
+		if b = c.room(); c.read(addr, b) != nil {
 			b = nil
 		}
 		c.kept[addr] = b
 	}
 	c.last, c.hot = addr, b
 	return b
+}
+
+func (c *Blocks) room() []byte {
+	if len(c.spare) < blockSize {
+		return make([]byte, blockSize)
+	}
+	b := c.spare[:blockSize:blockSize]
+	c.spare = c.spare[blockSize:]
+	return b
+}
+
+// addresses are those of the blocks that were read.
+func (c *Blocks) addresses() (out []uint64) {
+	for addr, b := range c.kept {
+		if b != nil {
+			out = append(out, addr)
+		}
+	}
+	return out
 }

@@ -25,8 +25,10 @@ type Process struct {
 	copy   Copy
 	buffer []byte // what Reserve reserved and Copy has not used yet
 	maps   [][]byte
-	still  *blocks
-	now    *blocks
+	still  *Blocks
+	now    *Blocks
+	likely []uint64 // addresses of blocks that are going to be read while it is stopped
+	spare  []byte   // memory for them
 	tracer *tracer
 }
 
@@ -130,7 +132,7 @@ func (p *Process) View(addr uint64, n int, scratch []byte) ([]byte, error) {
 
 // Now is the memory as it is at this moment, although the process may be running: what is read may
 // be changing.
-func (p *Process) Now() Memory { return newBlocks(p.read) }
+func (p *Process) Now() *Blocks { return newBlocks(p.read) }
 
 func (p *Process) read(addr uint64, b []byte) error {
 	if len(b) == 0 {
@@ -216,27 +218,50 @@ func (p *Process) Copy(ranges []Range) error {
 		}
 	}
 	flush()
-	return p.copyAll(chunks)
+	return errors.Join(p.copyAll(chunks)...)
 }
 
-// copyAll uses a few processors at once: one alone does not reach the speed of the memory.
-func (p *Process) copyAll(chunks []chunk) error {
+// copyAll uses a few processors at once: one alone does not reach the speed of the memory. It returns an error or nil for each chunk.
+func (p *Process) copyAll(chunks []chunk) []error {
 	var next atomic.Int64
 	var wait sync.WaitGroup
-	errs := make([]error, min(4, runtime.NumCPU(), max(1, len(chunks))))
-	for w := range errs {
+	errs := make([]error, len(chunks))
+	for range min(4, runtime.NumCPU(), len(chunks)) {
 		wait.Go(func() {
-			for errs[w] == nil {
-				i := int(next.Add(1)) - 1
-				if i >= len(chunks) {
-					return
-				}
-				errs[w] = p.copyChunk(chunks[i])
+			for i := int(next.Add(1)) - 1; i < len(chunks); i = int(next.Add(1)) - 1 {
+				errs[i] = p.copyChunk(chunks[i])
 			}
 		})
 	}
 	wait.Wait()
-	return errors.Join(errs...)
+	return errs
+}
+
+// preload reads the blocks that are likely to be wanted, with few calls. What fails is read again when it is wanted.
+func (p *Process) preload() {
+	var chunks []chunk
+	for at := 0; at < len(p.likely); {
+		var c chunk
+		n := min(len(p.likely)-at, maxChunk/blockSize, len(p.spare)/blockSize)
+		if n == 0 {
+			break
+		}
+		c.to, p.spare = p.spare[:n*blockSize], p.spare[n*blockSize:]
+		for _, addr := range p.likely[at : at+n] {
+			c.from = append(c.from, remoteVec{addr, blockSize})
+		}
+		chunks = append(chunks, c)
+		at += n
+	}
+	p.still.spare = p.spare
+	for i, err := range p.copyAll(chunks) {
+		if err != nil {
+			continue
+		}
+		for k, v := range chunks[i].from {
+			p.still.kept[v.addr] = chunks[i].to[k*blockSize : (k+1)*blockSize : (k+1)*blockSize]
+		}
+	}
 }
 
 func (p *Process) copyChunk(c chunk) error {

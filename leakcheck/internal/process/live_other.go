@@ -16,13 +16,16 @@ func Open(pid int) (*Process, error) {
 		"let the process write its own dump with runtime/debug.WriteHeapDump, or with package leakcheck/watch", pid, runtime.GOOS, runtime.GOARCH)
 }
 
-func (*Process) Exe() string                                  { return "" }
-func (*Process) Entry() (uint64, error)                       { return 0, nil }
-func (*Process) Close()                                       {}
-func (*Process) View(uint64, int, []byte) ([]byte, error)     { return nil, ErrUnmapped }
-func (*Process) Now() Memory                                  { return nil }
-func (*Process) Reserve(n uint64, dir string) (string, error) { return "", nil }
-func (*Process) Stop() error                                  { return nil }
-func (*Process) Threads() []Thread                            { return nil }
-func (*Process) Copy([]Range) error                           { return nil }
-func (*Process) Continue()                                    {}
+func (*Process) Exe() string                                     { return "" }
+func (*Process) Entry() (uint64, error)                          { return 0, nil }
+func (*Process) Close()                                          {}
+func (*Process) View(uint64, int, []byte) ([]byte, error)        { return nil, ErrUnmapped }
+func (*Process) Now() *Blocks                                    { return nil }
+func (*Process) Reserve(uint64, *Blocks, string) (string, error) { return "", nil }
+func (*Process) Stop() error                                     { return nil }
+func (*Process) Threads() []Thread                               { return nil }
+func (*Process) Copy([]Range) error                              { return nil }
+func (*Process) Continue()                                       {}
+
+// Hurry does nothing.
+func Hurry() (end func()) { return func() {} }

@@ -7,16 +7,22 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 )
 
-// Reserve gets memory for what Copy will take, n bytes, so that the process need not stand still for
-// that. Where this machine or container has no room for it in memory, it is a file without a name in dir: then
+// Reserve gets memory for what Copy will take, n bytes, and for what was read in probe and will be read again, so that the
+// process need not stand still for that. Where this machine or container has no room for it in memory, it is a file without a name in dir: then
 // disk is what remains of it, the copy is slower, and the note says so. A process near its memory limit
 // must not be killed because it was looked at.
-func (p *Process) Reserve(n uint64, dir string) (note string, err error) {
+func (p *Process) Reserve(n uint64, probe *Blocks, dir string) (note string, err error) {
+	p.likely = probe.addresses()
+	slices.Sort(p.likely)
+	if p.spare, err = p.inMemory(uint64(len(p.likely)+len(p.likely)/8+16) * blockSize); err != nil {
+		return "", err
+	}
 	n += n/16 + 8<<20
 	if free := available("/"); n > free/10*9 {
 		note = fmt.Sprintf("the copy of %d MB went to a file in %s, because only %d MB of memory are free here: the process was stopped for longer", n>>20, dir, free>>20)
