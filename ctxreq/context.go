@@ -7,13 +7,20 @@ import (
 
 // scopeCtx is a Scope seen as a context: the same memory, other methods.
 //
-// While the scope lives and somebody asks for Done, there is an ordinary
-// cancelCtx inside, and Value hands it to the context package, which then hangs
-// derived contexts into it: no goroutine for each of them. After End the
-// cancelCtx is gone (it holds the parent) and a shared, cancelled one answers.
+// While the scope is active and somebody asks for Done, there is an ordinary cancelCtx inside, and
+// Value hands it to the context package, which then attaches derived contexts to it: no goroutine
+// for each of them. After End the cancelCtx is released (it holds the parent) and a shared,
+// cancelled one answers.
 type scopeCtx Scope
 
-// What stands in for the context of an ended scope.
+// A live is the cancelCtx inside and its channel; ctx is nil after End. It is replaced, never
+// changed, so that the context package's many questions take no lock.
+type live struct {
+	done <-chan struct{}
+	ctx  context.Context
+}
+
+// What answers in place of the context of an ended scope.
 var (
 	ended    = endedCtx(context.WithCancelCause(context.Background()))
 	expired  = expiredCtx(context.WithDeadlineCause(context.Background(), time.Unix(0, 0), ErrEnded))
@@ -30,8 +37,8 @@ func expiredCtx(ctx context.Context, cancel context.CancelFunc) context.Context 
 	return ctx
 }
 
-// stand is the shared context that answers for s after End.
-func (s *Scope) stand() context.Context {
+// substitute is the shared context that answers for s after End.
+func (s *Scope) substitute() context.Context {
 	if s.bits.Load()&deadlineBit != 0 {
 		return expired
 	}
@@ -54,23 +61,29 @@ func (c *scopeCtx) Deadline() (time.Time, bool) {
 
 func (c *scopeCtx) Done() <-chan struct{} {
 	s := (*Scope)(c)
+	if l := s.live.Load(); l != nil {
+		return l.done
+	}
 	if st := s.lock(); st != nil {
 		defer st.mu.Unlock()
 		return st.cancellable().Done()
 	}
-	if s.done != nil {
-		return s.done
+	if l := s.live.Load(); l != nil {
+		return l.done
 	}
 	return closedCh
 }
 
 func (c *scopeCtx) Err() error {
 	s := (*Scope)(c)
+	if l := s.live.Load(); l != nil && l.ctx != nil {
+		return l.ctx.Err()
+	}
 	if st := s.lock(); st != nil {
 		defer st.mu.Unlock()
 		return st.err()
 	}
-	return s.stand().Err()
+	return s.substitute().Err()
 }
 
 func (c *scopeCtx) Value(key any) any {
@@ -83,6 +96,9 @@ func (c *scopeCtx) Value(key any) any {
 	case scopeKey:
 		return s
 	}
+	if l := s.live.Load(); l != nil && l.ctx != nil {
+		return l.ctx.Value(key)
+	}
 	if st := s.lock(); st != nil {
 		next := st.inner
 		if next == nil {
@@ -91,12 +107,10 @@ func (c *scopeCtx) Value(key any) any {
 		st.mu.Unlock()
 		return next.Value(key)
 	}
-	return s.stand().Value(key)
+	return s.substitute().Value(key)
 }
 
-func (c *scopeCtx) String() string {
-	return "ctxreq.Scope(" + (*Scope)(c).Info().Name + ")"
-}
+func (c *scopeCtx) String() string { return "ctxreq.Scope(" + (*Scope)(c).title() + ")" }
 
 // cancellable returns the cancelCtx inside, made when first asked for; mu is held.
 func (st *state) cancellable() context.Context {
@@ -108,7 +122,7 @@ func (st *state) cancellable() context.Context {
 		parent, st.release = context.WithDeadline(parent, st.deadline)
 	}
 	st.inner, st.cancel = context.WithCancelCause(parent)
-	st.owner.done = st.inner.Done()
+	st.owner.live.Store(&live{st.inner.Done(), st.inner})
 	if st.closed {
 		st.cancel(st.cause)
 	}

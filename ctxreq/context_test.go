@@ -134,7 +134,7 @@ func TestDeadline(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := &ctxreq.Config{Timeout: time.Minute}
-				ctx, s := ctxreq.Start(t.Context(), "scope", c)
+				ctx, s := c.Start(t.Context(), "scope")
 				want := time.Now().Add(time.Minute)
 				got, ok := ctx.Deadline()
 				require.True(t, ok)
@@ -162,7 +162,7 @@ func TestParentDeadlineThatIsSoonerWins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		parent, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		ctx, s := ctxreq.Start(parent, "scope", &ctxreq.Config{Timeout: time.Minute})
+		ctx, s := (&ctxreq.Config{Timeout: time.Minute}).Start(parent, "scope")
 		d, _ := ctx.Deadline()
 		require.Equal(t, time.Now().Add(time.Second), d)
 		<-ctx.Done()
@@ -215,7 +215,7 @@ func TestDerivedContextsCostNoGoroutine(t *testing.T) {
 
 func TestContextUnderConcurrentUse(t *testing.T) {
 	for range 50 {
-		ctx, s := ctxreq.Start(context.WithValue(t.Context(), outsideKey{}, 1), "scope", &ctxreq.Config{Timeout: time.Hour})
+		ctx, s := (&ctxreq.Config{Timeout: time.Hour}).Start(context.WithValue(t.Context(), outsideKey{}, 1), "scope")
 		var wg sync.WaitGroup
 		for range 4 {
 			wg.Go(func() {

@@ -3,7 +3,6 @@ package ctxreq
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 )
@@ -27,37 +26,20 @@ func (c *detachedCtx) Value(key any) any {
 	return nil
 }
 
-// A Carrier is a Key of any type, for Detach.
-type Carrier interface{ carrier() *keyInfo }
-
-func (k Key[T]) carrier() *keyInfo { return k.info }
-
-// Detach returns a new root for work that outlives the request: a context that
-// is not cancelled and holds nothing of ctx but the values of keys made with
-// Carry, those of keys listed here, and Info. (context.WithoutCancel holds
-// everything, golang/go#40221.) Its From is an ended scope, which
-// starts no children: give the work to Jobs, or to Run.
-func Detach(ctx context.Context, keys ...Carrier) context.Context {
-	c := From(ctx).config()
-	if c == nil {
-		c = &zero
-	}
-	return c.detach(ctx, keys)
+// Detach returns a new root for work that outlives the request: a context that is not cancelled and
+// holds nothing of ctx but the values of keys made with Carry, and Info. (context.WithoutCancel
+// holds everything, golang/go#40221.) From on the returned context yields an ended Scope; its Go
+// fails: give the work to Jobs, or to Run. The work is yours to wait for.
+func Detach(ctx context.Context) context.Context {
+	return From(ctx).configOrZero().detach(ctx)
 }
 
-func (c *Config) detach(ctx context.Context, keys []Carrier) *detachedCtx {
+func (c *Config) detach(ctx context.Context) *detachedCtx {
 	info := From(ctx).Info()
 	d := &Scope{name: info.Name, start: info.Start.Sub(epoch), took: info.Duration}
 	d.bits.Store(uint32(info.Status) & statusMask)
 	next := kept{id: info.ID}
-	carried := slices.Clone(registry.carried())
-	for _, k := range keys {
-		carried = append(carried, k.carrier())
-	}
-	for _, k := range carried {
-		if k == nil {
-			continue // the zero Key
-		}
+	for _, k := range registry.carried() {
 		if v := ctx.Value(k); v != nil {
 			next.vals = put(next.vals, k, v)
 		}
@@ -68,11 +50,11 @@ func (c *Config) detach(ctx context.Context, keys []Carrier) *detachedCtx {
 	return (*detachedCtx)(d)
 }
 
-// Jobs owns work that outlives requests. The zero value is ready to use; call
-// Shutdown when the server has stopped. Do not copy it once it is in use.
+// Jobs owns work that outlives requests. The zero value is ready to use; call Shutdown after the
+// server has stopped. Do not copy it once it is in use.
 type Jobs struct {
-	// Config is that of the jobs' scopes; nil is the zero Config. Its Limit
-	// bounds the jobs running at once.
+	// Config is the Config of the jobs' scopes; nil means the zero Config. Its MaxChildren bounds
+	// the jobs that run at once.
 	Config *Config
 
 	once   sync.Once
@@ -91,28 +73,29 @@ func (j *Jobs) owner() *Scope {
 	return j.scope
 }
 
-// Go runs fn in a scope of its own below Detach(ctx, keys...): what it needs
-// of the request has to be carried. With Config.Limit jobs running it waits
-// until one returns or ctx ends. It returns an error, and does not run fn, when
-// ctx ended or after Shutdown. An error or a panic of fn is reported and
-// stops no other job.
-func (j *Jobs) Go(ctx context.Context, name string, fn func(context.Context) error, keys ...Carrier) error {
+// Go runs fn in a scope of its own below Detach(ctx): what it needs of the request is carried by a
+// key, or by fn itself. While Config.MaxChildren jobs run, Go waits until one returns or ctx ends.
+// It returns an error, and does not run fn, if ctx ended or after Shutdown. An error or a panic of
+// fn is reported and stops no other job.
+func (j *Jobs) Go(ctx context.Context, name string, fn func(context.Context) error) error {
+	if fn == nil {
+		panic(nilFunction("Jobs.Go", name))
+	}
 	owner := j.owner()
-	root := j.config.detach(ctx, keys)
+	root := j.config.detach(ctx)
 	return owner.spawn(ctx.Done(), name, func(stop context.Context) error {
 		ctx, cancel := context.WithCancelCause(root)
 		defer cancel(nil)
 		defer context.AfterFunc(stop, func() { cancel(context.Cause(stop)) })()
-		if err := fresh(Run(ctx, name, fn, j.config)); err != nil {
-			From(root).report(Error, fmt.Errorf("ctxreq: job %q: %w", name, err), "")
+		if err := fresh(j.config.Run(ctx, name, fn)); err != nil {
+			From(root).report(KindError, fmt.Errorf("ctxreq: job %q: %w", name, err), "")
 		}
 		return nil
 	})
 }
 
-// Shutdown refuses new jobs, waits for the running ones until ctx ends, then
-// cancels them and waits Config.Grace more. Its error names those that still
-// run.
+// Shutdown refuses new jobs, waits for the running ones until ctx ends, then cancels them and waits
+// Config.Grace more. Its error names the jobs that still run.
 func (j *Jobs) Shutdown(ctx context.Context) error {
 	owner := j.owner()
 	st := owner.lock()
@@ -126,6 +109,6 @@ func (j *Jobs) Shutdown(ctx context.Context) error {
 	if idle {
 		return owner.End(nil)
 	}
-	cause := fmt.Errorf("ctxreq: Jobs.Shutdown cut jobs short: %w", context.Cause(ctx))
+	cause := fmt.Errorf("ctxreq: Jobs.Shutdown cancelled jobs that were still running: %w", context.Cause(ctx))
 	return join(cause, owner.End(cause))
 }

@@ -5,15 +5,22 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"time"
 )
 
-// Defer adds a cleanup that End runs after the children have returned: the last
-// added first, each with Config.Cleanup as its deadline and a context that
-// still has the scope's values but is not cancelled with it. Their errors are
-// reported and joined in what End returns; a panic stops no other cleanup.
-// After End has begun Defer returns ErrEnded, and fn is not run.
+// Defer adds a cleanup that End runs after the children have returned: the last added first, each
+// with Config.CleanupTimeout as its deadline and a context that still has the scope's values but is
+// not cancelled with it. Errors of cleanups are reported and joined in what End returns; a panic
+// stops no other cleanup. After End has begun Defer returns ErrEnded, and fn is not run.
+//
+// Cleanups delay the end of the response: three of one second each let the client wait three
+// seconds. Only a response with a Content-Length that was written in full reaches the client
+// before the cleanups. Give slow work to Jobs.
 func (s *Scope) Defer(fn func(context.Context) error) error {
+	if fn == nil {
+		panic("ctxreq: Defer: nil function")
+	}
 	if s == nil {
 		return errors.New("ctxreq: Defer: the context has no scope; open one with Middleware or Start")
 	}
@@ -25,6 +32,7 @@ func (s *Scope) Defer(fn func(context.Context) error) error {
 	if st.closed {
 		return refused("Defer")
 	}
+	st.readRoute()
 	st.cleanups = append(st.cleanups, fn)
 	return nil
 }
@@ -32,17 +40,17 @@ func (s *Scope) Defer(fn func(context.Context) error) error {
 // End ends the scope. In this order it
 //
 //   - refuses new children and cleanups;
-//   - cancels the context with cause, or ErrEnded when that is nil;
+//   - cancels the context with cause, or with ErrEnded if that is nil;
 //   - waits for the children, at most Config.Grace;
-//   - runs the cleanups, last in first out, at most Config.Cleanup and Grace each;
-//   - shuts the writer and the body, waits for calls inside them, and after Grace
-//     breaks them off with a deadline on the connection;
+//   - runs the cleanups, last in first out, at most Config.CleanupTimeout and Grace each;
+//   - refuses new calls of the writer and the body, waits for calls that are inside the writer, and
+//     after Grace interrupts them with a deadline on the connection;
 //   - reports who is stuck, with the stack;
-//   - keeps Info and the values of keys made with Carry, and cuts the rest off.
+//   - keeps Info and the values of keys made with Carry, and disconnects the rest.
 //
-// It returns the errors of the children, the cleanups and who was stuck,
-// joined. Only the first End does anything; any other returns nil at once,
-// even while the first is still busy, so a cleanup may call it.
+// It returns the errors of the children, the cleanups and whatever is stuck, joined. Only the first
+// End does anything; any other returns nil at once, even while the first is still busy, so a
+// cleanup may call it.
 func (s *Scope) End(cause error) error {
 	st, idle := s.close(cause)
 	if st == nil {
@@ -63,38 +71,63 @@ func (s *Scope) End(cause error) error {
 func (s *Scope) endBusy(st *state) error {
 	var errs []error
 	stuck := s.awaitChildren(st)
+	st.flushWhole()
 	broken, blocked := s.runCleanups(st)
 	errs, stuck = append(errs, broken...), append(stuck, blocked...)
-	inside := s.shut(st)
+	inside, reading := s.shut(st)
 	if stuck != nil || inside > 0 {
 		errs = append(errs, s.reportStuck(st, stuck, inside)...)
 	}
+	if reading > 0 {
+		s.reportReader(st)
+	}
 	failed := st.failed()
-	if st.req != nil {
+	switch {
+	case st.req != nil:
 		s.endRequest(st, failed)
+	case st.client:
+		s.reportFresh(failed)
 	}
 	if errs != nil {
 		failed = join(failed, errors.Join(errs...))
 	}
 	st.cfg.leave(s, st)
-	s.sever(st, stuck == nil && inside == 0)
+	s.sever(st, stuck == nil && inside == 0 && reading == 0)
 	return failed
 }
 
-// endRequest is what End does only for a request. Nobody takes the errors of
-// its children, so they are reported.
+// endRequest is what End does only for a request. Nobody gets the errors of its children, so they
+// are reported.
 func (s *Scope) endRequest(st *state, failed error) {
-	if failed := fresh(failed); failed != nil {
-		s.report(Error, failed, "")
-	}
+	s.reportFresh(failed)
 	if st.req.MultipartForm != nil { // the server removes only those of its own copy
 		st.req.MultipartForm.RemoveAll()
 	}
 	st.cfg.watch(s, st.req)
 }
 
-// failed is what the children returned. It asks for the last time: what a stuck
-// child returns from now on is late.
+// reportFresh reports what of err was not reported yet.
+func (s *Scope) reportFresh(err error) {
+	if err = fresh(err); err != nil {
+		s.report(KindError, err, "")
+	}
+}
+
+// flushWhole sends a response that is complete but for the handler's return, so that the client
+// does not wait for the cleanups. It changes no byte: the response has a Content-Length, and as
+// many bytes were written.
+func (st *state) flushWhole() {
+	st.mu.Lock()
+	w, written := st.w, st.written
+	whole := w != nil && len(st.cleanups) > 0 && st.busy == 0 && st.status != 0 && !st.hijacked && st.req.Method != http.MethodHead
+	st.mu.Unlock()
+	if whole && w.Header().Get("Content-Length") == strconv.FormatInt(written, 10) {
+		http.NewResponseController(w).Flush()
+	}
+}
+
+// failed is what the children returned. It asks for the last time: what a stuck child returns from
+// now on is late.
 func (st *state) failed() error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -102,8 +135,8 @@ func (st *state) failed() error {
 	return st.failures.join()
 }
 
-// close lets nothing new in and cancels the context. It returns nil when End
-// was called before, and whether there is nothing to wait for or to run.
+// close refuses everything new and cancels the context. It returns nil if End was called before, and
+// whether there is nothing to wait for or to run.
 func (s *Scope) close(cause error) (st *state, idle bool) {
 	st = s.lock()
 	if st == nil {
@@ -117,7 +150,7 @@ func (s *Scope) close(cause error) (st *state, idle bool) {
 		cause = ErrEnded
 	}
 	st.closed, st.cause = true, cause
-	idle = st.active == 0 && len(st.cleanups) == 0 && st.busy == 0 && st.failures.first == nil
+	idle = st.active == 0 && len(st.cleanups) == 0 && st.busy == 0 && st.reading == 0 && st.failures.first == nil
 	if idle {
 		st.shut = true
 	} else {
@@ -132,7 +165,7 @@ func (s *Scope) close(cause error) (st *state, idle bool) {
 	return st, idle
 }
 
-// awaitChildren returns the children it gave up.
+// awaitChildren waits for the children, and returns those it gave up.
 func (s *Scope) awaitChildren(st *state) (stuck []*task) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -150,7 +183,7 @@ func (s *Scope) awaitChildren(st *state) (stuck []*task) {
 	return stuck
 }
 
-// runCleanups returns the errors of the cleanups, and those it gave up.
+// runCleanups runs the cleanups, and returns their errors and those it gave up.
 func (s *Scope) runCleanups(st *state) (errs []error, stuck []*task) {
 	for i := len(st.cleanups) - 1; i >= 0; i-- {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel((*scopeCtx)(s)), st.cfg.cleanup())
@@ -168,15 +201,14 @@ func (s *Scope) runCleanups(st *state) (errs []error, stuck []*task) {
 	return errs, stuck
 }
 
-// await returns what the cleanup returned, or false when its deadline passed
-// and it did not heed it.
+// await returns what the cleanup returned, or false if it ignored its deadline.
 func (t *task) await() (error, bool) {
 	select {
 	case err := <-t.result:
 		return err, true
 	case <-t.ctx.Done():
 	}
-	// One that heeds its deadline is about to return.
+	// A cleanup that observes its deadline is about to return.
 	grace := time.NewTimer(t.scope.config().grace())
 	defer grace.Stop()
 	select {
@@ -195,47 +227,62 @@ func (s *Scope) cleanupError(t *task, err error) error {
 		return err
 	}
 	err = fmt.Errorf("ctxreq: cleanup %q: %w", t.name, err)
-	s.report(Cleanup, err, "")
+	s.report(KindCleanup, err, "")
 	return err
 }
 
-// shut lets no new call into writer and body, and waits for those inside. One
-// that blocks longer than Grace is broken off by a deadline on the connection:
-// the server is about to reuse the buffers it writes to. It returns how many
-// could not even be broken off.
-func (s *Scope) shut(st *state) int {
+// shut refuses new calls of writer and body, and waits for those inside the writer. One that
+// blocks longer than Grace is interrupted by a deadline on the connection: the server is about to
+// reuse the buffers it writes to. It returns how many could not even be interrupted, and how many
+// are inside the body: those are not waited for, because the server does that itself, and sends
+// the response before.
+func (s *Scope) shut(st *state) (inside, reading int) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.shut = true
 	quiet := func() bool { return st.busy == 0 }
 	if quiet() {
-		return 0
+		return 0, st.reading
 	}
 	for range 2 {
 		grace := time.NewTimer(st.cfg.grace())
 		done := st.wait(quiet, grace.C, nil)
 		grace.Stop()
 		if done {
-			return 0
+			return 0, st.reading
 		}
 		rc := http.NewResponseController(st.w)
 		rc.SetWriteDeadline(epoch)
 		rc.SetReadDeadline(epoch)
 	}
-	return st.busy
+	return st.busy, st.reading
 }
 
 func (s *Scope) reportStuck(st *state, stuck []*task, inside int) (errs []error) {
 	dump := st.cfg.dump()
 	for _, t := range stuck {
 		err := fmt.Errorf("ctxreq: %s %q ignores its context: still running %v after it was cancelled", t.noun(), t.name, st.cfg.patience(t))
-		s.report(Stuck, err, t.stack(dump))
+		s.report(KindStuck, err, t.stack(dump))
 		errs = append(errs, err)
 	}
 	if inside > 0 {
-		err := fmt.Errorf("ctxreq: %d calls block inside the writer or the body, which knows no deadlines", inside)
-		s.report(Stuck, err, dump)
+		err := fmt.Errorf("ctxreq: %s inside the ResponseWriter, which supports no deadline", plural(inside, "call is blocked", "calls are blocked"))
+		s.report(KindStuck, err, dump)
 		errs = append(errs, err)
 	}
 	return errs
+}
+
+// reportReader reports a goroutine that is inside the body while the handler has returned.
+func (s *Scope) reportReader(st *state) {
+	if s.markLate(opRead) {
+		s.report(KindLateUse, s.late(opRead), readerStack(st.cfg.dump(), s))
+	}
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprint(n, " ", many)
 }

@@ -77,7 +77,7 @@ func Example() {
 	// Output:
 	// level=INFO msg=loading order=7 request=req-1 customer=acme
 	// panic in "GET /orders/{id}": panic: no such order map[example.customer:acme]
-	//   GET /orders/7?access_token=[hidden] map[Authorization:[[hidden]] X-Request-Id:[req-1]]
+	//   GET /orders/%7Bid%7D?access_token=[hidden:token:7] map[Authorization:[[hidden:text:14]] X-Request-Id:[req-1]]
 	// 500
 }
 
@@ -86,7 +86,7 @@ func Example() {
 func ExampleRun() {
 	config := &ctxreq.Config{Reporter: printer{}, Timeout: time.Minute}
 	for _, message := range []string{"one", "poison", "two"} {
-		err := ctxreq.Run(context.Background(), "consume", func(ctx context.Context) error {
+		err := config.Run(context.Background(), "consume", func(ctx context.Context) error {
 			ctxreq.From(ctx).Defer(func(context.Context) error {
 				fmt.Println("acknowledge", message)
 				return nil
@@ -95,7 +95,7 @@ func ExampleRun() {
 				panic("cannot parse")
 			}
 			return nil
-		}, config)
+		})
 		if err != nil {
 			fmt.Println("to the dead letters:", err)
 		}
@@ -136,7 +136,7 @@ func ExampleStart() {
 	slow := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
 	defer slow.Close()
 
-	ctx, scope := ctxreq.Start(context.Background(), "fetch", &ctxreq.Config{Timeout: 10 * time.Millisecond})
+	ctx, scope := (&ctxreq.Config{Timeout: 10 * time.Millisecond}).Start(context.Background(), "fetch")
 	defer scope.End(nil)
 	req, err := http.NewRequestWithContext(ctx, "GET", slow.URL, nil)
 	if err != nil {
@@ -166,7 +166,7 @@ func ExampleScope() {
 	}
 	fmt.Println("wait:", scope.Wait())
 	fmt.Println("end:", scope.End(nil))
-	fmt.Println(scope.Defer(nil))
+	fmt.Println(scope.Defer(func(context.Context) error { return nil }))
 	// Output:
 	// wait: no tail
 	// close the file
@@ -204,7 +204,7 @@ func ExampleInfo() {
 
 func ExampleConfig_InFlight() {
 	var config ctxreq.Config
-	_, scope := ctxreq.Start(context.Background(), "import", &config)
+	_, scope := config.Start(context.Background(), "import")
 	scope.Go("row 1", func(ctx context.Context) error { <-ctx.Done(); return nil })
 	for _, info := range config.InFlight() {
 		fmt.Println(info.Parent, info.Name)
@@ -234,7 +234,7 @@ func ExampleReporter() {
 	//   PUT /cart map[]
 	// cleanup in "PUT": ctxreq: cleanup "0": cannot roll back map[]
 	//   PUT /cart map[]
-	// late use in "PUT": ctxreq: Write after the end of "PUT"; start the goroutine with Scope.Go, or let it work on a copy: the scope has ended map[]
+	// late use in "PUT": ctxreq: Write after the end of "PUT"; start the goroutine with Scope.Go, or give it a copy of what it needs: the scope has ended map[]
 	// true
 }
 

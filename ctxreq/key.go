@@ -9,8 +9,8 @@ import (
 	"sync/atomic"
 )
 
-// maxKeys bounds the registry. A program has a handful of keys; whoever needs
-// more makes them per request.
+// maxKeys bounds the registry. A program has a handful of keys; one that needs more makes them for
+// each request.
 const maxKeys = 256
 
 // A KeyOption says what may be done with a key's values.
@@ -19,26 +19,27 @@ type KeyOption uint8
 const (
 	// Carry keeps the key's value after End and through Detach.
 	Carry KeyOption = 1 << iota
-	// Log puts the key's value, formatted by fmt and scrubbed by name and by
-	// shape, into reports. Values of other keys never leave the scope.
+	// Log puts the key's value into reports. One text or number is shown unless its name or its
+	// shape is that of a secret; fields of a struct and entries of a map are shown as parameters of
+	// the request are, see Config.Show. A slog.LogValuer, a fmt.Stringer or an error says itself
+	// what it is. Values of other keys never leave the scope.
 	Log
 )
 
-// A Key reads and writes one value of a scope. Keys are package-level
-// variables made by NewKey.
+// A Key reads and writes one value of a scope. Keys are package-level variables made by NewKey.
 type Key[T any] struct{ info *keyInfo }
 
-// keyInfo is what all keys have, whatever their type.
+// A keyInfo is what all keys have, whatever their type.
 type keyInfo struct {
 	name   string
 	index  int
 	option KeyOption
-	where  string // who made it
+	where  string // the line that made it
 }
 
-// NewKey makes a key. The name appears in reports and must be unique in the
-// program. NewKey panics for a name that is taken, and when there are 256 keys
-// already: both happen to keys made per request, which would never be freed.
+// NewKey makes a key. The name appears in reports and must be unique in the program. NewKey panics
+// for a name that is taken, and if there are 256 keys already: both happen to keys made for each
+// request, which would never be freed.
 func NewKey[T any](name string, options ...KeyOption) Key[T] {
 	k := &keyInfo{name: name, where: "unknown"}
 	for _, o := range options {
@@ -51,10 +52,9 @@ func NewKey[T any](name string, options ...KeyOption) Key[T] {
 	return Key[T]{k}
 }
 
-// Get returns the value set in the scope of ctx or, failing that, in the
-// scopes around it. After End it still answers for keys made with Carry.
-// It costs the same however many keys are set, and takes no lock unless it has
-// to ask the scopes around (as within Seal).
+// Get returns the value set in the scope of ctx or, failing that, in the scopes around it. After End
+// it still returns the values of keys made with Carry. It costs the same however many keys are set,
+// and takes no lock unless it has to ask the scopes around (as within Seal).
 func (k Key[T]) Get(ctx context.Context) (T, bool) {
 	var zero T
 	if k.info == nil {
@@ -71,12 +71,12 @@ func (k Key[T]) Get(ctx context.Context) (T, bool) {
 	}
 }
 
-// Set sets the value in the innermost scope of ctx, for everyone who has the
-// scope's context or one derived from it; within Seal, in the request's. It
-// fails when ctx has no scope, and with ErrEnded after End.
+// Set sets the value in the innermost scope of ctx, for everyone who has the scope's context or one
+// derived from it; within Seal, in the request's scope. It fails if ctx has no scope, and with
+// ErrEnded after End.
 func (k Key[T]) Set(ctx context.Context, v T) error {
 	if k.info == nil {
-		return fmt.Errorf("ctxreq: Set: zero Key; make it with NewKey")
+		return fmt.Errorf("ctxreq: Set: the zero Key; make one with NewKey")
 	}
 	s := From(ctx)
 	if s == nil {
@@ -132,7 +132,7 @@ func (k *kept) value(key *keyInfo) any {
 type keys struct {
 	mu  sync.Mutex
 	all atomic.Pointer[[]*keyInfo]
-	// carry are those with Carry, so that End need not look at the others.
+	// carry are the keys with Carry, so that End need not look at the others.
 	carry atomic.Pointer[[]*keyInfo]
 }
 

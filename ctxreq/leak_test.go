@@ -114,7 +114,7 @@ func TestRequestsDoNotGrow(t *testing.T) {
 func TestScopeThatIsNeverEndedIsCaught(t *testing.T) {
 	c := new(ctxreq.Config)
 	leakcheck.MustDetect(t, func(t testing.TB) {
-		leakcheck.NoGrowth(t, func() { ctxreq.Start(context.Background(), "never ended", c) })
+		leakcheck.NoGrowth(t, func() { c.Start(context.Background(), "never ended") })
 	})
 	require.NotEmpty(t, c.InFlight(), "and InFlight shows it")
 	runtime.KeepAlive(c)

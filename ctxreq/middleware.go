@@ -1,35 +1,40 @@
 package ctxreq
 
 import (
-	"context"
 	"net/http"
-	"reflect"
 	"runtime/debug"
+
+	"github.com/leaksafe/leaksafe/ctxreq/internal/scrub"
 )
 
-// Middleware gives every request a scope, and ends it when next returns, on
-// every path. Put it outside of all other middleware, and Seal inside of all.
+// Middleware gives every request a scope, and ends it when next returns, on every path. Put it
+// outside of all other middleware, and Seal inside of all.
 //
-// The handler's writer and body are guarded: after End they answer ErrEnded,
-// report it, and reach nobody's connection. The guarded writer has the optional
-// interfaces of the server's: Flusher, Hijacker, io.ReaderFrom, Pusher, and all
-// that http.ResponseController asks for.
+// The handler's writer and body are guarded: after End they return ErrEnded, report it, and reach
+// nobody's connection. The guarded writer has the optional interfaces of the server's: Flusher,
+// Hijacker, io.ReaderFrom, Pusher, and all that http.ResponseController asks for.
 //
-// A panic is reported and answered with 500 if nothing was written yet, and
-// otherwise by closing the connection, so that the client does not take half
-// a response for a whole one. http.ErrAbortHandler passes through, unreported.
+// A panic is reported. It is answered with 500 if nothing was written yet, and otherwise by closing
+// the connection, so that the client does not take half a response for a whole one.
+// http.ErrAbortHandler passes through and is not reported.
 func (c *Config) Middleware(next http.Handler) http.Handler {
+	if next == nil {
+		panic("ctxreq: Middleware: nil handler")
+	}
+	mux := muxOf(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c.serve(next, w, r)
+		c.serve(next, mux, w, r)
 	})
 }
 
-func (c *Config) serve(next http.Handler, w http.ResponseWriter, r *http.Request) {
-	s, r2 := c.open(w, r)
+func (c *Config) serve(next http.Handler, mux *http.ServeMux, w http.ResponseWriter, r *http.Request) {
+	s, r2 := c.open(w, r, mux)
 	s.register()
 	returned := false
 	defer func() {
+		handBack(r, r2)
 		if returned {
+			s.reportRecovered()
 			s.End(nil)
 			return
 		}
@@ -38,8 +43,11 @@ func (c *Config) serve(next http.Handler, w http.ResponseWriter, r *http.Request
 			s.End(http.ErrAbortHandler)
 			panic(p)
 		}
-		cause := s.unwound(p, debug.Stack())
-		abort := p != nil && !c.Repanic && !s.apologize(w)
+		untouched, abort := s.claim(p)
+		cause := s.unwound(p, s.stackOf(p))
+		if untouched {
+			http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+		}
 		s.End(cause)
 		switch {
 		case p != nil && c.Repanic:
@@ -52,15 +60,17 @@ func (c *Config) serve(next http.Handler, w http.ResponseWriter, r *http.Request
 	returned = true
 }
 
-// open makes the scope of a request, not registered yet, and the request to
-// hand on. The one given is not changed.
-func (c *Config) open(w http.ResponseWriter, r *http.Request) (*Scope, *http.Request) {
+// open makes the scope of a request, not registered yet, and the request to hand on. The one given
+// is not changed.
+func (c *Config) open(w http.ResponseWriter, r *http.Request, mux *http.ServeMux) (*Scope, *http.Request) {
 	s := c.scope(r.Context(), methodName(r.Method))
 	r2 := r.WithContext((*scopeCtx)(s))
 	st := s.lock()
 	st.w, st.req, st.body = w, r2, r.Body
+	st.route = r.Pattern
+	st.lookIn(mux, r)
 	if id := r.Header["X-Request-Id"]; len(id) > 0 {
-		st.requestID = sensibleID(id[0])
+		st.requestID = scrub.RequestID(id[0])
 	}
 	if r.URL != nil {
 		st.path = r.URL.Path
@@ -72,78 +82,143 @@ func (c *Config) open(w http.ResponseWriter, r *http.Request) (*Scope, *http.Req
 	return s, r2
 }
 
-// apologize answers 500 and reports whether it could.
-func (s *Scope) apologize(w http.ResponseWriter) bool {
+// claim says what becomes of the response after a panic: untouched if the answer is a 500 of ours,
+// abort if the connection has to be closed.
+func (s *Scope) claim(p any) (untouched, abort bool) {
 	st := s.lock()
 	if st == nil { // the handler ended its scope itself
-		return false
+		return false, p != nil
 	}
-	untouched := st.status == 0 && !st.hijacked
+	defer st.mu.Unlock()
+	if p == nil || st.cfg.Repanic {
+		return false, false
+	}
+	untouched = st.status == 0 && !st.hijacked
 	if untouched {
 		st.status = http.StatusInternalServerError
-		st.shut = true // for children that would write beside us
+		st.shut = true // for children that would write at the same time
 	}
-	hijacked := st.hijacked
-	st.mu.Unlock()
-	if untouched {
-		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
-	}
-	return untouched || hijacked // a hijacked connection is the handler's affair
+	return untouched, !untouched && !st.hijacked // a hijacked connection is the handler's
 }
 
-// Seal is the innermost middleware: it cuts what other middlewares added. Their
-// contexts, writers and spans hang off a scope of its own, with the ID and the
-// Config of the one around it, that ends when next returns. Children and
-// cleanups of the handler belong to it, so they end before those middlewares
-// do; the values of keys belong to the request. Panics pass through it. Without a Middleware outside it uses the zero Config.
+// panicked is a panic that Seal saw. It is reported when the status of the response is known.
+type panicked struct {
+	value any
+	stack string
+}
+
+// notePanic remembers a panic that passes through Seal, and reports whether there is somebody to
+// report it.
+func (s *Scope) notePanic(p any, stack []byte) bool {
+	st := s.lock()
+	if st == nil {
+		return false
+	}
+	defer st.mu.Unlock()
+	if st.sealed { // Seal within Seal
+		return From(st.parent).notePanic(p, stack)
+	}
+	if st.req == nil {
+		return false
+	}
+	if st.panicked == nil {
+		st.panicked = &panicked{p, string(stack)}
+	}
+	return true
+}
+
+// takePanic returns what notePanic remembered, once.
+func (s *Scope) takePanic() *panicked {
+	st := s.lock()
+	if st == nil {
+		return nil
+	}
+	defer st.mu.Unlock()
+	p := st.panicked
+	st.panicked = nil
+	return p
+}
+
+// reportRecovered reports a panic that Seal saw and that a middleware inside of Middleware
+// recovered.
+func (s *Scope) reportRecovered() {
+	if p := s.takePanic(); p != nil {
+		s.report(KindPanic, panicError(p.value), p.stack)
+	}
+}
+
+// stackOf is the stack of a panic that has arrived here: where Seal saw it, if it is the same one.
+func (s *Scope) stackOf(p any) []byte {
+	seen := s.takePanic()
+	if seen == nil {
+		return debug.Stack()
+	}
+	if same(seen.value, p) {
+		return []byte(seen.stack)
+	}
+	s.report(KindPanic, panicError(seen.value), seen.stack) // another was recovered before
+	return debug.Stack()
+}
+
+// same compares the values of two panics, which may be of a type that cannot be compared.
+func same(a, b any) (equal bool) {
+	defer func() {
+		if recover() != nil {
+			equal = true
+		}
+	}()
+	return a == b
+}
+
+// Seal is the innermost middleware: it cuts off what other middlewares added. Their contexts,
+// writers and spans are reached through a scope of its own, with the ID and the Config of the scope
+// around it, that ends when next returns. Children and cleanups of the handler belong to it, so
+// they end before those middlewares do; the values of keys belong to the request.
+//
+// A panic passes through. The Middleware around reports it, also if a middleware in between
+// recovers it; one that recovers it inside of Seal hides it. Without a Middleware outside, Seal
+// uses the zero Config and reports the panic itself.
 func Seal(next http.Handler) http.Handler {
+	if next == nil {
+		panic("ctxreq: Seal: nil handler")
+	}
+	mux := muxOf(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		outer := From(r.Context())
-		s, r2 := choose(outer, nil).open(w, r)
-		if outer != nil {
-			st := s.state.Load()
-			st.nested, st.sealed = true, true
-			s.start, s.seq = outer.start, outer.seq
-			outer.setRoute(r.Pattern)
-		}
-		s.register()
-		defer func() {
-			outer.setRoute(r2.Pattern)
+		seal(next, mux, w, r)
+	})
+}
+
+func seal(next http.Handler, mux *http.ServeMux, w http.ResponseWriter, r *http.Request) {
+	outer := From(r.Context())
+	s, r2 := outer.configOrZero().open(w, r, mux)
+	if outer != nil {
+		st := s.state.Load()
+		st.nested, st.sealed = true, true
+		s.start, s.seq = outer.start, outer.seq
+		outer.setRoute(r.Pattern, mux, r)
+	}
+	s.register()
+	returned := false
+	defer func() {
+		handBack(r, r2)
+		outer.setRoute(r2.Pattern, nil, nil)
+		if returned {
 			s.End(nil)
-		}()
-		next.ServeHTTP(guard(s, w), r2)
-	})
-}
-
-func (s *Scope) setRoute(route string) {
-	if st := s.lock(); st != nil {
-		if st.route == "" {
-			st.route = route
+			return
 		}
-		st.mu.Unlock()
-	}
-}
-
-// Unary is a gRPC server interceptor, without the dependency: write
-// grpc.UnaryInterceptor(ctxreq.Unary) and Go infers the type parameters. It runs
-// the handler as Run does, in a scope named after the method, with the Config
-// of the scope around it or the zero Config. For a Config of your own call Run
-// in an interceptor of your own.
-func Unary[I any, H ~func(context.Context, any) (any, error)](ctx context.Context, req any, info I, handler H) (resp any, err error) {
-	err = Run(ctx, fullMethod(info), func(ctx context.Context) error {
-		resp, err = handler(ctx, req)
-		return err
-	})
-	return resp, err
-}
-
-// fullMethod reads the field FullMethod of *grpc.UnaryServerInfo.
-func fullMethod(info any) string {
-	v := reflect.Indirect(reflect.ValueOf(info))
-	if v.Kind() == reflect.Struct {
-		if f := v.FieldByName("FullMethod"); f.Kind() == reflect.String {
-			return f.String()
+		p := recover()
+		var cause error
+		if p != nil && p != http.ErrAbortHandler {
+			cause = reported{panicError(p)}
+			if stack := debug.Stack(); !outer.notePanic(p, stack) {
+				s.report(KindPanic, panicError(p), string(stack))
+			}
 		}
-	}
-	return "unary"
+		s.End(cause)
+		if p != nil {
+			panic(p)
+		}
+	}()
+	next.ServeHTTP(guard(s, w), r2)
+	returned = true
 }

@@ -10,6 +10,8 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+
+	"github.com/leaksafe/leaksafe/ctxreq/internal/scrub"
 )
 
 // Kind says what a Report is about.
@@ -17,55 +19,55 @@ type Kind string
 
 // The kinds of reports.
 const (
-	Panic    Kind = "panic"    // a handler, a child or a Run function panicked
-	Error    Kind = "error"    // Scope.Report, or an error nobody else would see
-	Stuck    Kind = "stuck"    // a child or cleanup outlived End
-	Cleanup  Kind = "cleanup"  // a cleanup failed or panicked
-	LateUse  Kind = "late use" // the writer or the body was used after End
-	Retained Kind = "retained" // Config.RetentionProbe found a request that is still held
+	KindPanic    Kind = "panic"    // a handler, a child or a function of Run or RPC panicked
+	KindError    Kind = "error"    // Scope.Report, or an error that no caller gets
+	KindStuck    Kind = "stuck"    // a child or a cleanup still runs after End
+	KindCleanup  Kind = "cleanup"  // a cleanup failed or panicked
+	KindLateUse  Kind = "late use" // the writer or the body was used after End
+	KindRetained Kind = "retained" // Config.RetentionProbe found a request that is still reachable
 )
 
-// A Report is a snapshot of what went wrong. It shares no memory with the
-// request, so keeping it keeps nothing else alive; only Err is as it was given.
+// A Report is a snapshot of what went wrong. It shares no memory with the request, so keeping it
+// keeps nothing else alive; only Err may. Every text in it is scrubbed, see Config.Show: a hidden
+// value leaves its kind and its length in bytes, as in [hidden:uuid:36].
 type Report struct {
 	Kind Kind
-	Err  error
-	// Stack is the goroutine concerned, when there is one.
+	// Err is what happened. If its text had to be scrubbed, Err has the scrubbed text, hides the
+	// errors it wraps from errors.Unwrap, and still answers errors.Is and errors.As.
+	Err error
+	// Stack is the goroutine concerned, if there is one.
 	Stack string
 	Info  Info
-	// Request is the method, the route (as Pattern), the URL and the headers,
-	// scrubbed; nil outside of a request and after its end. It has no body and
-	// no context. After the first Go it shows the headers as they were then.
+	// Request is the method, the route (as Pattern), the URL and the headers. It is nil outside of
+	// a request and after its end. It has no body and no context. After the first Go it shows the
+	// headers as they were then.
 	Request *http.Request
 	// Omitted counts header values left out because they exceed 16 KB together.
 	Omitted int
-	// Body is the beginning of the body, scrubbed, if Config.BodyCapture asks
-	// for it; BodyCut says that there was more.
+	// Body is the beginning of the body, if Config.BodyCapture asks for it; BodyCut says that the
+	// handler read more.
 	Body    string
 	BodyCut bool
-	// Values are those of keys made with Log, formatted and scrubbed.
+	// Values are the values of keys made with Log, formatted.
 	Values map[string]string
 }
 
-// A Reporter takes reports, at once and on the goroutine that has the trouble:
-// it should hand them on quickly. The context has the scope's values but is
-// not cancelled with it. A Reporter that panics is logged and otherwise ignored.
+// A Reporter takes reports, at once and on the goroutine that has the trouble: it should hand them
+// on quickly. It is called by several goroutines at once. The context has the scope's values but
+// is not cancelled with it. A Reporter that panics is logged and otherwise ignored.
 type Reporter interface {
 	Report(ctx context.Context, r *Report)
 }
 
-var errRetained = errors.New("ctxreq: the *http.Request is still reachable two garbage collections after its end; find who holds it with leakcheck, and keep copies of what it needs instead")
-
-// Report sends err to the Reporter, with a snapshot of the request and the
-// stack of the caller. A nil err is not reported. On a nil Scope it is logged.
+// Report sends err to the Reporter, with a snapshot of the request and the stack of the caller. A
+// nil err is not reported. On a nil Scope err is logged.
 func (s *Scope) Report(err error) {
 	if err != nil {
-		s.report(Error, err, string(debug.Stack()))
+		s.report(KindError, err, string(debug.Stack()))
 	}
 }
 
 func (s *Scope) report(kind Kind, err error, stack string) {
-	r := &Report{Kind: kind, Err: err, Stack: stack, Info: s.Info()}
 	ctx := context.Background()
 	c := s.config()
 	if c == nil {
@@ -74,17 +76,19 @@ func (s *Scope) report(kind Kind, err error, stack string) {
 	if s != nil {
 		ctx = context.WithoutCancel((*scopeCtx)(s))
 	}
+	r := &Report{Kind: kind, Err: c.scrubError(err), Stack: stack}
 	if st := s.lock(); st != nil {
 		st.capture()
-		shot, route, body := st.shot, st.route, slices.Clone(st.bodySeen)
+		shot, route, body := st.shot, st.findRoute(), slices.Clone(st.bodySeen)
 		shot.header = slices.Clone(shot.header)
 		r.BodyCut = st.bodyCut
 		st.mu.Unlock()
 		if shot.taken {
 			r.Request, r.Omitted = c.request(shot, route)
-			r.Body = c.scrubBody(body)
+			r.Body = c.rules().Body(shot.contentType(), body)
 		}
 	}
+	r.Info = s.Info() // after capture, which learns the route
 	r.Values = c.logValues(ctx)
 	c.deliver(ctx, r)
 }
@@ -92,14 +96,28 @@ func (s *Scope) report(kind Kind, err error, stack string) {
 func (c *Config) deliver(ctx context.Context, r *Report) {
 	defer func() {
 		if p := recover(); p != nil {
-			slog.Error("ctxreq: the Reporter panicked", "panic", p, "report", r.Err, "kind", r.Kind)
+			slog.Error("ctxreq: the Reporter panicked", "panic", c.rules().Text(fmt.Sprint(p)), "report", r.Err, "kind", r.Kind)
 		}
 	}()
 	if c.Reporter != nil {
 		c.Reporter.Report(ctx, r)
 		return
 	}
-	slog.ErrorContext(ctx, "ctxreq: "+string(r.Kind), "err", r.Err, "id", r.Info.ID, "name", r.Info.Name, "stack", r.Stack)
+	slog.LogAttrs(ctx, slog.LevelError, "ctxreq: "+string(r.Kind), r.line()...)
+}
+
+// line is what the log says of a report when there is no Reporter.
+func (r *Report) line() []slog.Attr {
+	attrs := []slog.Attr{slog.String("err", r.Err.Error())}
+	if r.Request != nil {
+		attrs = append(attrs, slog.String("method", r.Request.Method), slog.String("route", r.Request.Pattern),
+			slog.String("path", r.Info.Path), slog.Int("status", r.Info.Status))
+	}
+	attrs = append(attrs, slog.String("id", r.Info.ID), slog.String("name", r.Info.Name))
+	for name, value := range r.Values {
+		attrs = append(attrs, slog.String(name, value))
+	}
+	return append(attrs, slog.String("stack", r.Stack))
 }
 
 func (c *Config) logValues(ctx context.Context) map[string]string {
@@ -115,21 +133,56 @@ func (c *Config) logValues(ctx context.Context) map[string]string {
 		if values == nil {
 			values = make(map[string]string)
 		}
-		values[k.name] = c.scrub(k.name, format(v))
+		if _, ok := v.(nilValue); ok {
+			values[k.name] = "<nil>"
+			continue
+		}
+		values[k.name] = c.rules().Key(k.name, v)
 	}
 	return values
 }
 
-// format survives a String method that panics, which fmt reports in the text.
-func format(v any) string {
-	if _, ok := v.(nilValue); ok {
-		return "<nil>"
+// scrubError returns err itself if its text, and the text of every error it wraps, may be shown.
+func (c *Config) scrubError(err error) error {
+	rules := c.rules()
+	clean := true
+	var walk func(error)
+	walk = func(e error) {
+		if text := e.Error(); rules.Text(text) != text {
+			clean = false
+			return
+		}
+		switch w := e.(type) {
+		case interface{ Unwrap() error }:
+			if inner := w.Unwrap(); inner != nil {
+				walk(inner)
+			}
+		case interface{ Unwrap() []error }:
+			for _, inner := range w.Unwrap() {
+				walk(inner)
+			}
+		}
 	}
-	return fmt.Sprint(v)
+	walk(err)
+	if clean {
+		return err
+	}
+	return &scrubbedError{rules.Text(err.Error()), err}
 }
 
-// shot is what reports show of a request, before scrubbing. Its strings are
-// the request's, so it lives no longer than the state.
+// A scrubbedError has another text than the error inside, which is reached by its kind only.
+type scrubbedError struct {
+	text string
+	err  error
+}
+
+func (e *scrubbedError) Error() string        { return e.text }
+func (e *scrubbedError) GoString() string     { return fmt.Sprintf("%q", e.text) }
+func (e *scrubbedError) Is(target error) bool { return errors.Is(e.err, target) }
+func (e *scrubbedError) As(target any) bool   { return errors.As(e.err, target) }
+
+// A shot is what reports show of a request, before scrubbing. Its strings are the request's, so it
+// lives no longer than the state.
 type shot struct {
 	taken                 bool
 	method, remote, proto string
@@ -138,14 +191,22 @@ type shot struct {
 	header                []field
 }
 
-// field is one header line.
+// A field is one header line.
 type field struct{ name, value string }
 
-// capture takes the shot, once, so that another goroutine can report the
-// request while the handler changes its headers. mu is held, and the caller is
-// a goroutine that may read the request.
+func (s *shot) contentType() string {
+	for _, f := range s.header {
+		if f.name == "Content-Type" {
+			return f.value
+		}
+	}
+	return ""
+}
+
+// capture takes the shot, once, so that another goroutine can report the request while the handler
+// changes its headers. mu is held, and the caller is a goroutine that may read the request.
 func (st *state) capture() {
-	if st.shot.taken || st.req == nil {
+	if st.req == nil || st.shot.taken {
 		return
 	}
 	st.readRoute()
@@ -163,47 +224,28 @@ func (st *state) capture() {
 	}
 }
 
-// readRoute asks the request for its route, which a mux may have found by now.
-func (st *state) readRoute() {
-	if st.route == "" && st.req != nil {
-		st.route = st.req.Pattern
-	}
-}
-
-// snapshotLimit bounds what a report keeps of the headers.
+// snapshotLimit bounds what a report keeps of the headers, in bytes.
 const snapshotLimit = 16 << 10
 
-// request copies and scrubs a shot. It runs outside of locks, because Hide is
-// the user's.
+// request copies and scrubs a shot. It runs outside of locks, because Show and Hide are the user's.
 func (c *Config) request(shot shot, route string) (r *http.Request, omitted int) {
+	rules := c.rules()
 	r = &http.Request{
-		Method: methodName(shot.method), Pattern: strings.Clone(route), URL: c.scrubURL(&shot.url),
+		Method: methodName(shot.method), Pattern: strings.Clone(route), URL: rules.URL(&shot.url, route),
 		Proto: strings.Clone(shot.proto), ProtoMajor: shot.major, ProtoMinor: shot.minor,
 		Header: make(http.Header), RemoteAddr: strings.Clone(shot.remote),
 	}
 	room := snapshotLimit
 	for _, f := range shot.header {
 		room -= len(f.name) + len(f.value)
-		value := c.scrub(f.name, f.value)
 		switch {
 		case room < 0:
 			omitted++
 		case f.name == "Host":
-			r.Host = value
+			r.Host = rules.Header(f.name, f.value)
 		default:
-			r.Header.Add(strings.Clone(f.name), value)
+			r.Header.Add(scrub.Name(f.name), rules.Header(f.name, f.value))
 		}
 	}
 	return r, omitted
-}
-
-func (c *Config) scrubURL(u *url.URL) *url.URL {
-	clean := url.URL{
-		Scheme: strings.Clone(u.Scheme), Host: strings.Clone(u.Host),
-		Path: c.scrubPath(u.Path), RawQuery: c.scrubPairs(u.RawQuery),
-	}
-	if u.User != nil {
-		clean.User = url.User(hidden)
-	}
-	return &clean
 }

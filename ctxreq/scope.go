@@ -7,15 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"time"
 )
 
-// ErrEnded is what a Scope, its writer and its body answer once the scope has
-// ended, and the cause (context.Cause) of its context from then on.
+// ErrEnded is the error of a Scope, its writer and its body after End, and from then on the cause
+// (context.Cause) of the scope's context.
 var ErrEnded = errors.New("ctxreq: the scope has ended")
 
 // refused is an ErrEnded that says what was tried.
@@ -24,20 +23,20 @@ type refused string
 func (r refused) Error() string      { return "ctxreq: " + string(r) + ": the scope has ended" }
 func (refused) Is(target error) bool { return target == ErrEnded }
 
-// A Scope is one unit of work, usually a request: its values, its children,
-// its cleanups. Start and Middleware make one, End ends it.
+// A Scope is one unit of work, usually a request: its values, its children, its cleanups. Start
+// and Middleware make one, End ends it.
 //
-// The Scope is a small handle, never reused. What is big (the request, the
-// writer, the values) hangs off a state that End cuts away, so whoever keeps a
-// Scope, its context, its writer or its body keeps 64 bytes. All methods are
-// safe for concurrent use, on a nil Scope, and after End.
+// The Scope is a small handle and is never reused. Everything large (the request, the writer, the
+// values) belongs to a state that End disconnects, so whatever keeps a Scope, its context, its
+// writer or its body keeps 64 bytes. All methods are safe for concurrent use, on a nil Scope, and
+// after End.
 type Scope struct {
 	state atomic.Pointer[state]
 	kept  atomic.Pointer[kept]
-	done  <-chan struct{} // set under state.mu, immutable after End
-	name  string          // likewise
-	start time.Duration   // since epoch
-	took  time.Duration   // set by End
+	live  atomic.Pointer[live] // nil until somebody asks for Done; set under state.mu
+	name  string               // set under state.mu, immutable after End
+	start time.Duration        // since epoch
+	took  time.Duration        // set by End
 	seq   uint32
 	bits  atomic.Uint32 // status, and the flags below
 }
@@ -46,11 +45,12 @@ type Scope struct {
 const (
 	statusMask  = 1<<10 - 1
 	deadlineBit = 1 << 10 // the context ended by its deadline
+	closedBit   = 1 << 11 // the handler closed the body, so that a late read is no mistake
 	lateShift   = 16      // from here one bit for each op used late
 )
 
-// kept is what survives End, besides the handle itself. It is replaced, never
-// changed, so that reading takes no lock.
+// kept is what survives End, besides the handle itself. It is replaced, never changed, so that
+// reading takes no lock.
 type kept struct {
 	vals     []any // by key index; nil is unset
 	id       string
@@ -64,17 +64,21 @@ var (
 	sequence atomic.Uint32
 )
 
-// Info describes a scope, or one of its children. It is valid after End.
+// Info describes a scope, or one of its children. It is valid after End. Its texts are fit for a
+// log.
 type Info struct {
-	// ID is the request's X-Request-Id when it has a sensible one, and
-	// otherwise made here. A nested scope has the ID of the scope around it.
+	// ID is the request's X-Request-Id if it looks like an id, and otherwise made here. A nested
+	// scope has the ID of the scope around it.
 	ID string
-	// Name is what Start or Go was given. A request is named by its method
-	// until its route is known, and then by its route: "GET /users/{id}".
+	// Name is what Start or Go was given. A request is named by its route, as in
+	// "GET /users/{id}", and by its method until its route is known. The route is known early if
+	// the handler given to Middleware or Seal is an *http.ServeMux; otherwise it is read from
+	// http.Request.Pattern when the handler first reports or calls Go or Defer.
 	Name string
 	// Parent is the name of the scope a child belongs to.
 	Parent string
-	// Path is the request's path while it is being served.
+	// Path is the request's path while it is being served: "/users/{id}" if the route is known,
+	// and otherwise without the segments that are not plain words.
 	Path string
 	// Status is the response's status, 0 as long as none was written.
 	Status int
@@ -83,20 +87,23 @@ type Info struct {
 	Duration time.Duration
 }
 
-// Start opens a scope below parent. The context is the scope's: it carries
-// parent's values, is cancelled with parent, after Config.Timeout, by a failing
-// child, and by End. Contexts derived from it cost no goroutine. The name, a
-// constant as a rule, stays with the handle.
+// Start opens a scope below parent. The context is the scope's: it carries parent's values, and is
+// cancelled with parent, after Config.Timeout, by a failing child, and by End. Contexts derived
+// from it cost no goroutine. The name, a constant as a rule, stays with the handle.
 //
-// Give at most one Config; without one the enclosing scope's is used, or else
-// the zero Config. Whoever calls Start must call End.
-func Start(parent context.Context, name string, config ...*Config) (context.Context, *Scope) {
+// The scope has the Config of the scope around it, or the zero Config; Config.Start gives it
+// another. Whoever calls Start must call End.
+func Start(parent context.Context, name string) (context.Context, *Scope) {
+	return inherited(parent, "Start").Start(parent, name)
+}
+
+// Start is the function Start with this Config.
+func (c *Config) Start(parent context.Context, name string) (context.Context, *Scope) {
 	if parent == nil {
 		panic("ctxreq: Start: nil parent; use context.Background()")
 	}
-	outer := From(parent)
-	s := choose(outer, config).scope(parent, name)
-	if outer != nil {
+	s := c.scope(parent, name)
+	if outer := From(parent); outer != nil {
 		s.state.Load().nested = true
 		s.kept.Store(&kept{id: outer.id()})
 	}
@@ -104,25 +111,28 @@ func Start(parent context.Context, name string, config ...*Config) (context.Cont
 	return (*scopeCtx)(s), s
 }
 
-func choose(outer *Scope, config []*Config) *Config {
-	if len(config) > 1 {
-		panic("ctxreq: Start or Run: more than one Config")
+// inherited is the Config of the scope around, or the zero Config.
+func inherited(parent context.Context, caller string) *Config {
+	if parent == nil {
+		panic("ctxreq: " + caller + ": nil parent; use context.Background()")
 	}
-	if len(config) == 1 && config[0] != nil {
-		return config[0]
-	}
-	if c := outer.config(); c != nil {
-		return c
-	}
-	return &zero
+	return From(parent).configOrZero()
 }
 
-// Run runs fn in a scope and ends it, on every path. It is Start for a
-// consumer's message, a job, a command. It returns fn's error joined with
-// End's. A panic in fn is reported and becomes an error, unless
-// Config.Repanic says otherwise.
-func Run(parent context.Context, name string, fn func(context.Context) error, config ...*Config) (err error) {
-	ctx, s := Start(parent, name, config...)
+// Run runs fn in a scope and ends the scope, on every path. It is for a consumer's message, a job,
+// a command. It returns fn's error joined with the errors that End returns. A panic in fn is
+// reported and becomes an error, unless Config.Repanic is set. Run has the Config of the scope
+// around it, or the zero Config.
+func Run(parent context.Context, name string, fn func(context.Context) error) error {
+	return inherited(parent, "Run").Run(parent, name, fn)
+}
+
+// Run is the function Run with this Config.
+func (c *Config) Run(parent context.Context, name string, fn func(context.Context) error) (err error) {
+	if fn == nil {
+		panic(nilFunction("Run", name))
+	}
+	ctx, s := c.Start(parent, name)
 	returned := false
 	defer func() {
 		var p any
@@ -130,9 +140,8 @@ func Run(parent context.Context, name string, fn func(context.Context) error, co
 			p = recover()
 			err = s.unwound(p, debug.Stack())
 		}
-		repanic := p != nil && s.config().Repanic
 		err = join(err, s.End(err))
-		if repanic {
+		if p != nil && c.Repanic {
 			panic(p)
 		}
 	}()
@@ -141,14 +150,19 @@ func Run(parent context.Context, name string, fn func(context.Context) error, co
 	return err
 }
 
-// unwound makes the error of a function that did not return, and reports it if
-// it panicked. p is nil after runtime.Goexit.
+// nilFunction is the text of a panic.
+func nilFunction(method, name string) string {
+	return fmt.Sprintf("ctxreq: %s %q: nil function", method, name)
+}
+
+// unwound makes the error of a function that did not return, and reports it if it panicked. p is
+// nil after runtime.Goexit.
 func (s *Scope) unwound(p any, stack []byte) error {
 	if p == nil {
 		return errors.New("ctxreq: runtime.Goexit was called")
 	}
 	err := panicError(p)
-	s.report(Panic, err, string(stack))
+	s.report(KindPanic, err, string(stack))
 	return reported{err}
 }
 
@@ -173,8 +187,7 @@ func join(a, b error) error {
 // scopeKey finds the innermost Scope in a context.
 type scopeKey struct{}
 
-// From returns the innermost scope of ctx, also after its End, and nil when
-// there is none.
+// From returns the innermost scope of ctx, also after its End, and nil if there is none.
 func From(ctx context.Context) *Scope {
 	s, _ := ctx.Value(scopeKey{}).(*Scope)
 	return s
@@ -187,13 +200,24 @@ func (s *Scope) Info() Info {
 	}
 	info := Info{ID: s.id(), Start: epoch.Add(s.start)}
 	if st := s.lock(); st != nil {
-		info.Name, info.Path, info.Status = st.title(), strings.Clone(st.path), st.status
+		route, path, rules := st.findRoute(), strings.Clone(st.path), st.cfg.rules()
+		info.Name, info.Status = st.title(), st.status
 		st.mu.Unlock()
 		info.Duration = time.Since(epoch) - s.start
+		info.Path = rules.Path(path, route)
 		return info
 	}
 	info.Name, info.Status, info.Duration = s.name, int(s.bits.Load()&statusMask), s.took
 	return info
+}
+
+// title is the scope's name as it is known now.
+func (s *Scope) title() string {
+	if st := s.lock(); st != nil {
+		defer st.mu.Unlock()
+		return st.title()
+	}
+	return s.name
 }
 
 // id reads the request's id, or makes one: only when somebody asks.
@@ -223,19 +247,6 @@ func (s *Scope) madeID() string {
 	return hex.EncodeToString(id[:])
 }
 
-// sensibleID keeps what a stranger sent out of logs, unless it looks like an id.
-func sensibleID(id string) string {
-	if len(id) > 128 {
-		return ""
-	}
-	for _, c := range []byte(id) {
-		if c <= ' ' || c >= 0x7f || c == '"' {
-			return ""
-		}
-	}
-	return id
-}
-
 // lock returns the scope's state, locked, or nil once the scope has ended.
 func (s *Scope) lock() *state {
 	if s == nil {
@@ -253,7 +264,7 @@ func (s *Scope) lock() *state {
 	return st
 }
 
-// config is what the scope was started with, also after its End.
+// config is the Config the scope was started with, also after its End.
 func (s *Scope) config() *Config {
 	if s == nil {
 		return nil
@@ -266,6 +277,13 @@ func (s *Scope) config() *Config {
 		return st.cfg // the tombstone's, immutable
 	}
 	return nil
+}
+
+func (s *Scope) configOrZero() *Config {
+	if c := s.config(); c != nil {
+		return c
+	}
+	return &zero
 }
 
 // scope makes a Scope and its state, not registered yet.
@@ -281,63 +299,4 @@ func (c *Config) scope(parent context.Context, name string) *Scope {
 	st.mu.Unlock()
 	s.state.Store(st)
 	return s
-}
-
-// carry is what of k survives: the values of keys made with Carry, and the id.
-func (st *state) carry(s *Scope) *kept {
-	old := s.kept.Load()
-	if old == nil && st.requestID == "" && !st.nested && !st.deadlineSeen {
-		return nil
-	}
-	next := kept{}
-	if old != nil {
-		next.id = old.id
-	}
-	if next.id == "" {
-		next.id = strings.Clone(st.requestID)
-	}
-	for _, k := range registry.carried() {
-		v := old.value(k)
-		if v == nil && st.nested {
-			v = st.parent.Value(k)
-		}
-		if v != nil {
-			next.vals = put(next.vals, k, v)
-		}
-	}
-	if st.deadlineSeen {
-		next.deadline, _ = st.until()
-	}
-	if next.vals == nil && next.id == "" && next.deadline.IsZero() {
-		return nil
-	}
-	return &next
-}
-
-// title is the scope's name as it is known now; mu is held.
-func (st *state) title() string {
-	if st.route != "" {
-		return st.route
-	}
-	return st.owner.name
-}
-
-func methodName(m string) string {
-	switch m { // constants, because a method parsed from a request line pins the line
-	case http.MethodGet:
-		return http.MethodGet
-	case http.MethodPost:
-		return http.MethodPost
-	case http.MethodPut:
-		return http.MethodPut
-	case http.MethodDelete:
-		return http.MethodDelete
-	case http.MethodHead:
-		return http.MethodHead
-	case http.MethodPatch:
-		return http.MethodPatch
-	case http.MethodOptions:
-		return http.MethodOptions
-	}
-	return strings.Clone(m)
 }

@@ -49,6 +49,9 @@ func (r *recorder) all() []*ctxreq.Report {
 	return append([]*ctxreq.Report(nil), r.reports...)
 }
 
+// idle is a function that does nothing.
+func idle(context.Context) error { return nil }
+
 func TestEndRunsInItsOrder(t *testing.T) {
 	var mu sync.Mutex
 	var order []string
@@ -62,7 +65,7 @@ func TestEndRunsInItsOrder(t *testing.T) {
 	require.NoError(t, s.Go("child", func(ctx context.Context) error {
 		<-ctx.Done()
 		note("child sees " + context.Cause(ctx).Error())
-		assert.ErrorIs(t, s.Go("late", nil), ctxreq.ErrEnded)
+		assert.ErrorIs(t, s.Go("late", idle), ctxreq.ErrEnded)
 		return nil
 	}))
 	for _, name := range []string{"first", "second"} {
@@ -72,8 +75,8 @@ func TestEndRunsInItsOrder(t *testing.T) {
 			_, ok := c.Deadline()
 			assert.True(t, ok, "but has a deadline")
 			assert.Error(t, ctx.Err())
-			assert.ErrorIs(t, s.Defer(nil), ctxreq.ErrEnded)
-			assert.ErrorIs(t, s.Go("late", nil), ctxreq.ErrEnded)
+			assert.ErrorIs(t, s.Defer(idle), ctxreq.ErrEnded)
+			assert.ErrorIs(t, s.Go("late", idle), ctxreq.ErrEnded)
 			assert.NoError(t, s.End(nil), "End within End returns at once")
 			return nil
 		}))
@@ -86,7 +89,7 @@ func TestEndRunsInItsOrder(t *testing.T) {
 func TestErrorsOfChildrenAndCleanupsAreJoined(t *testing.T) {
 	rec := new(recorder)
 	one, two, three := errors.New("one"), errors.New("two"), errors.New("three")
-	_, s := ctxreq.Start(t.Context(), "scope", &ctxreq.Config{Reporter: rec})
+	_, s := (&ctxreq.Config{Reporter: rec}).Start(t.Context(), "scope")
 	require.NoError(t, s.Go("child", func(context.Context) error { return one }))
 	require.NoError(t, s.Defer(func(context.Context) error { return two }))
 	require.NoError(t, s.Defer(func(context.Context) error { panic(three) }))
@@ -94,7 +97,7 @@ func TestErrorsOfChildrenAndCleanupsAreJoined(t *testing.T) {
 	for _, want := range []error{one, two, three} {
 		require.ErrorIs(t, err, want)
 	}
-	cleanups := rec.of(ctxreq.Cleanup)
+	cleanups := rec.of(ctxreq.KindCleanup)
 	require.Len(t, cleanups, 2)
 	require.Contains(t, cleanups[0].Stack, "TestErrorsOfChildrenAndCleanupsAreJoined")
 	require.ErrorIs(t, cleanups[1].Err, two)
@@ -133,7 +136,7 @@ func TestWaitCancelsNothing(t *testing.T) {
 func TestWaitIsBoundedOnceTheScopeIsCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		parent, cancel := context.WithCancel(t.Context())
-		_, s := ctxreq.Start(parent, "scope", &ctxreq.Config{Grace: time.Second, Reporter: new(recorder)})
+		_, s := (&ctxreq.Config{Grace: time.Second, Reporter: new(recorder)}).Start(parent, "scope")
 		release := make(chan struct{})
 		s.Go("ignores it", func(context.Context) error { <-release; return nil })
 		time.AfterFunc(time.Minute, cancel)
@@ -141,7 +144,7 @@ func TestWaitIsBoundedOnceTheScopeIsCancelled(t *testing.T) {
 		err := s.Wait()
 		require.Equal(t, time.Minute+time.Second, time.Since(start))
 		require.ErrorIs(t, err, context.Canceled)
-		require.ErrorContains(t, err, "1 children still run")
+		require.ErrorContains(t, err, "1 child still runs")
 		close(release)
 		require.NoError(t, s.End(nil))
 	})
@@ -150,7 +153,7 @@ func TestWaitIsBoundedOnceTheScopeIsCancelled(t *testing.T) {
 func TestEndedScopesAreNotRegistered(t *testing.T) {
 	c := &ctxreq.Config{Reporter: discard{}}
 	for range 20 {
-		_, s := ctxreq.Start(t.Context(), "idle", c)
+		_, s := c.Start(t.Context(), "idle")
 		require.Equal(t, 1, c.Registered())
 		s.End(nil)
 		oneRequest(c)
@@ -178,7 +181,7 @@ func TestWaitReturnsNoErrorsOfAnotherScope(t *testing.T) {
 }
 
 func TestManyErrorsAreCountedNotKept(t *testing.T) {
-	_, s := ctxreq.Start(t.Context(), "scope", &ctxreq.Config{Limit: 1})
+	_, s := (&ctxreq.Config{MaxChildren: 1}).Start(t.Context(), "scope")
 	for i := range 20 {
 		s.Go("fails", func(context.Context) error { return fmt.Errorf("error %d", i) })
 		s.Wait()
@@ -190,7 +193,7 @@ func TestManyErrorsAreCountedNotKept(t *testing.T) {
 }
 
 func TestLimitBoundsChildren(t *testing.T) {
-	_, s := ctxreq.Start(t.Context(), "scope", &ctxreq.Config{Limit: 3})
+	_, s := (&ctxreq.Config{MaxChildren: 3}).Start(t.Context(), "scope")
 	var now, most atomic.Int32
 	for range 50 {
 		require.NoError(t, s.Go("counts", func(context.Context) error {
@@ -214,7 +217,7 @@ func TestGoThatWaitsForRoomGivesUp(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				parent, cancel := context.WithCancel(t.Context())
 				defer cancel()
-				_, s := ctxreq.Start(parent, "scope", &ctxreq.Config{Limit: 1})
+				_, s := (&ctxreq.Config{MaxChildren: 1}).Start(parent, "scope")
 				release := make(chan struct{})
 				require.NoError(t, s.Go("holds the place", func(context.Context) error { <-release; return nil }))
 				refused := make(chan error)
@@ -233,11 +236,11 @@ func TestGoThatWaitsForRoomGivesUp(t *testing.T) {
 func TestPanickingChildIsReportedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rec := new(recorder)
-		ctx, s := ctxreq.Start(t.Context(), "scope", &ctxreq.Config{Reporter: rec})
+		ctx, s := (&ctxreq.Config{Reporter: rec}).Start(t.Context(), "scope")
 		require.NoError(t, s.Go("panics", func(context.Context) error { return panicHere() }))
 		synctest.Wait()
-		require.Len(t, rec.of(ctxreq.Panic), 1, "before anybody waits")
-		r := rec.of(ctxreq.Panic)[0]
+		require.Len(t, rec.of(ctxreq.KindPanic), 1, "before anybody waits")
+		r := rec.of(ctxreq.KindPanic)[0]
 		require.Contains(t, r.Stack, "panicHere", "the stack of the panic, not of who found it")
 		require.ErrorIs(t, r.Err, io.ErrUnexpectedEOF)
 		require.ErrorIs(t, context.Cause(ctx), io.ErrUnexpectedEOF)
@@ -265,7 +268,7 @@ func ignoresItsContext(release chan struct{}) error { <-release; return errors.N
 func TestStuckChildIsReportedAfterGraceAndNeverWaitedForLonger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rec := new(recorder)
-		_, s := ctxreq.Start(t.Context(), "scope", &ctxreq.Config{Reporter: rec, Grace: time.Second})
+		_, s := (&ctxreq.Config{Reporter: rec, Grace: time.Second}).Start(t.Context(), "scope")
 		release := make(chan struct{})
 		require.NoError(t, s.Go("heeds it", func(ctx context.Context) error { <-ctx.Done(); return nil }))
 		require.NoError(t, s.Go("ignores it", func(context.Context) error { return ignoresItsContext(release) }))
@@ -278,7 +281,7 @@ func TestStuckChildIsReportedAfterGraceAndNeverWaitedForLonger(t *testing.T) {
 		require.ErrorContains(t, err, `child "ignores it" ignores its context`)
 		require.NotContains(t, err.Error(), "heeds")
 		require.True(t, cleaned)
-		stuck := rec.of(ctxreq.Stuck)
+		stuck := rec.of(ctxreq.KindStuck)
 		require.Len(t, stuck, 2)
 		for _, r := range stuck {
 			require.Equal(t, 1, strings.Count(r.Stack, ").call("), "its goroutine and no other: %s", r.Stack)
@@ -290,7 +293,7 @@ func TestStuckChildIsReportedAfterGraceAndNeverWaitedForLonger(t *testing.T) {
 		}
 		close(release)
 		synctest.Wait()
-		late := rec.of(ctxreq.Error)
+		late := rec.of(ctxreq.KindError)
 		require.Len(t, late, 1, "what a stuck child returns in the end is not lost")
 		require.ErrorContains(t, late[0].Err, "too late")
 	})
@@ -302,16 +305,16 @@ func TestDumpsAreRationed(t *testing.T) {
 		c := &ctxreq.Config{Reporter: rec, Grace: time.Millisecond}
 		release := make(chan struct{})
 		for range 3 {
-			_, s := ctxreq.Start(t.Context(), "scope", c)
+			_, s := c.Start(t.Context(), "scope")
 			s.Go("stuck", func(context.Context) error { <-release; return nil })
 			s.End(nil)
 		}
 		time.Sleep(time.Second)
-		_, s := ctxreq.Start(t.Context(), "scope", c)
+		_, s := c.Start(t.Context(), "scope")
 		s.Go("stuck", func(context.Context) error { <-release; return nil })
 		s.End(nil)
 		close(release)
-		stuck := rec.of(ctxreq.Stuck)
+		stuck := rec.of(ctxreq.KindStuck)
 		require.Len(t, stuck, 4)
 		for i, taken := range []bool{true, false, false, true} {
 			require.Equal(t, taken, strings.Contains(stuck[i].Stack, "TestDumpsAreRationed"), "report %d: %s", i, stuck[i].Stack)
@@ -324,7 +327,7 @@ func TestCleanupThatBlocks(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				rec := new(recorder)
-				_, s := ctxreq.Start(t.Context(), "scope", &ctxreq.Config{Reporter: rec, Cleanup: time.Second, Grace: time.Millisecond})
+				_, s := (&ctxreq.Config{Reporter: rec, CleanupTimeout: time.Second, Grace: time.Millisecond}).Start(t.Context(), "scope")
 				release := make(chan struct{})
 				others := 0
 				s.Defer(func(context.Context) error { others++; return nil })
@@ -340,21 +343,21 @@ func TestCleanupThatBlocks(t *testing.T) {
 				require.Equal(t, 2, others, "the others run")
 				if heeds {
 					require.ErrorIs(t, err, context.DeadlineExceeded)
-					require.Len(t, rec.of(ctxreq.Cleanup), 1)
+					require.Len(t, rec.of(ctxreq.KindCleanup), 1)
 					return
 				}
 				require.ErrorContains(t, err, `cleanup "1" ignores its context: still running 1.001s after`)
-				require.Contains(t, rec.of(ctxreq.Stuck)[0].Stack, "ignoresItsContext")
+				require.Contains(t, rec.of(ctxreq.KindStuck)[0].Stack, "ignoresItsContext")
 				close(release)
 				synctest.Wait()
-				require.Len(t, rec.of(ctxreq.Error), 1, "what it returns in the end is not lost")
+				require.Len(t, rec.of(ctxreq.KindError), 1, "what it returns in the end is not lost")
 			})
 		})
 	}
 }
 
 func TestCleanupThatCallsGoexit(t *testing.T) {
-	_, s := ctxreq.Start(t.Context(), "scope", &ctxreq.Config{Reporter: new(recorder)})
+	_, s := (&ctxreq.Config{Reporter: new(recorder)}).Start(t.Context(), "scope")
 	ran := false
 	s.Defer(func(context.Context) error { ran = true; return nil })
 	s.Defer(func(context.Context) error { runtime.Goexit(); return nil })
@@ -368,10 +371,10 @@ func TestRun(t *testing.T) {
 	c := &ctxreq.Config{Reporter: rec}
 	cleaned := 0
 	run := func(fn func(context.Context) error) error {
-		return ctxreq.Run(t.Context(), "run", func(ctx context.Context) error {
+		return c.Run(t.Context(), "run", func(ctx context.Context) error {
 			ctxreq.From(ctx).Defer(func(context.Context) error { cleaned++; return nil })
 			return fn(ctx)
-		}, c)
+		})
 	}
 	require.NoError(t, run(func(context.Context) error { return nil }))
 	require.True(t, run(func(context.Context) error { return boom }) == boom, "a lone error is not wrapped")
@@ -379,8 +382,8 @@ func TestRun(t *testing.T) {
 
 	err := run(func(context.Context) error { return panicHere() })
 	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
-	require.Len(t, rec.of(ctxreq.Panic), 1)
-	require.Contains(t, rec.of(ctxreq.Panic)[0].Stack, "panicHere")
+	require.Len(t, rec.of(ctxreq.KindPanic), 1)
+	require.Contains(t, rec.of(ctxreq.KindPanic)[0].Stack, "panicHere")
 
 	exited := make(chan struct{})
 	go func() {
@@ -391,7 +394,7 @@ func TestRun(t *testing.T) {
 
 	repanic := &ctxreq.Config{Reporter: rec, Repanic: true}
 	require.PanicsWithValue(t, io.ErrUnexpectedEOF, func() {
-		ctxreq.Run(t.Context(), "run", func(context.Context) error { return panicHere() }, repanic)
+		repanic.Run(t.Context(), "run", func(context.Context) error { return panicHere() })
 	})
 	require.Equal(t, 4, cleaned)
 	require.Empty(t, c.InFlight())
@@ -399,12 +402,12 @@ func TestRun(t *testing.T) {
 }
 
 func TestNilAndEndedScopes(t *testing.T) {
-	_, s := ctxreq.Start(t.Context(), "scope", &ctxreq.Config{Reporter: new(recorder)})
+	_, s := (&ctxreq.Config{Reporter: new(recorder)}).Start(t.Context(), "scope")
 	s.End(nil)
 	for name, s := range map[string]*ctxreq.Scope{"nil": nil, "zero": new(ctxreq.Scope), "ended": s} {
 		t.Run(name, func(t *testing.T) {
-			assert.Error(t, s.Go("x", nil))
-			assert.Error(t, s.Defer(nil))
+			assert.Error(t, s.Go("x", idle))
+			assert.Error(t, s.Defer(idle))
 			assert.NoError(t, s.Wait())
 			assert.NoError(t, s.End(nil))
 			s.Report(nil)
@@ -417,12 +420,11 @@ func TestNilAndEndedScopes(t *testing.T) {
 func TestMisuseOfStart(t *testing.T) {
 	var none context.Context
 	assert.PanicsWithValue(t, "ctxreq: Start: nil parent; use context.Background()", func() { ctxreq.Start(none, "x") })
-	assert.Panics(t, func() { ctxreq.Start(t.Context(), "x", new(ctxreq.Config), new(ctxreq.Config)) })
 }
 
 func TestNestedScopeInherits(t *testing.T) {
 	rec := new(recorder)
-	ctx, outer := ctxreq.Start(t.Context(), "outer", &ctxreq.Config{Reporter: rec})
+	ctx, outer := (&ctxreq.Config{Reporter: rec}).Start(t.Context(), "outer")
 	_, inner := ctxreq.Start(ctx, "inner")
 	inner.Report(io.EOF)
 	require.Len(t, rec.all(), 1, "the Config of the outer one")
@@ -434,7 +436,7 @@ func TestNestedScopeInherits(t *testing.T) {
 }
 
 func TestReporterThatPanics(t *testing.T) {
-	_, s := ctxreq.Start(t.Context(), "scope", &ctxreq.Config{Reporter: panicky{}})
+	_, s := (&ctxreq.Config{Reporter: panicky{}}).Start(t.Context(), "scope")
 	s.Report(io.EOF)
 	require.NoError(t, s.End(nil))
 }

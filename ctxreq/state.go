@@ -3,12 +3,13 @@ package ctxreq
 import (
 	"context"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 )
 
-// state is everything big about a scope. It is reused, so nobody outside the
-// package ever points at one: a Scope does, and checks that it still owns it.
+// A state is everything large about a scope. It is reused, so nobody outside the package ever
+// points at one: a Scope does, and checks that it still owns it.
 type state struct {
 	mu     sync.Mutex
 	owner  *Scope // nil between two scopes
@@ -17,6 +18,7 @@ type state struct {
 	parent context.Context
 	nested bool // there is a scope around this one
 	sealed bool // made by Seal: the same request as the scope around it
+	client bool // made by RPC: nobody gets the errors of children
 
 	// The context, see scopeCtx.
 	inner        context.Context
@@ -31,7 +33,7 @@ type state struct {
 	cause    error
 	shut     bool // no new use of writer or body
 
-	children *task // a ring without a head: the first of a doubly linked list
+	children *task // the first of a doubly linked list
 	active   int
 	crowd    int // callers of Go that wait for room
 	failures failures
@@ -44,39 +46,45 @@ type state struct {
 	prev, next *state // in the shard of the Config
 }
 
-// exchange is what an HTTP request adds to a state.
+// An exchange is what an HTTP request adds to a state.
 type exchange struct {
 	w        http.ResponseWriter
 	req      *http.Request // the copy that went to the handler
 	body     readCloser
 	bodyCut  bool
 	bodySeen []byte
-	busy     int // calls now inside w or body
+	busy     int // calls that are inside w now
+	reading  int // calls that are inside body now
 	status   int
+	written  int64 // bytes of the response's body
 	hijacked bool
-	route    string
-	path     string
 
+	router
+	path      string
 	requestID string
-
-	shot shot
+	panicked  *panicked // by Seal
+	shot      shot
 }
 
 var states = sync.Pool{New: func() any { return new(state) }}
 
-// sever cuts the scope from everything, and reuses the state unless somebody
-// is still inside it. It is called once, after everything else of End.
+// sever disconnects the scope from everything, and reuses the state unless somebody is still inside
+// it. It is called once, after everything else of End.
 func (s *Scope) sever(st *state, reuse bool) {
 	st.mu.Lock()
 	s.took = time.Since(epoch) - s.start
 	st.readRoute()
+	st.mux = nil // too late to look a route up
 	s.name = st.title()
 	bits := uint32(st.status) & statusMask
 	if st.err() == context.DeadlineExceeded {
 		bits |= deadlineBit
 	}
-	s.bits.Store(bits)
+	s.bits.Or(bits)
 	s.kept.Store(st.carry(s))
+	if l := s.live.Load(); l != nil {
+		s.live.Store(&live{done: l.done}) // without the context, which holds the parent
+	}
 	release := st.release
 	s.state.Store(&st.cfg.tomb)
 	st.reset()
@@ -89,10 +97,39 @@ func (s *Scope) sever(st *state, reuse bool) {
 	}
 }
 
+// carry is what survives: the values of keys made with Carry, and the id.
+func (st *state) carry(s *Scope) *kept {
+	old := s.kept.Load()
+	var next kept
+	if old != nil {
+		next.id = old.id
+	}
+	if next.id == "" && st.requestID != "" {
+		next.id = strings.Clone(st.requestID)
+	}
+	for _, k := range registry.carried() {
+		v := old.value(k)
+		if v == nil && st.nested {
+			v = st.parent.Value(k)
+		}
+		if v != nil {
+			next.vals = put(next.vals, k, v)
+		}
+	}
+	if st.deadlineSeen {
+		next.deadline, _ = st.until()
+	}
+	if next.vals == nil && next.id == "" && next.deadline.IsZero() {
+		return nil
+	}
+	survives := next // so that nothing is allocated if nothing survives
+	return &survives
+}
+
 // reset leaves nothing of the scope behind, but for room to use again.
 func (st *state) reset() {
 	st.owner, st.cfg, st.parent = nil, nil, nil
-	st.nested, st.sealed = false, false
+	st.nested, st.sealed, st.client = false, false, false
 	st.inner, st.cancel, st.release = nil, nil, nil
 	st.deadline, st.deadlineSeen = time.Time{}, false
 	st.refusing, st.closed, st.cause, st.shut = false, false, nil, false
@@ -106,7 +143,7 @@ func (st *state) reset() {
 	st.signal()
 }
 
-// signal wakes who waits for a change; mu is held.
+// signal wakes those who wait for a change; mu is held.
 func (st *state) signal() {
 	if st.changed != nil {
 		close(st.changed)
@@ -114,9 +151,8 @@ func (st *state) signal() {
 	}
 }
 
-// wait blocks until ok, which is asked under mu after every change, or until
-// one of the channels is ready, and reports ok's answer. mu is held before and
-// after, not meanwhile.
+// wait blocks until ok, which is asked under mu after every change, or until one of the channels is
+// ready, and reports what ok says. mu is held before and after, not meanwhile.
 func (st *state) wait(ok func() bool, limit <-chan time.Time, cancelled <-chan struct{}) bool {
 	for !ok() {
 		if st.changed == nil {

@@ -40,9 +40,8 @@ func (t *task) run() {
 	returned = true
 }
 
-// call is a frame of its own, with its receiver alive to the end: a stuck task
-// is found in a dump of all goroutines by this name and this address, which
-// costs nothing until then.
+// call is a frame of its own, with its receiver alive to the end: a stuck task is found in a dump
+// of all goroutines by this name and this address, which costs nothing until then.
 //
 //go:noinline
 func (t *task) call() error {
@@ -55,15 +54,15 @@ func (t *task) call() error {
 	return err
 }
 
-// unwound is called by the deferred function of run: the stack still shows who
-// panicked, and the report does not wait for anybody.
+// unwound is called by the deferred function of run: the stack still shows who panicked, and the
+// report waits for nobody.
 func (t *task) unwound(p any) error {
 	if p == nil {
 		return fmt.Errorf("ctxreq: %s %q called runtime.Goexit", t.noun(), t.name)
 	}
-	kind := Panic
+	kind := KindPanic
 	if t.result != nil {
-		kind = Cleanup
+		kind = KindCleanup
 	}
 	err := fmt.Errorf("ctxreq: %s %q: %w", t.noun(), t.name, panicError(p))
 	t.scope.report(kind, err, string(debug.Stack()))
@@ -122,15 +121,15 @@ func (t *task) finish(err error) {
 	}
 }
 
-// late reports the error of a task that nobody waits for any more.
+// late reports the error of a task that nobody waits for.
 func (t *task) late(err error) {
 	if err != nil && !errors.As(err, new(reported)) && !errors.Is(err, context.Canceled) {
-		t.scope.report(Error, fmt.Errorf("ctxreq: %s %q, after the end of its scope: %w", t.noun(), t.name, err), "")
+		t.scope.report(KindError, fmt.Errorf("ctxreq: %s %q, after the end of its scope: %w", t.noun(), t.name, err), "")
 	}
 }
 
-// remove forgets a child that returned err, and returns what cancels the
-// scope if it has to be; mu is held.
+// remove forgets a child that returned err, and returns what cancels the scope if it has to be; mu is
+// held.
 func (st *state) remove(t *task, err error) context.CancelCauseFunc {
 	if t.prev != nil {
 		t.prev.next = t.next
@@ -161,16 +160,23 @@ func (st *state) echo(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, st.err()) || errors.Is(err, context.Cause(st.cancellable()))
 }
 
-// Go runs fn on a goroutine that End cancels and waits for. fn's context is
-// the scope's. The first child to fail cancels the scope with its error; all
-// errors are joined in what Wait and End return. A panic in fn is reported
-// at once, with its stack, and counts as an error.
+// Go runs fn on a goroutine that End cancels and waits for. fn's context is the scope's. The first
+// child to fail cancels the scope with its error; all errors are joined in what Wait and End
+// return. A panic in fn is reported at once, with its stack, and counts as an error.
 //
-// With Config.Limit children running, Go waits until one returns. It returns an
-// error, and does not run fn, after End and when the scope is cancelled while it
-// waits. In a request, the first Go reads the request's headers, so that a child
-// that fails can report them: do not change them on another goroutine meanwhile.
+// While Config.MaxChildren children run, Go waits until one returns. It returns an error, and does
+// not run fn, after End and when the scope is cancelled while it waits. In a request, the first Go
+// reads the request's headers, so that a child that fails can report them: do not change them on
+// another goroutine meanwhile.
+//
+// Do not give a child what a framework reuses for the next request: the *gin.Context and
+// echo.Context are such. From a child that is still running after the end, their writer leads to
+// another client's response, and no guard outside of the framework can tell. Take what the child
+// needs out of it before, or use its Copy.
 func (s *Scope) Go(name string, fn func(context.Context) error) error {
+	if fn == nil {
+		panic(nilFunction("Go", name))
+	}
 	if s == nil {
 		return fmt.Errorf("ctxreq: Go %q: the context has no scope; open one with Middleware or Start", name)
 	}
@@ -223,14 +229,14 @@ func (s *Scope) place(st *state, name string, cancelled <-chan struct{}) error {
 		return refused(fmt.Sprintf("Go %q", name))
 	}
 	if st.active >= limit {
-		return fmt.Errorf("ctxreq: Go %q: cancelled while it waited, because %d are running (Config.Limit): %w", name, st.active, context.Canceled)
+		return fmt.Errorf("ctxreq: Go %q: cancelled while it waited, because %d are running (Config.MaxChildren): %w", name, st.active, context.Canceled)
 	}
 	return nil
 }
 
-// Wait blocks until all children have returned, and returns their errors,
-// joined. It cancels nothing. Once the scope is cancelled it waits no longer
-// than Config.Grace and then returns with the cause.
+// Wait blocks until all children have returned, and returns their errors, joined. It cancels
+// nothing. Once the scope is cancelled it waits no longer than Config.Grace and then returns with
+// the cause.
 func (s *Scope) Wait() error {
 	st := s.lock()
 	if st == nil {
@@ -243,7 +249,7 @@ func (s *Scope) Wait() error {
 		grace := time.NewTimer(st.cfg.grace())
 		defer grace.Stop()
 		if !st.wait(quiet, grace.C, nil) {
-			return join(st.failures.join(), fmt.Errorf("ctxreq: Wait: %d children still run: %w", st.active, context.Cause(st.cancellable())))
+			return join(st.failures.join(), fmt.Errorf("ctxreq: Wait: %s: %w", plural(st.active, "child still runs", "children still run"), context.Cause(st.cancellable())))
 		}
 	}
 	if st.owner != s {
@@ -252,9 +258,9 @@ func (s *Scope) Wait() error {
 	return st.failures.join()
 }
 
-// stopped is closed when the scope is cancelled from above: Done, without the
-// cost of a cancelCtx where the parent's does. What cancels from within (a child
-// that fails, End) signals too. mu is held.
+// stopped is closed when the scope is cancelled from above. It is Done, without the cost of a
+// cancelCtx if the parent's channel says the same. What cancels from within (a child that fails,
+// End) signals, too. mu is held.
 func (st *state) stopped() <-chan struct{} {
 	if st.inner == nil && st.deadline.IsZero() {
 		return st.parent.Done()
@@ -281,17 +287,25 @@ func (f *failures) join() error {
 	case len(f.first) == 1:
 		return f.first[0]
 	case f.more > 0:
-		return errors.Join(append(f.first[:len(f.first):len(f.first)], fmt.Errorf("ctxreq: and %d more children failed", f.more))...)
+		return errors.Join(append(f.first[:len(f.first):len(f.first)], fmt.Errorf("ctxreq: and %s failed", plural(f.more, "more child", "more children")))...)
 	}
 	return errors.Join(f.first...)
 }
 
-// stack is the goroutine of t in a dump, or a sentence saying why it is not there.
+// stack is the goroutine of t in a dump, or a sentence that says why it is not there.
 func (t *task) stack(dump string) string {
+	return goroutineWith(dump, fmt.Sprintf("ctxreq.(*task).call(%p", t))
+}
+
+// readerStack is the goroutine that reads the body of s.
+func readerStack(dump string, s *Scope) string {
+	return goroutineWith(dump, fmt.Sprintf("ctxreq.(*Scope).read(%p", s))
+}
+
+func goroutineWith(dump, frame string) string {
 	if dump == "" {
 		return "no stack: a dump stops the world, and this Config took one less than a second ago"
 	}
-	frame := fmt.Sprintf("ctxreq.(*task).call(%p", t)
 	for g := range strings.SplitSeq(dump, "\n\n") {
 		if strings.Contains(g, frame) {
 			return g

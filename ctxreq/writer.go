@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"runtime/debug"
 	"time"
 )
@@ -13,8 +14,8 @@ import (
 // readCloser is a request's body.
 type readCloser = io.ReadCloser
 
-// An op is one way to use the writer or the body; each has a bit in Scope.bits,
-// so that each is reported once after End.
+// An op is one way to use the writer or the body; each has a bit in Scope.bits, so that each is
+// reported once after End.
 type op uint8
 
 const (
@@ -33,31 +34,43 @@ var opNames = [...]string{
 	"ResponseController", "reading the request body",
 }
 
-// enter admits a call to the inner writer or body, which End then waits for.
-// It returns nil, after a report, once the scope has ended. What it returns has
-// to be left, and w and body are the caller's to use until then.
-func (s *Scope) enter(o op) (st *state, w http.ResponseWriter, body readCloser) {
-	st = s.lock()
+// enter admits a call to the inner writer, which End then waits for. It returns nil, after a report,
+// once the scope has ended. What it returns has to be left; w is the caller's to use until then.
+func (s *Scope) enter(o op) (st *state, w http.ResponseWriter) {
+	st = s.admit(o)
 	if st == nil {
-		s.reportLate(o)
-		return nil, nil, nil
-	}
-	if st.shut {
-		st.mu.Unlock()
-		s.reportLate(o)
-		return nil, nil, nil
+		return nil, nil
 	}
 	st.busy++
 	if st.status == 0 && (o == opWrite || o == opFlush) {
 		st.status = http.StatusOK
 	}
-	w, body = st.w, st.body
+	w = st.w
 	st.mu.Unlock()
-	return st, w, body
+	return st, w
 }
 
-func (st *state) leave() {
+// admit returns the state, locked, or nil after a report once the scope has ended.
+func (s *Scope) admit(o op) *state {
+	st := s.lock()
+	if st != nil && !st.shut {
+		return st
+	}
+	if st != nil {
+		st.mu.Unlock()
+	}
+	if s.markLate(o) {
+		s.report(KindLateUse, s.late(o), string(debug.Stack()))
+	}
+	return nil
+}
+
+func (st *state) leave() { st.wrote(0) }
+
+// wrote leaves after n bytes.
+func (st *state) wrote(n int64) {
 	st.mu.Lock()
+	st.written += n
 	st.busy--
 	if st.busy == 0 {
 		st.signal()
@@ -65,24 +78,25 @@ func (st *state) leave() {
 	st.mu.Unlock()
 }
 
-func (s *Scope) reportLate(o op) {
+// markLate reports whether a late op is the first of its kind, and no mistake that was asked for: a
+// body that the handler closed may be read by a transport that does not know yet.
+func (s *Scope) markLate(o op) bool {
 	bit := uint32(1) << (lateShift + o)
-	if s.bits.Or(bit)&bit == 0 {
-		s.report(LateUse, s.late(o), string(debug.Stack()))
-	}
+	before := s.bits.Or(bit)
+	return before&bit == 0 && !(o == opRead && before&closedBit != 0)
 }
 
 func (s *Scope) late(o op) error {
-	return refused(fmt.Sprintf("%s after the end of %q; start the goroutine with Scope.Go, or let it work on a copy", opNames[o], s.Info().Name))
+	return refused(fmt.Sprintf("%s after the end of %q; start the goroutine with Scope.Go, or give it a copy of what it needs", opNames[o], s.title()))
 }
 
-// writer is the guarded http.ResponseWriter: a Scope in another shape, so it
-// costs no memory of its own and keeps none.
+// writer is the guarded http.ResponseWriter: a Scope in another shape, so it costs no memory of its
+// own and keeps none.
 type writer struct{ s *Scope }
 
-// Header after End is a map of nobody's.
+// Header after End is a map that nobody reads.
 func (w writer) Header() http.Header {
-	st, inner, _ := w.s.enter(opHeader)
+	st, inner := w.s.enter(opHeader)
 	if st == nil {
 		return make(http.Header)
 	}
@@ -91,7 +105,7 @@ func (w writer) Header() http.Header {
 }
 
 func (w writer) WriteHeader(code int) {
-	st, inner, _ := w.s.enter(opWriteHeader)
+	st, inner := w.s.enter(opWriteHeader)
 	if st == nil {
 		return
 	}
@@ -111,26 +125,30 @@ func (s *Scope) setStatus(st *state, code int) {
 }
 
 func (w writer) Write(p []byte) (int, error) {
-	st, inner, _ := w.s.enter(opWrite)
+	st, inner := w.s.enter(opWrite)
 	if st == nil {
 		return 0, w.s.late(opWrite)
 	}
-	defer st.leave()
-	return inner.Write(p)
+	n := 0
+	defer func() { st.wrote(int64(n)) }()
+	n, err := inner.Write(p)
+	return n, err
 }
 
 func (w writer) WriteString(p string) (int, error) {
-	st, inner, _ := w.s.enter(opWrite)
+	st, inner := w.s.enter(opWrite)
 	if st == nil {
 		return 0, w.s.late(opWrite)
 	}
-	defer st.leave()
-	return io.WriteString(inner, p)
+	n := 0
+	defer func() { st.wrote(int64(n)) }()
+	n, err := io.WriteString(inner, p)
+	return n, err
 }
 
 // CloseNotify is deprecated, but frameworks assert that it is there.
 func (w writer) CloseNotify() <-chan bool {
-	st, inner, _ := w.s.enter(opControl)
+	st, inner := w.s.enter(opControl)
 	if st == nil {
 		return nil
 	}
@@ -141,17 +159,16 @@ func (w writer) CloseNotify() <-chan bool {
 	return nil
 }
 
-// Unwrap is for http.ResponseController. It hands out another guard, never the
-// raw writer.
+// Unwrap is for http.ResponseController. It returns another guard, never the raw writer.
 func (w writer) Unwrap() http.ResponseWriter { return control{w} }
 
-// control is what a ResponseController reaches: it has every method, and each
-// finds out whether the inner writer has it.
+// control is what a ResponseController reaches: it has every method, and each finds out whether the
+// inner writer has it.
 type control struct{ writer }
 
 // with runs f on the inner writer's ResponseController.
 func (w writer) with(o op, f func(*http.ResponseController) error) error {
-	st, inner, _ := w.s.enter(o)
+	st, inner := w.s.enter(o)
 	if st == nil {
 		return w.s.late(o)
 	}
@@ -177,11 +194,11 @@ func (c control) EnableFullDuplex() error {
 
 func (c control) Hijack() (conn net.Conn, rw *bufio.ReadWriter, err error) { return c.hijack() }
 
-// Unwrap ends the ResponseController's walk here.
+// Unwrap ends the ResponseController's search here.
 func (c control) Unwrap() http.ResponseWriter { return nil }
 
 func (w writer) hijack() (conn net.Conn, rw *bufio.ReadWriter, err error) {
-	st, inner, _ := w.s.enter(opHijack)
+	st, inner := w.s.enter(opHijack)
 	if st == nil {
 		return nil, nil, w.s.late(opHijack)
 	}
@@ -198,16 +215,18 @@ func (w writer) hijack() (conn net.Conn, rw *bufio.ReadWriter, err error) {
 func (w writer) flush() error { return control{w}.FlushError() }
 
 func (w writer) readFrom(r io.Reader) (int64, error) {
-	st, inner, _ := w.s.enter(opWrite)
+	st, inner := w.s.enter(opWrite)
 	if st == nil {
 		return 0, w.s.late(opWrite)
 	}
-	defer st.leave()
-	return inner.(io.ReaderFrom).ReadFrom(r)
+	n := int64(0)
+	defer func() { st.wrote(n) }()
+	n, err := inner.(io.ReaderFrom).ReadFrom(r)
+	return n, err
 }
 
 func (w writer) push(target string, o *http.PushOptions) error {
-	st, inner, _ := w.s.enter(opPush)
+	st, inner := w.s.enter(opPush)
 	if st == nil {
 		return w.s.late(opPush)
 	}
@@ -215,10 +234,9 @@ func (w writer) push(target string, o *http.PushOptions) error {
 	return inner.(http.Pusher).Push(target, o)
 }
 
-// The sixteen writers: what a handler finds by type assertion (Flusher,
-// Hijacker, ReaderFrom, Pusher) is there exactly when the inner writer has it.
-// Each type is one pointer, so none is allocated, and adds one method to a
-// smaller one.
+// The sixteen writers: what a handler finds by type assertion (Flusher, Hijacker, ReaderFrom, Pusher)
+// is there exactly if the inner writer has it. Each type is one pointer, so none is allocated, and
+// adds one method to a smaller one.
 type (
 	writerF    struct{ writer }
 	writerH    struct{ writer }
@@ -311,15 +329,45 @@ func guard(s *Scope, inner http.ResponseWriter) http.ResponseWriter {
 // body is the guarded request body.
 type body struct{ s *Scope }
 
-func (b body) Read(p []byte) (int, error) {
-	st, _, inner := b.s.enter(opRead)
+func (b body) Read(p []byte) (int, error) { return b.s.read(p) }
+
+// read is a frame of its own, with its receiver alive to the end, so that a goroutine that is still
+// inside at the end is found in a dump.
+//
+//go:noinline
+func (s *Scope) read(p []byte) (int, error) {
+	st := s.admit(opRead)
 	if st == nil {
-		return 0, b.s.late(opRead)
+		if s.bits.Load()&closedBit != 0 {
+			return 0, http.ErrBodyReadAfterClose
+		}
+		return 0, s.late(opRead)
 	}
-	defer st.leave()
+	st.reading++
+	inner := st.body
+	st.mu.Unlock()
 	n, err := inner.Read(p)
-	b.s.see(st, p[:n])
+	s.leaveBody(st, p[:n])
+	runtime.KeepAlive(s)
 	return n, err
+}
+
+// leaveBody keeps the beginning of the body for reports.
+func (s *Scope) leaveBody(st *state, p []byte) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.owner != s { // the scope ended meanwhile, and its state is not used again
+		return
+	}
+	st.reading--
+	if st.cfg.BodyCapture <= 0 {
+		return
+	}
+	room := st.cfg.BodyCapture - len(st.bodySeen)
+	if len(p) > room {
+		p, st.bodyCut = p[:room], true
+	}
+	st.bodySeen = append(st.bodySeen, p...)
 }
 
 // Close after End does nothing: the server has closed the body.
@@ -328,21 +376,8 @@ func (b body) Close() error {
 	if st == nil {
 		return nil
 	}
+	b.s.bits.Or(closedBit)
 	inner := st.body
 	st.mu.Unlock()
 	return inner.Close()
-}
-
-// see keeps the beginning of the body for reports.
-func (s *Scope) see(st *state, p []byte) {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	if st.owner != s || st.cfg.BodyCapture <= 0 {
-		return
-	}
-	room := st.cfg.BodyCapture - len(st.bodySeen)
-	if len(p) > room {
-		p, st.bodyCut = p[:room], true
-	}
-	st.bodySeen = append(st.bodySeen, p...)
 }

@@ -303,7 +303,7 @@ func TestLateUse(t *testing.T) {
 			late()
 			ops := map[string]int{}
 			for _, r := range rec.all() {
-				assert.Equal(t, ctxreq.LateUse, r.Kind)
+				assert.Equal(t, ctxreq.KindLateUse, r.Kind)
 				assert.Equal(t, "POST", r.Info.Name)
 				assert.Contains(t, r.Stack, "TestLateUse", "the stack of the late one")
 				what, _, _ := strings.Cut(strings.TrimPrefix(r.Err.Error(), "ctxreq: "), " after")
@@ -356,7 +356,7 @@ func TestWriteThatBlocksAtTheEndIsBrokenOff(t *testing.T) {
 		require.ErrorIs(t, <-returned, ctxreq.ErrEnded)
 		require.ErrorIs(t, <-returned, os.ErrDeadlineExceeded)
 		require.Len(t, rec.all(), 1)
-		require.Equal(t, ctxreq.LateUse, rec.all()[0].Kind)
+		require.Equal(t, ctxreq.KindLateUse, rec.all()[0].Kind)
 	})
 }
 
@@ -369,9 +369,9 @@ func TestWriteThatCannotBeBrokenOffIsReported(t *testing.T) {
 			go w2.Write(nil)
 			<-w.entered
 		})).ServeHTTP(struct{ http.ResponseWriter }{w}, httptest.NewRequest("GET", "/", nil))
-		require.Len(t, rec.of(ctxreq.Stuck), 1)
-		require.ErrorContains(t, rec.of(ctxreq.Stuck)[0].Err, "1 calls block inside the writer or the body")
-		require.Contains(t, rec.of(ctxreq.Stuck)[0].Stack, "blockedWriter")
+		require.Len(t, rec.of(ctxreq.KindStuck), 1)
+		require.ErrorContains(t, rec.of(ctxreq.KindStuck)[0].Err, "1 call is blocked inside the ResponseWriter")
+		require.Contains(t, rec.of(ctxreq.KindStuck)[0].Stack, "blockedWriter")
 		start := time.Now()
 		for when := range 2 { // before and after it returns: nobody else gets its state
 			for range 20 {

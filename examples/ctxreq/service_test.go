@@ -24,7 +24,7 @@ func TestMain(m *testing.M) { leakcheck.Main(m) }
 func fresh(t *testing.T) {
 	oldConfig, oldJobs, oldLog := config, jobs, slog.Default()
 	t.Cleanup(func() { config, jobs = oldConfig, oldJobs; slog.SetDefault(oldLog) })
-	config = &ctxreq.Config{Grace: time.Minute, Cleanup: time.Minute} // a busy machine fails no test
+	config = &ctxreq.Config{Grace: time.Minute, CleanupTimeout: time.Minute} // a busy machine fails no test
 	jobs = &ctxreq.Jobs{Config: config}
 	slog.SetDefault(slog.New(slog.DiscardHandler))
 }

@@ -18,8 +18,11 @@ import (
 
 func TestMain(m *testing.M) { leakcheck.Main(m) }
 
-// The library's own interceptor is one by inference.
-var _ = grpc.UnaryInterceptor(ctxreq.Unary)
+// The library's own interceptors are interceptors of gRPC by inference.
+var (
+	_ = grpc.UnaryInterceptor(ctxreq.Unary)
+	_ = grpc.StreamInterceptor(ctxreq.Stream)
+)
 
 func start(t testing.TB, leaky bool) *client {
 	t.Helper()

@@ -24,22 +24,22 @@ var user = ctxreq.NewKey[string]("user")
 // unary is ctxreq.Unary with a Config of our own.
 func unary(c *ctxreq.Config) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
-		err = ctxreq.Run(ctx, info.FullMethod, func(ctx context.Context) error {
+		err = c.RPC(ctx, info.FullMethod, func(ctx context.Context) error {
 			setUser(ctx)
 			resp, err = handler(ctx, req)
 			return err
-		}, c)
+		})
 		return resp, answer(err)
 	}
 }
 
-// stream does the same for streams.
+// stream is ctxreq.Stream with a Config of our own.
 func stream(c *ctxreq.Config) grpc.StreamServerInterceptor {
 	return func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-		return answer(ctxreq.Run(ss.Context(), info.FullMethod, func(ctx context.Context) error {
+		return answer(c.RPC(ss.Context(), info.FullMethod, func(ctx context.Context) error {
 			setUser(ctx)
 			return handler(srv, scoped{ss, ctx})
-		}, c))
+		}))
 	}
 }
 
@@ -57,10 +57,19 @@ func setUser(ctx context.Context) {
 	}
 }
 
-// answer keeps a status and hides everything else from the client.
+// answer is what the client learns of a handler's error: the status that the handler chose, without
+// the text around it, and of everything else that it failed.
 func answer(err error) error {
-	if _, ok := status.FromError(err); ok {
-		return err
+	var chosen interface{ GRPCStatus() *status.Status }
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &chosen):
+		return chosen.GRPCStatus().Err()
+	case errors.Is(err, context.DeadlineExceeded):
+		return status.Error(codes.DeadlineExceeded, "deadline exceeded")
+	case errors.Is(err, context.Canceled):
+		return status.Error(codes.Canceled, "canceled")
 	}
 	return status.Error(codes.Internal, "internal error")
 }

@@ -1,0 +1,264 @@
+package scrub
+
+import (
+	"encoding/base64"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode"
+)
+
+// A form says whether a value is what its name promises.
+type form func(value string) bool
+
+func matches(expr string) form {
+	re := regexp.MustCompile(`^(?:` + expr + `)$`)
+	return func(v string) bool { return len(v) <= 512 && re.MatchString(v) }
+}
+
+var (
+	jwtShape    = regexp.MustCompile(`^eyJ[\w-]+\.[\w-]+`)
+	uuidShape   = regexp.MustCompile(`^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$`)
+	numberShape = regexp.MustCompile(`^[-+]?[0-9]+([.,][0-9]+)*$`)
+	hexShape    = regexp.MustCompile(`^[0-9a-fA-F]+$`)
+
+	number   = matches(`-?\d{1,7}(\.\d{1,6})?`)
+	moment   = matches(`\d{4}(-\d\d(-\d\d)?)?([T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?)?|\d{1,2}:\d\d(:\d\d)?|\d{8}T\d{6}Z|\d{10}|\d{13}|(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT`)
+	locale   = matches(`[A-Za-z]{2,3}([-_][A-Za-z]{2,4}){0,2}`)
+	zone     = matches(`[A-Za-z]{2,12}(/[A-Za-z_+\-0-9]{2,20}){0,2}|[+-]\d\d:?\d\d`)
+	country  = matches(`[A-Z]{2,3}`)
+	postal   = matches(`\d{4,5}(-\d{4})?|[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}`)
+	email    = matches(`[\w.+\-]{1,40}@[\w.\-]{1,60}`)
+	identity = matches(`\d{1,12}|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}`)
+	cursor   = matches(`[\w\-=]{1,10}`)
+	trace    = matches(`[\w.:/=;,@\-]{1,128}`)
+	etags    = matches(`\*|(W/)?"[!-~]{0,64}"(,\s*(W/)?"[!-~]{0,64}")*`)
+	nonce    = matches(`[\w+/\-=]{1,24}`)
+	ranges   = matches(`bytes=[\d,\- ]{1,60}`)
+	slugForm = matches(`[\pL]{1,16}([_\-. ]?[\pL\d]{1,12}){0,3}`)
+)
+
+// slug is a short identifier of words, such as session_start, t1 or desc.
+func slug(v string) bool { return len(v) <= 40 && slugForm(v) && plainSegment(v) || slugNumbered(v) }
+
+// slugNumbered is a word with a short number: t1, gpt4, ipv6.
+func slugNumbered(v string) bool {
+	word := strings.TrimRight(v, "0123456789")
+	return len(word) > 0 && len(v)-len(word) <= 2 && shortWord(word)
+}
+
+// person is a name or a title: one to four words.
+func person(v string) bool { return len(v) <= 60 && strings.Count(v, " ") <= 3 && sentence(v) }
+
+// sentence is prose of plain words.
+func sentence(v string) bool {
+	if len(v) > 120 {
+		return false
+	}
+	words := strings.FieldsFunc(v, func(c rune) bool { return unicode.IsSpace(c) || strings.ContainsRune(`.,;:!?'()"-`, c) })
+	for _, w := range words {
+		if !plainWord(w) && !(len(w) <= 2 && numberShape.MatchString(w)) {
+			return false
+		}
+	}
+	return len(words) > 0 && len(words) <= 16
+}
+
+// hostName is a host with an optional port, without a label that looks like a token.
+func hostName(v string) bool { return len(v) <= 120 && hostForm(v) && calm(v) }
+
+var hostForm = matches(`[\pL\pN.\-_]+(:\d{1,5})?|\[[0-9a-fA-F:.%]+\](:\d{1,5})?`)
+
+// calm is a value of a protocol: printable, without a credential, without a run of characters that
+// looks like a token, without a value for a secret name.
+func calm(v string) bool {
+	if len(v) > 400 || credential(v) {
+		return false
+	}
+	for _, c := range []byte(v) {
+		if c < ' ' || c > '~' {
+			return false
+		}
+	}
+	for _, m := range assignment.FindAllStringSubmatch(v, -1) {
+		if secretName(m[1]) {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(atom.FindAllString(v, -1), opaque)
+}
+
+// plainWord is a word of a language, as far as letters can tell. Words of more than five Latin
+// letters have to consist of pairs of letters that are common in English.
+func plainWord(w string) bool {
+	if w == "" || len(w) > 48 {
+		return false
+	}
+	for _, part := range humps(w) {
+		if !lettersOnly(part) || len([]rune(part)) > 16 || !pronounceable(part) {
+			return false
+		}
+	}
+	return true
+}
+
+// shortWord is a plain word of at most five Latin letters, all small.
+func shortWord(w string) bool {
+	return len(w) <= 5 && plainWord(w) && strings.ToLower(w) == w
+}
+
+func lettersOnly(w string) bool {
+	return w != "" && !strings.ContainsFunc(w, func(c rune) bool { return !unicode.IsLetter(c) && !unicode.Is(unicode.M, c) })
+}
+
+// humps splits camelCase, but not an acronym: SendMessage is Send, Message; HTTP is HTTP. A word
+// of many humps is no word.
+func humps(w string) []string {
+	list := camel(w)
+	if len(list) > 1 && len(w) < 3*len(list) {
+		return []string{w, "0"} // no word
+	}
+	return list
+}
+
+// pairs are the pairs of letters that occur in at least five of the 6,600 words which Go's
+// standard library uses more than seven times in its comments, and some of the Web's own words.
+var pairs = func() (table [26][26]bool) {
+	for row := range strings.FieldsSeq(`
+		a:bcdefghijklmnoprstuvwxyz b:abcehijlnoprstuy c:acdefghiklmnopqrstuvy d:abcdefgijlmnoprstuvwy
+		e:abcdefghijklmnopqrstuvwxy f:acdefhiloprstuy g:acefghilmnoprstuy h:abdefilmoqrstuyz
+		i:abcdefgklmnoprstuvxz j:aeopsu k:aegilnopstuy l:abcdefgiklnoprstuvwy m:abcdefiklmnopstuy
+		n:abcdefghiklmnoprstuvwyz o:abcdefghijklmnoprstuvwxyz p:acdeghikloprstuy q:lu
+		r:abcdefghiklmnoprstuvwy s:abcdefghiklmnopqrstuwy t:abcdefghilmoprstuvwxyz u:abcdefgilmnoprstxyz
+		v:aeimopsy w:aehilnorsty x:aceipty y:abceilmnoprstwz z:aeioyz`) {
+		for _, b := range row[2:] {
+			table[row[0]-'a'][b-'a'] = true
+		}
+	}
+	return table
+}()
+
+func pronounceable(w string) bool {
+	w = strings.ToLower(w)
+	if len(w) <= 5 {
+		return true
+	}
+	for i := 1; i < len(w); i++ {
+		a, b := w[i-1], w[i]
+		if a < 'a' || a > 'z' || b < 'a' || b > 'z' { // another script
+			continue
+		}
+		if !pairs[a-'a'][b-'a'] {
+			return false
+		}
+	}
+	return true
+}
+
+// plainSegment is a segment of a path that a programmer wrote: words, joined by punctuation, with
+// a version (v2), a year or a file extension.
+func plainSegment(s string) bool {
+	if len(s) > 64 {
+		return false
+	}
+	parts := strings.FieldsFunc(s, func(c rune) bool { return strings.ContainsRune("-_. ,+", c) })
+	for _, p := range parts {
+		if !plainWord(p) && !versionShape.MatchString(p) {
+			return false
+		}
+	}
+	return len(parts) > 0 && len(parts) <= 6
+}
+
+var versionShape = regexp.MustCompile(`^(v\d{1,2}|(19|20)\d\d|\d)$`)
+
+// opaque reports whether a run of letters, digits and _-+=~ looks like the work of a machine.
+func opaque(s string) bool {
+	if len(s) < 6 {
+		return false
+	}
+	if uuidShape.MatchString(s) {
+		return true
+	}
+	longest := 0
+	for part := range strings.FieldsFuncSeq(s, func(c rune) bool { return c == '-' || c == '_' || c == '=' || c == '+' || c == '~' }) {
+		if opaquePart(part) {
+			return true
+		}
+		longest = max(longest, len(part))
+	}
+	return longest == 0 && len(s) > 40
+}
+
+func opaquePart(s string) bool {
+	if numberShape.MatchString(s) {
+		return len(s) > 10
+	}
+	if lettersOnly(s) {
+		return len(s) > 7 && !plainWord(s)
+	}
+	if len(s) >= 16 && hexShape.MatchString(s) || len(s) > 24 || len(s) >= 6 && changes(s) >= 3 {
+		return true
+	}
+	return slices.ContainsFunc(strings.FieldsFunc(s, unicode.IsDigit), func(w string) bool { return len(w) > 5 && !plainWord(w) })
+}
+
+// changes counts how often a run changes between digits, small letters and capitals; a capital
+// before a small letter begins a word and is no change.
+func changes(s string) (n int) {
+	class := func(c rune) int {
+		switch {
+		case unicode.IsDigit(c):
+			return 1
+		case unicode.IsUpper(c):
+			return 2
+		}
+		return 3
+	}
+	last := 0
+	for _, c := range s {
+		now := class(c)
+		if last != 0 && now != last && !(last == 2 && now == 3) {
+			n++
+		}
+		last = now
+	}
+	return n
+}
+
+// credentialShape matches what is a credential whatever it is called.
+var credentialShape = regexp.MustCompile(`(?i:\b(?:bearer|digest|negotiate|ntlm|dpop|apikey|token)\s+[\w\-+/.=~]{6,})` +
+	`|eyJ[\w-]{4,}\.[\w-]{2,}(?:\.[\w-]*)*` + // JWT: base64 of {"
+	`|\b(?:gh[oprsu]_|github_pat_|gl[a-z]{2,7}-|[sr]k_(?:live|test)_|sk-|xox[a-z]-|xapp-|AKIA|ASIA|AIza|ya29\.|SG\.|npm_|pypi-|hf_|shp[a-z]{2}_|whsec_|` +
+	`dop_v1_|doo_v1_|GOCSPX-|ATATT|ATCTT|ATBB|hv[sbr]\.|dapi|glsa_|glc_|NRAK-|NRJS-|sntrys_|sntryu_|lin_api_|ntn_|secret_|sbp_|sb_secret_|fm[12]_|key-|rnd_|` +
+	`pk_live_|PMAK-|rubygems_|dckr_pat_|tfp_|EAA|1//0|xkeysib-|re_|r8_|pat-|phc_|phx_|gsk_|pplx-|AC|SK)[\w\-]{12,}` +
+	`|AGE-SECRET-KEY-1[\w]{8,}` +
+	`|\b\d{8,10}:[\w-]{30,}` + // Telegram
+	`|(?s:-----BEGIN [A-Z ]*PRIVATE KEY.*)` +
+	`|://[^/\s:@]*:[^/\s@]+@` +
+	`|hooks\.slack\.com/\S+`)
+
+var basicShape = regexp.MustCompile(`(?i)\bbasic\s+([A-Za-z0-9+/_\-]{4,}={0,2})`)
+
+// credential reports whether text holds a credential by its shape, or assigns a value to a secret
+// name, also percent-encoded.
+func credential(text string) bool {
+	for range 3 {
+		if credentialShape.MatchString(text) {
+			return true
+		}
+		if m := basicShape.FindStringSubmatch(text); m != nil {
+			plain, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(m[1], "="))
+			if err == nil && strings.Contains(string(plain), ":") {
+				return true
+			}
+		}
+		plain, err := url.QueryUnescape(text)
+		if err != nil || plain == text {
+			return false
+		}
+		text = plain
+	}
+	return true // more layers than an honest client packs
+}

@@ -1,0 +1,114 @@
+package scrub
+
+import (
+	"fmt"
+	"log/slog"
+	"reflect"
+	"strings"
+)
+
+// Key shows a value that the program itself chose to log. A value that is one text or one number
+// is shown, unless its name or its shape is that of a secret; the fields of a struct and the
+// entries of a map are shown by the lists, as those of a request are.
+func (r Rules) Key(name string, v any) string {
+	if lv, ok := v.(slog.LogValuer); ok {
+		v = slog.AnyValue(lv).Resolve().Any()
+	}
+	switch v.(type) {
+	case fmt.Stringer, error:
+		return r.scalar(name, r.Text(fmt.Sprint(v)))
+	}
+	rv := reflect.ValueOf(v)
+	for rv.Kind() == reflect.Pointer && !rv.IsNil() {
+		rv = rv.Elem()
+	}
+	if composite(rv) {
+		return r.tree(name, rv, 0)
+	}
+	return r.scalar(name, fmt.Sprint(v))
+}
+
+func (r Rules) scalar(name, text string) string {
+	hide := r.Hide != nil && r.Hide(name, text) || !tiny(text) && (secretName(name) || credential(text))
+	if hide && !(r.Show != nil && r.Show(name, text) && !credential(text)) {
+		return Hidden(text)
+	}
+	return strings.Clone(text)
+}
+
+func composite(v reflect.Value) bool {
+	switch v.Kind() {
+	case reflect.Struct, reflect.Map, reflect.Slice, reflect.Array:
+		return true
+	}
+	return false
+}
+
+// tree formats what has parts, each part by its name.
+func (r Rules) tree(name string, v reflect.Value, depth int) string {
+	const maxParts = 32
+	var parts []string
+	add := func(label, text string) bool {
+		if len(parts) == maxParts {
+			parts = append(parts, "…")
+			return false
+		}
+		parts = append(parts, label+text)
+		return true
+	}
+	for v.Kind() == reflect.Pointer || v.Kind() == reflect.Interface {
+		if v.IsNil() {
+			return "<nil>"
+		}
+		v = v.Elem()
+	}
+	if depth > 4 {
+		return "…"
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		for i := range v.NumField() {
+			field := v.Type().Field(i).Name
+			if !add(field+":", r.tree(field, v.Field(i), depth+1)) {
+				break
+			}
+		}
+		return "{" + strings.Join(parts, " ") + "}"
+	case reflect.Map:
+		for it := v.MapRange(); it.Next(); {
+			key := plainText(it.Key())
+			if !add(Name(key)+":", r.tree(key, it.Value(), depth+1)) {
+				break
+			}
+		}
+		return "map[" + strings.Join(parts, " ") + "]"
+	case reflect.Slice, reflect.Array:
+		if v.Type().Elem().Kind() == reflect.Uint8 {
+			return fmt.Sprintf("[hidden:binary:%d]", v.Len())
+		}
+		for i := range v.Len() {
+			if !add("", r.tree(name, v.Index(i), depth+1)) {
+				break
+			}
+		}
+		return "[" + strings.Join(parts, " ") + "]"
+	}
+	return r.value(name, plainText(v))
+}
+
+// plainText formats a scalar, also of a field that is not exported, without calling its methods.
+func plainText(v reflect.Value) string {
+	switch v.Kind() {
+	case reflect.String:
+		return v.String()
+	case reflect.Bool:
+		return fmt.Sprint(v.Bool())
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		return fmt.Sprint(v.Int())
+	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr:
+		return fmt.Sprint(v.Uint())
+	case reflect.Float32, reflect.Float64:
+		return fmt.Sprint(v.Float())
+	}
+	return v.Kind().String()
+}

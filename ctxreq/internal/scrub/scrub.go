@@ -1,0 +1,398 @@
+// Package scrub decides what a report may show of a request.
+//
+// What is shown is listed, everything else is hidden. A value is shown if its name is in one of
+// the lists of names.go and the value has the form that belongs to the name, if it is too small to
+// be a secret (empty, true, false, null, one digit), or if Rules.Show says so. A hidden value
+// leaves its kind and its length in bytes: [hidden:uuid:36]. Names are shown.
+//
+// A value that has the shape of a credential (a JWT, a vendor's token, a URL with a password) is
+// hidden whatever its name is, and whatever Rules.Show says.
+//
+// The package is pure: text in, text out. Every string it returns is a copy.
+package scrub
+
+import (
+	"fmt"
+	"net/url"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+)
+
+// Rules are the caller's additions to the lists. Both functions may be nil. They get the name of a
+// header, cookie, parameter, field or key as the client wrote it, and the decoded value.
+type Rules struct {
+	Show func(name, value string) bool // show what is not listed
+	Hide func(name, value string) bool // hide what is listed; it wins over Show
+}
+
+// Hidden stands for a hidden value.
+func Hidden(value string) string {
+	return fmt.Sprintf("[hidden:%s:%d]", kind(value), len(value))
+}
+
+// value shows the value of a header, parameter or field, or hides it.
+func (r Rules) value(name, value string) string {
+	if r.shows(name, value, fieldForm(name)) {
+		return strings.Clone(value)
+	}
+	if scrubbed, ok := r.address(name, value); ok {
+		return scrubbed
+	}
+	return Hidden(value)
+}
+
+// shows reports whether a value may be shown. f is the form listed for its name, or nil.
+func (r Rules) shows(name, value string, f form) bool {
+	if r.Hide != nil && r.Hide(name, value) {
+		return false
+	}
+	if tiny(value) {
+		return true
+	}
+	if credential(value) {
+		return false
+	}
+	return f != nil && f(value) || r.Show != nil && r.Show(name, value)
+}
+
+// address scrubs the value of a name that is listed as a URL or a path.
+func (r Rules) address(name, value string) (string, bool) {
+	if !addressNames[strings.Join(nameWords(name), "-")] || r.Hide != nil && r.Hide(name, value) {
+		return "", false
+	}
+	u, err := url.Parse(value)
+	if err != nil || u.Opaque != "" || u.Host == "" && !strings.Contains(u.Path, "/") && u.Path != "" {
+		return "", false
+	}
+	return r.URL(u, "").String(), true
+}
+
+// Name shows a name, unless it looks like a value that was put in its place.
+func Name(name string) string {
+	if nameLike(name) {
+		return strings.Clone(name)
+	}
+	return Hidden(name)
+}
+
+// Header shows one value of a header.
+func (r Rules) Header(name, value string) string {
+	switch words := strings.Join(nameWords(name), "-"); {
+	case words == "cookie" || words == "set-cookie":
+		return r.cookies(name, value)
+	case words == "host":
+		return r.host(name, value)
+	case words == "content-type" || words == "content-disposition":
+		return r.parameters(value)
+	case headerForms[words] != nil:
+		if r.shows(name, value, headerForms[words]) {
+			return strings.Clone(value)
+		}
+		return Hidden(value)
+	}
+	return r.value(name, value)
+}
+
+// host shows a host name. Some services put a token into its first label.
+func (r Rules) host(name, value string) string {
+	if value == "" || r.shows(name, value, hostName) {
+		return strings.Clone(value)
+	}
+	return Hidden(value)
+}
+
+// cookies shows the names of the cookies of a line, and the values of a few.
+func (r Rules) cookies(header, line string) string {
+	if r.Hide != nil && r.Hide(header, line) {
+		return Hidden(line)
+	}
+	parts := strings.Split(line, ";")
+	for i, part := range parts {
+		name, value, ok := strings.Cut(strings.TrimSpace(part), "=")
+		switch {
+		case !ok && name != "":
+			parts[i] = Hidden(name)
+		case ok && r.shows(name, value, cookieForms[strings.Join(nameWords(name), "-")]):
+			parts[i] = Name(name) + "=" + value
+		case ok:
+			parts[i] = Name(name) + "=" + Hidden(value)
+		}
+	}
+	return strings.Clone(strings.Join(parts, "; "))
+}
+
+// parameters shows a value such as "text/html; charset=utf-8".
+func (r Rules) parameters(value string) string {
+	parts := strings.Split(value, ";")
+	for i, part := range parts {
+		name, v, ok := strings.Cut(strings.TrimSpace(part), "=")
+		switch {
+		case ok:
+			parts[i] = Name(name) + "=" + r.value(name, strings.Trim(v, `"`))
+		case !calm(name):
+			parts[i] = Hidden(name)
+		default:
+			parts[i] = name
+		}
+	}
+	return strings.Clone(strings.Join(parts, "; "))
+}
+
+// URL returns a copy of u without its user, with a scrubbed path, query and fragment. pattern is
+// the route that matched it, as in http.Request.Pattern, or empty.
+func (r Rules) URL(u *url.URL, pattern string) *url.URL {
+	clean := &url.URL{Scheme: strings.Clone(u.Scheme), Host: r.host("Host", u.Host), RawQuery: r.Query(u.RawQuery)}
+	if u.Host == "" {
+		clean.Host = ""
+	}
+	if u.User != nil {
+		clean.User = url.User("hidden")
+	}
+	if u.Opaque != "" {
+		clean.Opaque = Hidden(u.Opaque)
+	}
+	clean.Path = r.Path(u.Path, pattern)
+	clean.RawPath = escapePath(clean.Path)
+	if u.Fragment != "" {
+		clean.Fragment = r.Query(u.EscapedFragment())
+		clean.RawFragment = clean.Fragment
+	}
+	return clean
+}
+
+// escapePath escapes a path for URL.RawPath, but leaves the brackets of what is hidden.
+func escapePath(path string) string {
+	escaped := (&url.URL{Path: path}).EscapedPath()
+	return strings.NewReplacer("%5B", "[", "%5D", "]", "%7B", "{", "%7D", "}").Replace(escaped)
+}
+
+// Path shows the segments of a path that the pattern of its route names, and those that are plain
+// words. A variable segment is shown as the pattern has it: {id}.
+func (r Rules) Path(path, pattern string) string {
+	if r.Hide != nil && path != "" && r.Hide("path", path) {
+		return "/" + Hidden(path)
+	}
+	segments := strings.Split(path, "/")
+	matched := matchPattern(segments, pattern)
+	secret := false // the segment before says that this one may be a secret
+	for i, s := range segments {
+		literal := i < matched.literal
+		switch {
+		case i < len(matched.names) && matched.names[i] != "":
+			segments[i] = matched.names[i]
+		case literal:
+		case s == "" || tiny(s) && !secret:
+		case secret && !afterSecret[strings.ToLower(s)]:
+			segments[i] = Hidden(s)
+		case !plainSegment(s):
+			segments[i] = Hidden(s)
+		}
+		if s != "" {
+			secret = secretSegment(s)
+		}
+		if matched.rest == i && matched.rest > 0 {
+			segments = segments[:i+1]
+			break
+		}
+	}
+	return strings.Clone(strings.Join(segments, "/"))
+}
+
+// matched says which segments of a path a pattern accounts for.
+type matched struct {
+	names   []string // by segment: the variable, as it is to be shown
+	literal int      // segments before this one are the pattern's own words
+	rest    int      // this segment stands for all that follow; 0 is none
+}
+
+// matchPattern lines up a path with a pattern: "GET host/users/{id}" of net/http and gorilla/mux,
+// "/users/:id" and "/files/*path" of gin and echo.
+func matchPattern(path []string, pattern string) (m matched) {
+	if i := strings.LastIndexByte(pattern, ' '); i >= 0 {
+		pattern = pattern[i+1:]
+	}
+	i := strings.IndexByte(pattern, '/')
+	if i < 0 {
+		return m
+	}
+	want := strings.Split(pattern[i:], "/")
+	m.names = make([]string, len(path))
+	for i := 0; i < len(want) && i < len(path); i++ {
+		w := want[i]
+		variable := strings.HasPrefix(w, "{") && strings.HasSuffix(w, "}") || len(w) > 1 && w[0] == ':' || strings.HasPrefix(w, "*")
+		switch {
+		case w == "{$}", w == "" && i == len(want)-1: // the end, or everything below
+			return m
+		case variable:
+			m.names[i] = w
+			if strings.HasSuffix(w, "...}") || w[0] == '*' {
+				m.literal, m.rest = i+1, i
+				return m
+			}
+		case w != path[i]: // the pattern is of another path, as under http.StripPrefix
+			return matched{}
+		}
+		m.literal = i + 1
+	}
+	return m
+}
+
+// Query scrubs a query or a form, and keeps its order and its escapes.
+func (r Rules) Query(query string) string {
+	if query == "" {
+		return ""
+	}
+	pairs := strings.Split(query, "&")
+	for i, pair := range pairs {
+		name, value, ok := strings.Cut(pair, "=")
+		plainName, err1 := url.QueryUnescape(name)
+		plain, err2 := url.QueryUnescape(value)
+		switch {
+		case pair == "":
+		case err1 != nil || err2 != nil:
+			pairs[i] = Hidden(pair)
+		case !ok:
+			if !shortWord(plainName) {
+				pairs[i] = Hidden(plainName)
+			}
+		default:
+			pairs[i] = r.pair(name, value, plainName, plain)
+		}
+	}
+	return strings.Clone(strings.Join(pairs, "&"))
+}
+
+// pair shows one parameter: what is shown keeps its escapes.
+func (r Rules) pair(name, value, plainName, plain string) string {
+	if !nameLike(plainName) {
+		name = Hidden(plainName)
+	}
+	switch shown := r.value(plainName, plain); {
+	case shown == plain:
+		return name + "=" + value
+	case strings.HasPrefix(shown, "[hidden:"):
+		return name + "=" + shown
+	default:
+		return name + "=" + url.QueryEscape(shown)
+	}
+}
+
+// Text scrubs prose, such as the text of an error: URLs as URL does, values that are assigned to a
+// secret name, credentials, and what no person would write as a word. Prose cannot be listed, so a
+// secret that looks like a word of the sentence is shown.
+func (r Rules) Text(text string) string {
+	text = urlInText.ReplaceAllStringFunc(text, r.urlText)
+	text = between(text, assigned)
+	text = credentialShape.ReplaceAllStringFunc(text, Hidden)
+	text = atom.ReplaceAllStringFunc(text, func(s string) string {
+		if !opaque(s) || pointer.MatchString(s) {
+			return s
+		}
+		return Hidden(s)
+	})
+	return strings.Clone(strings.ToValidUTF8(text, "\uFFFD"))
+}
+
+// between applies f to the text around what is hidden already.
+func between(text string, f func(string) string) string {
+	var out strings.Builder
+	at := 0
+	for _, m := range hiddenMark.FindAllStringIndex(text, -1) {
+		out.WriteString(f(text[at:m[0]]) + text[m[0]:m[1]])
+		at = m[1]
+	}
+	return out.String() + f(text[at:])
+}
+
+// assigned hides the values of secret names. The value of a header that carries credentials ends
+// with the line.
+func assigned(text string) string {
+	var out strings.Builder
+	for {
+		m := assignment.FindStringSubmatchIndex(text)
+		if m == nil {
+			return out.String() + text
+		}
+		name, from, to := text[m[2]:m[3]], m[6], m[7]
+		if !secretName(name) {
+			out.WriteString(text[:from])
+			text = text[from:]
+			continue
+		}
+		if words := strings.ToLower(name); strings.HasSuffix(words, "authorization") || strings.HasSuffix(words, "cookie") {
+			if to = strings.IndexByte(text[from:], '\n') + from; to < from {
+				to = len(text)
+			}
+		}
+		out.WriteString(text[:from] + Hidden(strings.Trim(text[from:to], `"'`)))
+		text = text[to:]
+	}
+}
+
+// urlText scrubs a URL found in prose; punctuation may follow it.
+func (r Rules) urlText(s string) string {
+	end := strings.TrimRight(s, ".,;:!?)]}")
+	u, err := url.Parse(end)
+	if err != nil {
+		return Hidden(end) + s[len(end):]
+	}
+	return r.URL(u, "").String() + s[len(end):]
+}
+
+// RequestID shows an id that a client sent, and returns "" if it is not fit for a log.
+func RequestID(id string) string {
+	if len(id) > 128 || credential(id) {
+		return ""
+	}
+	for _, c := range []byte(id) {
+		if c <= ' ' || c >= 0x7f || c == '"' {
+			return ""
+		}
+	}
+	return id
+}
+
+var (
+	urlInText = regexp.MustCompile(`[a-zA-Z][a-zA-Z0-9+.\-]*://[^\s"'<>\x60]+`)
+	// assignment finds names that are given a value: name=value, "name": value.
+	assignment = regexp.MustCompile(`([\pL\pN_.\-]+)(["']?\]?\s*[=:]\s*)("[^"]*"?|'[^']*'?|[^\s,;&"'()\]}]+)`)
+	// atom is a run that a person would take for one word.
+	atom       = regexp.MustCompile(`[\pL\pN_\-+=~]{6,}`)
+	hiddenMark = regexp.MustCompile(`\[hidden:[a-z]+:\d+\]`)
+	pointer    = regexp.MustCompile(`^0x[0-9a-f]{1,16}$`)
+)
+
+// tiny reports whether a value is too small to be a secret.
+func tiny(v string) bool {
+	switch v {
+	case "", "true", "false", "null", "True", "False", "TRUE", "FALSE":
+		return true
+	}
+	return len(v) == 1 && (v[0] >= '0' && v[0] <= '9')
+}
+
+// kind says in one word what a hidden value looks like.
+func kind(v string) string {
+	switch {
+	case jwtShape.MatchString(v):
+		return "jwt"
+	case uuidShape.MatchString(v):
+		return "uuid"
+	case numberShape.MatchString(v):
+		return "number"
+	case len(v) >= 16 && hexShape.MatchString(v):
+		return "hex"
+	case strings.Contains(v, "://"):
+		return "url"
+	case v != "" && (v[0] == '{' || v[0] == '['):
+		return "json"
+	case !utf8.ValidString(v) || strings.ContainsFunc(v, func(c rune) bool { return c < ' ' && c != '\n' && c != '\r' && c != '\t' }):
+		return "binary"
+	case lettersOnly(v):
+		return "word"
+	case strings.ContainsAny(v, " \t\r\n<>"):
+		return "text"
+	}
+	return "token"
+}

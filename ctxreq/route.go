@@ -1,0 +1,123 @@
+package ctxreq
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/leaksafe/leaksafe/ctxreq/internal/scrub"
+)
+
+// A router is how a request's route becomes known. A mux writes it into the request, on the
+// goroutine of the handler; other goroutines must not read it there. So it is copied when the
+// handler's goroutine calls, and until then looked up in the mux, if it is known which.
+type router struct {
+	route  string
+	sealed bool // Seal found the route, further inside than the request that Middleware made
+	mux    *http.ServeMux
+
+	method, host, urlPath, rawPath string // what mux needs to know
+}
+
+// muxOf is the mux a handler is, or nil.
+func muxOf(h http.Handler) *http.ServeMux {
+	mux, _ := h.(*http.ServeMux)
+	return mux
+}
+
+// lookIn says where the route can be looked up; mu is held.
+func (r *router) lookIn(mux *http.ServeMux, req *http.Request) {
+	if mux == nil || req.URL == nil {
+		return
+	}
+	r.mux, r.method, r.host = mux, req.Method, req.Host
+	r.urlPath, r.rawPath = req.URL.Path, req.URL.RawPath
+}
+
+// findRoute is the route as far as it is known; mu is held.
+func (st *state) findRoute() string {
+	if st.mux != nil {
+		u := url.URL{Path: st.urlPath, RawPath: st.rawPath}
+		if _, route := st.mux.Handler(&http.Request{Method: st.method, Host: st.host, URL: &u}); route != "" {
+			st.route = route
+		}
+		st.mux = nil
+	}
+	return st.route
+}
+
+// title is the scope's name as it is known now; mu is held.
+func (st *state) title() string {
+	if route := st.findRoute(); route != "" {
+		return route
+	}
+	return st.owner.name
+}
+
+// readRoute takes the route that a mux wrote into the request since the scope began. mu is held, and
+// the caller is the goroutine of the handler.
+func (st *state) readRoute() {
+	if st.req != nil && st.req.Pattern != "" && st.req.Pattern != st.route && !st.router.sealed {
+		st.route, st.mux = st.req.Pattern, nil
+	}
+}
+
+// learnRoute is readRoute for a scope that is not locked.
+func (s *Scope) learnRoute() {
+	if st := s.lock(); st != nil {
+		st.readRoute()
+		st.mu.Unlock()
+	}
+}
+
+// setRoute takes a route that Seal found.
+func (s *Scope) setRoute(route string, mux *http.ServeMux, r *http.Request) {
+	st := s.lock()
+	if st == nil {
+		return
+	}
+	if route != "" {
+		st.route, st.router.sealed, st.mux = route, true, nil
+	}
+	st.lookIn(mux, r)
+	st.mu.Unlock()
+}
+
+// handBack gives the request that came in what the handler's copy of it learned, so that whatever
+// is outside finds there what it would find without this package: the route, the path's values and
+// the parsed forms. A goroutine left reading the body writes to its own copy.
+func handBack(to, from *http.Request) {
+	if from.Pattern != to.Pattern && strings.Contains(from.Pattern, "{") {
+		body, trailer := to.Body, to.Trailer
+		*to = *from.WithContext(to.Context()) // path values have no other way
+		to.Body, to.Trailer = body, trailer
+		return
+	}
+	to.Pattern = from.Pattern
+	if from.Form != nil {
+		to.Form, to.PostForm = from.Form, from.PostForm
+	}
+	if from.MultipartForm != nil {
+		to.MultipartForm = from.MultipartForm
+	}
+}
+
+func methodName(m string) string {
+	switch m { // constants, because a method parsed from a request line pins the line
+	case http.MethodGet:
+		return http.MethodGet
+	case http.MethodPost:
+		return http.MethodPost
+	case http.MethodPut:
+		return http.MethodPut
+	case http.MethodDelete:
+		return http.MethodDelete
+	case http.MethodHead:
+		return http.MethodHead
+	case http.MethodPatch:
+		return http.MethodPatch
+	case http.MethodOptions:
+		return http.MethodOptions
+	}
+	return scrub.Name(m)
+}

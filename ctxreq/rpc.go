@@ -1,0 +1,91 @@
+package ctxreq
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"runtime/debug"
+)
+
+// RPC runs call in a scope and ends the scope, on every path. It is Run for a caller that must not
+// learn what happened inside: it returns call's own error, as it is, and nothing else. Errors of
+// children and cleanups go to the Reporter. A panic is reported, and the caller gets a constant
+// text with the request's ID, unless Config.Repanic is set.
+//
+// RPC is what an interceptor of any RPC library needs; see examples/grpc.
+func (c *Config) RPC(parent context.Context, method string, call func(context.Context) error) (err error) {
+	if call == nil {
+		panic(nilFunction("RPC", method))
+	}
+	ctx, s := c.Start(parent, method)
+	s.state.Load().client = true
+	returned := false
+	defer func() {
+		var p any
+		if !returned {
+			p = recover()
+			err = s.unwound(p, debug.Stack())
+		}
+		id := s.id()
+		s.End(err) // which reports, because nobody gets its errors
+		switch {
+		case p != nil && c.Repanic:
+			panic(p)
+		case !returned:
+			err = fmt.Errorf("internal error, request %s", id)
+		}
+	}()
+	err = call(ctx)
+	returned = true
+	return err
+}
+
+// Unary is a gRPC server interceptor without the dependency: write
+// grpc.UnaryInterceptor(ctxreq.Unary) and Go infers the type parameters. It calls RPC with the name
+// of the method and the Config of the scope around it, or the zero Config. For another Config call
+// Config.RPC in an interceptor of your own.
+func Unary[I any, H ~func(context.Context, any) (any, error)](ctx context.Context, req any, info I, handler H) (resp any, err error) {
+	err = inherited(ctx, "Unary").RPC(ctx, fullMethod(info), func(ctx context.Context) error {
+		resp, err = handler(ctx, req)
+		return err
+	})
+	return resp, err
+}
+
+// Stream is Unary for streams: grpc.StreamInterceptor(ctxreq.Stream). The stream that the handler
+// gets has the scope's context.
+func Stream[MD any, S serverStream[MD], I any, H ~func(any, S) error](srv any, ss S, info I, handler H) error {
+	ctx := ss.Context()
+	return inherited(ctx, "Stream").RPC(ctx, fullMethod(info), func(ctx context.Context) error {
+		return handler(srv, any(scopedStream[MD]{ss, ctx}).(S))
+	})
+}
+
+// serverStream is grpc.ServerStream; MD is metadata.MD.
+type serverStream[MD any] interface {
+	SetHeader(MD) error
+	SendHeader(MD) error
+	SetTrailer(MD)
+	Context() context.Context
+	SendMsg(m any) error
+	RecvMsg(m any) error
+}
+
+// scopedStream is a stream whose context is the scope's.
+type scopedStream[MD any] struct {
+	serverStream[MD]
+	ctx context.Context
+}
+
+func (s scopedStream[MD]) Context() context.Context { return s.ctx }
+
+// fullMethod reads the field FullMethod of *grpc.UnaryServerInfo and *grpc.StreamServerInfo.
+func fullMethod(info any) string {
+	v := reflect.Indirect(reflect.ValueOf(info))
+	if v.Kind() == reflect.Struct {
+		if f := v.FieldByName("FullMethod"); f.Kind() == reflect.String {
+			return f.String()
+		}
+	}
+	return "rpc"
+}
