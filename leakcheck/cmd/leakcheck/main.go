@@ -4,6 +4,7 @@
 //	leakcheck compare [flags] before.dump after.dump   what is new in the second
 //	leakcheck why     [flags] one.dump -site F     who keeps what F allocated (or -addr 0xc000…, or -type T)
 //	leakcheck flame   [flags] [before.dump] one.dump out.pb.gz   who retains the memory, or its growth, as a profile
+//	leakcheck watch   [flags] http://host:6060     a verdict on a running service, from its pprof pages
 //
 // Flags may stand anywhere:
 //
@@ -49,6 +50,21 @@
 //
 // Given two dumps, it writes how much more the second one retains. Profilers that store pprof profiles, such as Pyroscope or Parca, take
 // both.
+//
+// # A verdict without a dump
+//
+// The command watch needs net/http/pprof in the service, and nothing else. It fetches the heap profile and the goroutine profile
+// -n times (12), one -interval (5 s) apart, and judges them by the rule of package watch. Where the service has the goroutineleak profile (Go
+// 1.27), goroutines proven to be unable to go on are reported too. Each fetch makes the service collect garbage.
+//
+//	$ leakcheck watch http://127.0.0.1:6060
+//	http://127.0.0.1:6060/debug/pprof/: growing
+//	  live heap: 35 MiB to 61 MiB in 55s, 1.7 GiB an hour
+//	       +25 MiB  main.remember (plain/main.go:29)
+//	  12 fetches in 55s; growth of less than 1 MiB in that time is not reported
+//
+// The exit code is 0 for steady, 1 for growing and 2 when it cannot tell: an error, a service that was started again meanwhile, or growth
+// that is not even. A cache that fills at an even pace looks like a leak until it is full: watch again later.
 //
 // # Taking a dump from a service
 //
@@ -100,6 +116,7 @@ var subcommands = []subcommand{
 	{"compare", "before.dump after.dump", "what is new in the second dump", compareDumps},
 	{"why", "one.dump -site F | -addr A | -type T", "what retains the objects", why},
 	{"flame", "[before.dump] one.dump out.pb.gz", "what retains the memory, as a profile for go tool pprof -http=:", flameDumps},
+	{"watch", "http://host:6060", "a verdict on a service from its pprof pages: exit code 0 steady, 1 growing, 2 cannot tell", watchURL},
 }
 
 func main() {
