@@ -144,12 +144,14 @@ func TestWatchCannotTell(t *testing.T) {
 		url  string
 		says string
 	}{
-		"no service":          {"http://127.0.0.1:1", "connection refused"},
-		"no address":          {"127.0.0.1:6060", "is no address of a service: give one such as http://host:6060"},
-		"no pprof":            {fake(t, func(n int64, w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) }), "import net/http/pprof in the service"},
-		"no right":            {fake(t, func(n int64, w http.ResponseWriter, r *http.Request) { http.Error(w, "", http.StatusUnauthorized) }), "give a user and a password"},
-		"a page of login":     {fake(t, func(n int64, w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "<html>") }), "this is no heap profile of a Go program"},
-		"an error of its own": {fake(t, func(n int64, w http.ResponseWriter, r *http.Request) { http.Error(w, "", http.StatusInternalServerError) }), "500 Internal Server Error"},
+		"no service":      {"http://127.0.0.1:1", "connection refused"},
+		"no address":      {"127.0.0.1:6060", "is no address of a service: give one such as http://host:6060"},
+		"no pprof":        {fake(t, func(n int64, w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) }), "import net/http/pprof in the service"},
+		"no right":        {fake(t, func(n int64, w http.ResponseWriter, r *http.Request) { http.Error(w, "", http.StatusUnauthorized) }), "give a user and a password"},
+		"a page of login": {fake(t, func(n int64, w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "<html>") }), "this is no heap profile of a Go program"},
+		"an error of its own": {fake(t, func(n int64, w http.ResponseWriter, r *http.Request) {
+			http.Error(w, "", http.StatusInternalServerError)
+		}), "500 Internal Server Error"},
 		"errors later": {fake(t, func(n int64, w http.ResponseWriter, r *http.Request) {
 			if n > 8 {
 				http.Error(w, "", http.StatusServiceUnavailable)
