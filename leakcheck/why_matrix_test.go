@@ -126,7 +126,7 @@ var retentionMatrix = []struct {
 	{"variable, and a goroutine that is nearer", plantJanitor, []string{"the package variable leakcheck_test.keptCache holds it: leakcheck_test.keptCache.inner.items[7]", "also held by a goroutine blocked in chan receive in leakcheck_test.(*janitorInner).evict (leakcheck/why_matrix_test.go:"}, "object of"},
 	{"two variables", plantTwice, []string{"the package variable leakcheck_test.keptFirst holds it", "also held by the package variable leakcheck_test.keptSecond"}, ""},
 	{"receiver of a method value, made by an earlier test", plantService, []string{"leakcheck_test.keptService", "method value leakcheck_test.(*service).login", "leakcheck_test.service .limit", "leakcheck_test.limiter .buckets"}, "object of"},
-	{"handler of a server", plantServer, []string{`http.ServeMux "/order"`, "method value leakcheck_test.(*service).login", "leakcheck_test.service .limit"}, "routingNode"},
+	{"handler of a server", plantServer, []string{"in http.(*Server).Serve (http/server.go:", "(variable s of its frame)", `http.ServeMux "/order"`, "method value leakcheck_test.(*service).login", "leakcheck_test.service .limit"}, "routingNode"},
 	{"receiver of the method that a goroutine runs", plantReceiver, []string{"a goroutine blocked in chan receive holds it", "(variable s of its frame)", "leakcheck_test.service .limit"}, "object of"},
 	{"interface in a frame", plantFrameInterface, []string{"a goroutine blocked in chan receive holds it", "leakcheck_test.service .limit"}, "object of"},
 	{"slot behind the end of a slice", plantPopped, []string{"the package variable leakcheck_test.keptStack holds it, in the array behind the slice, at a slot that is not part of it: clear the slot before cutting"}, "keptStack[1]"},

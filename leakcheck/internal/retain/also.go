@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
-	"github.com/leaksafe/leaksafe/leakcheck/internal/symbols"
 )
 
 const (
@@ -84,7 +83,7 @@ func (h *Heap) holderName(r, found root) string {
 		if h.standard(heapdump.Call{Func: at.Name, File: at.File}) {
 			return ""
 		}
-		return fmt.Sprintf("a goroutine %s in %s (%s:%d)", h.state(g), symbols.Short(at.Name), shortFile(at.File), at.Line)
+		return fmt.Sprintf("a goroutine %s in %s (%s:%d)", h.state(g), at.shown(), shortFile(at.File), at.Line)
 	}
 	return ""
 }

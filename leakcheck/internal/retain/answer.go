@@ -28,7 +28,10 @@ func (w *walker) answer() string {
 		}
 	}
 	if w.contextChild() {
-		if w.h.byTest(w.root) {
+		switch byTest := w.h.byTest(w.root); {
+		case byTest && !w.passesType("testing."):
+			return "a context that your test holds has it among its children: call the cancel function that came with it"
+		case byTest:
 			return "the test's context holds it among its children: call the cancel function that came with it"
 		}
 		return holder + ", among the children of a context that is not cancelled: call the cancel function that came with it"
@@ -125,10 +128,10 @@ func inWords(d time.Duration) string {
 func (w *walker) goroutineAnswer(r root) string {
 	h, g, frame := w.h, w.h.goroutineOf(r), heapdump.None
 	if r.kind == rootFrame {
-		frame = r.index
+		frame = w.frame
 	}
 	at := h.standing(g, frame)
-	where := symbols.Short(at.Name)
+	where := at.shown()
 	if at.File != "" {
 		where += fmt.Sprintf(" (%s:%d)", shortFile(at.File), at.Line)
 	}
@@ -159,13 +162,16 @@ func (w *walker) frameWords(r root, at Func) string {
 	case rootPanic:
 		return "the value of a panic"
 	}
-	fn := w.frameFunc
+	fn := w.h.Frames[w.frame].Func
 	variable := "variable"
 	if w.frameVariable != "" {
 		variable += " " + w.frameVariable
 	}
 	if wrapper.MatchString(w.h.Frames[r.index].Func) {
 		return strings.Replace(variable, "variable", "argument", 1) + " of its go statement"
+	}
+	if ours(fn) {
+		return "variable of the operation that it gave to leakcheck"
 	}
 	whose := "its frame"
 	if fn != at.Name && !internalFunc(fn) {
@@ -231,8 +237,14 @@ func (w *walker) ringAnswer() string {
 		if ring += l.expr; l.expr == "" {
 			ring += " → an object of " + Bytes(int64(h.Size(st.object)))
 		}
-		if closing = name + l.expr; v.many || isMapPart(v.typ) {
-			closing = "…" + l.expr
+		switch expr := l.expr; {
+		case isMapPart(v.typ):
+			closing = "the entry " + expr
+		case v.many: // an index is that of an example
+			_, field, _ := strings.Cut(expr, "]")
+			closing = name + field
+		default:
+			closing = name + expr
 		}
 		v, at = h.target(l, st.object), st.object
 	}
@@ -244,6 +256,15 @@ func (w *walker) ringAnswer() string {
 func (w *walker) contextChild() bool {
 	for _, x := range w.hops {
 		if s, ok := bare(x.view.typ).(*dwarf.StructType); ok && s.StructName == "context.cancelCtx" && strings.Contains(x.Name, ".children") {
+			return true
+		}
+	}
+	return false
+}
+
+func (w *walker) passesType(prefix string) bool {
+	for _, x := range w.hops {
+		if strings.HasPrefix(strings.TrimPrefix(x.Type, "*"), prefix) {
 			return true
 		}
 	}

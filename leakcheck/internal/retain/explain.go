@@ -19,10 +19,28 @@ func (s *Search) Explain(objects []int32) Path {
 		return s.orphan(objects)
 	}
 	p := s.GroupPath(groups[0])
-	if n := len(objects) - p.Count; n > 0 {
+	if n := s.besides(objects, groups[0]); n > 0 {
 		p.Answer += fmt.Sprintf(" (%s of %s; the others on %s)", Number(p.Count), Number(len(objects)), plural(len(groups), "other path"))
 	}
 	return p
+}
+
+// besides counts the objects that are not in a group. What is on the way to the group does not count: a map or a slice may have been
+// allocated at the line that puts into it.
+func (s *Search) besides(objects []int32, g Group) (n int) {
+	way := map[int32]bool{}
+	for _, o := range g.Objects {
+		way[o] = true
+	}
+	for o := g.Example; s.parent[o] >= 0; o = s.parent[o] {
+		way[s.parent[o]] = true
+	}
+	for _, o := range objects {
+		if !way[o] && s.h.keyOf(o).site != mapSite {
+			n++
+		}
+	}
+	return n
 }
 
 // Outside says what is at an address at which the heap has no object.

@@ -7,23 +7,23 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
 )
 
-// frameLink is the reference in a frame, with the type and name of the variable that it is in, and the function of that
+// frameLink is the reference in a frame, with the type and name of the variable that it is in, and the frame of that
 // variable. It may be an argument of the function that the frame has called: those are in the caller's frame.
-func (h *Heap) frameLink(r root) (l link, name, fn string) {
+func (h *Heap) frameLink(r root) (l link, name string, frame int) {
 	f := &h.Frames[r.index]
 	at := f.SP + uint64(r.word)*uint64(h.PtrSize)
 	l = link{addr: at, opaque: true}
 	if h.names.Types == nil || h.names.Table == nil {
-		return l, "", f.Func
+		return l, "", r.index
 	}
 	frames := h.Goroutines[f.Goroutine].Frames
 	i := slices.Index(frames, r.index)
 	for k := i; k >= max(0, i-1); k-- {
 		if l, name, ok := h.variableAt(&h.Frames[frames[k]], k > 0, at); ok {
-			return l, name, h.Frames[frames[k]].Func
+			return l, name, frames[k]
 		}
 	}
-	return l, "", f.Func
+	return l, "", r.index
 }
 
 // variableAt is the variable of a frame at an address.

@@ -193,7 +193,7 @@ func (b *treeBuilder) goroutine(r *root, known map[uint64]int32) int32 {
 		by += ", stray words on their stacks"
 	}
 	top := b.root(by, kind)
-	n := b.child(top, b.intern(treeLabel{text: "in " + symbols.Short(at.Name) + ", " + h.state(g), file: at.File, line: at.Line}))
+	n := b.child(top, b.intern(treeLabel{text: "in " + at.shown() + ", " + h.state(g), file: at.File, line: at.Line}))
 	b.out[n].State = h.state(g)
 	known[key] = n
 	return n
@@ -431,7 +431,7 @@ func (l *labeler) template(o, kind int32, off uint64) linkTemplate {
 			return x
 		}
 		if c, ok := h.names.Types.Captured(k.fn, off); ok {
-			x.link = h.field(c.Type, at, 0)
+			x.link = h.field(c.Type, at-off+c.Off, off-c.Off)
 			x.from = "variable " + strings.TrimPrefix(c.Name, "&") + " of " + k.text
 			x.back = at - x.link.addr
 		}

@@ -16,9 +16,11 @@ const (
 type Types struct {
 	data      *dwarf.Data
 	locations *locations
-	units     []unit                  // in order
-	entries   map[uint64]dwarf.Offset // of functions, by where their code begins
-	runtime   map[uint64]dwarf.Offset // by runtime type, relative to runtime.types
+	units     []unit                        // in order
+	entries   map[uint64]dwarf.Offset       // of functions, by where their code begins
+	concrete  map[dwarf.Offset]dwarf.Offset // the entry with code, by the one without
+	enclosing map[lineKey]string            // see Enclosing
+	runtime   map[uint64]dwarf.Offset       // by runtime type, relative to runtime.types
 	variables map[string]dwarf.Offset
 	functions map[string]dwarf.Offset
 	structs   map[string]dwarf.Offset // those behind sync.Map
@@ -35,7 +37,7 @@ func (t *Table) Types() (*Types, error) {
 		return nil, fmt.Errorf("symbols: no DWARF: %w", err)
 	}
 	x := &Types{data: data, runtime: map[uint64]dwarf.Offset{}, variables: map[string]dwarf.Offset{}, functions: map[string]dwarf.Offset{},
-		structs: map[string]dwarf.Offset{}, entries: map[uint64]dwarf.Offset{}, locations: locations}
+		structs: map[string]dwarf.Offset{}, entries: map[uint64]dwarf.Offset{}, concrete: map[dwarf.Offset]dwarf.Offset{}, enclosing: map[lineKey]string{}, locations: locations}
 	if err := x.index(); err != nil {
 		return nil, fmt.Errorf("symbols: read DWARF: %w", err)
 	}
@@ -85,8 +87,13 @@ func (x *Types) function(e *dwarf.Entry, name string) {
 	if name != "" {
 		x.functions[name] = e.Offset
 	}
-	if low, ok := e.Val(dwarf.AttrLowpc).(uint64); ok {
-		x.entries[low] = e.Offset
+	low, ok := e.Val(dwarf.AttrLowpc).(uint64)
+	if !ok {
+		return
+	}
+	x.entries[low] = e.Offset
+	if origin, ok := e.Val(dwarf.AttrAbstractOrigin).(dwarf.Offset); ok {
+		x.concrete[origin] = e.Offset
 	}
 }
 
@@ -110,7 +117,7 @@ func (x *Types) Receiver(function string) (Capture, bool) {
 			typ, hasType := e.Val(dwarf.AttrType).(dwarf.Offset)
 			t, ok := x.at(typ, hasType)
 			name, _ := e.Val(dwarf.AttrName).(string)
-			return Capture{name, t}, ok
+			return Capture{Name: name, Type: t}, ok
 		}
 		if e.Children {
 			r.SkipChildren()
@@ -167,10 +174,11 @@ func (x *Types) at(off dwarf.Offset, ok bool) (dwarf.Type, bool) {
 	return t, err == nil
 }
 
-// A Capture is a variable that a closure refers to.
+// A Capture is a variable that a closure refers to, or a parameter.
 type Capture struct {
 	Name string
 	Type dwarf.Type
+	Off  uint64 // where in the closure
 }
 
 // Captured returns the variable that the closure of this function holds at offset off.
@@ -193,7 +201,7 @@ func (x *Types) Captured(function string, off uint64) (Capture, bool) {
 		typ, hasType := e.Val(dwarf.AttrType).(dwarf.Offset)
 		if t, ok := x.at(typ, hasType); ok && isCapture && off >= uint64(at) && off < uint64(at)+uint64(max(t.Size(), 1)) {
 			name, _ := e.Val(dwarf.AttrName).(string)
-			return Capture{name, t}, true
+			return Capture{name, t, uint64(at)}, true
 		}
 		if e.Children {
 			r.SkipChildren()
@@ -227,6 +235,130 @@ func (x *Types) CallLine(function string, pc uint64) (int, bool) {
 			r.SkipChildren()
 		case e.Children:
 			depth++
+		}
+	}
+	return 0, false
+}
+
+// Inlined returns the function whose code is at pc, if it was inlined into the function that begins at entry: the innermost
+// of those that were. Both addresses are the executable's.
+func (x *Types) Inlined(entry, pc uint64) (function string, ok bool) {
+	start, known := x.entries[entry]
+	if !known {
+		return "", false
+	}
+	r := x.data.Reader()
+	r.Seek(start)
+	if e, err := r.Next(); err != nil || e == nil || !e.Children {
+		return "", false
+	}
+	for depth := 1; depth > 0; {
+		e, err := r.Next()
+		if err != nil || e == nil {
+			return "", false
+		}
+		switch {
+		case e.Tag == 0:
+			depth--
+			continue
+		case e.Tag == dwarf.TagInlinedSubroutine:
+			if !x.covers(e, pc) {
+				r.SkipChildren()
+				continue
+			}
+			if name := x.originName(e); name != "" {
+				function, ok = name, true
+			}
+		}
+		if e.Children {
+			depth++
+		}
+	}
+	return function, ok
+}
+
+// originName is the name of an entry that stands for another one.
+func (x *Types) originName(e *dwarf.Entry) string {
+	origin, ok := e.Val(dwarf.AttrAbstractOrigin).(dwarf.Offset)
+	if !ok {
+		return ""
+	}
+	r := x.data.Reader()
+	r.Seek(origin)
+	o, err := r.Next()
+	if err != nil || o == nil {
+		return ""
+	}
+	name, _ := o.Val(dwarf.AttrName).(string)
+	return name
+}
+
+// Enclosing returns the function whose line it is, where that was inlined into a function: runtime/heapdump.go names allocations by
+// the latter only.
+func (x *Types) Enclosing(function, file string, line int) (string, bool) {
+	off, ok := x.functions[function]
+	if !ok {
+		return "", false
+	}
+	k := lineKey{function, file, line}
+	if name, ok := x.enclosing[k]; ok {
+		return name, name != ""
+	}
+	name := ""
+	for _, code := range x.codeOf(off) {
+		if pc, ok := x.pcOf(code, file, line); ok {
+			name, _ = x.Inlined(code[0], pc)
+			break
+		}
+	}
+	x.enclosing[k] = name
+	return name, name != ""
+}
+
+type lineKey struct {
+	function, file string
+	line           int
+}
+
+// codeOf is where the code of a function is: that of the entry, or of the one that stands for it.
+func (x *Types) codeOf(off dwarf.Offset) (out [][2]uint64) {
+	if at, ok := x.concrete[off]; ok {
+		off = at
+	}
+	r := x.data.Reader()
+	r.Seek(off)
+	e, err := r.Next()
+	if err != nil || e == nil {
+		return nil
+	}
+	out, err = x.data.Ranges(e)
+	if err != nil {
+		return nil
+	}
+	return out
+}
+
+// pcOf finds code of a line.
+func (x *Types) pcOf(code [2]uint64, file string, line int) (uint64, bool) {
+	r := x.data.Reader()
+	cu, err := r.SeekPC(code[0])
+	if err != nil {
+		return 0, false
+	}
+	lr, err := x.data.LineReader(cu)
+	if err != nil || lr == nil {
+		return 0, false
+	}
+	var e dwarf.LineEntry
+	if lr.SeekPC(code[0], &e) != nil {
+		return 0, false
+	}
+	for e.Address < code[1] {
+		if e.Line == line && e.File != nil && e.File.Name == file && !e.EndSequence {
+			return e.Address, true
+		}
+		if lr.Next(&e) != nil {
+			break
 		}
 	}
 	return 0, false
