@@ -86,7 +86,7 @@ func TestOptionsThatBoundNothing(t *testing.T) {
 		opt  batch.Options[int]
 		want string
 	}{
-		"negative":                     {batch.Options[int]{MaxItems: -1}, "batch: Options.MaxItems is -1: want more than 0, or 0 for the default"},
+		"negative":                     {batch.Options[int]{MaxItems: -1}, "batch: Options.MaxItems is -1: set more than 0, or 0 for the default"},
 		"unbounded items":              {batch.Options[int]{PendingItems: math.MaxInt}, "which bounds nothing"},
 		"unbounded calls":              {batch.Options[int]{InFlight: 1 << 30}, "Options.InFlight"},
 		"bytes without a size":         {batch.Options[int]{MaxBytes: 10}, "need SizeOf"},
@@ -197,7 +197,7 @@ func TestFullBudgetDoesNotLinger(t *testing.T) {
 		"in items, try":        {opt: batch.Options[int]{PendingItems: 3}, try: true},
 		"in bytes":             {opt: batch.Options[int]{PendingBytes: 30, SizeOf: func(int) int { return 9 }}},
 		"in bytes, try":        {opt: batch.Options[int]{PendingBytes: 30, SizeOf: func(int) int { return 9 }}, try: true},
-		"in bytes, and reject": {opt: batch.Options[int]{PendingBytes: 30, SizeOf: func(int) int { return 9 }, OnFull: batch.Reject}, try: true},
+		"in bytes, and reject": {opt: batch.Options[int]{PendingBytes: 30, SizeOf: func(int) int { return 9 }, Reject: true}, try: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -368,7 +368,7 @@ func TestMaxWaiters(t *testing.T) {
 
 func TestReject(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b, _, release := blocked(t, batch.Options[int]{PendingItems: 3, OnFull: batch.Reject}, 0)
+		b, _, release := blocked(t, batch.Options[int]{PendingItems: 3, Reject: true}, 0)
 		n, err := b.AddAll(t.Context(), ints(10))
 		require.ErrorIs(t, err, batch.ErrFull)
 		assert.Equal(t, 2, n)
@@ -393,13 +393,16 @@ func TestAddWithAnEndedContext(t *testing.T) {
 
 func TestFlush(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := record(func(context.Context, int, []int) error { time.Sleep(10 * ms); return errors.New("down") })
-		b := start(t, batch.Options[int]{MaxItems: 3, Linger: time.Hour}, r.handle)
+		r := record(func(context.Context, int, []int) error { time.Sleep(10 * ms); return errDown })
+		b := start(t, batch.Options[int]{MaxItems: 3, Linger: time.Hour, Observer: told{}.observe}, r.handle)
 		require.NoError(t, b.Flush(t.Context()), "nothing to do")
 		addAll(t, b, 1, 2, 3, 4)
-		require.NoError(t, b.Flush(t.Context()))
+		err := b.Flush(t.Context())
+		require.ErrorIs(t, err, errDown)
+		require.EqualError(t, err, "batch: 4 items failed since the last Flush; the last error: down")
 		assert.Equal(t, 20*ms, time.Since(r.start))
 		assert.EqualValues(t, 4, b.Stats().Failed)
+		require.NoError(t, b.Flush(t.Context()), "nothing failed since")
 
 		addAll(t, b, 5)
 		ctx, cancel := context.WithTimeout(t.Context(), ms)
@@ -450,7 +453,7 @@ func TestFlushesAreBounded(t *testing.T) {
 func TestAge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hold := make(chan struct{})
-		c, err := batch.NewResult(batch.Options[int]{Linger: batch.Immediately, MaxAge: 50 * ms, MaxItems: 2, PendingItems: 3},
+		c, err := batch.NewCaller(batch.Options[int]{Linger: batch.Immediately, MaxAge: 50 * ms, MaxItems: 2, PendingItems: 3},
 			func(_ context.Context, items []int) ([]batch.Result[int], error) {
 				<-hold
 				return make([]batch.Result[int], len(items)), nil
@@ -520,7 +523,7 @@ func TestAStuckKeyHoldsUpNoOther(t *testing.T) {
 func TestKeysTakeTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var order []string
-		k, err := batch.NewKeyed(batch.Options[int]{MaxItems: 1, PendingItems: 10}, func(_ context.Context, key string, _ []int) error {
+		k, err := batch.NewKeyed(batch.Options[int]{MaxItems: 1, PendingItems: 10, PendingPerKey: 9}, func(_ context.Context, key string, _ []int) error {
 			order = append(order, key)
 			time.Sleep(ms)
 			return nil

@@ -12,84 +12,152 @@ type Result[R any] struct {
 	Err   error
 }
 
-// A Caller is a [Batcher] whose handler answers: every caller gets the result
-// of its own item. Create it with [NewResult].
+// A Caller is a [Batcher] whose handler answers: every caller gets the result of its own item. Create
+// it with [NewCaller] or [NewKeyedCaller].
 type Caller[T, R any] struct {
-	e *engine[struct{}, T, R]
+	e   *engine[any, T, R]
+	key func(T) any // nil without keys
 }
 
-// NewResult is [New] for a handler that returns a result for each item, in
-// their order. A result with an error fails its item. An error of the handler
-// fails the batch and its results do not count; with [Failed] those named fail
-// and the others have their results, if there is one for each item. Too few or
-// too many results fail the batch: whose they are cannot be told.
+// NewCaller is [New] for a handler that returns a result for each item, in their order. A result with
+// an error fails its item. An error of the handler fails the batch and its results do not count; with
+// [Failure].Items the items named fail and the others have their results, if there is one for each
+// item. Too few or too many results fail the batch: whose they are cannot be told.
 //
-// Callers are told [ErrTimeout] when the handler has not returned a tenth past
-// its Timeout, whatever it returns after that.
-func NewResult[T, R any](opt Options[T], handler func(ctx context.Context, items []T) ([]Result[R], error)) (*Caller[T, R], error) {
-	e, err := newEngine(opt, func(ctx context.Context, _ struct{}, items []T) ([]Result[R], error) {
+// Callers are told [ErrTimeout] when the handler has not returned a tenth past its Timeout, whatever
+// it returns after that.
+func NewCaller[T, R any](opt Options[T], handler func(ctx context.Context, items []T) ([]Result[R], error)) (*Caller[T, R], error) {
+	mustHandle(handler == nil, "NewCaller")
+	return newCaller(opt, nil, func(ctx context.Context, _ any, items []T) ([]Result[R], error) {
 		return handler(ctx, items)
 	})
+}
+
+// NewKeyedCaller is [NewCaller] with a batch for each key, as in a [Keyed]. The function key says which
+// key an item has; it runs in the caller of Do, and must not panic.
+func NewKeyedCaller[K comparable, T, R any](opt Options[T], key func(T) K, handler func(ctx context.Context, key K, items []T) ([]Result[R], error)) (*Caller[T, R], error) {
+	mustHandle(handler == nil, "NewKeyedCaller")
+	if key == nil {
+		panic("batch: the key function of NewKeyedCaller is nil: pass the function that returns the key of an item")
+	}
+	if opt.HoldKeys {
+		return nil, errHoldNeedsKeys
+	}
+	return newCaller(opt, func(v T) any { return key(v) }, func(ctx context.Context, key any, items []T) ([]Result[R], error) {
+		k, _ := key.(K) // a nil interface is a key too
+		return handler(ctx, k, items)
+	})
+}
+
+func newCaller[T, R any](opt Options[T], key func(T) any, handle func(context.Context, any, []T) ([]Result[R], error)) (*Caller[T, R], error) {
+	e, err := newEngine(opt, key != nil, handle)
 	if err != nil {
 		return nil, err
 	}
 	e.tickets = true
-	return &Caller[T, R]{e}, nil
+	return &Caller[T, R]{e, key}, nil
 }
 
-// Do admits v as [Batcher.Add] does, and waits for its result. When ctx ends, an
-// item that is not yet in the handler's hands is withdrawn; otherwise Do stops
-// waiting and its result is dropped. The error says which, and wraps that of
-// ctx.
+// add admits v. With asks its caller waits for the result.
+func (c *Caller[T, R]) add(ctx context.Context, v T, asks bool) (spot[any, T, R], error) {
+	var key any
+	if c.key != nil {
+		key = c.key(v)
+	}
+	return c.e.add(ctx, key, v, manner{true, asks})
+}
+
+// Do admits v as [Batcher.Add] does, and waits for its result. While no call is in flight v does not
+// linger: it is handed over at once, with what else waits.
+//
+// When ctx ends, an item that is not yet in the handler's hands is withdrawn; otherwise Do stops
+// waiting and its result is dropped. The error says which, and wraps that of ctx. From inside the
+// handler, with its context, and from the Observer Do returns an error at once.
 func (c *Caller[T, R]) Do(ctx context.Context, v T) (R, error) {
-	at, err := c.e.add(ctx, struct{}{}, v, true)
+	var zero R
+	if inside(ctx, c.e.self) || c.e.observing() {
+		return zero, errInside
+	}
+	at, err := c.add(ctx, v, true)
 	if err != nil {
-		var zero R
 		return zero, err
 	}
+	r := c.result(ctx, at)
+	return r.Value, r.Err
+}
+
+// result waits for the result of the item at a spot.
+func (c *Caller[T, R]) result(ctx context.Context, at spot[any, T, R]) Result[R] {
 	r, err := at.group.wait(ctx, at.index, true)
-	if err == nil {
-		return r.Value, r.Err
+	switch {
+	case err == nil:
+		return r
+	case c.e.withdraw(at):
+		return Result[R]{Err: fmt.Errorf("batch: withdrawn before it was handed over: %w", err)}
 	}
-	if c.e.withdraw(at) {
-		return r.Value, fmt.Errorf("batch: withdrawn before it was handed over: %w", err)
+	return Result[R]{Err: fmt.Errorf("batch: stopped waiting for an item in the handler's hands: %w", err)}
+}
+
+// DoAll is Do for many items: it admits vs in order, and returns a result for each, in their order,
+// when it has all of them. An item that was not admitted has the error of that, and nothing behind it
+// was admitted either.
+func (c *Caller[T, R]) DoAll(ctx context.Context, vs []T) []Result[R] {
+	results := make([]Result[R], len(vs))
+	spots, err := c.addAll(ctx, vs)
+	for i := len(spots); i < len(vs); i++ {
+		results[i].Err = err
 	}
-	return r.Value, fmt.Errorf("batch: stopped waiting for an item in the handler's hands: %w", err)
+	for i, at := range spots {
+		results[i] = c.result(ctx, at)
+	}
+	return results
+}
+
+// addAll admits vs for DoAll until one is not admitted.
+func (c *Caller[T, R]) addAll(ctx context.Context, vs []T) (spots []spot[any, T, R], err error) {
+	if inside(ctx, c.e.self) || c.e.observing() {
+		return nil, errInside
+	}
+	spots = make([]spot[any, T, R], 0, len(vs))
+	for _, v := range vs {
+		at, err := c.add(ctx, v, false)
+		if err != nil {
+			c.e.ask(spots)
+			return spots, err
+		}
+		spots = append(spots, at)
+	}
+	c.e.ask(spots)
+	return spots, nil
 }
 
 // Submit admits v as [Batcher.Add] does, and returns a ticket for its result.
 func (c *Caller[T, R]) Submit(ctx context.Context, v T) (Ticket[R], error) {
-	at, err := c.e.add(ctx, struct{}{}, v, true)
+	at, err := c.add(ctx, v, false)
 	return Ticket[R]{at.group, at.index}, err
 }
 
 // Flush is [Batcher.Flush].
 func (c *Caller[T, R]) Flush(ctx context.Context) error { return c.e.flush(ctx) }
 
-// Close is [Batcher.Close]. Callers whose items it gives back are told with an
-// error that wraps ErrClosed.
-func (c *Caller[T, R]) Close(ctx context.Context) error {
-	r, err := c.e.close(ctx)
-	if r != nil {
-		return r.err()
-	}
-	return err
-}
+// Close is [Batcher.Close]. Callers whose items it gives back are told with an error that wraps
+// ErrClosed. Callers are told of each item that fails, so Close says nothing about them.
+func (c *Caller[T, R]) Close(ctx context.Context) error { return drained(c.e.close(ctx)) }
 
 // Stats returns the counts of this instant.
 func (c *Caller[T, R]) Stats() Stats { return c.e.snapshot() }
 
-// A Ticket is good for the result of one submitted item, any number of times.
-// It is a value of two words. While it is kept, it keeps the results of the
-// items submitted in the same batch (MaxItems at most; those of Do are gone once
-// read), not the items, and not the Caller.
+// A Ticket is good for the result of one submitted item, any number of times. It is a value of two
+// words. While it is reachable, it retains the results of the items submitted in the same batch
+// (MaxItems at most; a result that a Do has read is gone), not the items, and not the Caller.
 type Ticket[R any] struct {
 	group *group[R]
 	index int
 }
 
-// Wait blocks until the item has an outcome and returns it, or the error of ctx.
-// That ends only the waiting: the item goes on, and Wait may be called again.
+// Wait blocks until the item has an outcome and returns it, or the error of ctx. That ends only the
+// waiting: the item goes on, and Wait may be called again. From inside the handler, with its context,
+// Wait returns an error at once unless the item has its outcome.
 func (t Ticket[R]) Wait(ctx context.Context) (R, error) {
 	if t.group == nil {
 		panic("batch: Wait on the zero Ticket: use the one that Submit returns without an error")
@@ -103,6 +171,7 @@ func (t Ticket[R]) Wait(ctx context.Context) (R, error) {
 
 // A group holds the results of one batch for the callers that wait for them.
 type group[R any] struct {
+	of     *identity
 	mu     sync.Mutex
 	slots  []slot[R]
 	change chan struct{} // made by who waits; closed when results came
@@ -130,6 +199,9 @@ func (g *group[R]) wait(ctx context.Context, i int, take bool) (Result[R], error
 		}
 		change := g.change
 		g.mu.Unlock()
+		if inside(ctx, g.of) {
+			return Result[R]{}, errInside
+		}
 		select {
 		case <-change:
 		case <-ctx.Done():
@@ -154,7 +226,7 @@ func (g *group[R]) set(i int, r Result[R]) {
 	}
 }
 
-// end lets those see the results who wait.
+// end shows the results to whoever waits.
 func (g *group[R]) end() {
 	if g.change != nil {
 		close(g.change)
@@ -163,9 +235,8 @@ func (g *group[R]) end() {
 	g.mu.Unlock()
 }
 
-// resolve gives those of the items [lo, hi) of b that have no outcome the same
-// error. The mu of the engine is held.
-func (b *batch[K, T, R]) resolve(lo, hi int, err error) {
+// resolveLocked gives those items of [lo, hi) of b that have no outcome the same error.
+func (b *batch[K, T, R]) resolveLocked(lo, hi int, err error) {
 	b.group.begin(len(b.notes))
 	for i := lo; i < hi; i++ {
 		if b.notes[i].size != gone {

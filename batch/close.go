@@ -2,9 +2,11 @@ package batch
 
 import "context"
 
-// flush waits until everything admitted before has an outcome, and the Observer
-// has been told. It takes mu itself.
+// flush waits until everything admitted before has an outcome, and the Observer has been told.
 func (e *engine[K, T, R]) flush(ctx context.Context) error {
+	if e.observing() {
+		return errInside
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.flushes >= e.opt.MaxWaiters {
@@ -13,49 +15,70 @@ func (e *engine[K, T, R]) flush(ctx context.Context) error {
 	}
 	e.flushes++
 	defer func() { e.flushes-- }()
-	e.unlinger()
-	last, gaveUp := e.seq, e.gaveUp
-	for b := e.before(last); b != nil; b = e.before(last) {
-		if inside(ctx, e) {
+	e.unlingerLocked()
+	last, gaveUp, before := e.lanes.seq, e.gaveUp, e.reports.failed
+	for b := e.beforeLocked(last); b != nil; b = e.beforeLocked(last) {
+		if inside(ctx, e.self) {
 			return errInside
 		}
 		if b.done == nil {
 			b.done = make(chan struct{})
 		}
-		if err := e.waitFor(ctx, b.done); err != nil {
+		if err := e.waitForLocked(ctx, b.done); err != nil {
 			return err
 		}
 	}
-	told := e.reported
-	for n := e.reports.head; n != nil && n.of.seq <= told; n = e.reports.head {
+	told := e.reports.seq
+	for n := e.reports.list.head; n != nil && n.of.seq <= told; n = e.reports.list.head {
+		if inside(ctx, e.self) {
+			return errInside
+		}
 		if n.of.done == nil {
 			n.of.done = make(chan struct{})
 		}
-		if err := e.waitFor(ctx, n.of.done); err != nil {
+		if err := e.waitForLocked(ctx, n.of.done); err != nil {
 			return err
 		}
 	}
 	if e.gaveUp && !gaveUp {
 		return ErrClosed
 	}
+	return e.flushedLocked(last, before)
+}
+
+// flushedLocked says what went wrong since before, which counts items that failed or expired.
+func (e *engine[K, T, R]) flushedLocked(last uint64, before lost) error {
+	now := lost{e.stats.Failed, e.stats.Expired}
+	e.reports.failed = now
+	if now != before {
+		return &lossError{"since the last Flush", now.failed - before.failed, now.expired - before.expired, e.reports.last}
+	}
+	for n := e.lanes.queued.head; n != nil && n.of.seq <= last; n = n.next {
+		if n.of.lane.held {
+			return errHeld
+		}
+	}
 	return nil
 }
 
-// before returns a batch up to last that has items without an outcome.
-func (e *engine[K, T, R]) before(last uint64) *batch[K, T, R] {
-	for n := e.inflight.head; n != nil; n = n.next {
+// beforeLocked returns a batch up to last that has items without an outcome, and whose key is not on
+// hold.
+func (e *engine[K, T, R]) beforeLocked(last uint64) *batch[K, T, R] {
+	for n := e.flight.list.head; n != nil; n = n.next {
 		if n.of.seq <= last && n.of.live > 0 {
 			return n.of
 		}
 	}
-	if n := e.queued.head; n != nil && n.of.seq <= last {
-		return n.of
+	for n := e.lanes.queued.head; n != nil && n.of.seq <= last; n = n.next {
+		if !n.of.lane.held {
+			return n.of
+		}
 	}
 	return nil
 }
 
-// waitFor lets mu go until ch is closed or ctx ends.
-func (e *engine[K, T, R]) waitFor(ctx context.Context, ch chan struct{}) error {
+// waitForLocked releases mu until ch is closed or ctx ends.
+func (e *engine[K, T, R]) waitForLocked(ctx context.Context, ch chan struct{}) error {
 	e.mu.Unlock()
 	defer e.mu.Lock()
 	select {
@@ -66,100 +89,100 @@ func (e *engine[K, T, R]) waitFor(ctx context.Context, ch chan struct{}) error {
 	}
 }
 
-// close admits no more and waits for the last worker. When ctx ends first, it
-// takes what has no outcome. It takes mu itself.
+// close admits no more and waits for the last worker. When ctx ends first, or only items of keys on
+// hold are left, it takes what has no outcome.
 func (e *engine[K, T, R]) close(ctx context.Context) (*remains[K, T], error) {
+	observing := e.observing()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.closed = true
-	e.refuse(ErrClosed)
-	e.unlinger()
-	for e.stats.Pending > 0 || e.workers+e.reports.n > 0 {
-		if inside(ctx, e) {
+	e.refuseLocked(ErrClosed)
+	e.unlingerLocked()
+	for !e.quietLocked() {
+		if observing || inside(ctx, e.self) {
 			return nil, errInside
 		}
 		if e.idle == nil {
 			e.idle = make(chan struct{})
 		}
-		if err := e.waitFor(ctx, e.idle); err != nil {
-			return e.giveBack(err), nil
+		if err := e.waitForLocked(ctx, e.idle); err != nil {
+			return e.giveBackLocked(err), nil
 		}
 	}
+	if e.stats.Pending > 0 {
+		return e.giveBackLocked(errHeld), nil
+	}
 	e.cancel()
+	if lost := e.stats.Failed + e.stats.Expired; lost > 0 && e.opt.Observer == nil && !e.tickets {
+		return nil, &lossError{"since the batcher was made, and Options.Observer is not set to be told of each", e.stats.Failed, e.stats.Expired, e.reports.last}
+	}
 	return nil, nil
 }
 
-// remains is what a Close takes along whose context ended.
+// lost counts items.
+type lost struct{ failed, expired int64 }
+
+// remains is what a Close takes along that left items.
 type remains[K comparable, T any] struct {
-	undelivered, inDoubt []kept[K, T]
+	undelivered, inDoubt []Entry[K, T]
 	stuck                int
 	cause                error
 }
 
-type kept[K comparable, T any] struct {
-	key  K
-	item T
-}
-
-// giveBack takes every item without an outcome, and ends the contexts of the
-// calls that still run. It is nil if there was nothing left after all.
-func (e *engine[K, T, R]) giveBack(cause error) *remains[K, T] {
+// giveBackLocked takes every item without an outcome, and ends the contexts of the calls that still
+// run. It is nil if there was nothing left after all.
+func (e *engine[K, T, R]) giveBackLocked(cause error) *remains[K, T] {
 	if e.stats.Pending == 0 && e.stats.InFlight == 0 {
 		return nil
 	}
 	e.gaveUp = true
 	e.cancel()
 	r := &remains[K, T]{stuck: int(e.stats.InFlight), cause: cause}
-	for n := e.queued.head; n != nil; n = e.queued.head {
+	for n := e.lanes.queued.head; n != nil; n = e.lanes.queued.head {
 		b := n.of
-		r.undelivered = e.takeBack(r.undelivered, b, errReturned)
+		r.undelivered = e.takeBackLocked(r.undelivered, b, errReturned)
 		l := b.lane
-		e.dequeue(b)
-		e.recycle(b)
-		e.refresh(l)
+		e.dequeueLocked(b)
+		e.recycleLocked(b)
+		e.refreshLocked(l)
 	}
-	for n := e.inflight.head; n != nil; n = n.next {
+	for n := e.flight.list.head; n != nil; n = n.next {
 		if n.of.live > 0 {
-			r.inDoubt = e.takeBack(r.inDoubt, n.of, errAbandoned)
+			r.inDoubt = e.takeBackLocked(r.inDoubt, n.of, errAbandoned)
 			n.of.abandoned = true
 		}
 	}
-	e.freed()
+	e.freedLocked()
 	return r
 }
 
-// takeBack adds the items of b that have no outcome to items. It leaves the
-// array alone: a worker may be reading it.
-func (e *engine[K, T, R]) takeBack(items []kept[K, T], b *batch[K, T, R], err error) []kept[K, T] {
+// takeBackLocked adds the items of b that have no outcome to items. It leaves the array alone: a
+// worker may be reading it.
+func (e *engine[K, T, R]) takeBackLocked(items []Entry[K, T], b *batch[K, T, R], err error) []Entry[K, T] {
 	for i, n := range b.notes {
 		if n.size != gone {
-			items = append(items, kept[K, T]{b.lane.key, b.items[i]})
+			items = append(items, Entry[K, T]{b.lane.key, b.items[i]})
 		}
 	}
 	if e.tickets {
-		b.resolve(0, len(b.items), err)
+		b.resolveLocked(0, len(b.items), err)
 	}
 	e.stats.Returned += int64(b.live)
-	e.free(b, b.live, b.bytes)
+	e.freeLocked(b, b.live, b.bytes)
 	return items
 }
 
-func values[K comparable, T any](items []kept[K, T]) []T {
-	vs := make([]T, 0, len(items))
-	for _, k := range items {
-		vs = append(vs, k.item)
+// drained is what Close returns to who has no use for keys.
+func drained[K comparable, T any](r *remains[K, T], err error) error {
+	if r == nil {
+		return err
 	}
-	return vs
-}
-
-func byKey[K comparable, T any](items []kept[K, T]) map[K][]T {
-	m := make(map[K][]T)
-	for _, k := range items {
-		m[k.key] = append(m[k.key], k.item)
+	values := func(entries []Entry[K, T]) []T {
+		vs := make([]T, 0, len(entries))
+		for _, x := range entries {
+			vs = append(vs, x.Item)
+		}
+		return vs
 	}
-	return m
-}
-
-func (r *remains[K, T]) err() *DrainError[T] {
 	return &DrainError[T]{values(r.undelivered), values(r.inDoubt), r.stuck, r.cause}
 }

@@ -96,7 +96,7 @@ func TestCloseWithAStuckHandler(t *testing.T) {
 		assert.Equal(t, []int{0, 1}, drain.InDoubt)
 		assert.Equal(t, []int{2, 3, 4}, drain.Undelivered)
 		assert.Equal(t, 1, drain.Stuck)
-		assert.EqualError(t, err, "batch: Close did not finish: items never handed over: 3, in doubt: 2, handler calls still running: 1; save the items in this error, or give Close more time: context deadline exceeded")
+		assert.EqualError(t, err, "batch: Close timed out: 3 items not sent, 2 possibly sent (see DrainError.Undelivered and .InDoubt), 1 handler call still running: context deadline exceeded")
 		synctest.Wait()
 		require.ErrorIs(t, waiting, batch.ErrClosed, "a blocked caller is turned away, not kept")
 		assert.EqualValues(t, 5, b.Stats().Returned)
@@ -189,7 +189,7 @@ func TestCloseEndsTheHandlersContext(t *testing.T) {
 // An item that waits for another attempt was handed over: it is in doubt.
 func TestCloseDuringABackoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := record(func(context.Context, int, []int) error { return batch.Failed([]int{1}, errDown) })
+		r := record(func(context.Context, int, []int) error { return failed(errDown, 1) })
 		b := start(t, batch.Options[int]{MaxItems: 3, Attempts: 2, Backoff: time.Minute}, r.handle)
 		addAll(t, b, 1, 2, 3)
 		ctx, cancel := context.WithTimeout(t.Context(), 100*ms)
@@ -226,7 +226,7 @@ func TestCloseDuringAPause(t *testing.T) {
 func TestCloseTellsCallers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hold := make(chan struct{})
-		c, err := batch.NewResult(batch.Options[int]{MaxItems: 1, PendingItems: 2}, func(_ context.Context, items []int) ([]batch.Result[int], error) {
+		c, err := batch.NewCaller(batch.Options[int]{MaxItems: 1, PendingItems: 2}, func(_ context.Context, items []int) ([]batch.Result[int], error) {
 			<-hold
 			return doubled(items), nil
 		})
@@ -283,18 +283,15 @@ func TestDrainOfAKeyed(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 100*ms)
 		defer cancel()
 		err = k.Close(ctx)
-		var keyed *batch.KeyedDrainError[string, int]
-		require.ErrorAs(t, err, &keyed)
-		require.Len(t, keyed.InDoubt, 1)
-		for key, n := range map[string]int{"a": 0, "b": 10} {
-			assert.Equal(t, []int{n, n + 1, n + 2}, slices.Concat(keyed.InDoubt[key], keyed.Undelivered[key]))
-		}
-		var flat *batch.DrainError[int]
-		require.ErrorAs(t, err, &flat)
-		assert.Len(t, flat.Undelivered, 4)
-		assert.Len(t, flat.InDoubt, 2)
+		var drain *batch.DrainError[batch.Entry[string, int]]
+		require.ErrorAs(t, err, &drain)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
-		assert.Equal(t, flat.Error(), keyed.Error())
+		got := map[string][]int{}
+		for _, x := range slices.Concat(drain.InDoubt, drain.Undelivered) {
+			got[x.Key] = append(got[x.Key], x.Item)
+		}
+		assert.Equal(t, map[string][]int{"a": {0, 1, 2}, "b": {10, 11, 12}}, got)
+		assert.Len(t, drain.InDoubt, 2)
 		close(hold)
 		finish(t, k)
 	})

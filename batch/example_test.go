@@ -54,7 +54,7 @@ func ExampleBatcher() {
 // Every sender waits for the answer to its own.
 func ExampleCaller() {
 	errUnregistered := errors.New("unregistered")
-	sender, err := batch.NewResult(batch.Options[string]{Linger: time.Millisecond, Timeout: 10 * time.Second},
+	sender, err := batch.NewCaller(batch.Options[string]{Linger: time.Millisecond, Timeout: 10 * time.Second},
 		func(_ context.Context, tokens []string) ([]batch.Result[string], error) {
 			results := make([]batch.Result[string], len(tokens))
 			for i, token := range tokens {
@@ -113,7 +113,7 @@ func ExampleKeyed() {
 
 // Submit does not wait for the result; its ticket does, when asked.
 func ExampleTicket() {
-	squares, _ := batch.NewResult(batch.Options[int]{}, func(_ context.Context, vs []int) ([]batch.Result[int], error) {
+	squares, _ := batch.NewCaller(batch.Options[int]{}, func(_ context.Context, vs []int) ([]batch.Result[int], error) {
 		results := make([]batch.Result[int], len(vs))
 		for i, v := range vs {
 			results[i].Value = v * v
@@ -131,12 +131,12 @@ func ExampleTicket() {
 }
 
 // The handler says which of its items failed; only they are tried again.
-func ExampleFailed() {
+func ExampleFailure() {
 	attempt := 0
 	b, _ := batch.New(batch.Options[string]{Attempts: 2, Backoff: time.Millisecond}, func(_ context.Context, items []string) error {
 		fmt.Println(items)
 		if attempt++; attempt == 1 {
-			return batch.Failed([]int{1}, errors.New("busy"))
+			return &batch.Failure{Items: map[int]error{1: errors.New("busy")}}
 		}
 		return nil
 	})
@@ -171,11 +171,13 @@ func ExampleDrainError() {
 	// Output:
 	// never handed over: [3]
 	// in doubt: [1 2]
-	// batch: Close did not finish: items never handed over: 1, in doubt: 2, handler calls still running: 1; save the items in this error, or give Close more time: context deadline exceeded
+	// batch: Close timed out: 1 item not sent, 2 possibly sent (see DrainError.Undelivered and .InDoubt), 1 handler call still running: context deadline exceeded
 }
 
-func ExampleKeyedDrainError() {
-	k, _ := batch.NewKeyed(batch.Options[int]{Linger: time.Hour, MaxAge: 2 * time.Hour, Pace: time.Hour, MaxItems: 1, PendingItems: 10}, func(context.Context, string, []int) error { return nil })
+// What a Keyed gives back has its key.
+func ExampleEntry() {
+	k, _ := batch.NewKeyed(batch.Options[int]{Linger: time.Hour, MaxAge: 2 * time.Hour, Pace: time.Hour, MaxItems: 1, PendingItems: 10, PendingPerKey: 5},
+		func(context.Context, string, []int) error { return nil })
 	ctx := context.Background()
 	k.Add(ctx, "first", 0) // goes at once; the others are paced
 	k.Add(ctx, "acme", 1)
@@ -186,11 +188,11 @@ func ExampleKeyedDrainError() {
 	}
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
-	var drain *batch.KeyedDrainError[string, int]
+	var drain *batch.DrainError[batch.Entry[string, int]]
 	if errors.As(k.Close(ended), &drain) {
 		fmt.Println(drain.Undelivered)
 	}
-	// Output: map[acme:[1 3] zeta:[2]]
+	// Output: [{acme 1} {zeta 2} {acme 3}]
 }
 
 func ExampleStats() {

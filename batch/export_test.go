@@ -6,14 +6,13 @@ import (
 	"reflect"
 )
 
-// Audit recomputes from the structure what the engine keeps in counters, and
-// returns the first thing that does not fit.
+// Audit recomputes from the structure what the engine keeps in counters, and returns the first thing
+// that does not fit.
 func (b *Batcher[T]) Audit() error   { return b.e.audit() }
 func (c *Caller[T, R]) Audit() error { return c.e.audit() }
 func (k *Keyed[K, T]) Audit() error  { return k.e.audit() }
 
-// AtRest is Audit for an engine that has nothing left: no worker, no timer, no
-// item in any array.
+// AtRest is Audit for an engine that has nothing left: no worker, no timer, no item in any array.
 func (b *Batcher[T]) AtRest() error   { return b.e.atRest() }
 func (c *Caller[T, R]) AtRest() error { return c.e.atRest() }
 func (k *Keyed[K, T]) AtRest() error  { return k.e.atRest() }
@@ -26,7 +25,7 @@ func (e *engine[K, T, R]) audit() error {
 		return fmt.Errorf("identity: %+v", s)
 	}
 	var items, bytes int
-	for n := e.queued.head; n != nil; n = n.next {
+	for n := e.lanes.queued.head; n != nil; n = n.next {
 		if err := n.of.audit(); err != nil {
 			return err
 		}
@@ -36,31 +35,103 @@ func (e *engine[K, T, R]) audit() error {
 		items += n.of.live
 		bytes += n.of.bytes
 	}
-	for n := e.inflight.head; n != nil; n = n.next {
+	for n := e.flight.list.head; n != nil; n = n.next {
 		if !n.of.abandoned {
 			items += n.of.live
 			bytes += n.of.bytes
 		}
 	}
-	switch head := e.waiters.head; {
-	case int64(items) != s.Pending || int64(bytes) != s.PendingBytes:
+	if int64(items) != s.Pending || int64(bytes) != s.PendingBytes {
 		return fmt.Errorf("budget: %d items, %d bytes in batches; %+v", items, bytes, s)
-	case s.Pending > int64(e.opt.PendingItems) || s.PendingBytes > int64(e.opt.PendingBytes):
-		return fmt.Errorf("over budget: %+v", s)
-	case e.waiters.n > e.opt.MaxWaiters:
-		return fmt.Errorf("%d waiters", e.waiters.n)
-	case e.workers > e.opt.InFlight || s.InFlight > int64(e.workers):
-		return fmt.Errorf("%d workers, %d calls", e.workers, s.InFlight)
-	case e.ready.n > 0 && e.workers == 0:
-		return fmt.Errorf("%d lanes are ready and no worker comes", e.ready.n)
-	case head != nil && e.fits(head.of.size):
-		return fmt.Errorf("a caller waits although there is room: %+v", s)
-	case head != nil && e.lingers.n > 0:
-		return fmt.Errorf("batches linger although a caller waits")
-	case e.lingers.head != nil && (e.armed == 0 || e.armed > e.lingers.head.of.until):
+	}
+	if err := e.auditBudget(); err != nil {
+		return err
+	}
+	if err := e.auditKeys(); err != nil {
+		return err
+	}
+	q := &e.lanes
+	switch {
+	case e.flight.workers > e.opt.InFlight || s.InFlight > int64(e.flight.workers):
+		return fmt.Errorf("%d workers, %d calls", e.flight.workers, s.InFlight)
+	case q.ready.n > 0 && e.flight.workers == 0:
+		return fmt.Errorf("%d lanes are ready and no worker comes", q.ready.n)
+	case q.lingers.head != nil && (e.alarm.at == 0 || e.alarm.at > q.lingers.head.of.until):
 		return fmt.Errorf("batches linger and no timer is set for the first")
-	case e.queued.n > 0 && e.armed == 0:
+	case q.queued.n > 0 && e.alarm.at == 0:
 		return fmt.Errorf("items wait and no timer is set for their age")
+	}
+	for n := q.lingers.head; n != nil; n = n.next {
+		if n.of.bytes >= e.opt.MaxBytes || n.of.asked && e.flight.list.n == 0 {
+			return fmt.Errorf("a batch lingers that is full, or asked for while nothing is in flight")
+		}
+	}
+	return nil
+}
+
+func (e *engine[K, T, R]) auditBudget() error {
+	s, q := e.stats, &e.budget
+	var rooms, roomBytes int
+	for n := e.reports.list.head; n != nil; n = n.next {
+		for _, m := range n.of.rooms {
+			rooms += m.items
+			roomBytes += m.bytes
+		}
+	}
+	switch head := q.queue.head; {
+	case rooms != q.reserved || roomBytes != q.reservedBytes:
+		return fmt.Errorf("%d items, %d bytes reserved by reports, counted %d, %d", rooms, roomBytes, q.reserved, q.reservedBytes)
+	case s.Pending+int64(q.reserved) > int64(e.opt.PendingItems) || s.PendingBytes+int64(q.reservedBytes) > int64(e.opt.PendingBytes):
+		return fmt.Errorf("over budget: %+v, %d items, %d bytes reserved", s, q.reserved, q.reservedBytes)
+	case q.waiting > e.opt.MaxWaiters:
+		return fmt.Errorf("%d waiters", q.waiting)
+	case head != nil && e.fitsLocked(head.of.size):
+		return fmt.Errorf("a caller waits although there is room: %+v", s)
+	case head != nil && e.lanes.lingers.n > 0:
+		return fmt.Errorf("batches linger although a caller waits")
+	case e.lanes.lingers.n > 0 && (s.Pending == int64(e.opt.PendingItems) || s.PendingBytes == int64(e.opt.PendingBytes) && s.PendingBytes > 0):
+		return fmt.Errorf("batches linger although the budget is full")
+	}
+	return nil
+}
+
+func (e *engine[K, T, R]) auditKeys() error {
+	held, waiting := 0, 0
+	for key, l := range e.lanes.byKey {
+		if l.held {
+			held++
+		}
+		waiting += l.waiting
+		items, bytes := 0, 0
+		count := func(b *batch[K, T, R]) {
+			if b.lane == l && !b.abandoned {
+				items += b.live
+				bytes += b.bytes
+			}
+		}
+		for n := l.queue.head; n != nil; n = n.next {
+			count(n.of)
+		}
+		for n := e.flight.list.head; n != nil; n = n.next {
+			count(n.of)
+		}
+		switch {
+		case items != l.items || bytes != l.bytes:
+			return fmt.Errorf("key %v: %d items, %d bytes, counted %d, %d", key, items, bytes, l.items, l.bytes)
+		case l.items > e.budget.keyItems:
+			return fmt.Errorf("key %v has %d items, more than its share of %d", key, l.items, e.budget.keyItems)
+		case l.blocked.head != nil && e.shareLocked(l, l.blocked.head.of.size):
+			return fmt.Errorf("key %v: a caller waits for the share although there is room", key)
+		case l.waiting != l.blocked.n+l.claims:
+			return fmt.Errorf("key %v: %d waiting, %d blocked, %d claims", key, l.waiting, l.blocked.n, l.claims)
+		case l.open != nil && !l.open.due && (l.blocked.n > 0 || !e.shareLocked(l, 0)):
+			return fmt.Errorf("key %v lingers although nothing can join it", key)
+		case l.items == 0 && !l.busy && !l.held && l.waiting == 0 && l.reserved == 0:
+			return fmt.Errorf("key %v is remembered for nothing", key)
+		}
+	}
+	if held != e.lanes.held || e.keyed && waiting != e.budget.waiting {
+		return fmt.Errorf("%d keys on hold, counted %d; %d callers wait, counted %d", held, e.lanes.held, waiting, e.budget.waiting)
 	}
 	return nil
 }
@@ -70,7 +141,7 @@ func (b *batch[K, T, R]) audit() error {
 	for _, n := range b.notes {
 		if n.size != gone {
 			live++
-			bytes += n.size
+			bytes += int(n.size)
 		}
 	}
 	l := b.lane
@@ -79,8 +150,8 @@ func (b *batch[K, T, R]) audit() error {
 		return fmt.Errorf("batch: %d items, %d bytes, counted %d, %d", live, bytes, b.live, b.bytes)
 	case b.inLane.on != &l.queue:
 		return fmt.Errorf("a queued batch is not in its lane")
-	case first.of.due && !l.busy && l.ready.on == nil:
-		return fmt.Errorf("a lane has a due batch and is not ready")
+	case (first.of.due && !l.busy && !l.held) != (l.ready.on != nil):
+		return fmt.Errorf("a lane is ready: %v; due %v, busy %v, held %v", l.ready.on != nil, first.of.due, l.busy, l.held)
 	}
 	return nil
 }
@@ -91,14 +162,15 @@ func (e *engine[K, T, R]) atRest() error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.stats.Pending != 0 || e.workers != 0 || e.armed != 0 || e.queued.n+e.inflight.n+e.lingers.n+e.ready.n+e.waiters.n+e.reports.n != 0 {
-		return fmt.Errorf("not at rest: %+v, %d workers, timer %d, lists %d %d %d %d %d", e.stats, e.workers, e.armed,
-			e.queued.n, e.inflight.n, e.lingers.n, e.ready.n, e.waiters.n)
+	q := &e.lanes
+	if e.stats.Pending != 0 || e.flight.workers != 0 || e.alarm.at != 0 || q.queued.n+e.flight.list.n+q.lingers.n+q.ready.n+e.budget.waiting+e.reports.list.n != 0 {
+		return fmt.Errorf("not at rest: %+v, %d workers, timer %d, lists %d %d %d %d %d", e.stats, e.flight.workers, e.alarm.at,
+			q.queued.n, e.flight.list.n, q.lingers.n, q.ready.n, e.budget.waiting)
 	}
-	if len(e.lanes) != 0 || len(e.spare) > 2 {
-		return fmt.Errorf("kept: %d lanes, %d arrays", len(e.lanes), len(e.spare))
+	if len(q.byKey) != q.held || len(q.spare) > 2 {
+		return fmt.Errorf("kept: %d lanes, %d on hold, %d arrays", len(q.byKey), q.held, len(q.spare))
 	}
-	for _, b := range e.spare {
+	for _, b := range q.spare {
 		for _, v := range b.items[:cap(b.items)] {
 			if !reflect.ValueOf(&v).Elem().IsZero() {
 				return fmt.Errorf("an array was kept uncleared")
@@ -110,6 +182,6 @@ func (e *engine[K, T, R]) atRest() error {
 
 // Admit is the first half of Do; withdraw is what it does when its context ends.
 func (c *Caller[T, R]) Admit(v T) (withdraw func() bool, err error) {
-	at, err := c.e.add(context.Background(), struct{}{}, v, true)
+	at, err := c.add(context.Background(), v, false)
 	return func() bool { return c.e.withdraw(at) }, err
 }

@@ -58,7 +58,7 @@ func TestTimeoutEndsTheContext(t *testing.T) {
 		r := record(func(ctx context.Context, _ int, _ []int) error { <-ctx.Done(); return ctx.Err() })
 		b := start(t, batch.Options[int]{Timeout: 10 * ms, Observer: o.observe}, r.handle)
 		addAll(t, b, 1)
-		require.NoError(t, b.Flush(t.Context()))
+		require.ErrorIs(t, b.Flush(t.Context()), batch.ErrTimeout)
 		assert.Equal(t, 10*ms, time.Since(r.start))
 		require.ErrorIs(t, o[1], batch.ErrTimeout)
 		require.ErrorIs(t, o[1], context.DeadlineExceeded)
@@ -90,7 +90,7 @@ func TestFlushWaitsForTheObserver(t *testing.T) {
 func TestACallersContextIsItsOwn(t *testing.T) {
 	type key struct{}
 	synctest.Test(t, func(t *testing.T) {
-		c, err := batch.NewResult(batch.Options[int]{}, func(ctx context.Context, items []int) ([]batch.Result[int], error) {
+		c, err := batch.NewCaller(batch.Options[int]{}, func(ctx context.Context, items []int) ([]batch.Result[int], error) {
 			if ctx.Value(key{}) != nil {
 				return nil, errors.New("the context is a caller's")
 			}
@@ -104,17 +104,21 @@ func TestACallersContextIsItsOwn(t *testing.T) {
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(context.WithValue(t.Context(), key{}, 1))
 		var first, second error
+		_, err = c.Submit(t.Context(), 0)
+		require.NoError(t, err)
+		pass(100 * ms) // and now the others gather
 		go func() { _, first = c.Do(ctx, 1) }()
 		synctest.Wait()
 		go func() { _, second = c.Do(t.Context(), 2) }()
-		pass(105 * ms) // in flight since 100
+		pass(15 * ms) // in flight since 110
 		cancel()
 		pass(10 * ms)
 		require.ErrorIs(t, first, context.Canceled)
 		require.ErrorContains(t, first, "in the handler's hands")
 		require.NoError(t, second)
 		finish(t, c)
-		assert.EqualValues(t, 2, c.Stats().Delivered)
+		assert.EqualValues(t, 3, c.Stats().Delivered)
+		assert.EqualValues(t, 2, c.Stats().Calls)
 	})
 }
 
@@ -217,12 +221,20 @@ func TestPace(t *testing.T) {
 
 func TestWithdrawnItemsGiveTheirBudgetBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, err := batch.NewResult(batch.Options[int]{PendingItems: 4, Linger: 50 * ms, PendingBytes: 100, SizeOf: func(int) int { return 10 }},
+		hold := make(chan struct{})
+		c, err := batch.NewCaller(batch.Options[int]{PendingItems: 4, Linger: 50 * ms, PendingBytes: 100, SizeOf: func(int) int { return 10 }},
 			func(_ context.Context, items []int) ([]batch.Result[int], error) {
-				assert.Equal(t, []int{42}, items)
+				if items[0] == 0 {
+					<-hold
+				} else {
+					assert.Equal(t, []int{42}, items)
+				}
 				return make([]batch.Result[int], len(items)), nil
 			})
 		require.NoError(t, err)
+		_, err = c.Submit(t.Context(), 0) // in flight, so that others linger
+		require.NoError(t, err)
+		pass(50 * ms)
 		for range 100 {
 			ctx, cancel := context.WithTimeout(t.Context(), ms)
 			_, err := c.Do(ctx, 1)
@@ -230,11 +242,12 @@ func TestWithdrawnItemsGiveTheirBudgetBack(t *testing.T) {
 			require.ErrorIs(t, err, context.DeadlineExceeded)
 			cancel()
 		}
-		require.NoError(t, c.AtRest())
+		assert.EqualValues(t, 1, c.Stats().Pending)
+		close(hold)
 		_, err = c.Do(t.Context(), 42)
 		require.NoError(t, err)
 		assert.EqualValues(t, 100, c.Stats().Withdrawn)
-		assert.EqualValues(t, 1, c.Stats().Calls)
+		assert.EqualValues(t, 2, c.Stats().Calls)
 		finish(t, c)
 	})
 }
@@ -244,7 +257,7 @@ func TestWithdrawalFromAQueuedBatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hold := make(chan struct{})
 		var got [][]int
-		c, err := batch.NewResult(batch.Options[int]{MaxItems: 2, PendingItems: 10}, func(_ context.Context, items []int) ([]batch.Result[int], error) {
+		c, err := batch.NewCaller(batch.Options[int]{MaxItems: 2, PendingItems: 10}, func(_ context.Context, items []int) ([]batch.Result[int], error) {
 			<-hold
 			got = append(got, items)
 			return make([]batch.Result[int], len(items)), nil
@@ -256,7 +269,12 @@ func TestWithdrawalFromAQueuedBatch(t *testing.T) {
 			if i == 2 || i == 4 || i == 5 {
 				mine = ctx
 			}
-			go func() { _, _ = c.Do(mine, i) }()
+			if i < 2 {
+				_, err := c.Submit(mine, i)
+				require.NoError(t, err)
+			} else {
+				go func() { _, _ = c.Do(mine, i) }()
+			}
 			synctest.Wait()
 		}
 		cancel()
@@ -271,7 +289,7 @@ func TestWithdrawalFromAQueuedBatch(t *testing.T) {
 // A Do that wakes late does not withdraw what has come into the same array since.
 func TestWithdrawalOfWhatIsGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, err := batch.NewResult(batch.Options[int]{}, func(_ context.Context, items []int) ([]batch.Result[int], error) {
+		c, err := batch.NewCaller(batch.Options[int]{}, func(_ context.Context, items []int) ([]batch.Result[int], error) {
 			return doubled(items), nil
 		})
 		require.NoError(t, err)
@@ -319,8 +337,8 @@ func TestResults(t *testing.T) {
 			func(items []int) ([]batch.Result[int], error) { return doubled(items), odd },
 			func(t *testing.T, i, v int, err error) { assert.ErrorIs(t, err, odd); assert.Zero(t, v) },
 		},
-		"Failed, with results": {
-			func(items []int) ([]batch.Result[int], error) { return doubled(items), batch.Failed([]int{2}, odd) },
+		"some failed, with results": {
+			func(items []int) ([]batch.Result[int], error) { return doubled(items), failed(odd, 2) },
 			func(t *testing.T, i, v int, err error) {
 				if i == 2 {
 					assert.ErrorIs(t, err, odd)
@@ -330,14 +348,14 @@ func TestResults(t *testing.T) {
 				}
 			},
 		},
-		"Failed, without": {
-			func(items []int) ([]batch.Result[int], error) { return nil, batch.Failed([]int{2}, odd) },
+		"some failed, without results": {
+			func(items []int) ([]batch.Result[int], error) { return nil, failed(odd, 2) },
 			func(t *testing.T, i, v int, err error) { assert.Equal(t, i == 2, err != nil); assert.Zero(t, v) },
 		},
 		"too few": {
 			func(items []int) ([]batch.Result[int], error) { return doubled(items)[1:], nil },
 			func(t *testing.T, i, v int, err error) {
-				assert.EqualError(t, err, "batch: the handler returned 2 results for 3 items: want one for each, in their order")
+				assert.EqualError(t, err, "batch: the handler returned 2 results for 3 items: return one for each, in their order")
 			},
 		},
 		"too many": {
@@ -361,7 +379,7 @@ func TestResults(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				caller, err := batch.NewResult(batch.Options[int]{MaxItems: 3}, func(_ context.Context, items []int) ([]batch.Result[int], error) {
+				caller, err := batch.NewCaller(batch.Options[int]{MaxItems: 3}, func(_ context.Context, items []int) ([]batch.Result[int], error) {
 					return c.handler(items)
 				})
 				require.NoError(t, err)
@@ -393,7 +411,7 @@ func doubled(items []int) []batch.Result[int] {
 
 func TestTicketWaitGivesUpAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, err := batch.NewResult(batch.Options[int]{}, func(_ context.Context, items []int) ([]batch.Result[int], error) {
+		c, err := batch.NewCaller(batch.Options[int]{}, func(_ context.Context, items []int) ([]batch.Result[int], error) {
 			return doubled(items), nil
 		})
 		require.NoError(t, err)
@@ -415,7 +433,7 @@ func TestTicketWaitGivesUpAlone(t *testing.T) {
 func TestCallersAreToldOfATimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		c, err := batch.NewResult(batch.Options[int]{Timeout: 100 * ms, Linger: batch.Immediately, Attempts: 5},
+		c, err := batch.NewCaller(batch.Options[int]{Timeout: 100 * ms, Linger: batch.Immediately, Attempts: 5},
 			func(_ context.Context, items []int) ([]batch.Result[int], error) {
 				<-release
 				return doubled(items), nil
@@ -436,7 +454,7 @@ func TestCallersAreToldOfATimeout(t *testing.T) {
 // Results that came in time are not lost by others that did not.
 func TestResultsAtTheTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, err := batch.NewResult(batch.Options[int]{Timeout: 100 * ms, MaxItems: 2}, func(ctx context.Context, items []int) ([]batch.Result[int], error) {
+		c, err := batch.NewCaller(batch.Options[int]{Timeout: 100 * ms, MaxItems: 2}, func(ctx context.Context, items []int) ([]batch.Result[int], error) {
 			rs := doubled(items)
 			<-ctx.Done()
 			rs[1].Err = ctx.Err()

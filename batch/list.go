@@ -1,7 +1,7 @@
 package batch
 
-// A list is first in, first out, and gives up a node from its middle in
-// constant time. The nodes live in what they list, so pushing allocates nothing.
+// A list is first in, first out, and gives up a node from its middle in constant time. The nodes are
+// part of what they list, so a push allocates nothing.
 type list[E any] struct {
 	head, tail *node[E]
 	n          int

@@ -28,12 +28,14 @@ type item struct{ id, key, stream, size int }
 type truth struct {
 	item
 	admitted bool
-	handed   int      // times a handler got it
-	active   bool     // in a handler's hands
-	reported int      // times a handler said it was delivered
-	outcomes []string // as told to the Observer, to Close, to a Do
-	late     bool     // failed with ErrTimeout: may be reported all the same
-	told     error    // by Do
+	handed   int       // times a handler got it
+	active   bool      // in a handler's hands
+	reported int       // times a handler said it was delivered
+	outcomes []string  // as told to the Observer, to Close, to a Do
+	late     bool      // failed with ErrTimeout: may be reported all the same
+	told     error     // by Do
+	unknown  bool      // a call with it left open what became of it
+	after    time.Time // no hand-over before
 }
 
 // A script is read byte by byte; behind its end it is all zeros.
@@ -57,7 +59,8 @@ type subject struct {
 	all    func(context.Context, []item) (int, error)
 	do     func(context.Context, item) (int, error)
 	flush  func(context.Context) error
-	close  func(context.Context) error
+	close  func(context.Context) (undelivered, inDoubt []item, err error)
+	resume func(key int) bool
 	stats  func() batch.Stats
 	audit  func() error
 	atRest func() error
@@ -76,8 +79,12 @@ type model struct {
 	calls  int
 	active int
 	keys   map[int]bool // busy
-	first  map[int]int  // the newest id that was handed over, by stream
-	start  time.Time    // of the last call
+	held   map[int]bool // an item of the key was not delivered
+	tries  int          // that an item may have
+	paused time.Time    // until then, since
+	since  time.Time
+	first  map[int]int // the newest id that was handed over, by stream
+	start  time.Time   // of the last call
 
 	wg        sync.WaitGroup
 	producers [3]chan func()
@@ -91,7 +98,7 @@ func (m *model) errorf(format string, args ...any) {
 
 func runModel(t *testing.T, data []byte) {
 	synctest.Test(t, func(t *testing.T) {
-		m := &model{t: t, script: &script{data}, keys: map[int]bool{}, first: map[int]int{}}
+		m := &model{t: t, script: &script{data}, keys: map[int]bool{}, held: map[int]bool{}, first: map[int]int{}}
 		m.configure()
 		for i := range m.producers {
 			m.producers[i] = make(chan func(), 256)
@@ -115,7 +122,7 @@ func (m *model) configure() {
 	m.opt = batch.Options[item]{
 		MaxItems: 1 + s.upTo(8), Linger: time.Duration(1+s.upTo(20)) * ms,
 		PendingItems: 1 + s.upTo(30), MaxWaiters: 1 + s.upTo(5), InFlight: 1 + s.upTo(3),
-		Timeout: time.Duration(10+s.upTo(40)) * ms, Attempts: 1 + s.upTo(4), Backoff: time.Duration(1+s.upTo(30)) * ms,
+		Timeout: time.Duration(10+s.upTo(40)) * ms, Attempts: s.upTo(5), Backoff: time.Duration(1+s.upTo(30)) * ms,
 		Observer: m.observe,
 	}
 	flags := s.next()
@@ -124,7 +131,7 @@ func (m *model) configure() {
 		m.opt.MaxBytes, m.opt.PendingBytes = 20+s.upTo(20), 20+s.upTo(100)
 	}
 	if flags&2 != 0 {
-		m.opt.OnFull = batch.Reject
+		m.opt.Reject = true
 	}
 	if flags&4 != 0 {
 		m.opt.Linger = batch.Immediately
@@ -138,10 +145,33 @@ func (m *model) configure() {
 	if flags&32 != 0 {
 		m.opt.Retry = func(err error) bool { return !errors.Is(err, errPoison) }
 	}
+	kind := s.upTo(3)
+	more := s.next()
+	m.tries = max(1, m.opt.Attempts)
+	if more&1 != 0 && m.opt.Attempts != 1 {
+		m.opt.Split = func(err error) bool { return errors.Is(err, errPoison) }
+		if m.opt.Attempts == 0 {
+			m.tries = 4 * (1 + log2(m.opt.MaxItems))
+		}
+	}
+	m.opt.Idempotent = more&2 != 0
+	m.opt.HoldKeys = more&4 != 0 && kind == 2
+	if more&8 != 0 && kind >= 2 {
+		m.opt.PendingPerKey = 1 + s.upTo(m.opt.PendingItems-1)
+	}
 	for range 16 {
 		m.behave = append(m.behave, s.next())
 	}
-	m.build(s.upTo(2))
+	m.build(kind)
+}
+
+// drain makes lists of what Close returns.
+func drain(err error) (undelivered, inDoubt []item, _ error) {
+	var d *batch.DrainError[item]
+	if errors.As(err, &d) {
+		return d.Undelivered, d.InDoubt, err
+	}
+	return nil, nil, err
 }
 
 func (m *model) build(kind int) {
@@ -152,11 +182,18 @@ func (m *model) build(kind int) {
 			return err
 		})
 		require.NoError(m.t, err)
-		m.s = subject{b.Add, b.TryAdd, b.AddAll, nil, b.Flush, b.Close, b.Stats, b.Audit, b.AtRest}
-	case 1:
-		c, err := batch.NewResult(m.opt, func(ctx context.Context, items []item) ([]batch.Result[int], error) {
+		m.s = subject{b.Add, b.TryAdd, b.AddAll, nil, b.Flush, func(ctx context.Context) ([]item, []item, error) { return drain(b.Close(ctx)) }, nil, b.Stats, b.Audit, b.AtRest}
+	case 1, 3:
+		c, err := batch.NewCaller(m.opt, func(ctx context.Context, items []item) ([]batch.Result[int], error) {
 			return m.handle(ctx, items, true)
 		})
+		if kind == 3 {
+			m.keyed = true
+			c, err = batch.NewKeyedCaller(m.opt, func(it item) int { return it.key }, func(ctx context.Context, key int, items []item) ([]batch.Result[int], error) {
+				m.checkKey(key, items)
+				return m.handle(ctx, items, true)
+			})
+		}
 		require.NoError(m.t, err)
 		submit := func(ctx context.Context, it item) error { _, err := c.Submit(ctx, it); return err }
 		try := func(it item) error {
@@ -172,15 +209,11 @@ func (m *model) build(kind int) {
 			}
 			return n, err
 		}
-		m.s = subject{submit, try, all, c.Do, c.Flush, c.Close, c.Stats, c.Audit, c.AtRest}
+		m.s = subject{submit, try, all, c.Do, c.Flush, func(ctx context.Context) ([]item, []item, error) { return drain(c.Close(ctx)) }, nil, c.Stats, c.Audit, c.AtRest}
 	case 2:
 		m.keyed = true
 		k, err := batch.NewKeyed(m.opt, func(ctx context.Context, key int, items []item) error {
-			for _, it := range items {
-				if it.key != key {
-					m.errorf("item %+v came under key %d", it, key)
-				}
-			}
+			m.checkKey(key, items)
 			_, err := m.handle(ctx, items, false)
 			return err
 		})
@@ -188,7 +221,28 @@ func (m *model) build(kind int) {
 		add := func(ctx context.Context, it item) error { return k.Add(ctx, it.key, it) }
 		try := func(it item) error { return k.TryAdd(it.key, it) }
 		all := func(ctx context.Context, its []item) (int, error) { return k.AddAll(ctx, its[0].key, its) }
-		m.s = subject{add, try, all, nil, k.Flush, k.Close, k.Stats, k.Audit, k.AtRest}
+		m.s = subject{add, try, all, nil, k.Flush, func(ctx context.Context) (undelivered, inDoubt []item, err error) {
+			var d *batch.DrainError[batch.Entry[int, item]]
+			if err = k.Close(ctx); errors.As(err, &d) {
+				for _, x := range d.Undelivered {
+					m.checkKey(x.Key, []item{x.Item})
+					undelivered = append(undelivered, x.Item)
+				}
+				for _, x := range d.InDoubt {
+					m.checkKey(x.Key, []item{x.Item})
+					inDoubt = append(inDoubt, x.Item)
+				}
+			}
+			return undelivered, inDoubt, err
+		}, k.Resume, k.Stats, k.Audit, k.AtRest}
+	}
+}
+
+func (m *model) checkKey(key int, its []item) {
+	for _, it := range its {
+		if it.key != key {
+			m.errorf("item %+v came under key %d", it, key)
+		}
 	}
 }
 
@@ -249,15 +303,61 @@ func (m *model) observe(its []item, err error) {
 	default:
 		m.outcome("failed", its...)
 	}
-	if errors.Is(err, batch.ErrTimeout) {
-		m.mu.Lock()
-		for _, it := range its {
+	m.mu.Lock()
+	for _, it := range its {
+		if errors.Is(err, batch.ErrTimeout) {
 			m.truths[it.id].late = true
 		}
-		m.mu.Unlock()
+		if err != nil && m.opt.HoldKeys {
+			m.held[it.key] = true
+		}
+		if m.opt.Split != nil && errors.Is(err, errPoison) && err.Error() != poisoned(it).Error() {
+			m.errorf("item %+v has the error of another: %v", it, err)
+		}
+		if errors.Is(err, batch.ErrGivenUp) && m.truths[it.id].handed == 0 {
+			m.errorf("item %+v was given up, and never refused", it)
+		}
+	}
+	m.mu.Unlock()
+	if err != nil && its[0].id%4 == 0 && m.items() < 2000 {
+		m.putBack(its)
 	}
 	m.audit()
 }
+
+// putBack adds again what failed: the Observer has room for it, and never waits.
+func (m *model) putBack(its []item) {
+	start := time.Now()
+	for _, it := range its {
+		m.mu.Lock()
+		again := item{id: len(m.truths), key: it.key, stream: -1, size: it.size}
+		m.truths = append(m.truths, &truth{item: again})
+		m.mu.Unlock()
+		if err := m.s.add(context.Background(), again); err == nil {
+			m.admit(again)
+		} else if !errors.Is(err, batch.ErrClosed) {
+			m.errorf("the Observer cannot add %+v again: %v", it, err)
+		}
+	}
+	if d := time.Since(start); d > 0 {
+		m.errorf("the Observer waited for %v in Add", d)
+	}
+}
+
+// resume lets the keys go on that are known to be on hold.
+func (m *model) resume() {
+	m.mu.Lock()
+	held := m.held
+	m.held = map[int]bool{}
+	m.mu.Unlock()
+	for key := range held {
+		if !m.s.resume(key) {
+			m.errorf("key %d is not on hold", key)
+		}
+	}
+}
+
+func poisoned(it item) error { return fmt.Errorf("%w: %d", errPoison, it.id) }
 
 func (m *model) step() {
 	op, arg := m.script.next(), m.script.next()
@@ -312,6 +412,9 @@ func (m *model) step() {
 		time.Sleep(wait)
 	case 15:
 		if arg >= 16 { // seldom: nothing much happens after it
+			if m.s.resume != nil && arg%2 == 0 {
+				m.resume()
+			}
 			time.Sleep(wait / 4)
 			return
 		}
@@ -351,6 +454,8 @@ func (m *model) do(ctx context.Context, it item) {
 		}
 		m.mu.Unlock()
 	case err == batch.ErrClosed, errors.Is(err, batch.ErrFull), err == ctx.Err():
+	case m.opt.Split != nil && errors.Is(err, errPoison) && err.Error() != poisoned(it).Error():
+		m.errorf("Do(%d) has the error of another: %v", it.id, err)
 	case strings.Contains(err.Error(), "withdrawn"):
 		m.admit(it)
 		m.outcome("withdrawn", it)
@@ -373,7 +478,8 @@ func (m *model) flush(ctx context.Context) {
 		}
 	}
 	m.mu.Unlock()
-	if m.s.flush(ctx) != nil {
+	err := m.s.flush(ctx)
+	if err != nil && (m.opt.HoldKeys || !strings.Contains(err.Error(), "since the last Flush")) {
 		return
 	}
 	m.mu.Lock()
@@ -386,15 +492,14 @@ func (m *model) flush(ctx context.Context) {
 }
 
 func (m *model) close(ctx context.Context) {
-	err := m.s.close(ctx)
-	var drain *batch.DrainError[item]
-	if errors.As(err, &drain) {
-		m.outcome("undelivered", drain.Undelivered...)
-		m.outcome("in doubt", drain.InDoubt...)
-		if !errors.Is(err, ctx.Err()) {
-			m.errorf("the DrainError does not wrap that of the context: %v", err)
-		}
-	} else if err != nil {
+	undelivered, inDoubt, err := m.s.close(ctx)
+	m.outcome("undelivered", undelivered...)
+	m.outcome("in doubt", inDoubt...)
+	switch {
+	case err == nil:
+	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
+	case m.opt.HoldKeys && strings.Contains(err.Error(), "Close found keys on hold") && len(inDoubt) == 0:
+	default:
 		m.errorf("Close: %v", err)
 	}
 	m.mu.Lock()
@@ -410,6 +515,7 @@ func (m *model) handle(ctx context.Context, its []item, answers bool) ([]batch.R
 	behaviour := m.enter(its)
 	m.audit()
 	failed, after, err := m.act(ctx, behaviour, its)
+	late := ctx.Err() != nil || behaviour%12 == 5 || behaviour%12 == 7
 	results := make([]batch.Result[int], len(its))
 	for i, it := range its {
 		results[i].Value = it.id * 2
@@ -420,13 +526,13 @@ func (m *model) handle(ctx context.Context, its []item, answers bool) ([]batch.R
 		}
 		err = nil
 	} else if len(failed) > 0 {
-		err = batch.Failed(failed, errors.New("some failed"))
+		err = &batch.Failure{Err: errors.New("some failed"), Items: items(failed)}
 	}
 	if answers && behaviour%12 == 8 && len(its) > 1 {
 		results, err, failed = results[1:], nil, nil
-		m.leave(its, nil, errPoison)
+		m.leave(its, nil, errPoison, late)
 	} else {
-		m.leave(its, failed, err)
+		m.leave(its, failed, err, late)
 	}
 	if behaviour&64 != 0 { // the slice is the handler's
 		clear(its)
@@ -463,6 +569,18 @@ func (m *model) enter(its []item) (behaviour int) {
 		if tr.active || tr.reported > 0 || len(tr.outcomes) > 0 {
 			m.errorf("handed over again: %+v", tr)
 		}
+		if tr.handed >= m.tries {
+			m.errorf("handed over more than %d times: %+v", m.tries, tr)
+		}
+		if tr.unknown && !m.opt.Idempotent {
+			m.errorf("handed over again, and nobody knows what became of it: %+v", tr)
+		}
+		if now := time.Now(); now.Before(tr.after) || now.Before(m.paused) && now.After(m.since) {
+			m.errorf("handed over before the downstream wants it: %+v", tr)
+		}
+		if m.held[it.key] && tr.handed == 0 && m.opt.HoldKeys {
+			m.errorf("handed over although its key is on hold: %+v", tr)
+		}
 		bytes += it.size
 		m.checkOrder(its, i)
 		tr.active = true
@@ -492,7 +610,7 @@ func (m *model) checkOrder(its []item, i int) {
 	}
 }
 
-func (m *model) leave(its []item, failed []int, err error) {
+func (m *model) leave(its []item, failed []int, err error, late bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.active--
@@ -502,6 +620,18 @@ func (m *model) leave(its []item, failed []int, err error) {
 		tr.active = false
 		if err == nil && !slices.Contains(failed, i) || len(failed) > 0 && !slices.Contains(failed, i) {
 			tr.reported++
+			continue
+		}
+		tr.unknown = late
+		var f *batch.Failure
+		if errors.As(err, &f) {
+			tr.after = time.Now().Add(f.RetryAfter)
+		}
+	}
+	var f *batch.Failure
+	if until := time.Now(); errors.As(err, &f) && f.PauseAll {
+		if until = until.Add(f.RetryAfter); until.After(m.paused) {
+			m.paused, m.since = until, time.Now()
 		}
 	}
 }
@@ -533,7 +663,8 @@ func (m *model) act(ctx context.Context, behaviour int, its []item) (failed []in
 	case 9:
 		for _, it := range its {
 			if it.id%7 == 3 {
-				err = errPoison
+				err = poisoned(it)
+				break
 			}
 		}
 	case 10: // calls back, though not for ever
@@ -541,12 +672,24 @@ func (m *model) act(ctx context.Context, behaviour int, its []item) (failed []in
 			break
 		}
 		it := m.make(0, behaviour, behaviour, false)
+		start := time.Now()
 		if m.s.add(ctx, it) == nil {
 			m.admit(it)
 		}
 		if m.s.flush(ctx) == nil {
 			m.errorf("Flush returned nil from inside the handler")
 		}
+		if m.s.do != nil {
+			if _, err := m.s.do(ctx, it); err == nil || !strings.Contains(err.Error(), "inside the handler") {
+				m.errorf("Do from inside the handler: %v", err)
+			}
+		}
+		if d := time.Since(start); d > 0 {
+			m.errorf("the handler waited for itself for %v", d)
+		}
+	case 11:
+		time.Sleep(d)
+		err = &batch.Failure{Err: errors.New("busy"), RetryAfter: time.Duration(behaviour>>3) * time.Millisecond, PauseAll: behaviour&128 != 0}
 	}
 	return failed, after, err
 }
@@ -559,13 +702,13 @@ func (m *model) finish() {
 	m.wg.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 	defer cancel()
-	if err := m.s.flush(ctx); err != nil {
+	if err := m.s.flush(ctx); err != nil && !m.opt.HoldKeys && !strings.Contains(err.Error(), "since the last Flush") {
 		m.errorf("Flush at the end: %v", err)
 	}
 	time.Sleep(time.Hour) // the handlers that stayed behind
-	if err := m.s.close(ctx); err != nil && !m.closed {
-		m.errorf("Close at the end: %v", err)
-	}
+	ctx, cancel = context.WithTimeout(context.Background(), time.Hour)
+	defer cancel()
+	m.close(ctx)
 	if err := m.s.atRest(); err != nil {
 		m.errorf("%v", err)
 	}
@@ -611,6 +754,8 @@ func (tr *truth) fault() string {
 		return "failed, and a handler delivered it"
 	case (o == "undelivered" || o == "expired" || o == "withdrawn") && tr.handed > 0:
 		return o + ", and was handed over"
+	case tr.told != nil && o == "failed" && errors.Is(tr.told, batch.ErrGivenUp) && tr.reported > 0:
+		return "given up, and a handler delivered it"
 	case o == "in doubt" && tr.handed == 0:
 		return "in doubt, and never handed over"
 	}

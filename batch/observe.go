@@ -1,12 +1,33 @@
 package batch
 
-// A report is on its way to the Observer. Flush waits for those before it, so
-// that who has flushed has been told.
-type report[T any] struct {
-	seq  uint64
-	said []outcome[T]
-	done chan struct{} // made by who waits
-	node node[*report[T]]
+import (
+	"log/slog"
+	"runtime"
+	"time"
+)
+
+// Reports are on their way to the Observer, or to the log.
+//
+// Invariant: a report is in list from when its items have their outcome until whoever is to be told
+// has been. Flush and Close wait for the reports before them, so that who has flushed has been told.
+type reports[K comparable, T, R any] struct {
+	list list[*report[K, T, R]] // oldest first
+	seq  uint64                 // of the newest
+
+	last   error // of an item that failed or expired
+	failed lost  // what Flush has told of
+	logged int64 // items that the log has told of
+	line   int64 // when the log had a line; 0 is never
+}
+
+type report[K comparable, T, R any] struct {
+	seq   uint64
+	said  []outcome[T]
+	rooms []room[K, T, R]
+	line  *line
+	by    uint64        // the goroutine that makes it
+	done  chan struct{} // made by who waits
+	node  node[*report[K, T, R]]
 }
 
 // An outcome is what the Observer is told in one call.
@@ -15,8 +36,8 @@ type outcome[T any] struct {
 	err   error
 }
 
-// addTo adds an item to said: to what was delivered, to what shares the error of
-// the call, or on its own.
+// addTo adds an item to said: to what was delivered, to what shares the error of the call, or on its
+// own.
 func addTo[T any](said []outcome[T], item T, err error, shared bool) []outcome[T] {
 	for i := range said {
 		if err == nil && said[i].err == nil || err != nil && said[i].err != nil && shared {
@@ -27,43 +48,138 @@ func addTo[T any](said []outcome[T], item T, err error, shared bool) []outcome[T
 	return append(said, outcome[T]{[]T{item}, err})
 }
 
-// report announces what the Observer is to be told; nil is nothing.
-func (e *engine[K, T, R]) report(said []outcome[T]) *report[T] {
-	if len(said) == 0 {
+// Expired items are past MaxAge, and to be reported.
+type expired[K comparable, T, R any] struct {
+	items []T
+	room  []room[K, T, R]
+	n     int
+}
+
+func (x *expired[K, T, R]) add(_ *lane[K, T, R], item T, _ int, keep bool) {
+	x.n++
+	if keep {
+		x.items = append(x.items, item)
+	}
+}
+
+func (e *engine[K, T, R]) reportExpiredLocked(x *expired[K, T, R]) *report[K, T, R] {
+	if x.n == 0 {
 		return nil
 	}
-	e.reported++
-	r := &report[T]{seq: e.reported, said: said}
-	e.reports.push(&r.node, r)
+	var said []outcome[T]
+	if len(x.items) > 0 {
+		said = []outcome[T]{{x.items, errExpired}}
+	}
+	return e.reportLocked(said, x.room)
+}
+
+// reportLocked announces what the Observer or the log is to be told; nil is nothing.
+func (e *engine[K, T, R]) reportLocked(said []outcome[T], rooms []room[K, T, R]) *report[K, T, R] {
+	line := e.lineLocked()
+	if len(said) == 0 && line == nil {
+		return nil
+	}
+	e.reports.seq++
+	r := &report[K, T, R]{seq: e.reports.seq, said: said, rooms: rooms, line: line}
+	if len(said) > 0 {
+		r.by = goroutine()
+	}
+	e.reports.list.push(&r.node, r)
 	return r
 }
 
-// reportExpired announces items past MaxAge.
-func (e *engine[K, T, R]) reportExpired(items []T) *report[T] {
-	if len(items) == 0 {
-		return nil
-	}
-	return e.report([]outcome[T]{{items, errExpired}})
-}
-
-// tell makes the announced report. It takes mu itself, and not during the calls.
-func (e *engine[K, T, R]) tell(r *report[T]) {
+// tell makes the announced report.
+func (e *engine[K, T, R]) tell(r *report[K, T, R]) {
 	if r == nil {
 		return
 	}
 	defer e.told(r)
+	if r.line != nil {
+		r.line.write()
+	}
 	for _, o := range r.said {
 		e.opt.Observer(o.items, o.err)
 	}
 }
 
-// told lets go who waits for r. It takes mu itself.
-func (e *engine[K, T, R]) told(r *report[T]) {
+// told wakes whoever waits for r.
+func (e *engine[K, T, R]) told(r *report[K, T, R]) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.reports.remove(&r.node)
+	e.reports.list.remove(&r.node)
 	if r.done != nil {
 		close(r.done)
 	}
-	e.freed()
+	e.returnRoomLocked(r)
+	e.freedLocked()
+}
+
+// observingLocked returns the report that this goroutine is making: the caller is the Observer.
+func (e *engine[K, T, R]) observingLocked() *report[K, T, R] {
+	if e.reports.list.n == 0 || e.opt.Observer == nil {
+		return nil
+	}
+	by := goroutine()
+	for n := e.reports.list.head; n != nil; n = n.next {
+		if n.of.by == by {
+			return n.of
+		}
+	}
+	return nil
+}
+
+// observing reports whether the caller is the Observer.
+func (e *engine[K, T, R]) observing() bool {
+	if e.opt.Observer == nil {
+		return false
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.observingLocked() != nil
+}
+
+// goroutine returns the number of the calling goroutine, from the first line of its stack: "goroutine
+// 17 [running]:". It takes about a microsecond, so it is asked for once a report, and by callers that
+// would block while one is made.
+func goroutine() (n uint64) {
+	var buf [32]byte
+	const prefix = len("goroutine ")
+	for _, c := range buf[prefix:max(prefix, runtime.Stack(buf[:], false))] {
+		if c < '0' || c > '9' {
+			break
+		}
+		n = 10*n + uint64(c-'0')
+	}
+	return n
+}
+
+// A line is for the log.
+type line struct {
+	failed, expired int64 // since the last line
+	err             error // of the last item
+}
+
+// logEvery is the least time between two lines of the log.
+const logEvery = 10 * time.Second
+
+// lineLocked returns what is to be logged of items that failed or expired, if nobody else is told of
+// them: the first at once, then at most one line in logEvery, which counts the others.
+func (e *engine[K, T, R]) lineLocked() *line {
+	q := &e.reports
+	lost := e.stats.Failed + e.stats.Expired
+	if e.opt.Observer != nil || e.tickets || lost == q.logged {
+		return nil
+	}
+	now := e.now()
+	if q.line != 0 && now-q.line < int64(logEvery) {
+		return nil
+	}
+	l := &line{lost - q.logged, e.stats.Expired, q.last}
+	q.line, q.logged = now, lost
+	return l
+}
+
+func (l *line) write() {
+	slog.Error("batch: items were not delivered, and Options.Observer is not set",
+		"items", l.failed, "expired in all", l.expired, "last error", l.err)
 }

@@ -1,99 +1,112 @@
 package batch
 
 import (
-	"context"
+	"errors"
 	"fmt"
 	"time"
 )
 
-// What a call of Add does when the budget is full.
-const (
-	// Block waits, first come first served, until there is room, ctx ends or
-	// the batcher is closed. It is the zero value.
-	Block = false
-	// Reject fails at once with [ErrFull].
-	Reject = true
-)
-
-// Immediately as Linger hands an item over as soon as a handler call is free.
-// Items that come while none is free still share a batch.
+// Immediately as Linger hands an item over as soon as a handler call is free. Items that come while
+// none is free still share a batch.
 const Immediately time.Duration = -1
 
-// The largest bounds that still are some: whoever writes math.MaxInt wants
-// none, and that is what this package refuses.
+// The largest bounds that still are some: whoever writes math.MaxInt wants none, and that is what this
+// package refuses.
 const (
 	most    = 1 << 30
 	longest = 365 * 24 * time.Hour
 )
 
-// Options bound a batcher in every dimension. The zero of each is a safe
-// default; none can be switched off.
+// Options bound a batcher in every dimension. The zero of each option is a safe default, and no bound
+// can be turned off.
 type Options[T any] struct {
-	// A batch is full at MaxItems items (default 500), or when the next item
-	// would take it past MaxBytes (default 4 MiB) as SizeOf counts them.
-	// Without SizeOf items have no size, and a bound in bytes is an error.
-	// SizeOf runs in the caller of Add.
+	// A batch is full at MaxItems items (default 500), or at MaxBytes (default 4 MiB) as SizeOf counts
+	// them: an item that would take it past MaxBytes opens another. Without SizeOf items have no size,
+	// and a bound in bytes is an error. SizeOf runs in the caller of Add.
 	MaxItems int
 	MaxBytes int
 	SizeOf   func(T) int
 
-	// Linger is how long the first item of a batch waits for company (default
-	// 100 ms). A batch does not linger when the budget is full, during Flush
-	// and after Close: nothing else could join it.
+	// Linger is how long the first item of a batch waits for others (default 100 ms). A batch does not
+	// linger when nothing else could join it: when the budget is full, during Flush and after Close.
+	// And a batch that a Do waits for does not linger while no call is in flight.
 	Linger time.Duration
 
-	// PendingItems and PendingBytes are the budget: how much may be admitted
-	// and without an outcome, waiting or in a handler's hands. The default is
-	// two full batches for each call in flight.
+	// PendingItems and PendingBytes are the budget: how much may be admitted and without an outcome,
+	// waiting or in a handler's hands. The default is two full batches for each call in flight, and
+	// with keys at least four.
 	PendingItems int
 	PendingBytes int
 
-	// OnFull says what Add does without room in the budget: Block (default) or
-	// Reject. At most MaxWaiters callers (default 1000) block; the next gets
-	// ErrFull.
-	OnFull     bool
+	// PendingPerKey is how many items of the budget one key may hold; of the bytes and of MaxWaiters it
+	// may have the same share. The default is the budget divided by InFlight, or by two if InFlight is
+	// 1. So a key whose calls hang leaves room for the others. It needs keys.
+	PendingPerKey int
+
+	// Reject says that Add fails with ErrFull when there is no room, rather than wait for it, first
+	// come first served. Of the callers that wait there are at most MaxWaiters (default 1000); the next
+	// gets ErrFull.
+	Reject     bool
 	MaxWaiters int
 
-	// InFlight is how many calls of the handler run at once (default 1, which
-	// keeps the order of items). A call that outlives its Timeout counts until
-	// it returns.
+	// InFlight is how many calls of the handler run at once (default 1, which keeps the order of
+	// items). A call that outlives its Timeout counts until it returns.
 	InFlight int
 
 	// Timeout is the deadline of the context of one call (default 30 s).
 	Timeout time.Duration
 
-	// MaxAge is how old an item may get before it is handed over or tried
-	// again (default 5 min). An item that was never handed over then expires
-	// with an error that wraps context.DeadlineExceeded. Age counts from
-	// admission, to within Linger.
+	// MaxAge is how old an item may get before it is handed over or tried again (default 5 min). An
+	// item that was never handed over then expires with an error that wraps context.DeadlineExceeded.
+	// Age counts from admission, to within Linger.
 	MaxAge time.Duration
 
-	// Pace is the least time between the starts of two calls (default 0), so
-	// that at most MaxItems go out per Pace. Retries are paced as well.
+	// Pace is the least time between the starts of two calls (default 0), so that at most MaxItems go
+	// out per Pace. Retries are paced as well.
 	Pace time.Duration
 
-	// Attempts is how often an item that failed is tried in all (default 1:
-	// never again). Ask for more only where the handler is idempotent. Only
-	// what failed is tried again, after Backoff (default 100 ms; doubled each
-	// time up to a minute, with jitter), only after its handler has returned,
-	// and within MaxAge. The batch keeps its place in flight meanwhile.
-	//
-	// A batch that still fails as a whole is split in halves until the item
-	// that spoils it stands alone; that ends early when nothing gets through.
+	// Attempts bounds how often an item is handed over, for whatever reason (default 1: never again).
+	// What failed, and only that, is handed over again if Retry says that its error is worth it: after
+	// Backoff (default 100 ms; doubled each time up to a minute, with jitter), after its handler has
+	// returned, and within MaxAge. The batch keeps its place in flight meanwhile.
 	Attempts int
 	Backoff  time.Duration
 
-	// Retry says whether an error is worth another attempt; nil is yes to all.
-	// A batch that fails as a whole with an error that is not worth one is
-	// split at once. Retry must not panic.
-	Retry func(error) bool
+	// Retry says whether an error is worth another attempt; nil is yes to all. It is not asked about an
+	// error that leaves open whether the item took effect, which is never tried again unless Idempotent
+	// says that this does no harm: ErrTimeout, a panic, and what wraps an error of a context, io.EOF,
+	// io.ErrUnexpectedEOF, a broken connection, or an error whose method Timeout says true. If your
+	// downstream has other errors of this kind, Retry must say no to them. Retry must not panic.
+	Retry      func(error) bool
+	Idempotent bool
 
-	// Observer, if any, is told the outcome of every item that came to one:
-	// delivered (err is nil), failed or expired. One call carries items that
-	// share an outcome; the slice is its own. Calls come from several
-	// goroutines. It must not panic, nor call Flush or Close, and should be
-	// quick: its batch's place in flight stays taken. Items that Close gives back and items withdrawn are
-	// in the hands of a caller already and are not observed.
+	// Split says whether the error of a whole batch means that one of its items is bad and none took
+	// effect; nil is no to all. Such a batch is split in halves until the bad items are found, each
+	// part after Backoff, and the others are delivered, in order. A bad item fails with the error of
+	// its own call. An item that was refused only together with others when the batcher stops fails
+	// with ErrGivenUp.
+	//
+	// If L is log2(MaxItems), rounded up, a run of k bad items, k <= L, takes at most L+k+2 calls, so at
+	// most 2L+2, and nothing is given up. A longer run takes at most 3L+2 calls, and at most as many
+	// good items are given up as it has bad ones. Each call counts as an attempt of its items. Without
+	// Attempts an item has 4L+4 of them for splitting, and none for other errors. Split is asked before
+	// Retry, not about errors with an unknown outcome, and must not panic.
+	Split func(error) bool
+
+	// HoldKeys says that after an item of a key was not delivered, because it failed or expired, the
+	// key is on hold: no other item of it is handed over until Resume. Its items wait for that, at most
+	// for MaxAge. Without HoldKeys a key goes on with its next item. It needs NewKeyed.
+	HoldKeys bool
+
+	// Observer, if any, is told the outcome of every item that came to one: delivered (err is nil),
+	// failed or expired. One call carries items that share an outcome; the slice is its own. Calls come
+	// from several goroutines. It must not panic, and should be quick: its batch's place in flight stays
+	// taken. It may add again what failed, for which there is room, but nothing in it waits: not for
+	// more room, and not in Do, Flush or Close. Items that Close gives back and items withdrawn are in
+	// the hands of a caller already and are not observed.
+	//
+	// Without an Observer, a Batcher and a Keyed log to slog.Default what was not delivered: the first
+	// at once, then a line every 10 s at most, which counts; and Close returns an error.
 	Observer func(items []T, err error)
 }
 
@@ -111,9 +124,9 @@ func (b bound[N]) set() error {
 	}
 	switch {
 	case *b.value < 0:
-		return fmt.Errorf("batch: Options.%s is %v: want more than 0, or 0 for the default", b.name, *b.value)
+		return fmt.Errorf("batch: Options.%s is %v: set more than 0, or 0 for the default", b.name, *b.value)
 	case *b.value > b.most:
-		return fmt.Errorf("batch: Options.%s is %v, which bounds nothing: want at most %v", b.name, *b.value, b.most)
+		return fmt.Errorf("batch: Options.%s is %v, which bounds nothing: set at most %v", b.name, *b.value, b.most)
 	}
 	return nil
 }
@@ -128,9 +141,9 @@ func setAll[N int | time.Duration](bounds ...bound[N]) error {
 }
 
 // defaulted returns o with every zero replaced, or what is wrong with it.
-func (o Options[T]) defaulted() (Options[T], error) {
-	if o.SizeOf == nil && (o.MaxBytes != 0 || o.PendingBytes != 0) {
-		return o, fmt.Errorf("batch: Options.MaxBytes and PendingBytes need SizeOf: set it to say how many bytes an item takes")
+func (o Options[T]) defaulted(keyed bool) (Options[T], error) {
+	if err := o.contradiction(keyed); err != nil {
+		return o, err
 	}
 	err := setAll(
 		bound[int]{"MaxItems", &o.MaxItems, 500, 1 << 20},
@@ -142,10 +155,18 @@ func (o Options[T]) defaulted() (Options[T], error) {
 	if err != nil {
 		return o, err
 	}
+	places := o.InFlight
+	if keyed {
+		places = max(2, places)
+	}
 	err = setAll(
-		bound[int]{"PendingItems", &o.PendingItems, min(2*o.MaxItems, most/o.InFlight) * o.InFlight, most},
-		bound[int]{"PendingBytes", &o.PendingBytes, min(2*o.MaxBytes, most/o.InFlight) * o.InFlight, most},
+		bound[int]{"PendingItems", &o.PendingItems, min(2*o.MaxItems, most/places) * places, most},
+		bound[int]{"PendingBytes", &o.PendingBytes, min(2*o.MaxBytes, most/places) * places, most},
 	)
+	if err == nil {
+		share := (o.PendingItems + places - 1) / places
+		err = setAll(bound[int]{"PendingPerKey", &o.PendingPerKey, share, o.PendingItems})
+	}
 	if err != nil {
 		return o, err
 	}
@@ -166,12 +187,30 @@ func (o Options[T]) defaulted() (Options[T], error) {
 	return o, err
 }
 
-// patience is when a call counts as stuck, and its callers are told: a tenth
-// of the Timeout later, so that a handler that heeds its context is believed.
+// contradiction says which options do not go together.
+func (o Options[T]) contradiction(keyed bool) error {
+	switch {
+	case o.SizeOf == nil && (o.MaxBytes != 0 || o.PendingBytes != 0):
+		return errors.New("batch: Options.MaxBytes and PendingBytes need SizeOf: set it to say how many bytes an item takes")
+	case !keyed && o.PendingPerKey != 0:
+		return errors.New("batch: Options.PendingPerKey needs keys: use NewKeyed or NewKeyedCaller, or leave it out")
+	case !keyed && o.HoldKeys:
+		return errHoldNeedsKeys
+	case o.Attempts == 1 && o.Split != nil:
+		return errors.New("batch: Options.Split with Attempts 1 could never split: leave Attempts out, or raise it")
+	}
+	return nil
+}
+
+var errHoldNeedsKeys = errors.New("batch: Options.HoldKeys needs NewKeyed, which has Resume: use that, or leave it out")
+
+// patience is when a call counts as stuck, and its callers are told: a tenth of the Timeout later, so
+// that a handler that heeds its context is believed.
 func (o *Options[T]) patience() time.Duration { return o.Timeout + o.Timeout/10 }
 
-// An insideKey marks the contexts a batcher gives its handler with the batcher
-// itself, so that a handler that would wait for itself is told so.
-type insideKey struct{}
-
-func inside(ctx context.Context, batcher any) bool { return ctx.Value(insideKey{}) == batcher }
+// mustHandle panics if the handler of a constructor is nil.
+func mustHandle(isNil bool, constructor string) {
+	if isNil {
+		panic("batch: the handler of " + constructor + " is nil: pass the function that delivers a batch")
+	}
+}

@@ -17,7 +17,7 @@ var ErrBusy = errors.New("outbox: provider is busy")
 // New sends with a provider that takes 500 pushes a call and answers for each.
 // Do blocks while 8 MiB are pending, and 1000 callers at most.
 func New(provider func(context.Context, []Push) ([]batch.Result[string], error)) (*batch.Caller[Push, string], error) {
-	return batch.NewResult(batch.Options[Push]{
+	return batch.NewCaller(batch.Options[Push]{
 		MaxItems: 500, MaxBytes: 1 << 20, PendingBytes: 8 << 20,
 		SizeOf: func(p Push) int { return 64 + len(p.Token) + len(p.Text) },
 		Linger: 20 * time.Millisecond, InFlight: 4, Timeout: 10 * time.Second,

@@ -272,7 +272,7 @@ var askers = []asker{
 		}, func() {}
 	}},
 	{"leaksafe Submit and Wait", func() (func(), func()) {
-		c, err := batch.NewResult(batch.Options[int]{MaxItems: full, Linger: linger, InFlight: inFlight, PendingItems: 16 * full},
+		c, err := batch.NewCaller(batch.Options[int]{MaxItems: full, Linger: linger, InFlight: inFlight, PendingItems: 16 * full},
 			func(_ context.Context, keys []int) ([]batch.Result[int], error) {
 				rs := make([]batch.Result[int], len(keys))
 				for i, k := range keys {

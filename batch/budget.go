@@ -1,0 +1,375 @@
+package batch
+
+import (
+	"context"
+	"fmt"
+)
+
+// A waiter is a caller blocked until its item is admitted.
+type waiter[K comparable, T, R any] struct {
+	lane  *lane[K, T, R]
+	item  T
+	size  int
+	asks  bool // it is a Do
+	at    spot[K, T, R]
+	err   error
+	ready chan struct{} // receives one value once at or err is set
+	node  node[*waiter[K, T, R]]
+}
+
+// How an item is to be admitted.
+type manner struct {
+	wait bool // for room, if Options say so
+	asks bool // its caller waits for the result
+}
+
+// add admits v, or waits for that if how and Options say so.
+func (e *engine[K, T, R]) add(ctx context.Context, key K, v T, how manner) (spot[K, T, R], error) {
+	err := e.check(ctx, key)
+	if err != nil {
+		return spot[K, T, R]{}, err
+	}
+	size := 0
+	if e.opt.SizeOf != nil {
+		if size = e.opt.SizeOf(v); uint(size) > uint(e.largest) {
+			return spot[K, T, R]{}, e.misfit(size)
+		}
+	}
+	e.mu.Lock()
+	l := e.laneLocked(key)
+	if !e.closed && e.budget.queue.n == 0 && e.fitsLocked(size) && e.openToLocked(l, size) {
+		b := e.admitLocked(l, v, size)
+		if how.asks {
+			e.askLocked(b)
+		}
+		at := b.last()
+		e.mu.Unlock()
+		return at, nil
+	}
+	at, w, err := e.enterLocked(ctx, l, v, size, how)
+	e.forgetLocked(l)
+	e.mu.Unlock()
+	if w == nil {
+		return at, err
+	}
+	return e.await(ctx, w)
+}
+
+// check is what can be said without mu.
+func (e *engine[K, T, R]) check(ctx context.Context, key K) error {
+	if key != key {
+		return errNotEqual
+	}
+	return ctx.Err()
+}
+
+// misfit is what is wrong with an item of that size.
+func (e *engine[K, T, R]) misfit(size int) error {
+	if size < 0 {
+		return fmt.Errorf("batch: SizeOf returned %d: want 0 or more", size)
+	}
+	return fmt.Errorf("%w: %d bytes, at most %d (the smaller of MaxBytes and PendingBytes)", ErrTooLarge, size, e.largest)
+}
+
+// fitsLocked reports whether the budget has room for an item of that size.
+func (e *engine[K, T, R]) fitsLocked(size int) bool {
+	return e.stats.Pending+int64(e.budget.reserved) < int64(e.opt.PendingItems) &&
+		e.stats.PendingBytes+int64(e.budget.reservedBytes)+int64(size) <= int64(e.opt.PendingBytes)
+}
+
+// shareLocked reports whether the share of l has room for an item of that size. One item is admitted
+// whatever its size, or it never would be.
+func (e *engine[K, T, R]) shareLocked(l *lane[K, T, R], size int) bool {
+	n := l.items + l.claims + l.reserved
+	return n == 0 || n < e.budget.keyItems && l.bytes+l.claimedBytes+l.reservedForBytes+size <= e.budget.keyBytes
+}
+
+// openToLocked reports whether l admits an item of that size at once.
+func (e *engine[K, T, R]) openToLocked(l *lane[K, T, R], size int) bool {
+	return !e.keyed || l.blocked.n == 0 && e.shareLocked(l, size) && !e.tooManyHeldLocked()
+}
+
+// tooManyHeldLocked bounds what is remembered of keys on hold.
+func (e *engine[K, T, R]) tooManyHeldLocked() bool { return e.lanes.held >= e.opt.PendingItems }
+
+// enterLocked queues a caller for whose item there is no room, and returns its waiter. Without one
+// the item was admitted, or there is an error.
+func (e *engine[K, T, R]) enterLocked(ctx context.Context, l *lane[K, T, R], v T, size int, how manner) (spot[K, T, R], *waiter[K, T, R], error) {
+	if e.closed {
+		return spot[K, T, R]{}, nil, ErrClosed
+	}
+	r := e.observingLocked()
+	if r != nil && e.takeRoomLocked(r, l, size) {
+		at := e.admitLocked(l, v, size).last()
+		if e.budget.queue.n > 0 {
+			e.unlingerLocked()
+		}
+		return at, nil, nil
+	}
+	limited := e.keyed && !e.openToLocked(l, size)
+	if !limited {
+		e.unlingerLocked()
+	} else if l.open != nil {
+		e.makeDueLocked(l.open)
+	}
+	if err := e.refusalLocked(ctx, l, how, r != nil, limited); err != nil {
+		e.stats.Rejected++
+		return spot[K, T, R]{}, nil, err
+	}
+	w, _ := e.waiterPool.Get().(*waiter[K, T, R])
+	if w == nil {
+		w = &waiter[K, T, R]{ready: make(chan struct{}, 1)}
+	}
+	w.lane, w.item, w.size, w.asks = l, v, size, how.asks
+	e.budget.waiting++
+	l.waiting++
+	if limited {
+		l.blocked.push(&w.node, w)
+	} else {
+		e.claimLocked(w)
+	}
+	return spot[K, T, R]{}, w, nil
+}
+
+// refusalLocked says why a caller may not wait, if it may not.
+func (e *engine[K, T, R]) refusalLocked(ctx context.Context, l *lane[K, T, R], how manner, observing, limited bool) error {
+	switch {
+	case e.keyed && e.tooManyHeldLocked():
+		return errHeldFull
+	case observing:
+		return errObserver
+	case inside(ctx, e.self):
+		return errHandlerFull
+	case !how.wait || e.opt.Reject:
+		if limited {
+			return errKeyFull
+		}
+		return ErrFull
+	case e.budget.waiting >= e.opt.MaxWaiters || limited && l.waiting >= e.budget.keyWaiters:
+		return errWaiters
+	}
+	return nil
+}
+
+// claimLocked puts w in the budget's queue. Its item counts for the share of its key from now on.
+func (e *engine[K, T, R]) claimLocked(w *waiter[K, T, R]) {
+	w.lane.claims++
+	w.lane.claimedBytes += w.size
+	e.budget.queue.push(&w.node, w)
+}
+
+// removeLocked takes w out of the queue it is in.
+func (e *engine[K, T, R]) removeLocked(w *waiter[K, T, R]) {
+	if w.node.on == &e.budget.queue {
+		w.lane.claims--
+		w.lane.claimedBytes -= w.size
+	}
+	w.node.on.remove(&w.node)
+	w.lane.waiting--
+	e.budget.waiting--
+}
+
+// await blocks until w is granted, refused, or its ctx ends.
+func (e *engine[K, T, R]) await(ctx context.Context, w *waiter[K, T, R]) (spot[K, T, R], error) {
+	select {
+	case <-w.ready:
+	case <-ctx.Done():
+		if e.quit(w) {
+			w.err = ctx.Err()
+		} else {
+			<-w.ready // granted or refused meanwhile, and that stands
+		}
+	}
+	at, err := w.at, w.err
+	*w = waiter[K, T, R]{ready: w.ready}
+	e.waiterPool.Put(w)
+	return at, err
+}
+
+// quit takes w out of the queue, if it is still there. The waiters behind it may fit where it did
+// not.
+func (e *engine[K, T, R]) quit(w *waiter[K, T, R]) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if w.node.on == nil {
+		return false
+	}
+	e.removeLocked(w)
+	if e.keyed {
+		e.unblockLocked(w.lane)
+		e.forgetLocked(w.lane)
+	}
+	e.grantLocked()
+	return true
+}
+
+// grantLocked admits the items of blocked callers, in their order, while there is room: nobody
+// overtakes the first.
+func (e *engine[K, T, R]) grantLocked() {
+	q := &e.budget.queue
+	for h := q.head; h != nil && e.fitsLocked(h.of.size); h = q.head {
+		w := h.of
+		e.removeLocked(w)
+		b := e.admitLocked(w.lane, w.item, w.size)
+		if w.asks {
+			e.askLocked(b)
+		}
+		w.at = b.last()
+		w.ready <- struct{}{}
+	}
+	if q.n > 0 {
+		e.unlingerLocked()
+	}
+}
+
+// unblockLocked lets callers that wait for the share of l wait for the budget, while the share has
+// room.
+func (e *engine[K, T, R]) unblockLocked(l *lane[K, T, R]) {
+	for h := l.blocked.head; h != nil && e.shareLocked(l, h.of.size); h = l.blocked.head {
+		w := h.of
+		l.blocked.remove(h)
+		e.claimLocked(w)
+	}
+}
+
+// refuseLocked turns every blocked caller away.
+func (e *engine[K, T, R]) refuseLocked(err error) {
+	refuse := func(q *list[*waiter[K, T, R]]) {
+		for h := q.head; h != nil; h = q.head {
+			w := h.of
+			e.removeLocked(w)
+			w.err = err
+			w.ready <- struct{}{}
+		}
+	}
+	refuse(&e.budget.queue)
+	for _, l := range e.lanes.byKey {
+		refuse(&l.blocked)
+		e.forgetLocked(l)
+	}
+}
+
+// A room is what a report has reserved in the budget and in the share of a lane, so that its Observer
+// can add again what failed.
+type room[K comparable, T, R any] struct {
+	lane         *lane[K, T, R]
+	items, bytes int
+}
+
+// reserveLocked reserves the room of an item of l that is about to be freed.
+func (e *engine[K, T, R]) reserveLocked(l *lane[K, T, R], rooms *[]room[K, T, R], size int) {
+	if e.opt.Observer == nil {
+		return
+	}
+	n := len(*rooms)
+	if n == 0 || (*rooms)[n-1].lane != l {
+		*rooms = append(*rooms, room[K, T, R]{lane: l})
+		n++
+	}
+	(*rooms)[n-1].items++
+	(*rooms)[n-1].bytes += size
+	e.changeRoomLocked(l, 1, size)
+}
+
+func (e *engine[K, T, R]) changeRoomLocked(l *lane[K, T, R], items, bytes int) {
+	e.budget.reserved += items
+	e.budget.reservedBytes += bytes
+	l.reserved += items
+	l.reservedForBytes += bytes
+}
+
+// takeRoomLocked gives room that r has reserved to an item of l, if that makes it fit.
+func (e *engine[K, T, R]) takeRoomLocked(r *report[K, T, R], l *lane[K, T, R], size int) bool {
+	for i := range r.rooms {
+		m := &r.rooms[i]
+		if m.items == 0 || m.lane != l {
+			continue
+		}
+		bytes := min(size, m.bytes)
+		e.changeRoomLocked(l, -1, -bytes)
+		if e.fitsLocked(size) && (!e.keyed || e.shareLocked(l, size)) {
+			m.items--
+			m.bytes -= bytes
+			return true
+		}
+		e.changeRoomLocked(l, 1, bytes)
+		return false
+	}
+	return false
+}
+
+// returnRoomLocked ends what r has reserved.
+func (e *engine[K, T, R]) returnRoomLocked(r *report[K, T, R]) {
+	for _, m := range r.rooms {
+		e.changeRoomLocked(m.lane, -m.items, -m.bytes)
+		if e.keyed {
+			e.unblockLocked(m.lane)
+			e.forgetLocked(m.lane)
+		}
+	}
+	r.rooms = nil
+}
+
+// stride is how many items are admitted under one hold of mu.
+const stride = 64
+
+// addAll admits vs in order and returns how many it did.
+func (e *engine[K, T, R]) addAll(ctx context.Context, key K, vs []T) (n int, err error) {
+	for n < len(vs) {
+		part := vs[n:min(n+stride, len(vs))]
+		m, err := e.addSome(ctx, key, part)
+		n += m
+		if err != nil {
+			return n, err
+		}
+		if m < len(part) {
+			if _, err := e.add(ctx, key, part[m], manner{wait: true}); err != nil {
+				return n, err
+			}
+			n++
+		}
+	}
+	return n, nil
+}
+
+// addSome admits as many of vs, at most stride, as it can without waiting.
+func (e *engine[K, T, R]) addSome(ctx context.Context, key K, vs []T) (n int, err error) {
+	if err := e.check(ctx, key); err != nil {
+		return 0, err
+	}
+	var sizes [stride]int
+	if e.opt.SizeOf != nil {
+		for i, v := range vs {
+			if sizes[i] = e.opt.SizeOf(v); uint(sizes[i]) > uint(e.largest) {
+				vs = vs[:i] // add says so, when it is its turn
+				break
+			}
+		}
+	}
+	e.mu.Lock()
+	l := e.laneLocked(key)
+	for n < len(vs) && !e.closed && e.budget.queue.n == 0 && e.fitsLocked(sizes[n]) && e.openToLocked(l, sizes[n]) {
+		b := e.admitLocked(l, vs[n], sizes[n])
+		n++
+		if b == l.open {
+			n += e.admitMoreLocked(b, vs[n:], sizes[n:])
+		}
+	}
+	e.forgetLocked(l)
+	e.mu.Unlock()
+	return n, nil
+}
+
+// withdraw takes an item back whose batch no worker has taken.
+func (e *engine[K, T, R]) withdraw(at spot[K, T, R]) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	b := at.batch
+	if b.group != at.group || b.inQueued.on == nil || b.notes[at.index].size == gone {
+		return false
+	}
+	e.stats.Withdrawn++
+	e.dropLocked(b, at.index)
+	e.freedLocked()
+	return true
+}

@@ -1,0 +1,236 @@
+package batch
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// spawnLocked starts a worker if there is a batch for it and a call left.
+func (e *engine[K, T, R]) spawnLocked() {
+	if e.lanes.ready.n > 0 && e.flight.workers < e.opt.InFlight {
+		e.flight.workers++
+		go e.work()
+	}
+}
+
+// work is a worker: it takes batches until there is none.
+func (e *engine[K, T, R]) work() {
+	var b *batch[K, T, R]
+	defer func() {
+		if b != nil { // the handler called runtime.Goexit, and this goroutine with it
+			e.endCall(b)
+			e.settle(b, 0, len(b.items), &verdict[R]{err: errGoexit, final: true})
+			e.leave(b)
+		}
+	}()
+	for b = e.take(nil); b != nil; b = e.take(b) {
+		e.deliver(b)
+	}
+}
+
+// take puts the batch done away, if any, and returns the next one. Without one the worker is gone.
+func (e *engine[K, T, R]) take(done *batch[K, T, R]) *batch[K, T, R] {
+	for {
+		var lost expired[K, T, R]
+		e.mu.Lock()
+		if done != nil {
+			e.putAwayLocked(done)
+			done = nil
+		}
+		b := e.nextReadyLocked(&lost)
+		over := b == nil && e.lanes.ready.n == 0
+		if over {
+			e.flight.workers--
+			e.freedLocked()
+		}
+		r := e.reportExpiredLocked(&lost)
+		e.mu.Unlock()
+		e.tell(r)
+		if b != nil || over {
+			return b
+		}
+	}
+}
+
+// leave ends a worker whose goroutine ends under it; another takes over.
+func (e *engine[K, T, R]) leave(b *batch[K, T, R]) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.putAwayLocked(b)
+	e.flight.workers--
+	e.spawnLocked()
+	e.freedLocked()
+}
+
+// putAwayLocked frees the key and the place in flight of a batch whose last call has returned.
+func (e *engine[K, T, R]) putAwayLocked(b *batch[K, T, R]) {
+	l := b.lane
+	l.busy = false
+	e.flight.list.remove(&b.inFlight)
+	e.recycleLocked(b)
+	e.refreshLocked(l)
+	e.commitLocked()
+}
+
+// nextReadyLocked moves the first ready batch into flight, when Pace allows. It returns nil if there
+// is none, or if all of it has expired. It releases mu while it waits for Pace.
+func (e *engine[K, T, R]) nextReadyLocked(lost *expired[K, T, R]) *batch[K, T, R] {
+	if e.lanes.ready.n > 0 {
+		e.paceLocked()
+	}
+	if e.lanes.ready.n == 0 { // or no longer: withdrawn, or given back
+		return nil
+	}
+	l := e.lanes.ready.head.of
+	b := l.queue.head.of
+	if e.expireLocked(b, e.now(), lost) == 0 {
+		e.freedLocked()
+		return nil
+	}
+	if l.held { // by what has just expired
+		return nil
+	}
+	e.dequeueLocked(b)
+	e.flight.list.push(&b.inFlight, b)
+	l.busy = e.keyed
+	b.whole = b.live == len(b.items)
+	e.refreshLocked(l)
+	e.freedLocked()
+	return b
+}
+
+// paceLocked waits until another call may start. It releases mu while it waits.
+func (e *engine[K, T, R]) paceLocked() {
+	if e.opt.Pace == 0 && e.flight.paused == 0 {
+		return
+	}
+	for e.base.Err() == nil {
+		now := e.now()
+		start := max(now, e.flight.next, e.flight.paused)
+		if start == now {
+			e.flight.next = now + int64(e.opt.Pace)
+			return
+		}
+		e.mu.Unlock()
+		e.sleep(time.Duration(start - now))
+		e.mu.Lock()
+	}
+}
+
+// longestPause is how long a handler can have all calls wait.
+const longestPause = 24 * time.Hour
+
+// pauseLocked lets no call start for d.
+func (e *engine[K, T, R]) pauseLocked(d time.Duration) {
+	e.flight.paused = max(e.flight.paused, e.now()+int64(min(d, longestPause)))
+}
+
+// sleep waits for d, or until Close gives up.
+func (e *engine[K, T, R]) sleep(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-e.base.Done():
+	}
+}
+
+// call runs the handler once with items, which are those of [lo, hi) of b without an outcome. It
+// reports false, without a call, if Close gave the items back.
+func (e *engine[K, T, R]) call(b *batch[K, T, R], items []T, lo, hi int) (v verdict[R], ok bool) {
+	turn, ok := e.beginCall(b, lo, hi)
+	if !ok {
+		return v, false
+	}
+	ctx, cancel := context.WithTimeout(e.base, e.opt.Timeout)
+	defer cancel()
+	if e.tickets {
+		t := time.AfterFunc(e.opt.patience(), func() { e.overran(b, turn, lo, hi) })
+		defer t.Stop()
+	}
+	n := len(items)
+	results, err := e.guarded(ctx, b.lane.key, items)
+	if e.endCall(b) {
+		v = verdict[R]{err: ErrTimeout, final: true}
+		v.delay(err)
+		return v, true
+	}
+	return e.read(n, results, err, ctx.Err() == context.DeadlineExceeded), true
+}
+
+// guarded turns a panic of the handler into an error.
+func (e *engine[K, T, R]) guarded(ctx context.Context, key K, items []T) (results []Result[R], err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = panicked(p)
+		}
+	}()
+	return e.handle(ctx, key, items)
+}
+
+func (e *engine[K, T, R]) beginCall(b *batch[K, T, R], lo, hi int) (turn uint64, ok bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if b.abandoned {
+		return 0, false
+	}
+	if e.most > 1 {
+		b.count(lo, hi)
+	}
+	b.turn++
+	b.calling, b.told = true, false
+	b.overdue = e.now() + int64(e.opt.patience())
+	e.stats.Calls++
+	e.stats.InFlight++
+	return b.turn, true
+}
+
+// endCall reports whether the callers were told already that it took too long.
+func (e *engine[K, T, R]) endCall(b *batch[K, T, R]) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if b.calling {
+		b.calling = false
+		e.stats.InFlight--
+	}
+	return b.told
+}
+
+// overran gives the callers of a call with the items [lo, hi) that ran past its time their error. The
+// items stay in the budget and the call in its place until it returns.
+func (e *engine[K, T, R]) overran(b *batch[K, T, R], turn uint64, lo, hi int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if b.turn == turn && b.calling && !b.abandoned {
+		b.told = true
+		b.resolveLocked(lo, hi, ErrTimeout)
+	}
+}
+
+// read makes a verdict of what the handler returned for n items.
+func (e *engine[K, T, R]) read(n int, results []Result[R], err error, late bool) verdict[R] {
+	if err == nil && e.tickets && len(results) != n {
+		err = fmt.Errorf("batch: the handler returned %d results for %d items: return one for each, in their order", len(results), n)
+		return verdict[R]{err: err, final: true}
+	}
+	if err == nil {
+		return verdict[R]{results: timedOut(results, late)}
+	}
+	return readError(n, results, err, late)
+}
+
+// timedOut returns results in which every error says that it came late, if it did.
+func timedOut[R any](results []Result[R], late bool) []Result[R] {
+	if !late {
+		return results
+	}
+	results = slices.Clone(results)
+	for i, r := range results {
+		if r.Err != nil {
+			results[i].Err = orTimeout(r.Err, true)
+		}
+	}
+	return results
+}
