@@ -36,45 +36,69 @@ func (c *compiler) refuse(n *node) {
 		if src == dst {
 			share = c.assignLine(src)
 		}
-		c.advise(src, dst, fmt.Sprintf("a %s cannot be copied; it can be shared, if that is right", src.Kind()), share, c.convertLine(src, dst, ""))
+		c.advise(src, dst, fmt.Sprintf("a %s cannot be copied; it can be shared, if that is right", src.Kind()), share, c.convertLine(src, dst))
 	case toText && implements(src, stringer):
 		parse := ""
 		if isParsed(src) {
 			parse = "mapper.Options{Parse: true} // its number as text"
 		}
 		c.advise(src, dst, src.String()+" has a String method, which is used only if you ask for it",
-			"mapper.Options{Stringer: true}", parse, c.convertLine(src, dst, ""))
+			"mapper.Options{Stringer: true}", parse, c.convertLine(src, dst))
 	case fromText && implements(dst, stringer):
-		c.advise(src, dst, dst.String()+" has a String method, but none that reads a text", c.convertLine(src, dst, ""))
+		c.advise(src, dst, dst.String()+" has a String method, but none that reads a text", c.convertLine(src, dst))
 	case (toText || fromText) && (isParsed(src) || isParsed(dst)):
 		c.advise(src, dst, "numbers and bools map to texts and back only if you ask for it",
-			"mapper.Options{Parse: true}", c.convertLine(src, dst, ""))
+			"mapper.Options{Parse: true}", c.convertLine(src, dst))
 	case toText:
-		c.advise(src, dst, src.String()+" has no method MarshalText", c.convertLine(src, dst, ""))
+		c.advise(src, dst, src.String()+" has no method MarshalText", c.convertLine(src, dst))
 	case fromText:
-		c.advise(src, dst, dst.String()+" has no method UnmarshalText", c.convertLine(src, dst, ""))
+		c.advise(src, dst, dst.String()+" has no method UnmarshalText", c.convertLine(src, dst))
 	default:
-		c.advise(src, dst, fmt.Sprintf("no rule maps a %s to a %s", src.Kind(), dst.Kind()), c.convertLine(src, dst, ""))
+		c.advise(src, dst, fmt.Sprintf("no rule maps a %s to a %s", src.Kind(), dst.Kind()), c.convertLine(src, dst))
 	}
 }
 
-func (c *compiler) refuseLock(t reflect.Type) {
-	c.advise(t, t, "a lock cannot be copied: a copy of a locked lock stays locked. Ignore the field, or share a pointer to the struct that has it")
+func (c *compiler) refuseError(src, dst reflect.Type) {
+	assign := ""
+	if src == dst && src.Kind() == reflect.Pointer {
+		assign = c.assignLine(src)
+	}
+	c.advise(src, dst, "a copy of an error is another error to errors.Is, so errors are not copied", assign, "mapper.Share() // also shares all else that has the same type on both sides", c.convertLine(src, dst))
 }
 
-// refuseOpaque reports, once, a type with memory that only its own package can copy.
+// refuseOpaque reports, once, a type that cannot be copied.
 func (c *compiler) refuseOpaque(t reflect.Type, dst route) bool {
-	name, found := c.opaqueField(t, dst)
-	if found && !c.opaque[t] {
-		c.opaque[t] = true
-		assign, how := c.assignLine(t), "If its values never change once they are made, assign them"
-		if holdsLock(t) {
-			assign, how = c.assignLine(reflect.PointerTo(t)), "If nobody changes it once it is made, share the pointer to it"
-		}
-		c.advise(t, t, fmt.Sprintf("only its own package can copy it, because its field %s is unexported and refers to memory. %s; or convert it", name, how),
-			assign, c.convertLine(t, t, ""), c.ignoreLine(t, name))
+	locks, others := c.opaqueFields(t, dst)
+	var why, ignore string
+	switch {
+	case isLock(t):
+		why = "a lock cannot be copied: the copy of a locked one stays locked"
+	case len(locks) > 0:
+		why = "a lock cannot be copied, and its field " + locks[0] + " is one"
+	case len(others) > 0:
+		why = "only its own package can copy it, because its field " + others[0] + " is unexported and refers to memory"
+	default:
+		return false
 	}
-	return found
+	if c.opaque[t] {
+		return true
+	}
+	c.opaque[t] = true
+	assign := ""
+	switch {
+	case t != dst.typ: // no type that maps to itself
+	case !holdsLock(t):
+		assign, why = c.assignLine(t), why+". If its values never change once they are made, assign them"
+	case c.pointed[t]:
+		assign, why = c.assignLine(reflect.PointerTo(t)), why+". If nobody changes it once it is made, share the pointer to it"
+	}
+	for _, name := range append(locks, others...) {
+		if line := c.ignoreLine(dst.typ, name); line != "" && name != "_" && !isLock(t) {
+			ignore = strings.TrimPrefix(ignore+", "+line, ", ")
+		}
+	}
+	c.advise(t, dst.typ, why, assign, c.convertLine(t, dst.typ), ignore)
+	return true
 }
 
 // holdsLock reports whether a struct must not be copied, as go vet sees it.
@@ -83,7 +107,7 @@ func holdsLock(t reflect.Type) bool {
 	case reflect.Array:
 		return holdsLock(t.Elem())
 	case reflect.Struct:
-		if reflect.PointerTo(t).Implements(locker) {
+		if isLock(t) {
 			return true
 		}
 		for i := range t.NumField() {
@@ -131,7 +155,7 @@ func (m *matcher) report(dst route, own []*placed) {
 	}
 	c.path = before
 	if !m.decided && len(m.missing) == 0 && dst.typ.NumField() > 0 {
-		c.advise(m.from.typ, dst.typ, "no field of the destination can be filled", c.convertLine(m.from.typ, dst.typ, ""))
+		c.advise(m.from.typ, dst.typ, "no field of the destination can be filled", c.convertLine(m.from.typ, dst.typ))
 	}
 	if c.cfg.AllRead {
 		m.reportUnread(dst)
@@ -299,16 +323,13 @@ func (c *compiler) ignoreLine(owner reflect.Type, field string) string {
 	return fmt.Sprintf("mapper.Ignore(func(d *%s) *%s { return &d.%s })", d, f, field)
 }
 
-func (c *compiler) convertLine(src, dst reflect.Type, body string) string {
+func (c *compiler) convertLine(src, dst reflect.Type) string {
 	s, ok := c.spell(src)
 	d, ok2 := c.spell(dst)
 	if !ok || !ok2 {
 		return ""
 	}
-	if body == "" {
-		body = `panic("TODO: convert it")`
-	}
-	return fmt.Sprintf("mapper.Convert(func(s %s) (d %s, err error) { %s })", s, d, body)
+	return fmt.Sprintf(`mapper.Convert(func(s %s) (d %s, err error) { panic("TODO: convert it") })`, s, d)
 }
 
 func (c *compiler) assignLine(t reflect.Type) string {
@@ -376,9 +397,10 @@ var importPath = regexp.MustCompile(`[\w.~-]+(?:/[\w.~-]+)*\.`)
 // spellArguments writes the type arguments of a generic type, which reflect gives with the whole
 // import path.
 func (c *compiler) spellArguments(args string) string {
+	caller := c.caller() // while only functions of this package are between it and its caller
 	return importPath.ReplaceAllStringFunc(args, func(p string) string {
 		p = strings.TrimSuffix(p, ".")
-		if p == c.caller() {
+		if p == caller {
 			return ""
 		}
 		base := path.Base(p)

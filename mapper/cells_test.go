@@ -190,7 +190,7 @@ func TestRefused(t *testing.T) {
 		"array lengths":         {reflect.TypeFor[D[[2]int]](), reflect.TypeFor[D[[3]int]](), "different lengths"},
 		"unexported references": {reflect.TypeFor[D[Handle]](), reflect.TypeFor[D[Handle]](), "F: mapper_test.Handle to mapper_test.Handle: only its own package can copy it, because its field refs"},
 		"nothing to set":        {reflect.TypeFor[D[Hidden]](), reflect.TypeFor[D[Hidden2]](), "no field of the destination can be filled"},
-		"lock":                  {reflect.TypeFor[D[Locked]](), reflect.TypeFor[D[Locked]](), "F.mu: sync.Mutex to sync.Mutex: a lock cannot be copied"},
+		"lock":                  {reflect.TypeFor[D[Locked]](), reflect.TypeFor[D[Locked]](), "F: mapper_test.Locked to mapper_test.Locked: a lock cannot be copied, and its field mu is one"},
 		"error":                 {reflect.TypeFor[D[error]](), reflect.TypeFor[D[error]](), "another error"},
 		"method is missing":     {reflect.TypeFor[D[Point]](), reflect.TypeFor[D[Named]](), "does not implement"},
 		"deep inside":           {reflect.TypeFor[[]map[string]D[int]](), reflect.TypeFor[[]map[string]D[string]](), "[][*].F: "},

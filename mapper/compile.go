@@ -23,6 +23,7 @@ type compiler struct {
 	path     []string // to where the compiler is
 	problems []*Error
 	opaque   map[reflect.Type]bool // types that were reported as such
+	pointed  map[reflect.Type]bool // types that pointers to them map to themselves
 	scoped   map[*config]bool      // configs of For that were used
 	trial    bool                  // only to see whether there are problems
 	home     string                // the package of the caller; "" is not known yet
@@ -59,7 +60,7 @@ func compile(p pair, cfg *config) (*plan, error) {
 func newCompiler(p pair, cfg *config) *compiler {
 	return &compiler{
 		cfg: cfg, base: cfg, root: pair{pointee(p.src), pointee(p.dst)}, nodes: map[key]*node{}, building: map[key]bool{},
-		samples: map[reflect.Type]*sample{}, found: map[*override]*selected{}, opaque: map[reflect.Type]bool{}, scoped: map[*config]bool{},
+		samples: map[reflect.Type]*sample{}, found: map[*override]*selected{}, opaque: map[reflect.Type]bool{}, pointed: map[reflect.Type]bool{}, scoped: map[*config]bool{},
 	}
 }
 
@@ -140,7 +141,7 @@ func (c *compiler) build(n *node) {
 	case src.Kind() == reflect.Interface:
 		n.op = opFromInterface
 		if isError(src) || isError(dst) {
-			c.problem(src, dst, errIdentity)
+			c.refuseError(src, dst)
 		}
 	case dst.Kind() == reflect.Interface:
 		c.buildToInterface(n)
@@ -204,9 +205,9 @@ func (c *compiler) buildStructs(n *node) {
 func (c *compiler) buildToInterface(n *node) {
 	switch {
 	case !n.src.Implements(n.dst):
-		c.problem(n.src, n.dst, errMethods)
+		c.advise(n.src, n.dst, fmt.Sprintf("%s does not implement %s", n.src, n.dst), c.convertLine(n.src, n.dst))
 	case isError(n.src):
-		c.problem(n.src, n.dst, errIdentity)
+		c.refuseError(n.src, n.dst)
 	default:
 		n.op = opToInterface
 		n.elem = c.pair(n.src, n.src)
@@ -225,8 +226,11 @@ func (c *compiler) buildOptional(n *node) bool {
 	n.op, n.from, n.to = opOptional, from, to
 	n.keeps = from.keepsInvalid(n.src, to, n.dst)
 	if from.form == pointer && to.form == pointer && isError(n.dst) {
-		c.problem(n.src, n.dst, errIdentity)
+		c.refuseError(n.src, n.dst)
 		return true
+	}
+	if from.form == pointer && n.src == n.dst {
+		c.pointed[from.typ] = true
 	}
 	if from.form == null && c.buildOfWhole(n, from.typ, to.typ) {
 		return true
@@ -314,7 +318,7 @@ func (c *compiler) buildContainer(n *node) bool {
 func (c *compiler) buildList(n *node) {
 	src, dst := n.src, n.dst
 	if src.Kind() == reflect.Array && dst.Kind() == reflect.Array && src.Len() != dst.Len() {
-		c.problem(src, dst, "arrays of different lengths: use Convert")
+		c.advise(src, dst, "the arrays have different lengths", c.convertLine(src, dst))
 		return
 	}
 	n.op = opSlice

@@ -90,6 +90,63 @@ func TestWarningCountsLines(t *testing.T) {
 	assert.Equal(t, 1, strings.Count(text, "misuse_test.go:"), text)
 }
 
+// A tenant has a Mapper of its own.
+type tenant struct {
+	m *mapper.Mapper[Point, Point32]
+}
+
+func newTenant() *tenant { return &tenant{mapper.Must[Point, Point32]()} }
+
+// TestOwnersAreNoMisuse builds a Mapper in the constructor of its owner: few owners, and many that a
+// garbage collection has shown to be in use.
+func TestOwnersAreNoMisuse(t *testing.T) {
+	mapper.ResetSites()
+	var tenants []*tenant
+	text := logged(t, func() {
+		for range 9 {
+			tenants = append(tenants, newTenant())
+		}
+		for i := range 3 * mapper.MaxBuilds {
+			tenants = append(tenants, newTenant())
+			if i%(mapper.MaxBuilds/4) == 0 {
+				runtime.GC()
+			}
+		}
+	})
+	assert.Empty(t, text)
+	runtime.KeepAlive(tenants)
+	mapper.ResetSites()
+	text = logged(t, func() {
+		for i := range mapper.MaxBuilds {
+			newTenant()
+			if i%(mapper.MaxBuilds/4) == 0 {
+				runtime.GC()
+			}
+		}
+	})
+	assert.Equal(t, 1, strings.Count(text, "misuse_test.go:"), "owners that are dropped at once: %s", text)
+}
+
+func generic[A, B any](opts ...mapper.Option) *mapper.Mapper[A, B] { return mapper.Must[A, B](opts...) }
+
+// TestWarningPassesGenericHelpers names the line that calls a generic function.
+func TestWarningPassesGenericHelpers(t *testing.T) {
+	mapper.ResetSites()
+	text := logged(t, func() {
+		for range 2 * mapper.MaxBuilds {
+			generic[Point, Point32]() // the line of the warning
+		}
+	})
+	_, _, line, _ := runtime.Caller(0)
+	assert.Contains(t, text, "misuse_test.go:"+strconv.Itoa(line-3)+": build it once")
+	mapper.ResetSites()
+	assert.Empty(t, logged(t, func() {
+		for range 2 * mapper.MaxBuilds {
+			_, _ = mapper.New[Point, struct{ Z int }]()
+		}
+	}), "what fails is heard of anyway")
+}
+
 // TestWarningTableIsBounded fills the table with sites.
 func TestWarningTableIsBounded(t *testing.T) {
 	mapper.ResetSites()

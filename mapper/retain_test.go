@@ -195,3 +195,9 @@ func TestSourceChanges(t *testing.T) {
 		assert.Equal(t, Deep2{src.Ptr, src.Slice, src.Ptrs, src.Map, src.Nested, src.Any, src.Bytes, src.Array}, got, name)
 	}
 }
+
+// overlaps reports whether part lies in the bytes of whole.
+func overlaps(whole, part string) bool {
+	at, from := uintptr(unsafe.Pointer(unsafe.StringData(part))), uintptr(unsafe.Pointer(unsafe.StringData(whole)))
+	return at >= from && at < from+uintptr(len(whole))
+}

@@ -66,36 +66,39 @@ func (c *compiler) structs(n *node, src, dst route) {
 // sameFields maps a struct to its own type: every field, unexported ones too.
 func (c *compiler) sameFields(n *node, src, dst route) {
 	t := src.typ
-	switch {
-	case reflect.PointerTo(t).Implements(locker):
-		c.refuseLock(t)
-		return
-	case c.refuseOpaque(t, dst):
+	if c.refuseOpaque(t, dst) {
 		return
 	}
 	for i := range t.NumField() {
 		f, part := t.Field(i), dst.field(i)
 		name, _ := c.nameOf(f)
-		if c.isOverridden(part) || name == "-" || f.Name == "_" && !reflect.PointerTo(f.Type).Implements(locker) {
+		if c.isOverridden(part) || name == "-" || f.Name == "_" {
 			continue
 		}
 		c.within("."+f.Name, func() { c.assign(n, src.field(i), part) })
 	}
 }
 
-// opaqueField finds an unexported field that only the type's own package can copy.
-func (c *compiler) opaqueField(t reflect.Type, dst route) (string, bool) {
-	if c.cfg.share || t.PkgPath() == "math/big" {
-		return "", false // of big numbers, a copy of all fields is a copy of the number
-	}
+// opaqueFields lists the fields of a struct that cannot be copied: locks, and unexported ones that
+// only the type's own package can copy.
+func (c *compiler) opaqueFields(t reflect.Type, dst route) (locks, others []string) {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		name, _ := c.nameOf(f)
-		if !f.IsExported() && !f.Anonymous && f.Name != "_" && name != "-" && refers(f.Type) && !c.isOverridden(dst.field(i)) {
-			return f.Name, true
+		switch {
+		case name == "-" || c.isOverridden(dst.field(i)):
+		case isLock(f.Type):
+			locks = append(locks, f.Name)
+		case c.cfg.share || t.PkgPath() == "math/big": // of big numbers, a copy of all fields is a copy of the number
+		case !f.IsExported() && !f.Anonymous && f.Name != "_" && refers(f.Type):
+			others = append(others, f.Name)
 		}
 	}
-	return "", false
+	return locks, others
+}
+
+func isLock(t reflect.Type) bool {
+	return t.Kind() == reflect.Struct && reflect.PointerTo(t).Implements(locker)
 }
 
 // assign adds to n what maps one part to another.

@@ -1,0 +1,169 @@
+//go:build !race
+
+package mapper_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// The types and pairs of a user's program: each pair does not map, and its BuildError names lines of
+// code that make it map.
+const remedyTypes = `
+type Item struct { Name string; Cents int64 }
+type Order struct { ID int64; Buyer string; Items []Item; Gift *Item }
+type ItemDTO struct { Title string; Price string }
+type OrderDTO struct { ID string; Customer string; Items []ItemDTO; Gift *ItemDTO }
+type Status int
+func (s Status) String() string { return "active" }
+type Base struct { ID int; Name string }
+type Audit struct { By, Name string }
+type Doc struct { Base; Audit }
+type DocDTO struct { ID int; Name, By string }
+type Row struct { UserID int ` + "`json:\"id\"`" + `; UserName string }
+type API struct { ID int ` + "`json:\"id\"`" + `; Name string ` + "`json:\"user_name\"`" + ` }
+type Camel struct { UserId, URL string }
+type Money struct { cents *int }
+type Locked struct { mu sync.Mutex; N int; p *int }
+type F[T any] struct { V T }
+type G[T any] struct { V T }
+type Null struct { Bytes [16]byte; Valid bool }
+func (Null) String() string { return "null" }
+type Deep struct { In struct { A, B int }; Out *struct { C int } }
+type DeepDTO struct { In struct { A, X int }; Out *struct { D int } }
+type Note struct { Text string; N int }
+type NoteDTO struct { Body string; Extra string; At time.Time; N int }
+type Self struct { *Self; X int }
+`
+
+var remedyPairs = []struct{ name, src, dst, opts string }{
+	{"a rename in a list", "Order", "OrderDTO", ""},
+	{"an enum to text", "F[Status]", "F[string]", ""},
+	{"a text to an enum", "F[string]", "F[Status]", ""},
+	{"a number to text", "struct { N int; B bool }", "struct { N, B string }", ""},
+	{"no text method", "F[url.Userinfo]", "F[string]", ""},
+	{"no rule", "F[bool]", "F[[]int]", ""},
+	{"ambiguous source", "Doc", "DocDTO", ""},
+	{"ambiguous destination", "DocDTO", "Doc", ""},
+	{"tags on one side", "Row", "API", `mapper.Tag("json")`},
+	{"two names that differ in case", "struct { UserID, Userid int }", "struct { UserId int }", ""},
+	{"MatchCase", "Camel", "struct { UserID, Url string }", "mapper.Options{MatchCase: true}"},
+	{"snake names", "Camel", "struct { User_id, URL string }", ""},
+	{"a value type of one's own", "F[Money]", "G[Money]", ""},
+	{"a value type of another package", "F[atomic.Pointer[int]]", "G[atomic.Pointer[int]]", ""},
+	{"a value type in many places", "struct { A, B Money; L []Money; P *Money }", "struct { L []Money; P *Money; A, B Money }", ""},
+	{"a lock", "F[*Locked]", "G[*Locked]", ""},
+	{"a lock by value", "F[Locked]", "G[Locked]", ""},
+	{"a lock alone", "F[sync.Mutex]", "G[sync.Mutex]", ""},
+	{"a pointer to a lock", "F[*sync.Mutex]", "G[*sync.Mutex]", ""},
+	{"a channel", "F[chan int]", "G[chan int]", ""},
+	{"a function", "F[func()]", "G[func()]", ""},
+	{"a null with a text", "F[Null]", "F[*string]", ""},
+	{"nested structs without a name", "Deep", "DeepDTO", ""},
+	{"several missing fields", "Note", "NoteDTO", ""},
+	{"nothing in common", "Base", "struct { X, Y bool }", ""},
+	{"generic types of other packages", "F[F[url.URL]]", "G[struct { W url.URL }]", ""},
+	{"an embedded struct", "struct { X int }", "Self", ""},
+	{"an unread field", "Note", "struct { N int }", "mapper.Options{AllRead: true}"},
+	{"arrays of other lengths", "F[[2]int]", "F[[3]int]", ""},
+	{"an interface that is not implemented", "F[int]", "F[fmt.Stringer]", ""},
+	{"an error", "F[error]", "G[error]", ""},
+	{"an unexported interface", "Base", "F[flag.Value]", ""},
+}
+
+// program runs a main package in this module, and returns what it prints for each pair.
+func program(t *testing.T, opts func(i int) [][]string) []string {
+	t.Helper()
+	var b strings.Builder
+	b.WriteString("package main\n\nimport (\n\t\"flag\"\n\t\"fmt\"\n\t\"net/url\"\n\t\"sync\"\n\t\"sync/atomic\"\n\t\"time\"\n\n\t\"github.com/leaksafe/leaksafe/mapper\"\n)\n")
+	b.WriteString(remedyTypes + "\nvar _ flag.Value\nvar _ atomic.Bool\nvar _ url.URL\nvar _ sync.Mutex\nvar _ time.Time\n\nfunc main() {\n")
+	for i, p := range remedyPairs {
+		for _, o := range opts(i) {
+			if p.opts != "" {
+				o = append([]string{p.opts}, o...)
+			}
+			fmt.Fprintf(&b, "\t{\n\t\t_, err := mapper.New[%s, %s](\n\t\t\t%s,\n\t\t)\n\t\tfmt.Print(err, \"\\x00\")\n\t}\n", p.src, p.dst, strings.Join(append(o, "nil"), ",\n\t\t\t"))
+		}
+	}
+	b.WriteString("}\n")
+	file := filepath.Join(t.TempDir(), "main.go")
+	require.NoError(t, os.WriteFile(file, []byte(b.String()), 0o600))
+	cmd := exec.CommandContext(t.Context(), "go", "run", file)
+	cmd.Dir = ".."
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s\n%s", out, b.String())
+	return strings.Split(strings.TrimSuffix(string(out), "\x00"), "\x00")
+}
+
+// remedies reads the lines of code that a BuildError's text offers for each problem. A set of lines
+// belongs together.
+func remedies(text string) (problems [][][]string) {
+	for _, line := range strings.Split(text, "\n")[1:] {
+		code, ok := strings.CutPrefix(line, "\t\t")
+		if !ok {
+			problems = append(problems, nil)
+			if strings.HasSuffix(line, "for example") {
+				problems[len(problems)-1] = [][]string{{}}
+			}
+			continue
+		}
+		code, _, _ = strings.Cut(strings.TrimSuffix(code, ","), " // ")
+		last := &problems[len(problems)-1]
+		if len(*last) == 1 && len((*last)[0]) == 0 || len(*last) == 1 && strings.HasSuffix(text[:strings.Index(text, line)], ",\n") {
+			(*last)[0] = append((*last)[0], code)
+			continue
+		}
+		*last = append(*last, []string{code})
+	}
+	return problems
+}
+
+// TestRemediesBuild pastes the lines that every BuildError offers into the call of New, one choice
+// after the other, in a program of its own: it must compile, and the Mapper must build.
+func TestRemediesBuild(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compiles two programs: run without -short")
+	}
+	texts := program(t, func(int) [][]string { return [][]string{nil} })
+	require.Len(t, texts, len(remedyPairs))
+	var from []string
+	offered := map[int][][]string{}
+	for i, text := range texts {
+		require.NotEqual(t, "<nil>", text, remedyPairs[i].name)
+		problems := remedies(text)
+		most := 0
+		for _, p := range problems {
+			assert.NotEmpty(t, p, "%s: no line of code in\n%s", remedyPairs[i].name, text)
+			most = max(most, len(p))
+		}
+		for choice := range most {
+			var opts []string
+			for _, p := range problems {
+				if len(p) == 0 {
+					continue
+				}
+				for _, line := range p[min(choice, len(p)-1)] {
+					if !slices.Contains(opts, line) {
+						opts = append(opts, line)
+					}
+				}
+			}
+			offered[i] = append(offered[i], opts)
+			from = append(from, fmt.Sprintf("%s, choice %d\n%s\npasted:\n%s", remedyPairs[i].name, choice, text, strings.Join(opts, "\n")))
+		}
+	}
+	built := program(t, func(i int) [][]string { return offered[i] })
+	require.Len(t, built, len(from))
+	for i, result := range built {
+		assert.Equal(t, "<nil>", result, from[i])
+	}
+	t.Logf("%d pairs, %d choices of lines pasted and built", len(texts), len(built))
+}
