@@ -256,11 +256,9 @@ func (s *scope) end(t testing.TB) {
 	if s.goroutines {
 		s.endGoroutines(t)
 	}
-	if len(s.tracked) > 0 {
-		s.endTracked(t, firstOverwrite)
-		return
-	}
+	alive := s.overwriteCleanups(t)
 	tests.leave(s)
+	s.judgeTracked(t, alive)
 	s.prove(t)
 }
 

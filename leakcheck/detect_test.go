@@ -33,7 +33,7 @@ func TestMustDetect(t *testing.T) {
 		"no check":             {func(t testing.TB) { go wait(stop) }, "no leak was reported"},
 		"another failure":      {func(t testing.TB) { leakcheck.Check(t); t.Fatal("broken") }, "a failure of another kind is not a detection. f said:\nbroken"},
 		"a misused check":      {func(t testing.TB) { leakcheck.Track[int](t, nil) }, "a failure of another kind"},
-		"a failure in words":   {func(t testing.TB) { t.Error("leakcheck: 1 goroutine outlives x") }, "a failure of another kind"},
+		"a failure in words":   {func(t testing.TB) { t.Error("leakcheck: goroutine leak: 1 goroutine is still running after x") }, "a failure of another kind"},
 		"a panic":              {func(t testing.TB) { panic("oops") }, "panic in f: oops"},
 		"a panic in a cleanup": {func(t testing.TB) { t.Cleanup(func() { panic("oops") }) }, "panic in a Cleanup of f: oops"},
 		"a skip":               {func(t testing.TB) { t.Skip("not here") }, "f was skipped"},

@@ -119,24 +119,27 @@ func (s *scope) knows(f fd.File) bool {
 
 var digits = regexp.MustCompile("[0-9]+")
 
+// reportFiles fails the test for descriptors that lead to the same thing.
 func (s *scope) reportFiles(t testing.TB, group []fd.File) {
 	t.Helper()
 	open := group[0]
-	whose := s.Name
-	f := &failure.Failure{}
-	f.Add("open", open.Describe())
+	after, note := s.Name, ""
 	if len(s.files.names) > 1 {
-		whose = failure.OneOf(s.files.names)
-		f.Add("note", "descriptors carry no owner, and these tests overlapped: go test -parallel=1 tells which")
+		after = failure.OneOf(s.files.names)
+		note = "descriptors have no owner, and these tests overlapped: go test -parallel=1 tells which"
 	} else if l, ok := s.look(); !ok || !blame.Sequential(l, &s.Test) {
-		f.Add("note", "descriptors carry no owner: it may also be of a test beside it that has no leakcheck.Check")
+		note = "descriptors have no owner: it may also belong to a test beside this one that has no leakcheck.Check"
 	}
-	f.Title = fmt.Sprintf("file descriptor %d outlives %s", open.Number, whose)
+	f := &failure.Failure{Title: fmt.Sprintf("file leak: descriptor %d is still open after %s", open.Number, after)}
 	if len(group) > 1 {
-		f.Title = fmt.Sprintf("%d file descriptors (%s) outlive %s", len(group), numbers(group), whose)
+		f.Title = fmt.Sprintf("file leak: %d descriptors (%s) are still open after %s", len(group), numbers(group), after)
 	}
-	f.Add("remedy", advice.FileFix(open.Kind()))
-	f.Add("to ignore", "leakcheck.Goroutines(t) in place of Check looks at no files; or "+baseline.Command())
+	f.Add("open", open.Describe())
+	f.Add("fix", advice.FileFix(open.Kind()))
+	f.Add("silence", "leakcheck.Goroutines(t) instead of Check, which then checks no files; or "+baseline.Command())
+	if note != "" {
+		f.Add("note", note)
+	}
 	report(t, f)
 }
 

@@ -69,7 +69,7 @@ func TestFilesDetects(t *testing.T) {
 		assert.Equal(t, 1, leaks, said)
 		assert.Contains(t, said, filepath.Base(f.Name()))
 		assert.Contains(t, said, "close the file")
-		assert.Contains(t, said, "to ignore")
+		assert.Contains(t, said, "silence")
 	})
 	t.Run("a file that nobody holds, before the collections for Track close it", func(t *testing.T) {
 		defer debug.SetGCPercent(debug.SetGCPercent(-1))
@@ -97,7 +97,7 @@ func TestFilesDetects(t *testing.T) {
 			}
 		})
 		assert.Equal(t, 1, leaks, said)
-		assert.Contains(t, said, fmt.Sprintf("leakcheck: 3 file descriptors (%d, %d, %d) outlive ", opened[0].Fd(), opened[1].Fd(), opened[2].Fd()))
+		assert.Contains(t, said, fmt.Sprintf("leakcheck: file leak: 3 descriptors (%d, %d, %d) are still open after ", opened[0].Fd(), opened[1].Fd(), opened[2].Fd()))
 	})
 	t.Run("sockets, by their addresses", func(t *testing.T) {
 		var opened []interface{ Close() error }
@@ -179,16 +179,16 @@ func TestFilesOfSeveralTests(t *testing.T) {
 	t.Run("one after the other: each is judged alone", func(t *testing.T) {
 		o := child(t, "bare", "TestChildFilesAlone.")
 		assert.Equal(t, []string{"TestChildFilesAlone2"}, o.failed)
-		assert.Contains(t, o.text, "outlives TestChildFilesAlone2\n")
+		assert.Contains(t, o.text, "is still open after TestChildFilesAlone2\n")
 	})
 	t.Run("overlapping: the last names both", func(t *testing.T) {
 		o := child(t, "bare", "TestChildFilesBeside.")
 		assert.Len(t, o.failed, 1)
-		assert.Contains(t, o.text, "outlives one of TestChildFilesBeside1, TestChildFilesBeside2\n")
+		assert.Contains(t, o.text, "is still open after one of TestChildFilesBeside1, TestChildFilesBeside2\n")
 	})
 	t.Run("a test and its subtest", func(t *testing.T) {
 		o := child(t, "bare", "TestChildFilesParent")
 		assert.Equal(t, []string{"TestChildFilesParent"}, o.failed)
-		assert.Contains(t, o.text, "outlives one of TestChildFilesParent, TestChildFilesParent/sub\n")
+		assert.Contains(t, o.text, "is still open after one of TestChildFilesParent, TestChildFilesParent/sub\n")
 	})
 }

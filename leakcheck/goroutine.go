@@ -1,6 +1,7 @@
 package leakcheck
 
 import (
+	"fmt"
 	"net/http"
 	"runtime"
 	"slices"
@@ -93,22 +94,17 @@ func closeIdle() {
 	}
 }
 
+// ignores reports whether g is no failure of this test: an option or the baseline says so, or NoGrowth
+// has failed the test for it.
 func (s *scope) ignores(g *gostack.Goroutine) bool {
-	return s.cfg.ignoresGoroutine(g) || !s.planted && knownGoroutine(g)
+	return s.cfg.ignoresGoroutine(g) || !s.planted && (record.Reported(g) || knownGoroutine(g))
 }
 
 func (c *config) ignoresGoroutine(g *gostack.Goroutine) bool {
-	for _, prefix := range c.ignoreCreators {
-		if strings.HasPrefix(g.Creator.Func, prefix) {
-			return true
-		}
-	}
-	for _, prefix := range c.ignoreFuncs {
-		if slices.ContainsFunc(g.Frames, func(f source.Frame) bool { return strings.HasPrefix(f.Func, prefix) }) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(c.ignoreCreators, g.Creator.Matches) ||
+		slices.ContainsFunc(c.ignoreFuncs, func(prefix string) bool {
+			return slices.ContainsFunc(g.Frames, func(f source.Frame) bool { return f.Matches(prefix) })
+		})
 }
 
 // knownGoroutine asks the baseline by names that change neither with line numbers nor with
@@ -126,15 +122,15 @@ func knownGoroutine(g *gostack.Goroutine) bool {
 	return baseline.Known("goroutine", outermost+by) || baseline.Known("goroutine", g.Root()+by)
 }
 
-// prove logs which of the leaked goroutines are stuck for good. Main does so at
-// the end of the process: until then heap dumps stay possible.
+// prove logs which of the leaked goroutines are stuck for good. Main does so at the end of the process:
+// until then heap dumps stay possible.
 func (s *scope) prove(t testing.TB) {
 	t.Helper()
 	if mainJudges() || s.planted || len(s.leaked) == 0 {
 		return
 	}
 	if proven := prove(s.leaked); len(proven) > 0 {
-		t.Logf("leakcheck: PROVEN: nothing can ever wake %s: the goroutineleak profile finds no reference to what it waits for", strings.Join(proven, ", "))
+		t.Logf("leakcheck: proven by the goroutineleak profile: nothing can ever wake %s", strings.Join(proven, ", "))
 	}
 }
 
@@ -142,20 +138,22 @@ func (s *scope) prove(t testing.TB) {
 func (s *scope) report(t testing.TB, group []*gostack.Goroutine) {
 	t.Helper()
 	f := advice.Describe(group, s.Name)
-	switch {
-	case s.bubble != 0:
-		f.Add("note", "in a synctest bubble the runtime panics next, because this goroutine can never end")
-	case s.cfg.grace > 0:
-		f.Add("waited", s.cfg.grace.String()+", see leakcheck.Grace")
-	}
 	if reason := s.reasons[group[0].ID]; reason != "" {
-		f.Add("blamed", reason)
+		f.Add("attributed", reason)
+	}
+	if s.bubble != 0 {
+		f.Add("note", "in a synctest bubble the runtime panics next, because this goroutine can never end")
 	}
 	if s.failedBefore {
-		f.Add("note", "the test had failed before: this may be a consequence")
+		f.Add("note", "the test had already failed: the leak may be a consequence")
+	}
+	if s.bubble == 0 && s.cfg.grace > 0 {
+		f.Add("measured", fmt.Sprintf("after waiting %v (leakcheck.Grace)", s.cfg.grace))
 	}
 	report(t, f)
-	if !s.planted { // Main still wants to see what is not let go
-		record.NoteReported(group)
+	for _, g := range group {
+		if !s.planted { // Main still wants to see what a negative control leaves behind
+			record.NoteReported(g.ID)
+		}
 	}
 }

@@ -89,11 +89,11 @@ func TestEightParallelTests(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			o := wait()
 			assert.Equal(t, []string{"TestChildEight3", "TestChildEight6"}, o.failed)
-			assert.Contains(t, o.text, "1 goroutine outlives TestChildEight3\n")
+			assert.Contains(t, o.text, "1 goroutine is still running after TestChildEight3\n")
 			assert.NotContains(t, o.text, "2 goroutines", "Main does not repeat them")
 			assert.Contains(t, o.text, "leakcheck/goroutine_test.go")
 			assert.Contains(t, o.text, "close the channel it receives from")
-			assert.Contains(t, o.text, `to ignore      leakcheck.IgnoreCreatedBy("github.com/leaksafe/leaksafe/leakcheck_test.leakPlain")`)
+			assert.Contains(t, o.text, `silence        leakcheck.IgnoreCreatedBy("leakcheck_test.leakPlain")`)
 		})
 	}
 }
@@ -227,31 +227,31 @@ func TestAfterFunc(t *testing.T) {
 		o := closureRows()
 		assert.Empty(t, o.failed)
 		assert.Equal(t, 1, o.code)
-		assert.Contains(t, o.text, "1 goroutine outlives TestChildClosureRows\n")
+		assert.Contains(t, o.text, "1 goroutine is still running after TestChildClosureRows\n")
 	})
 	t.Run("the closure of a row without a Check fails none", func(t *testing.T) {
 		o := halfChecked()
 		assert.Empty(t, o.failed)
 		assert.Equal(t, 1, o.code)
-		assert.Contains(t, o.text, "1 goroutine outlives TestChildHalfChecked\n")
+		assert.Contains(t, o.text, "1 goroutine is still running after TestChildHalfChecked\n")
 	})
 	t.Run("a function of several tests fails none, and Main names the candidates", func(t *testing.T) {
 		o := method()
 		assert.Empty(t, o.failed)
 		assert.Equal(t, 1, o.code)
-		assert.Contains(t, o.text, "1 goroutine outlives one of TestChildMethod1, TestChildMethod2\n")
+		assert.Contains(t, o.text, "1 goroutine is still running after all tests; started by one of TestChildMethod1, TestChildMethod2\n")
 		assert.Contains(t, o.text, "waitForever")
 	})
 	t.Run("the only test there is did it", func(t *testing.T) {
 		o := alone()
 		assert.Equal(t, []string{"TestChildAlone", "TestChildAloneAround"}, o.failed)
-		assert.Equal(t, 2, strings.Count(o.text, "1 goroutine outlives "), "what was there before is not the second's")
+		assert.Equal(t, 2, strings.Count(o.text, "1 goroutine is still running after "), "what was there before is not the second's")
 	})
 	t.Run("rows of a table", func(t *testing.T) {
 		o := rows()
 		assert.Empty(t, o.failed)
 		assert.Equal(t, 1, o.code)
-		assert.Contains(t, o.text, "2 goroutines outlive one of TestChildAfterFuncRows/1, TestChildAfterFuncRows/2")
+		assert.Contains(t, o.text, "2 goroutines are still running after all tests; started by one of TestChildAfterFuncRows/1, TestChildAfterFuncRows/2")
 	})
 }
 
@@ -311,13 +311,13 @@ func TestBubble(t *testing.T) {
 			go func() { <-stop }()
 		})
 	})
-	t.Run("site and remedy before the panic", func(t *testing.T) {
+	t.Run("site and fix before the panic", func(t *testing.T) {
 		o := child(t, "bare", "TestChildBubble")
 		said, panicked := cutAt(o.text, "panic: deadlock")
 		require.True(t, panicked)
-		assert.Contains(t, said, "1 goroutine outlives TestChildBubble\n")
+		assert.Contains(t, said, "1 goroutine is still running after TestChildBubble\n")
 		assert.Contains(t, said, "leakcheck_test.leakPlainIn")
-		assert.Contains(t, said, "remedy")
+		assert.Contains(t, said, "fix")
 		assert.Contains(t, said, "synctest bubble")
 	})
 }
@@ -386,7 +386,7 @@ func TestChildBoth(t *testing.T) {
 func TestLeakInCheckedSubtestIsReportedOnce(t *testing.T) {
 	o := child(t, "bare", "TestChildBoth")
 	assert.Equal(t, []string{"TestChildBoth", "TestChildBoth/sub"}, o.failed)
-	assert.NotContains(t, o.text, "1 goroutine outlives TestChildBoth\n")
+	assert.NotContains(t, o.text, "1 goroutine is still running after TestChildBoth\n")
 }
 
 // The connections that net/http keeps for everyone are closed before the
@@ -426,6 +426,6 @@ func TestChildFailed(t *testing.T) {
 
 func TestFailedTestIsJudgedToo(t *testing.T) {
 	o := child(t, "bare", "TestChildFailed")
-	assert.Contains(t, o.text, "1 goroutine outlives TestChildFailed\n")
-	assert.Contains(t, o.text, "this may be a consequence")
+	assert.Contains(t, o.text, "1 goroutine is still running after TestChildFailed\n")
+	assert.Contains(t, o.text, "the leak may be a consequence")
 }

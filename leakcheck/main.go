@@ -15,7 +15,6 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/internal/advice"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/baseline"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/blame"
-	"github.com/leaksafe/leaksafe/leakcheck/internal/failure"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/gostack"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/testhook"
 )
@@ -115,7 +114,7 @@ func objected(l gostack.Snapshot, text string, cfg config) []*gostack.Goroutine 
 
 func reportProcess(leaked []*gostack.Goroutine, code int) {
 	if code != 0 {
-		fmt.Fprintln(os.Stderr, "leakcheck: tests failed; what follows may be a consequence")
+		fmt.Fprintln(os.Stderr, "leakcheck: tests failed; the leaks below may be a consequence")
 	}
 	proven := prove(leaked)
 	var ignore []string
@@ -123,14 +122,14 @@ func reportProcess(leaked []*gostack.Goroutine, code int) {
 		if line := "        " + advice.Silence(group[0]) + ","; !slices.Contains(ignore, line) {
 			ignore = append(ignore, line)
 		}
-		f := advice.Describe(group, failure.Tally(group, func(g *gostack.Goroutine) string { return blame.Culprit(g, record.Candidates(g.ID)) }))
+		f := advice.Describe(group, blame.When(group, record.Candidates))
 		if slices.Contains(proven, group[0].Name()) {
-			f.Add("PROVEN", "nothing can ever wake it: the goroutineleak profile finds no reference to what it waits for")
+			f.Add("proven", "nothing can ever wake it: the goroutineleak profile finds no reference to what it waits for")
 		}
 		fmt.Fprintln(os.Stderr, f)
 		f.Annotate(os.Stderr)
 	}
-	fmt.Fprintf(os.Stderr, "leakcheck: to accept for now what is left, keep it in a file of known leaks:\n    %s\nor ignore it in TestMain:\n    leakcheck.Main(m,\n%s\n    )\n", baseline.Command(), strings.Join(ignore, "\n"))
+	fmt.Fprintf(os.Stderr, "leakcheck: to accept these leaks for now, write them to a file of known leaks:\n    %s\nor ignore them in TestMain:\n    leakcheck.Main(m,\n%s\n    )\n", baseline.Command(), strings.Join(ignore, "\n"))
 }
 
 // prove runs the goroutineleak profile, where this Go has it, and names those

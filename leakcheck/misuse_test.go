@@ -103,7 +103,7 @@ func TestBenchmarks(t *testing.T) {
 	clean := start(t, "main", "BenchmarkCheck")
 	o := child(t, "bare", "BenchmarkChildLeak")
 	assert.Equal(t, []string{"BenchmarkChildLeak"}, o.failed)
-	assert.Contains(t, o.text, "outlives BenchmarkChildLeak\n")
+	assert.Contains(t, o.text, "still running after BenchmarkChildLeak\n")
 	assert.Zero(t, clean().code)
 }
 
@@ -177,7 +177,7 @@ func TestMainOptions(t *testing.T) {
 		assert.Equal(t, code, o.code, mode)
 		switch mode {
 		case "":
-			assert.Contains(t, o.text, "1 goroutine outlives TestChildOldUnchecked\n", "named although it has no Check")
+			assert.Contains(t, o.text, "1 goroutine is still running after TestChildOldUnchecked\n", "named although it has no Check")
 		case "cleanup":
 			assert.Contains(t, o.text, "cleanup with 1", "it is the cleanup's to exit with that")
 		}
@@ -189,8 +189,8 @@ func TestMainOptions(t *testing.T) {
 func TestMainLooksWhenTestsFailed(t *testing.T) {
 	o := child(t, "main", "TestChildFails")
 	assert.Equal(t, 1, o.code)
-	assert.Contains(t, o.text, "tests failed; what follows may be a consequence")
-	assert.Contains(t, o.text, "1 goroutine outlives TestChildFails\n")
+	assert.Contains(t, o.text, "tests failed; the leaks below may be a consequence")
+	assert.Contains(t, o.text, "1 goroutine is still running after TestChildFails\n")
 }
 
 func TestChildFails(t *testing.T) {
@@ -201,7 +201,7 @@ func TestChildFails(t *testing.T) {
 
 func TestAnnotatesForGitHub(t *testing.T) {
 	o := child(t, "main", "TestChildOld", "GITHUB_ACTIONS=true")
-	assert.Regexp(t, `(?m)^::error file=leakcheck/goroutine_test.go,line=\d+::leakcheck: 1 goroutine outlives TestChildOld$`, o.text)
+	assert.Regexp(t, `(?m)^::error file=leakcheck/goroutine_test.go,line=\d+::leakcheck: goroutine leak: 1 goroutine is still running after TestChildOld$`, o.text)
 }
 
 // What Main does to name tests must not show in their stacks.
@@ -237,9 +237,9 @@ func TestMainNamesWhatHasNoCheck(t *testing.T) {
 	several := start(t, "main", "TestChildOldUnchecked|ExampleMain_child|BenchmarkChildUnchecked")
 	stack := start(t, "main", "", "LEAKCHECK_ONLY=TestChildStack")
 	o := several()
-	assert.Contains(t, o.text, "3 goroutines outlive BenchmarkChildUnchecked")
+	assert.Contains(t, o.text, "3 goroutines are still running after BenchmarkChildUnchecked")
 	assert.Contains(t, o.text, "ExampleMain_child, TestChildOldUnchecked\n")
 	o = stack()
 	assert.Empty(t, o.failed, "the stack is as without Main")
-	assert.Contains(t, o.text, "1 goroutine outlives TestChildStack\n")
+	assert.Contains(t, o.text, "1 goroutine is still running after TestChildStack\n")
 }

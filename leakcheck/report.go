@@ -3,13 +3,11 @@ package leakcheck
 import (
 	"cmp"
 	"fmt"
-	"io"
-	"os"
-	"strings"
+	"maps"
+	"slices"
 	"testing"
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/baseline"
-	"github.com/leaksafe/leaksafe/leakcheck/internal/failure"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/recorder"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 
@@ -93,65 +91,67 @@ func forgive(t testing.TB, r *growth.Result) {
 		if !baseline.Known("growth", string(s.Kind)+" "+cmp.Or(s.At.Func, s.Opens)) {
 			return false
 		}
-		t.Logf("leakcheck: known leak, in the baseline file: %s at %s", s.Title(), s.Place())
+		t.Logf("leakcheck: known leak, in the baseline file: %s at %s", s.Rate(), s.Place())
 		return true
 	})
 }
 
-// tell reports the verdict to the test: what and where first, because the
-// search for who keeps it, which follows, can end the process.
+// tell reports the verdict to the test.
 func tell(t testing.TB, r *growth.Result) (paths map[int]*Path) {
 	t.Helper()
 	switch r.Verdict {
 	case judge.Unmeasured:
-		t.Errorf("%v", growth.ErrUnmeasured)
-		return nil
+		t.Error(growth.ErrUnmeasured)
 	case judge.Steady:
 		write(t, r, nil)
-		return nil
 	case judge.Saturating:
-		f := r.Head()
-		f.Fields = append(f.Fields, r.Tail(write(t, r, nil)).Fields...)
-		t.Logf("%v", f)
-		return nil
+		t.Log(r.Failure(write(t, r, nil)))
+	default:
+		paths = explainResult(t, r)
+		report(t, r.Failure(write(t, r, paths)))
+		for _, s := range r.Sites {
+			if s.Verdict == judge.Growing && !recorder.Planted(t) {
+				record.NoteReported(s.Started...)
+			}
+		}
 	}
-	f := r.Head()
-	report(t, f)
-	paths = explainResult(t, r, f)
-	io.WriteString(t.Output(), r.Tail(write(t, r, paths)).More())
 	return paths
 }
 
 // explained is how many sites are searched for in one heap dump.
-const explained = 3
+const explained = 6
 
-// explainResult asks who keeps what was allocated at the worst sites: the paths by the index of their site.
-func explainResult(t testing.TB, r *growth.Result, f *failure.Failure) map[int]*Path {
+// explainResult asks what retains the objects of the worst sites: the paths by the index of their site.
+func explainResult(t testing.TB, r *growth.Result) map[int]*Path {
 	if r.Verdict != judge.Growing || recorder.Planted(t) {
 		return nil
 	}
-	var sites []int
+	var sites []*growth.Site
 	var stacks [][]source.Frame
-	for i, s := range r.Sites {
-		if s.Verdict == judge.Growing && len(s.Stack) > 0 && len(sites) < explained {
-			sites = append(sites, i)
+	found := map[int]*Path{}
+	for i := range r.Sites {
+		if s := &r.Sites[i]; s.Verdict == judge.Growing && len(s.Stack) > 0 && len(sites) < explained {
+			sites = append(sites, s)
 			stacks = append(stacks, growth.Frames(s.Stack))
+			found[i] = nil
 		}
 	}
 	if len(sites) == 0 {
 		return nil
 	}
-	fmt.Fprintln(os.Stderr, f)
-	paths, err := explainSites(t, stacks)
+	worst := r.Sites[0].Where()
+	paths, err := explainSites(t, fmt.Sprintf("%s at %s:%d", r.Title(), worst.File, worst.Line), stacks)
 	if err != nil {
+		sites[0].Held.Lines = unknown(err)
 		return nil
 	}
-	found := map[int]*Path{}
-	for n, i := range sites {
-		if paths[n].Answer != "" {
-			found[i] = &paths[n]
-			r.Sites[i].KeptBy = strings.Split(paths[n].String(), "\n")
+	for n, i := range slices.Sorted(maps.Keys(found)) {
+		if paths[n].Answer == "" {
+			sites[n].Held.Lines = []string{"unknown: the heap dump has no object that was allocated there; it may have been released since"}
+			continue
 		}
+		found[i] = &paths[n]
+		sites[n].Held = paths[n].held()
 	}
 	return found
 }

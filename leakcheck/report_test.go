@@ -39,19 +39,18 @@ func TestGrowthText(t *testing.T) {
 	require.True(t, found)
 	text, _, _ = strings.Cut(text, "--- FAIL")
 	for _, want := range []string{
-		`^\d+: leakcheck: heap grows 1\.0\d objects? \(\+1\d\d B\) per operation, in every round, at every scale$`,
+		`^\d+: leakcheck: memory leak: \+1\.0\d objects? \(\+1\d\d B\) per operation, in all 11 rounds$`,
 		`^            allocated at   leakcheck_test\.\(\*store\)\.put\s+leakcheck/report_test\.go:\d+    s\.items\[k\] = &entry\{key: k\}$`,
-		`^            kept by        .+$`,
-		`^            rounds         20: \+20 \+20 \+20   80: \+80 \+80   320: \+320 \+320   1280: `,
-		`^            remedy         delete what you put, or bound the map$`,
-		`^                           a cache that 6\d\d\d operations do not fill looks the same: fill it first, with leakcheck\.Warmup\(n\)$`,
-		`^            to ignore      leakcheck\.IgnoreSite\("github\.com/leaksafe/leaksafe/leakcheck_test\.\(\*store\)\.put"\)$`,
+		`^            retained by    .+$`,
+		`^            measured       20 operations: \+20 \+20 \+20, 80: \+80 \+80, 320: \+320 \+320, 1280: `,
+		`^            fix            remove the entry when it is no longer needed, or bound the map$`,
+		`^            not a leak\?    a cache that holds more than 6\d\d\d entries: fill it first with leakcheck\.Warmup\(n\)$`,
+		`^            silence        leakcheck\.IgnoreSite\("leakcheck_test\.\(\*store\)\.put"\)$`,
 	} {
 		assert.Regexp(t, "(?m)"+want, text)
 	}
-	first := strings.Index(o.text, "\nleakcheck: heap grows")
-	assert.Less(t, first, strings.Index(o.text, "kept by"), "on standard error before the heap is dumped")
-	assert.Regexp(t, `(?m)^::error file=leakcheck/report_test\.go,line=\d+::leakcheck: heap grows`, o.text)
+	assert.Equal(t, 2, strings.Count(o.text, "leakcheck: memory leak: "), "the verdict is printed once, and its annotation")
+	assert.Regexp(t, `(?m)^::error file=leakcheck/report_test\.go,line=\d+::leakcheck: memory leak: `, o.text)
 
 	path := filepath.Join(dir, "TestChildGrows", "growth.html")
 	assert.Contains(t, o.text, "graph          "+path)
@@ -84,7 +83,7 @@ func TestGrowthInTheBaseline(t *testing.T) {
 	assert.Contains(t, string(known), "growth\tgithub.com/leaksafe/leaksafe/leakcheck\theap github.com/leaksafe/leaksafe/leakcheck_test.(*store).put\n")
 	o = child(t, "bare", "TestChildGrows", "LEAKSAFE_BASELINE="+file)
 	assert.Zero(t, o.code, "known")
-	assert.Contains(t, o.text, "leakcheck: known leak, in the baseline file: heap grows 1.00 object")
+	assert.Contains(t, o.text, "leakcheck: known leak, in the baseline file: +1.00 object")
 }
 
 func TestMustDetectSeesGrowth(t *testing.T) {
@@ -178,7 +177,7 @@ func TestReportOnDisk(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join(folder, "growth.html"))
 	require.NoError(t, err)
 	assert.Contains(t, string(page), "Test/../&lt;odd&gt;")
-	assert.Contains(t, string(page), "nothing grows")
+	assert.Contains(t, string(page), "ok: nothing grows")
 	assert.NotRegexp(t, `(?i)(src|href|@import|url\()`, string(page), "the page needs nothing else")
 	assert.FileExists(t, filepath.Join(folder, "growth-2.json"), "a second check of the test")
 	assert.Empty(t, l.text())

@@ -2,12 +2,13 @@ package leakcheck
 
 import (
 	"fmt"
-	"io"
-	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/leaksafe/leaksafe/leakcheck/internal/advice"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/baseline"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/failure"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 
@@ -75,6 +76,9 @@ func Collected[T any](t testing.TB, build func() *T) {
 	default:
 		s := newScope(t, 0, nil)
 		s.strict = true
+		if around := tests.of(t); around != nil {
+			s.cfg = around.cfg
+		}
 		s.reportTracked(t, tracked.Await([]*tracked.Object{object}, s.cfg.grace, s.bubble != 0))
 	}
 }
@@ -88,32 +92,24 @@ func caller(skip int) source.Frame {
 	return f
 }
 
-// firstOverwrite is how many Cleanups the verdict puts above itself at first.
-const firstOverwrite = 64
-
-// endTracked registers the verdict as a new Cleanup below overwrite others
-// that do nothing. Package testing keeps the closures of Cleanups that have run in
-// the slots of its list, and with them what they refer to; new Cleanups take
-// those slots. Nobody knows how many there are, so while objects remain, the next
-// attempt takes four times as many.
-//
-// It must not be a Helper: package testing loops for ever when it looks for the
-// caller of a Cleanup that a Cleanup registered and finds only helpers.
-func (s *scope) endTracked(t testing.TB, overwrite int) {
-	const last = 1 << 14
-	t.Cleanup(func() {
-		alive := tracked.Remaining(s.tracked)
-		if overwrite < last && len(alive) > 0 {
-			s.endTracked(t, 4*overwrite)
-			return
-		}
-		tests.leave(s)
-		s.judgeTracked(t, alive)
-		s.prove(t)
-	})
-	for range overwrite {
-		t.Cleanup(func() {})
+// overwriteCleanups registers Cleanups that do nothing, until the tracked objects are collected or enough
+// were tried. Package testing keeps the closures of Cleanups that have run in the slots of its list, and
+// with them what they refer to; new Cleanups take those slots. Nobody knows how many there are, so each
+// attempt takes four times as many as the one before.
+func (s *scope) overwriteCleanups(t testing.TB) (alive []*tracked.Object) {
+	const first, last = 1 << 6, 1 << 14
+	if len(s.tracked) == 0 {
+		return nil
 	}
+	for n := first; n <= last; n *= 4 {
+		for range n {
+			t.Cleanup(func() {})
+		}
+		if alive = tracked.Remaining(s.tracked); len(alive) == 0 {
+			return nil
+		}
+	}
+	return alive
 }
 
 // judgeTracked leaves the verdict to the test around s where that has a Check:
@@ -131,79 +127,69 @@ func (s *scope) judgeTracked(t testing.TB, alive []*tracked.Object) {
 	s.reportTracked(t, tracked.Await(alive, s.cfg.grace, s.bubble != 0))
 }
 
-// reportTracked fails the test for what is alive, unless only a test itself
-// holds it. What is planted needs no heap dump.
+// reportTracked fails the test for what is alive, unless only a test itself retains it, or the baseline
+// knows it.
 func (s *scope) reportTracked(t testing.TB, alive []*tracked.Object) {
 	t.Helper()
-	groups := tracked.Groups(alive)
-	switch {
-	case len(groups) == 0:
-	case s.planted:
-		for _, g := range groups {
-			f := g.Failure()
-			f.Add("remedy", letGo...)
-			report(t, f)
+	groups := slices.DeleteFunc(tracked.Groups(alive), func(g tracked.Group) bool {
+		return !s.planted && baseline.Known("object", g.Key())
+	})
+	if len(groups) == 0 {
+		return
+	}
+	paths, err := s.explainTracked(t, groups)
+	for i, g := range groups {
+		f, leaked := g.Failure(s.strict), true
+		var steps []advice.Step
+		switch {
+		case err != nil:
+			f.Add("retained by", unknown(err)...)
+		case paths != nil:
+			leaked = s.addPaths(f, paths[i], len(g))
+			steps = paths[i][0].held().Steps
 		}
-	default:
-		s.explainTracked(t, groups)
+		if !leaked {
+			t.Logf("leakcheck: no leak: %s is reachable, but %s", g[0].Type, paths[i][0].Answer)
+			continue
+		}
+		f.Add("fix", advice.ObjectFix(steps))
+		f.Add("silence", baseline.Command())
+		report(t, f)
 	}
 }
 
-// explainTracked gives the verdict when the heap has said who keeps the objects.
-// What is known is written first: the runtime can die while it dumps the heap.
-func (s *scope) explainTracked(t testing.TB, groups []tracked.Group) {
-	t.Helper()
+// explainTracked asks what retains the objects of each group. What is planted needs no heap dump: then
+// there are no paths.
+func (s *scope) explainTracked(t testing.TB, groups []tracked.Group) ([][]Path, error) {
+	if s.planted {
+		return nil, nil
+	}
 	addrs := make([][]uintptr, len(groups))
 	for i, g := range groups {
-		t.Log(g.Failure())
-		fmt.Fprintln(os.Stderr, g.Failure())
 		for _, o := range g {
 			addrs[i] = append(addrs[i], o.Address())
 		}
 	}
-	paths, err := explainObjects(t, addrs)
-	for i, g := range groups {
-		f, leaked := &failure.Failure{}, true
-		if len(groups) > 1 {
-			f.Add("tracked at", g[0].At.String())
-		}
-		if err != nil {
-			f.Add("kept by", "unknown: "+err.Error())
-		} else {
-			leaked = s.addPaths(f, paths[i], len(g))
-		}
-		if leaked {
-			f.Add("remedy", letGo...)
-			t.Fail()
-			g.Failure().Annotate(os.Stderr)
-		} else { // standard error has said that it cannot be collected
-			fmt.Fprintf(os.Stderr, "leakcheck: the %s is no leak: %s\n", g[0].Typ, paths[i][0].Answer)
-		}
-		io.WriteString(t.Output(), f.More())
-	}
+	f := groups[0].Failure(s.strict)
+	return explainObjects(t, fmt.Sprintf("%s, tracked at %s:%d", f.Title, f.File, f.Line), addrs)
 }
 
-var letGo = []string{
-	"remove it from what keeps it: a map, a list, a package variable, a goroutine that has not ended,",
-	"or a Cleanup registered before leakcheck's first call in this test",
-}
-
-// addPaths says who keeps the objects, and reports whether that is more than a
-// test itself.
+// addPaths says what retains the objects, and reports whether that is more than a test itself.
 func (s *scope) addPaths(f *failure.Failure, paths []Path, objects int) (leaked bool) {
 	const most = 3
 	for i, p := range paths {
-		name := "kept by"
+		name := "retained by"
 		if p.byTest && !s.strict {
 			name = "no leak"
 		} else {
 			leaked = true
 		}
+		lines := strings.Split(p.String(), "\n")
 		if objects > 1 {
-			name = fmt.Sprintf("%d %s", p.Count, name)
+			lines[0] = fmt.Sprintf("(%d of %d) %s", p.Count, objects, lines[0])
 		}
 		if i < most {
-			f.Add(name, strings.Split(p.String(), "\n")...)
+			f.Add(name, lines...)
 		}
 	}
 	if more := len(paths) - most; more > 0 {

@@ -3,13 +3,18 @@ package leakcheck
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"unsafe"
 
+	"github.com/leaksafe/leaksafe/leakcheck/internal/advice"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/explain"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/gostack"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/growth"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/ownheap"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/retain"
 
@@ -49,6 +54,15 @@ func (p Path) String() string {
 		q.Hops = append(q.Hops, retain.Hop(h))
 	}
 	return q.String()
+}
+
+// held is the path for a failure's text and its fix.
+func (p Path) held() growth.Held {
+	h := growth.Held{Lines: strings.Split(p.String(), "\n")}
+	for _, hop := range p.Hops {
+		h.Steps = append(h.Steps, advice.Step{Kind: hop.Kind, Name: hop.Name, Type: hop.Type})
+	}
+	return h
 }
 
 func pathOf(q explain.Path) Path {
@@ -92,18 +106,17 @@ func WhyAlive[T any](p *T) (Path, error) {
 var escaped unsafe.Pointer
 
 func whyAlive(addr uintptr) (Path, error) {
-	paths, err := explainObjects(nil, [][]uintptr{{addr}})
+	paths, err := explainObjects(nil, "", [][]uintptr{{addr}})
 	if err != nil {
-		return Path{}, fmt.Errorf("leakcheck: %w", err)
+		return Path{}, fmt.Errorf("leakcheck: no path: %w", err)
 	}
 	return paths[0][0], nil
 }
 
-// explainObjects finds who keeps the objects of each set of addresses: see [explain.Objects]. The runtime can die while
-// it writes a dump: the verdict, with its allocation site, must be on the test's log and on standard error
-// before. t may be nil.
-func explainObjects(t testing.TB, sets [][]uintptr) ([][]Path, error) {
-	d, err := takeDump(t)
+// explainObjects finds what retains the objects of each set of addresses: see [explain.Objects]. t may be
+// nil. verdict is what is known already: the runtime prints it if it dies while it writes the dump.
+func explainObjects(t testing.TB, verdict string, sets [][]uintptr) ([][]Path, error) {
+	d, err := takeDump(t, verdict)
 	if err != nil {
 		return nil, err
 	}
@@ -117,9 +130,9 @@ func explainObjects(t testing.TB, sets [][]uintptr) ([][]Path, error) {
 	return paths, nil
 }
 
-// explainSites finds who keeps the objects that were allocated at each stack: see [explain.Sites].
-func explainSites(t testing.TB, sites [][]source.Frame) ([]Path, error) {
-	d, err := takeDump(t)
+// explainSites finds what retains the objects that were allocated at each stack: see [explain.Sites].
+func explainSites(t testing.TB, verdict string, sites [][]source.Frame) ([]Path, error) {
+	d, err := takeDump(t, verdict)
 	if err != nil {
 		return nil, err
 	}
@@ -131,20 +144,32 @@ func explainSites(t testing.TB, sites [][]source.Frame) ([]Path, error) {
 	return paths, nil
 }
 
+// unknown says why there is no path, and what to do about it.
+func unknown(err error) []string {
+	lines := []string{"unknown: " + err.Error()}
+	if file := new(fs.PathError); errors.As(err, &file) {
+		lines = append(lines, "to see it, set TMPDIR to a folder that can be written and has room for the heap")
+	}
+	return lines
+}
+
 // leakProfileFound tells that the goroutineleak profile may find a leak in this process: the
 // runtime would die in a heap dump after that, so none is written any more, unless it found
 // none and the caller lifts it.
 func leakProfileFound() (lift func()) { return ownheap.Forbid() }
 
 // takeDump writes and reads a dump of this process. With LEAKSAFE_DUMP=1 the file stays.
-func takeDump(t testing.TB) (*ownheap.Dump, error) {
+func takeDump(t testing.TB, verdict string) (*ownheap.Dump, error) {
 	o := ownheap.Options{Source: source.Line}
 	if os.Getenv("LEAKSAFE_DUMP") == "1" {
 		o.Keep = keepDir(t)
 	}
+	if verdict != "" {
+		defer gostack.Announce("leakcheck: " + verdict)()
+	}
 	d, err := ownheap.Take(o)
 	if err != nil {
-		return nil, fmt.Errorf("no path: %w", err)
+		return nil, err
 	}
 	if o.Keep != "" && t != nil {
 		t.Logf("leakcheck: heap dump kept in %s: it holds whatever was in memory; read it with the command leakcheck", d.File())

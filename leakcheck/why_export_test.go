@@ -13,7 +13,7 @@ func Explain(t testing.TB, addrs []uintptr) ([]Path, error) {
 	for i, a := range addrs {
 		sets[i] = []uintptr{a}
 	}
-	all, err := explainObjects(t, sets)
+	all, err := explainObjects(t, "", sets)
 	paths := make([]Path, len(all))
 	for i := range all {
 		paths[i] = all[i][0]
@@ -27,7 +27,7 @@ func ExplainSites(t testing.TB, stacks [][]uintptr) ([]Path, error) {
 	for i, s := range stacks {
 		frames[i] = growth.Frames(s)
 	}
-	return explainSites(t, frames)
+	return explainSites(t, "", frames)
 }
 
 // LeakProfileFound is leakProfileFound.

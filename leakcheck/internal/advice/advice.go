@@ -1,4 +1,4 @@
-// Package advice says how to fix what a verdict names, and with which option to silence it.
+// Package advice says how to fix what a verdict names, and which option silences it.
 package advice
 
 import (
@@ -16,15 +16,15 @@ import (
 func FileFix(kind string) string {
 	switch kind {
 	case "socket":
-		return "close the connection or listener; for HTTP read the body to its end and close it, then call CloseIdleConnections on the client"
+		return "close the connection or listener; for HTTP read the response's body to the end and close it, then call CloseIdleConnections on the client"
 	case "pipe":
 		return "close both ends of the pipe; after exec.Cmd's StdoutPipe and the like, call Wait"
 	}
 	return "close the file, with defer or t.Cleanup"
 }
 
-// Group puts goroutines together that one change would mend, largest
-// group first: those that stand in one function and were started at one place.
+// Group puts together goroutines that one change would fix: those that are blocked in one function
+// and were started at one place. The largest group is first.
 func Group(all []*gostack.Goroutine) [][]*gostack.Goroutine {
 	groups := failure.Group(all, func(g *gostack.Goroutine) string { return fmt.Sprint(g.Where().Func, g.Creator) })
 	for _, group := range groups {
@@ -46,70 +46,83 @@ func states(group []*gostack.Goroutine) string {
 	})
 }
 
-// Describe says what, where and the remedy.
-func Describe(group []*gostack.Goroutine, whose string) *failure.Failure {
+// Describe is the failure for goroutines of one [Group] that still run after what when says: "TestPut",
+// or "all tests; …".
+func Describe(group []*gostack.Goroutine, when string) *failure.Failure {
 	g := group[0]
-	f := &failure.Failure{Title: fmt.Sprintf("%d goroutines outlive %s", len(group), whose)}
+	are := "are"
 	if len(group) == 1 {
-		f.Title = "1 goroutine outlives " + whose
+		are = "is"
 	}
+	f := &failure.Failure{Title: fmt.Sprintf("goroutine leak: %s %s still running after %s", source.Plural(len(group), "goroutine"), are, when)}
+	Goroutine(f, group)
 	at := g.Where()
-	f.Add("state", states(group))
-	f.Add("stands at", at.String())
 	f.File, f.Line = at.File, at.Line
 	switch by := g.Creator; {
 	case by.Func == "time.goFunc":
-		f.Add("started by", "time.AfterFunc; the runtime does not say who called it")
+		f.Add("started by", "time.AfterFunc; the runtime does not record who called it")
 	case by.Func != "":
 		f.Add("started at", by.String())
 		if !by.InLibrary() {
 			f.File, f.Line = by.File, by.Line
 		}
 	}
-	f.Add("remedy", Fix(g)...)
-	f.Add("to ignore", Silence(g))
+	f.Add("fix", Fix(g)...)
+	f.Add("silence", Silence(g))
 	return f
 }
 
-// Silence is the option that makes the checks overlook goroutines like g.
-func Silence(g *gostack.Goroutine) string {
-	if by := g.Creator; by.Func != "" && !by.InLibrary() {
-		return fmt.Sprintf("leakcheck.IgnoreCreatedBy(%q)", by.Func)
+// Goroutine adds to f what the goroutines of a group do, and where.
+func Goroutine(f *failure.Failure, group []*gostack.Goroutine) {
+	g := group[0]
+	f.Add("state", states(group))
+	where := "blocked in"
+	if strings.HasPrefix(g.State, "run") {
+		where = "running in"
 	}
-	return fmt.Sprintf("leakcheck.IgnoreFunc(%q)", g.Where().Func)
+	f.Add(where, g.Where().String())
 }
 
-// remedies by what the stack shows, most telling first.
-var fixesByFunction = []struct{ function, remedy string }{
-	{"net/http.(*persistConn)", "a kept HTTP connection: read the response's body to its end and close it, then call CloseIdleConnections on the client; share one transport"},
-	{"net/http.(*http2ClientConn)", "a kept HTTP/2 connection: close the response's body, then call CloseIdleConnections on the client"},
+// Silence is the option that makes the checks ignore goroutines like g.
+func Silence(g *gostack.Goroutine) string {
+	if by := g.Creator; by.Func != "" && !by.InLibrary() {
+		return fmt.Sprintf("leakcheck.IgnoreCreatedBy(%q)", by.Name())
+	}
+	return fmt.Sprintf("leakcheck.IgnoreFunc(%q)", g.Where().Name())
+}
+
+// fixesByFunction are fixes by a function on the stack, the most telling first.
+var fixesByFunction = []struct{ function, fix string }{
+	{"net/http.(*persistConn)", "an open HTTP connection: read the response's body to the end and close it, then call CloseIdleConnections on the client; share one transport"},
+	{"net/http.(*http2ClientConn)", "an open HTTP/2 connection: close the response's body, then call CloseIdleConnections on the client"},
 	{"net/http.(*conn).serve", "a server's connection: call Close or Shutdown on the server (httptest.Server: Close), and close the client's idle connections"},
-	{"net.(*TCPListener).Accept", "a listener: close it, or the server it belongs to"},
+	{"net.(*TCPListener).Accept", "a listener: close it, or the server that uses it"},
 	{"database/sql.(*DB).connectionOpener", "an open database: call Close on the *sql.DB"},
 	{"os/exec.(*Cmd)", "a started command: call Wait"},
 }
 
-var fixesByState = []struct{ state, remedy string }{
-	{"chan receive (nil chan)", "it receives from a nil channel, which blocks for ever: make the channel"},
-	{"chan send (nil chan)", "it sends to a nil channel, which blocks for ever: make the channel"},
-	{"select (no cases)", "select{} blocks for ever: wait for a context or a channel that is closed"},
-	{"chan receive", "close the channel it receives from, or let it select on a context's Done as well"},
-	{"chan send", "nobody receives: give the channel a buffer for this value, or let it select on a context's Done as well"},
+// fixesByState are fixes by what the goroutine waits for, longer states before their prefixes.
+var fixesByState = []struct{ state, fix string }{
+	{"chan receive (nil chan)", "it receives from a nil channel, which blocks forever: make the channel"},
+	{"chan send (nil chan)", "it sends to a nil channel, which blocks forever: make the channel"},
+	{"select (no cases)", "select{} blocks forever: wait for a context or a channel that is closed"},
+	{"chan receive", "close the channel it receives from, or select on a context's Done as well"},
+	{"chan send", "nobody receives: give the channel a buffer for this value, or select on a context's Done as well"},
 	{"select", "cancel its context or call its owner's Close or Stop, and wait for it, before the test ends"},
-	{"sleep", "wait with a timer in a select, next to a context's Done, and cancel that"},
+	{"sleep", "replace the sleep by a select on a timer and a context's Done, and cancel the context"},
 	{"IO wait", "close the connection, listener or pipe it waits for"},
 	{"sync.WaitGroup.Wait", "a Done is missing: call it with defer, or use WaitGroup.Go"},
 	{"sync.Mutex.Lock", "the mutex was never unlocked: unlock it with defer"},
 	{"sync.RWMutex", "the mutex was never unlocked: unlock it with defer"},
-	{"sync.Cond.Wait", "nobody signals any more: Broadcast when the owner closes"},
+	{"sync.Cond.Wait", "nobody signals it: call Broadcast when the owner closes"},
 	{"semacquire", "what it waits for was never released: release it with defer"},
 	{"syscall", "close what it reads, or end the process it waits for"},
-	{"running", "it still runs: wait for it before the test ends; give its loop a context, and cancel that"},
-	{"runnable", "it still runs: wait for it before the test ends; give its loop a context, and cancel that"},
+	{"running", "it is still working: give its loop a context, cancel that, and wait for the goroutine before the test ends"},
+	{"runnable", "it is still working: give its loop a context, cancel that, and wait for the goroutine before the test ends"},
 }
 
-// Rank is the first entry of remediesByFunction that applies to g, or
-// their number.
+// Rank is the index of the first of fixesByFunction that applies to g, or their number. A nil g has
+// none.
 func Rank(g *gostack.Goroutine) int {
 	for i, r := range fixesByFunction {
 		if g != nil && slices.ContainsFunc(g.Frames, func(f source.Frame) bool { return strings.HasPrefix(f.Func, r.function) }) {
@@ -119,13 +132,14 @@ func Rank(g *gostack.Goroutine) int {
 	return len(fixesByFunction)
 }
 
+// Fix says how to make g end.
 func Fix(g *gostack.Goroutine) []string {
 	if i := Rank(g); i < len(fixesByFunction) {
-		return []string{fixesByFunction[i].remedy}
+		return []string{fixesByFunction[i].fix}
 	}
 	for _, r := range fixesByState {
 		if strings.HasPrefix(g.State, r.state) {
-			return []string{r.remedy}
+			return []string{r.fix}
 		}
 	}
 	return []string{"end it before the test ends: cancel its context or close what it waits for"}

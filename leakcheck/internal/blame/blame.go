@@ -103,13 +103,13 @@ const nobody = 0
 // why, or nobody.
 func ownerOf(g *gostack.Goroutine, l gostack.Snapshot, t Test, open []Test) (id int, reason string) {
 	if owner := byCreators(g, l, open); owner != nobody {
-		return owner, "it has lost the test's label; the test's own goroutine started it"
+		return owner, "to this test: it does not carry the test's label, but the test's own goroutine started it"
 	}
 	if owner, known := bySymbol(g, l, open); known && (owner != t.ID || !t.sharesFunction()) {
-		return owner, "it carries no label; it runs in a closure of the test"
+		return owner, "to this test: it carries no label, but runs in a closure of the test"
 	}
 	if TestOf(g) == "" && t.alone(l) {
-		return t.ID, "it carries no label and nobody knows who started it; but no other test ran"
+		return t.ID, "to this test: it carries no label and its creator is unknown, but no other test ran"
 	}
 	return nobody, ""
 }
@@ -194,7 +194,7 @@ func Sequential(l gostack.Snapshot, t *Test) bool {
 // empty where there is none.
 func TestOf(g *gostack.Goroutine) string {
 	for _, f := range append([]source.Frame{g.Creator}, g.Frames...) {
-		for _, part := range strings.Split(source.ShortFunc(f.Func), ".") {
+		for _, part := range strings.Split(f.Name(), ".") {
 			for _, kind := range []string{"Test", "Benchmark", "Fuzz", "Example"} {
 				if rest, ok := strings.CutPrefix(part, kind); ok && (rest == "" || rest[0] < 'a' || rest[0] > 'z') {
 					return part
@@ -205,18 +205,35 @@ func TestOf(g *gostack.Goroutine) string {
 	return ""
 }
 
-// Culprit is the test that started g, or the candidates that may have.
-func Culprit(g *gostack.Goroutine, candidates []string) string {
+// Culprit is the test that started g; known is false where only candidates can be named, or nobody.
+func Culprit(g *gostack.Goroutine, candidates []string) (name string, known bool) {
 	if g.Test != "" {
-		return g.Test
+		return g.Test, true
 	}
 	if name := TestOf(g); name != "" {
-		return name
+		return name, true
 	}
 	if len(candidates) > 0 {
-		return failure.OneOf(candidates)
+		return failure.OneOf(candidates), false
 	}
-	return "the tests; which of them, nobody can tell"
+	return "", false
+}
+
+// When says after what the goroutines of a group still run, for the verdict on the process.
+func When(group []*gostack.Goroutine, candidates func(id int) []string) string {
+	known := true
+	names := failure.Tally(group, func(g *gostack.Goroutine) string {
+		name, sure := Culprit(g, candidates(g.ID))
+		known = known && sure
+		return cmp.Or(name, "an unknown test")
+	})
+	switch {
+	case known:
+		return names
+	case names == "an unknown test":
+		return "all tests; its test is unknown"
+	}
+	return "all tests; started by " + names
 }
 
 // A Record remembers what earlier verdicts of the process said about goroutines. Its zero value is
@@ -270,14 +287,14 @@ func (r *Record) Forget(l gostack.Snapshot, mark int) {
 }
 
 // NoteReported remembers that the goroutines have failed a test.
-func (r *Record) NoteReported(group []*gostack.Goroutine) {
+func (r *Record) NoteReported(ids ...int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.reported == nil {
 		r.reported = map[int]bool{}
 	}
-	for _, g := range group {
-		r.reported[g.ID] = true
+	for _, id := range ids {
+		r.reported[id] = true
 	}
 }
 

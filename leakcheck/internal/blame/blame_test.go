@@ -190,14 +190,22 @@ func TestRecord(t *testing.T) {
 
 	g := &gostack.Goroutine{ID: 6}
 	assert.False(t, r.Reported(g))
-	r.NoteReported([]*gostack.Goroutine{g})
+	r.NoteReported(g.ID)
 	assert.True(t, r.Reported(g))
 }
 
-func TestCulprit(t *testing.T) {
-	g := func(text string) *gostack.Goroutine { return gostack.ParseOne(strings.TrimSpace(text)) }
-	assert.Equal(t, "TestA", Culprit(g(labelled), []string{"TestB"}))
-	assert.Equal(t, "TestC", Culprit(g(closureOfC), []string{"TestB"}))
-	assert.Equal(t, "one of TestA, TestB", Culprit(g(orphan), []string{"TestA", "TestB"}))
-	assert.Contains(t, Culprit(g(orphan), nil), "nobody can tell")
+func TestWhen(t *testing.T) {
+	when := func(candidates []string, texts ...string) string {
+		var group []*gostack.Goroutine
+		for _, text := range texts {
+			group = append(group, gostack.ParseOne(strings.TrimSpace(text)))
+		}
+		return When(group, func(int) []string { return candidates })
+	}
+	assert.Equal(t, "TestA", when([]string{"TestB"}, labelled))
+	assert.Equal(t, "TestC", when([]string{"TestB"}, closureOfC))
+	assert.Equal(t, "TestA (2), TestB", when(nil, labelled, labelled, labelledB))
+	assert.Equal(t, "all tests; started by one of TestA, TestB", when([]string{"TestA", "TestB"}, orphan))
+	assert.Equal(t, "all tests; its test is unknown", when(nil, orphan))
+	assert.Equal(t, "all tests; started by TestA, an unknown test", when(nil, labelled, orphan))
 }

@@ -13,21 +13,22 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 )
 
-// A Failure is one verdict as a person reads it: a title, then what, where and
-// the remedy, a field a line.
+// A Failure is one verdict as a person reads it: a title, then what, where, the fix and the
+// measurement, a field a line.
 //
-//	leakcheck: 1 goroutine outlives TestPut
-//	    blocked in     chan receive, 2 s
-//	    created at     cache.New   cache/cache.go:31   go c.janitor()
-//	    remedy         …
+//	leakcheck: goroutine leak: 1 goroutine is still running after TestPut
+//	    blocked in     cache.(*Cache).janitor   cache/cache.go:40   <-c.stop
+//	    started at     cache.New   cache/cache.go:31   go c.janitor()
+//	    fix            …
 type Failure struct {
 	Title  string
 	Fields []Field
-	// File and line are where a tool should point: the place to mend.
+	// File and Line are where a tool should point: the line to change.
 	File string
 	Line int
 }
 
+// A Field is a name and its text, in lines.
 type Field struct {
 	name  string
 	lines []string
@@ -46,12 +47,6 @@ func (f *Failure) String() string {
 	return "leakcheck: " + f.Title + f.text("\n    ")
 }
 
-// More is the fields alone, for the Output of a test whose log already has the
-// title.
-func (f *Failure) More() string {
-	return strings.TrimPrefix(f.text("\n        "), "\n") + "\n"
-}
-
 func (f *Failure) text(indent string) string {
 	var b strings.Builder
 	for _, fd := range f.Fields {
@@ -64,13 +59,17 @@ func (f *Failure) text(indent string) string {
 	return b.String()
 }
 
-// Annotate writes the one line that makes GitHub Actions show the failure at
-// its source line. It writes nothing elsewhere.
+// Annotate writes the one line that makes GitHub Actions show the failure at its source line. It writes
+// nothing elsewhere.
 func (f *Failure) Annotate(w io.Writer) {
-	if os.Getenv("GITHUB_ACTIONS") != "true" || f.File == "" {
+	if os.Getenv("GITHUB_ACTIONS") != "true" {
 		return
 	}
-	fmt.Fprintf(w, "::error file=%s,line=%d::%s\n", escapeProperty(source.ShortFile(f.File)), f.Line, escapeData("leakcheck: "+f.Title))
+	at := ""
+	if file := source.RepositoryFile(f.File); file != "" {
+		at = fmt.Sprintf(" file=%s,line=%d", escapeProperty(file), f.Line)
+	}
+	fmt.Fprintf(w, "::error%s::%s\n", at, escapeData("leakcheck: "+f.Title))
 }
 
 // The escapes of GitHub's workflow commands.
@@ -123,7 +122,7 @@ func Tally[T any](group []T, name func(T) string) string {
 	return strings.Join(names, ", ")
 }
 
-// OneOf lists names, but not hundreds.
+// OneOf lists candidates: "one of TestA, TestB". Of hundreds it names a dozen.
 func OneOf(names []string) string {
 	const most = 12
 	if len(names) <= most {

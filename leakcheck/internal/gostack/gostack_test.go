@@ -3,7 +3,10 @@ package gostack
 import (
 	"fmt"
 	"os"
+	"os/exec"
+	"runtime/debug"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -91,4 +94,24 @@ func FuzzParseStacks(f *testing.F) {
 	f.Add("goroutine 1 [x] {\"leakcheck test\": \"1 a\\\"b")
 	f.Add("goroutine -1 [")
 	f.Fuzz(func(t *testing.T, text string) { describe(text) })
+}
+
+// A runtime that dies prints what was announced.
+func TestAnnounce(t *testing.T) {
+	if os.Getenv("GOSTACK_CHILD") != "" {
+		Announce("memory leak: \"quoted\" at cache.go:77")
+		debug.SetTraceback("all") // as the runtime does when it is the runtime that fails
+		var mu sync.Mutex
+		mu.Unlock() // a fatal error, which nothing recovers
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^TestAnnounce$")
+	cmd.Env = append(os.Environ(), "GOSTACK_CHILD=1")
+	out, err := cmd.CombinedOutput()
+	require.Error(t, err)
+	assert.Contains(t, string(out), "fatal error: ")
+	assert.Contains(t, string(out), `memory leak: \"quoted\" at cache.go:77`)
+
+	stop := Announce("nothing")
+	stop()
+	requireTake(t)
 }

@@ -217,16 +217,18 @@ func (m *Meter) countRoutines() {
 	m.alive = append(m.alive, int64(runtime.NumGoroutine()))
 }
 
-// newestOf is the goroutine last started at by.
-func (m *Meter) newestOf(by source.Frame) *gostack.Goroutine {
-	var newest *gostack.Goroutine
+// startedAt are the ids of the goroutines started at by, and the newest of them.
+func (m *Meter) startedAt(by source.Frame) (newest *gostack.Goroutine, ids []int) {
 	for text := range m.goroutines() {
-		if m.creators[string(text.Creation())] != by || newest != nil && text.ID() < newest.ID {
+		if m.creators[string(text.Creation())] != by {
 			continue
 		}
-		newest = gostack.ParseOne(string(text))
+		ids = append(ids, text.ID())
+		if newest == nil || text.ID() > newest.ID {
+			newest = gostack.ParseOne(string(text))
+		}
 	}
-	return newest
+	return newest, ids
 }
 
 func (m *Meter) countFiles() {

@@ -24,19 +24,27 @@ type Result struct {
 type Site struct {
 	Kind         Kind
 	Verdict      judge.Verdict
-	At           source.Frame // see [suspect]; File is empty where it is not known
+	At           source.Frame // see suspect; File is empty where it is not known
+	Caller       source.Frame // the line of the module under test that led there, where At is in another module
 	ObjectsPerOp float64
 	BytesPerOp   float64
-	Objects      []int64  // gained in each round
-	Bytes        []int64  // gained in each round; nil for what has no bytes
-	KeptBy       []string // who keeps the objects alive, in lines; the caller may add it
+	Objects      []int64   // gained in each round
+	Bytes        []int64   // gained in each round; nil for what has no bytes
+	Opens        string    // the kind of file: "socket", "file"
+	Stack        []uintptr // of the allocation, as runtime.MemProfile gives it
+	Started      []int     // ids of the goroutines that were started here and still run
+	Held         Held      // what retains the objects; the caller of Measure may add it
 
 	steps  bool
 	direct bool               // allocated beneath the operation
-	Opens  string             // the kind of file: "socket", "file"
 	target string             // of the last such file
-	Stack  []uintptr          // of the allocation, as runtime.MemProfile gives it
-	sample *gostack.Goroutine // one of those that stay
+	sample *gostack.Goroutine // the newest of those that stay
+}
+
+// Held is what retains the objects of a site: for a reader in lines, for advice in steps.
+type Held struct {
+	Lines []string
+	Steps []advice.Step
 }
 
 // report judges what was recorded so far.
@@ -83,9 +91,9 @@ func (m *Meter) allowed(s suspect) float64 {
 
 func (m *Meter) newSite(s suspect, v judge.Verdict, steps bool) Site {
 	found := Site{
-		Kind: s.kind, Verdict: v, At: s.site,
+		Kind: s.kind, Verdict: v, At: s.site, Caller: callerOf(s),
 		Objects: deltas(s.series.Objects), Bytes: deltas(s.series.Bytes),
-		steps: steps, direct: s.direct, Stack: s.stack, sample: s.sample, Opens: s.opens, target: s.target,
+		steps: steps, direct: s.direct, Stack: s.stack, sample: s.sample, Started: s.started, Opens: s.opens, target: s.target,
 	}
 	objects, ops, _ := judge.Gained(m.rounds, s.series.Objects, judge.Active)
 	bytes, _, _ := judge.Gained(m.rounds, s.series.Bytes, judge.Active)
@@ -96,6 +104,20 @@ func (m *Meter) newSite(s suspect, v judge.Verdict, steps bool) Site {
 		found.Bytes = nil
 	}
 	return found
+}
+
+// callerOf is the innermost line of the module under test on the suspect's stack, where the site itself is
+// not in that module. It is the zero Frame where there is none.
+func callerOf(s suspect) source.Frame {
+	if s.site.InModule() {
+		return source.Frame{}
+	}
+	for _, f := range Frames(s.stack) {
+		if f.InModule() {
+			return f
+		}
+	}
+	return source.Frame{}
 }
 
 func deltas(live []int64) []int64 {

@@ -3,7 +3,6 @@ package growth
 import (
 	"cmp"
 	"slices"
-	"strings"
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/gostack"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
@@ -16,12 +15,13 @@ type suspect struct {
 	kind Kind
 	site source.Frame
 
-	direct bool               // all of it was allocated beneath the operation
-	stack  []uintptr          // the stack that grew most, for a search of the heap dump
-	sample *gostack.Goroutine // the newest of those that stay
-	opens  string             // the kind of file whose struct this is; empty for others
-	target string             // of the last such file
-	series judge.Series
+	direct  bool               // all of it was allocated beneath the operation
+	stack   []uintptr          // the stack that grew most, for a search of the heap dump
+	sample  *gostack.Goroutine // the newest of those that stay
+	started []int              // ids of those that stay
+	opens   string             // the kind of file whose struct this is; empty for others
+	target  string             // of the last such file
+	series  judge.Series
 }
 
 type Kind string
@@ -119,13 +119,8 @@ func opens(fs []source.Frame) string {
 }
 
 func (m *Meter) ignored(fs []source.Frame) bool {
-	return slices.ContainsFunc(fs, func(f source.Frame) bool { return startsWithAny(f.Func, m.config.IgnoreSites) })
-}
-
-// startsWithAny matches a function by its full name and as failures print it.
-func startsWithAny(function string, prefixes []string) bool {
-	return slices.ContainsFunc(prefixes, func(p string) bool {
-		return strings.HasPrefix(function, p) || strings.HasPrefix(source.ShortFunc(function), p)
+	return slices.ContainsFunc(m.config.IgnoreSites, func(prefix string) bool {
+		return slices.ContainsFunc(fs, func(f source.Frame) bool { return f.Matches(prefix) })
 	})
 }
 
@@ -152,9 +147,9 @@ func Sum(a, b []int64) []int64 {
 // routineSuspect is the go statement at by.
 func (m *Meter) routineSuspect(by source.Frame) (suspect, bool) {
 	s := suspect{kind: Goroutine, site: by, series: m.routines.series(by)}
-	if by.Func == "" || by.InTesting() || startsWithAny(by.Func, m.config.IgnoreSites) || !judge.Suspicious(m.rounds, s.series) {
+	if by.Func == "" || by.InTesting() || m.ignored([]source.Frame{by}) || !judge.Suspicious(m.rounds, s.series) {
 		return suspect{}, false
 	}
-	s.sample = m.newestOf(by)
+	s.sample, s.started = m.startedAt(by)
 	return s, s.sample == nil || !m.config.Ignores(s.sample)
 }

@@ -6,43 +6,41 @@ import (
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/advice"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/failure"
-	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
-
+	"github.com/leaksafe/leaksafe/leakcheck/internal/gostack"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/judge"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 )
 
-// Head says what grows, and where.
-func (r *Result) Head() *failure.Failure {
+// Failure is the verdict on the worst site as a person reads it, and the other sites in short. page is
+// the file with the graph; empty where there is none.
+func (r *Result) Failure(page string) *failure.Failure {
 	worst := &r.Sites[0]
-	f := &failure.Failure{Title: worst.Title(), File: worst.At.File, Line: worst.At.Line}
+	at := worst.Where()
+	f := &failure.Failure{Title: r.Title(), File: at.File, Line: at.Line}
 	f.Add(worst.FieldName(), worst.Place())
-	return f
-}
-
-// Tail says the rest.
-func (r *Result) Tail(page string) *failure.Failure {
-	f := &failure.Failure{}
-	worst := &r.Sites[0]
-	if g := worst.sample; worst.Kind == Goroutine && g != nil {
-		f.Add("state", g.State)
-		f.Add("stands at", g.Where().String())
+	if worst.Caller.Func != "" {
+		f.Add("called from", worst.Caller.String())
+	}
+	if worst.Kind == Goroutine && worst.sample != nil {
+		advice.Goroutine(f, []*gostack.Goroutine{worst.sample})
 	}
 	if strings.HasPrefix(worst.target, "/") {
 		f.Add("such as", worst.target)
 	}
-	f.Add("kept by", worst.KeptBy...)
-	f.Add("rounds", r.RoundsText(worst))
+	f.Add("retained by", worst.Held.Lines...)
 	f.Add("also", r.also()...)
-	f.Add("remedy", r.Remedy(worst)...)
-	f.Add("to ignore", worst.Silence()...)
+	f.Add("fix", worst.Fix()...)
+	f.Add("not a leak?", r.Doubt(worst)...)
+	f.Add("silence", worst.Silence()...)
 	if page != "" {
 		f.Add("graph", page)
 	}
+	f.Add("measured", r.Measured(worst))
 	return f
 }
 
-// also lists further sites, two lines each: those outside the standard library
-// first, because there the cause can be mended.
+// also lists further sites, two lines or three each: those outside the standard library first, because
+// there the cause can be changed.
 func (r *Result) also() []string {
 	const listed = 4
 	var sites, library []*Site
@@ -63,45 +61,96 @@ func (r *Result) also() []string {
 			return append(lines, fmt.Sprintf("and %d more sites", len(sites)-listed))
 		}
 		lines = append(lines, s.Rate(), "  at "+s.Place())
+		if s.Caller.Func != "" {
+			lines = append(lines, "  called from "+s.Caller.String())
+		}
+		if len(s.Held.Lines) > 0 && s.Held.root() != r.Sites[0].Held.root() {
+			lines = append(lines, "  retained by "+s.Held.Lines[0])
+		}
 	}
 	return lines
 }
 
+// root is what all paths from one holder have in common: the variable or goroutine.
+func (h Held) root() string {
+	if len(h.Steps) == 0 {
+		return ""
+	}
+	variable, _, _ := strings.Cut(h.Steps[0].Name, "[")
+	return h.Steps[0].Kind + " " + variable
+}
+
+// Where is the line that its author can change: the caller where the site is in another module.
+func (s *Site) Where() source.Frame {
+	if s.Caller.Func != "" {
+		return s.Caller
+	}
+	return s.At
+}
+
+// Rate is what the site gains per operation: "+1.00 object (+24 B) per operation".
 func (s *Site) Rate() string {
 	switch {
 	case s.Kind == Goroutine:
-		return source.Count(s.ObjectsPerOp, "goroutine") + " per operation left running"
+		return "+" + source.Count(s.ObjectsPerOp, "goroutine") + " per operation"
 	case s.Kind == File:
-		return fmt.Sprintf("%s (%s) per operation left open", source.Count(s.ObjectsPerOp, "file descriptor"), s.Opens)
+		return fmt.Sprintf("+%s (%s) per operation", source.Count(s.ObjectsPerOp, "descriptor"), s.Opens)
 	case s.steps:
-		return fmt.Sprintf("heap grows %s per operation", source.Size(s.BytesPerOp))
+		return "+" + source.Size(s.BytesPerOp) + " per operation"
 	}
-	return fmt.Sprintf("heap grows %s (+%s) per operation", source.Count(s.ObjectsPerOp, "object"), source.Size(s.BytesPerOp))
+	return fmt.Sprintf("+%s (+%s) per operation", source.Count(s.ObjectsPerOp, "object"), source.Size(s.BytesPerOp))
 }
 
-func (s *Site) Title() string {
-	rate := s.Rate()
+// Title is the verdict in one line.
+func (r *Result) Title() string {
+	if len(r.Sites) == 0 {
+		return "ok: nothing grows"
+	}
+	s := &r.Sites[0]
 	switch {
 	case s.Verdict == judge.Saturating:
-		return "no leak: " + rate + " at first, then no more"
+		return "ok: grew at first, then stopped: a cache that filled"
 	case s.Verdict == judge.Noisy:
-		return "inconclusive: " + rate + ", but shrinks as well"
+		return "inconclusive: too much noise: " + s.Rate() + ", but it shrinks as well"
 	case s.steps:
-		return rate + ", in steps, at every scale"
+		return s.what() + ": " + s.Rate() + ", in steps"
 	}
-	return rate + ", in every round, at every scale"
+	return fmt.Sprintf("%s: %s, in all %d rounds", s.what(), s.Rate(), r.active())
 }
 
+func (s *Site) what() string {
+	switch s.Kind {
+	case Goroutine:
+		return "goroutine leak"
+	case File:
+		return "file leak"
+	}
+	return "memory leak"
+}
+
+// active is the number of rounds that ran the operation.
+func (r *Result) active() int {
+	n := 0
+	for _, ops := range r.Rounds {
+		if ops > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// FieldName says what happened at the site's line.
 func (s *Site) FieldName() string {
 	switch s.Kind {
 	case Goroutine:
-		return "created at"
+		return "started at"
 	case File:
 		return "opened at"
 	}
 	return "allocated at"
 }
 
+// Place is the site's line.
 func (s *Site) Place() string {
 	if s.At.File == "" {
 		return "unknown: by a system call"
@@ -109,64 +158,64 @@ func (s *Site) Place() string {
 	return s.At.String()
 }
 
-func (r *Result) Remedy(s *Site) []string {
+// Fix says what to change.
+func (s *Site) Fix() []string {
 	switch s.Verdict {
 	case judge.Saturating:
 		return nil
 	case judge.Noisy:
-		return []string{"raise Iterations, or take work that runs beside the operation out of the test"}
+		return []string{"do not run background work during the test, or raise leakcheck.Iterations"}
 	}
-	switch s.Kind {
-	case Goroutine:
-		if s.sample != nil {
-			return advice.Fix(s.sample)
-		}
-	case File:
+	switch {
+	case s.Kind == Goroutine && s.sample != nil:
+		return advice.Fix(s.sample)
+	case s.Kind == Goroutine:
+		return []string{"end the goroutine when the operation ends"}
+	case s.Kind == File:
 		return []string{"close it in the operation"}
 	}
-	mend := "let go of it when the operation ends, or bound what collects it"
-	text := source.Line(s.At.File, s.At.Line)
-	switch {
-	case strings.Contains(text, "append("):
-		mend = "declare the slice inside the operation, or bound it"
-	case strings.Contains(text, "] ="):
-		mend = "delete what you put, or bound the map"
-	}
-	return []string{mend, fmt.Sprintf("a cache that %d operations do not fill looks the same: fill it first, with leakcheck.Warmup(n)", r.Operations)}
+	return []string{advice.HeapFix(source.Line(s.At.File, s.At.Line), s.Caller, s.Held.Steps)}
 }
 
-// Silence is the option that overlooks the site; a file has none.
+// Doubt says when the site is no leak.
+func (r *Result) Doubt(s *Site) []string {
+	if s.Kind != Heap || s.Verdict != judge.Growing || !advice.MayBeCache(s.Held.Steps) {
+		return nil
+	}
+	return []string{fmt.Sprintf("a cache that holds more than %d entries: fill it first with leakcheck.Warmup(n)", r.Operations)}
+}
+
+// Silence is the option that makes NoGrowth ignore the site; a file has none.
 func (s *Site) Silence() []string {
 	switch {
 	case s.Verdict == judge.Saturating, s.Kind == File:
 		return nil
 	case s.Kind == Goroutine:
-		return []string{fmt.Sprintf("leakcheck.IgnoreCreatedBy(%q)", s.At.Func)}
+		return []string{fmt.Sprintf("leakcheck.IgnoreCreatedBy(%q)", s.At.Name())}
 	}
-	return []string{fmt.Sprintf("leakcheck.IgnoreSite(%q)", s.At.Func)}
+	return []string{fmt.Sprintf("leakcheck.IgnoreSite(%q)", s.At.Name())}
 }
 
-// RoundsText lists the growth in each active round, grouped by the number of
-// operations: "20: +20 +20 +20   80: +80 +80".
-func (r *Result) RoundsText(s *Site) string {
+// Measured lists the growth in each round that ran the operation, grouped by the number of operations:
+// "20 operations: +20 +20 +20, 80: +80 +80".
+func (r *Result) Measured(s *Site) string {
 	growth, format := s.Objects, func(n int64) string { return fmt.Sprintf("%+d", n) }
 	if s.steps && s.Kind == Heap {
-		growth, format = s.Bytes, func(n int64) string { return source.Signed(n) }
+		growth, format = s.Bytes, source.Signed
 	}
 	var b strings.Builder
 	before := 0
 	for i, ops := range r.Rounds {
-		if ops == 0 {
+		switch {
+		case ops == 0:
 			continue
+		case before == 0:
+			fmt.Fprintf(&b, "%s:", source.Plural(ops, "operation"))
+		case ops != before:
+			fmt.Fprintf(&b, ", %d:", ops)
 		}
-		if ops != before {
-			if before != 0 {
-				b.WriteString("  ")
-			}
-			fmt.Fprintf(&b, " %d:", ops)
-			before = ops
-		}
+		before = ops
 		b.WriteString(" " + format(growth[i]))
 	}
-	return strings.TrimSpace(b.String())
+	return b.String()
 }

@@ -21,11 +21,7 @@ const pageSites = 5
 // page is the report as one HTML page that needs nothing else.
 func HTML(r *growth.Result, test string) string {
 	var b strings.Builder
-	title := "nothing grows"
-	if len(r.Sites) > 0 {
-		title = r.Sites[0].Title()
-	}
-	fmt.Fprintf(&b, pageHead, html.EscapeString(test), r.Verdict, html.EscapeString(title), html.EscapeString(test), r.Operations, runtime.Version())
+	fmt.Fprintf(&b, pageHead, html.EscapeString(test), r.Verdict, html.EscapeString(r.Title()), html.EscapeString(test), r.Operations, runtime.Version())
 	memoryGraph(&b, r)
 	countGraph(&b, r, growth.Goroutine, "Goroutines left running")
 	countGraph(&b, r, growth.File, "Files left open")
@@ -52,10 +48,11 @@ func section(b *strings.Builder, r *growth.Result, i int, s *growth.Site) {
 	}
 	entry("verdict", s.Verdict.String())
 	entry(s.FieldName(), squeeze(s.Place()))
-	entry("kept by", s.KeptBy...)
-	entry("rounds", r.RoundsText(s))
-	entry("remedy", r.Remedy(s)...)
-	entry("to ignore", s.Silence()...)
+	entry("retained by", s.Held.Lines...)
+	entry("measured", r.Measured(s))
+	entry("fix", s.Fix()...)
+	entry("not a leak?", r.Doubt(s)...)
+	entry("silence", s.Silence()...)
 	b.WriteString("</dl></section>\n")
 }
 

@@ -2,7 +2,7 @@ package source
 
 import "fmt"
 
-// Count is "1.00 object", "0.20 objects".
+// Count is a number of things per operation: "1.00 object", "0.20 objects".
 func Count(n float64, what string) string {
 	s := fmt.Sprintf("%.2f", n)
 	if n > 0 && n < 0.01 {
@@ -14,6 +14,15 @@ func Count(n float64, what string) string {
 	return s + " " + what
 }
 
+// Plural is a whole number of things: "1 goroutine", "3 goroutines".
+func Plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// Size is a number of bytes: "24 B", "94 KiB", "1.5 MiB".
 func Size(bytes float64) string {
 	switch {
 	case bytes >= 1<<20:
@@ -26,6 +35,7 @@ func Size(bytes float64) string {
 	return fmt.Sprintf("%.2g B", bytes)
 }
 
+// Signed is a change of a number of bytes: "+24 B", "-94 KiB", "0".
 func Signed(bytes int64) string {
 	switch {
 	case bytes > 0:

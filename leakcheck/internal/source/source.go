@@ -1,46 +1,140 @@
-// Package source knows where code stands: functions and files as a reader writes them, lines of source,
-// the module under test, and what is of the standard library. It also has the formats of counts and
-// sizes in texts.
+// Package source knows where code stands: functions and files as a reader writes them, lines of
+// source, the module under test, and what belongs to the standard library. It also has the formats
+// of counts and sizes in texts.
 package source
 
 import (
 	"bufio"
 	"fmt"
+	"go/parser"
+	"go/token"
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
 )
 
-// Place formats a line of code: function, file:line and the line's text.
-func Place(function, file string, line int) string {
-	s := fmt.Sprintf("%-28s %s:%d", ShortFunc(function), ShortFile(file), line)
-	if text := Line(file, line); text != "" {
+// A Frame is a line of code, as a stack names it.
+type Frame struct {
+	Func string // with the import path: "example.com/app/cache.(*Store).Put"
+	File string // absolute, or under -trimpath an import path and a name; empty where it is not known
+	Line int
+}
+
+// String is the function, the file and the line, and the line's text where the file is on this
+// machine.
+func (f Frame) String() string {
+	s := fmt.Sprintf("%-28s %s:%d", f.Name(), ShortFile(f.File), f.Line)
+	if text := Line(f.File, f.Line); text != "" {
 		s += "    " + text
 	}
 	return s
 }
 
-// ShortFunc drops the import path but for its last element.
-func ShortFunc(name string) string {
-	if i := strings.LastIndexByte(name, '/'); i >= 0 {
-		return name[i+1:]
+// Name is the function as its author writes it: "cache.(*Store).Put".
+func (f Frame) Name() string { return ShortFunc(f.Func, f.File) }
+
+// Matches reports whether the function's name begins with prefix: the full name, or the name as
+// failures print it.
+func (f Frame) Matches(prefix string) bool {
+	path, rest := splitFunc(f.Func)
+	return strings.HasPrefix(f.Func, prefix) ||
+		strings.HasPrefix(path[strings.LastIndexByte(path, '/')+1:]+rest, prefix) ||
+		strings.HasPrefix(f.Name(), prefix)
+}
+
+// InLibrary reports whether the frame is in the standard library.
+func (f Frame) InLibrary() bool {
+	if root := Library(); root != "" {
+		return strings.HasPrefix(f.File, root)
+	}
+	domain, _, _ := strings.Cut(f.File, "/")
+	return !strings.Contains(domain, ".") && !strings.HasPrefix(f.File, ModulePath()+"/")
+}
+
+// InModule reports whether the frame is in the module under test, where its author can change it:
+// not in the standard library, not in another module, not in a vendor folder.
+func (f Frame) InModule() bool {
+	rest, ok := strings.CutPrefix(filepath.ToSlash(f.File), filepath.ToSlash(ModuleRoot())+"/")
+	if !ok || ModuleRoot() == "" {
+		rest, ok = strings.CutPrefix(f.File, ModulePath()+"/")
+	}
+	return ok && ModulePath() != "" && !strings.Contains("/"+rest, "/vendor/") && !strings.Contains(rest, "@")
+}
+
+// InTesting reports whether the function belongs to the runtime or to package testing.
+func (f Frame) InTesting() bool {
+	return strings.HasPrefix(f.Func, "runtime.") || strings.HasPrefix(f.Func, "testing.")
+}
+
+// ShortFunc is a function's name after the name of its package in place of the import path. The
+// package's own name stands in file. Where that cannot be read, the name is taken from the import
+// path: its last element, without a major version.
+func ShortFunc(name, file string) string {
+	path, rest := splitFunc(name)
+	return packageName(path, file) + rest
+}
+
+// splitFunc cuts a function's name behind its package: "example.com/app/cache" and ".(*Store).Put".
+// A dot in the last element of an import path is written %2e in it.
+func splitFunc(name string) (path, rest string) {
+	plain, _, _ := strings.Cut(name, "[") // a type argument may have an import path
+	slash := strings.LastIndexByte(plain, '/') + 1
+	if dot := strings.IndexByte(plain[slash:], '.'); dot >= 0 {
+		return name[:slash+dot], name[slash+dot:]
+	}
+	return name, ""
+}
+
+// packageNames holds the names that were read, by import path.
+var packageNames sync.Map
+
+func packageName(path, file string) string {
+	if name, ok := packageNames.Load(path); ok {
+		return name.(string)
+	}
+	name := guessName(path)
+	if file != "" {
+		f, err := parser.ParseFile(token.NewFileSet(), findSource(file), nil, parser.PackageClauseOnly)
+		if err == nil {
+			name = f.Name.Name
+		}
+		packageNames.Store(path, name)
 	}
 	return name
 }
 
-// ModuleRoot is the folder of the go.mod above the working directory, which
-// is the package's folder during its test; empty where there is none.
+var (
+	majorElement = regexp.MustCompile(`/v[0-9]+(_test)?$`)
+	majorSuffix  = regexp.MustCompile(`\.v[0-9]+(_test)?$`)
+)
+
+// guessName is the last element of an import path, without a major version.
+func guessName(path string) string {
+	path = strings.ReplaceAll(path, "%2e", ".")
+	path = majorElement.ReplaceAllString(path, "$1")
+	path = majorSuffix.ReplaceAllString(path, "$1")
+	return path[strings.LastIndexByte(path, '/')+1:]
+}
+
+// ModuleRoot is the folder of the go.mod above the working directory, which is the package's folder
+// during its test; empty where there is none.
 var ModuleRoot = sync.OnceValue(func() string {
 	dir, err := os.Getwd()
 	if err != nil {
 		return ""
 	}
+	return above(dir, "go.mod")
+})
+
+// above is dir or the nearest folder above it that has an entry of this name; empty where none has.
+func above(dir, name string) string {
 	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
 			return dir
 		}
 		parent := filepath.Dir(dir)
@@ -49,24 +143,43 @@ var ModuleRoot = sync.OnceValue(func() string {
 		}
 		dir = parent
 	}
-})
+}
 
-// ShortFile is the path within the module, as an editor opens it, or within
-// the standard library.
+// ShortFile is the path within the module, as an editor opens it, or within the standard library.
 func ShortFile(file string) string {
 	if rel, ok := strings.CutPrefix(file, Library()); ok {
 		return rel
 	}
-	root := ModuleRoot()
-	if rel, ok := strings.CutPrefix(filepath.ToSlash(file), filepath.ToSlash(root)+"/"); ok && root != "" {
+	if rel, ok := within(ModuleRoot(), file); ok {
 		return rel
 	}
 	return file
 }
 
-// Line is the text of a line of source, trimmed; empty where the file
-// is not on this machine. Under -trimpath a file is named by import path: it is
-// looked for in the module's root.
+// RepositoryFile is the path within the repository, with slashes, as GitHub names a file; empty where
+// the file is elsewhere. The repository is GITHUB_WORKSPACE, or else the nearest folder with a .git
+// above the module.
+func RepositoryFile(file string) string {
+	root := os.Getenv("GITHUB_WORKSPACE")
+	if root == "" {
+		root = above(ModuleRoot(), ".git")
+	}
+	for _, dir := range []string{root, ModuleRoot()} {
+		if rel, ok := within(dir, findSource(file)); ok {
+			return rel
+		}
+	}
+	return ""
+}
+
+func within(dir, file string) (rel string, ok bool) {
+	if dir == "" {
+		return "", false
+	}
+	return strings.CutPrefix(filepath.ToSlash(file), strings.TrimSuffix(filepath.ToSlash(dir), "/")+"/")
+}
+
+// Line is the text of a line of source, trimmed; empty where the file is not on this machine.
 func Line(file string, line int) string {
 	f, err := os.Open(findSource(file))
 	if err != nil {
@@ -82,8 +195,8 @@ func Line(file string, line int) string {
 	return ""
 }
 
-// findSource maps a trimmed path (example.com/app/cache/store.go) to the file
-// in the module's root whose path is its longest suffix.
+// findSource maps a path that -trimpath has cut (example.com/app/cache/store.go) to the file in the
+// module's root whose path is its longest suffix.
 func findSource(file string) string {
 	if filepath.IsAbs(file) {
 		return file
@@ -120,31 +233,10 @@ var ModulePath = sync.OnceValue(func() string {
 	return info.Main.Path
 })
 
-// Library is the folder of the standard library's source, as stacks name
-// it; empty in a binary built with -trimpath.
+// Library is the folder of the standard library's source, as stacks name it; empty in a binary built
+// with -trimpath.
 var Library = sync.OnceValue(func() string {
 	f := runtime.FuncForPC(reflect.ValueOf(strings.Cut).Pointer())
 	file, _ := f.FileLine(f.Entry())
 	return strings.TrimSuffix(file, "strings/strings.go")
 })
-
-func (f Frame) InLibrary() bool {
-	if root := Library(); root != "" {
-		return strings.HasPrefix(f.File, root)
-	}
-	domain, _, _ := strings.Cut(f.File, "/")
-	return !strings.Contains(domain, ".") && !strings.HasPrefix(f.File, ModulePath()+"/")
-}
-
-// InTesting tells go statements of the runtime and of package testing.
-func (f Frame) InTesting() bool {
-	return strings.HasPrefix(f.Func, "runtime.") || strings.HasPrefix(f.Func, "testing.")
-}
-
-type Frame struct {
-	Func string
-	File string
-	Line int
-}
-
-func (f Frame) String() string { return Place(f.Func, f.File, f.Line) }

@@ -13,20 +13,21 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 )
 
-// A Object object must not keep the object.
+// An Object is watched, and not kept.
 type Object struct {
+	Type      string         // as fmt prints it: "*cache.Store"
+	At        source.Frame   // where the test asked to watch it
+	Address   func() uintptr // 0 once it is collected
 	test      string
-	Typ       string
-	At        source.Frame // of the caller of Track
 	collected func() bool
-	Address   func() uintptr // while it is not collected
 }
 
+// New watches *p for a test.
 func New[T any](p *T, test string, at source.Frame) *Object {
 	w := weak.Make(p)
 	return &Object{
 		test:      test,
-		Typ:       fmt.Sprintf("%T", p),
+		Type:      fmt.Sprintf("%T", p),
 		At:        at,
 		collected: func() bool { return w.Value() == nil },
 		Address:   func() uintptr { return uintptr(unsafe.Pointer(w.Value())) },
@@ -99,22 +100,34 @@ func Groups(all []*Object) (groups []Group) {
 		at  source.Frame
 		typ string
 	}
-	for _, group := range failure.Group(all, func(o *Object) place { return place{o.At, o.Typ} }) {
+	for _, group := range failure.Group(all, func(o *Object) place { return place{o.At, o.Type} }) {
 		groups = append(groups, group)
 	}
 	return groups
 }
 
-func (g Group) Failure() *failure.Failure {
+// Failure says that the objects can still be reached. built is true for what a function built and
+// returned, and false for what a test used.
+func (g Group) Failure(built bool) *failure.Failure {
 	at := g[0].At
-	what := "a " + g[0].Typ
+	what, are := g[0].Type, "is"
 	if len(g) > 1 {
-		what = fmt.Sprintf("%d %s", len(g), g[0].Typ)
+		what, are = fmt.Sprintf("%d %s", len(g), what), "are"
 	}
-	f := &failure.Failure{Title: fmt.Sprintf("%s cannot be collected at the end of %s", what, failure.Tally(g, func(o *Object) string { return o.test })), File: at.File, Line: at.Line}
+	f := &failure.Failure{File: at.File, Line: at.Line}
+	if built {
+		f.Title = fmt.Sprintf("memory leak: build returned, but its %s %s still reachable", what, are)
+		f.Add("built at", at.String())
+		return f
+	}
+	tests := failure.Tally(g, func(o *Object) string { return o.test })
+	f.Title = fmt.Sprintf("memory leak: %s ended, but %s %s still reachable", tests, what, are)
 	f.Add("tracked at", at.String())
 	return f
 }
+
+// Key names the group for a baseline file.
+func (g Group) Key() string { return g[0].Type + " tracked in " + g[0].At.Func }
 
 // hasPointers reports whether values of type T contain pointers: without, small
 // ones share a block of memory.

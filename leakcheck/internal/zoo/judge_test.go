@@ -103,8 +103,8 @@ func keeps(text string, c zoo.Case, by zoo.Find) bool {
 	}
 	said := 0
 	for line := range strings.Lines(text) {
-		count, words, ok := strings.Cut(line, "kept by ") // of several objects: "3 kept by"
-		if ok && strings.Trim(count, " 0123456789") == "" {
+		before, words, ok := strings.Cut(line, "retained by ")
+		if ok && strings.TrimSpace(before) == "" {
 			said++
 			if !strings.Contains(words, c.Keeps) {
 				return false

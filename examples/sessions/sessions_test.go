@@ -4,7 +4,7 @@ import (
 	"flag"
 	"testing"
 
-	sessions "github.com/leaksafe/leaksafe/examples/leakcheck"
+	"github.com/leaksafe/leaksafe/examples/sessions"
 	"github.com/leaksafe/leaksafe/leakcheck"
 )
 
