@@ -144,7 +144,7 @@ func enter(t testing.TB, caller string, opts []Option) *scope {
 		t.Errorf("leakcheck: %s was called while %s was ending: nothing is left to watch; call it in the test's first line", caller, t.Name())
 		return nil
 	}
-	s, isNew := tests.enter(t, opts)
+	s, isNew := tests.enter(t, caller, opts)
 	if s.cfg.misuse != nil {
 		t.Error(s.cfg.misuse)
 		s.cfg.misuse = nil
@@ -158,16 +158,17 @@ func enter(t testing.TB, caller string, opts []Option) *scope {
 	return s
 }
 
-func (r *registry) enter(t testing.TB, opts []Option) (_ *scope, isNew bool) {
+func (r *registry) enter(t testing.TB, caller string, opts []Option) (_ *scope, isNew bool) {
 	key := keyOf(t)
 	r.Lock()
 	defer r.Unlock()
 	if s := r.open[key]; s != nil {
 		s.cfg.apply(opts)
+		s.cfg.restrict(caller)
 		return s, false
 	}
 	r.last++
-	s := newScope(t, r.last, opts)
+	s := newScope(t, r.last, caller, opts)
 	for _, other := range r.open {
 		s.Meet(&other.Test)
 		other.Meet(&s.Test)
@@ -176,7 +177,7 @@ func (r *registry) enter(t testing.TB, opts []Option) (_ *scope, isNew bool) {
 	return s, true
 }
 
-func newScope(t testing.TB, id int, opts []Option) *scope {
+func newScope(t testing.TB, id int, caller string, opts []Option) *scope {
 	g := gostack.Self()
 	s := &scope{
 		Test:    blame.Test{ID: id, Name: t.Name(), Goroutine: g.ID, Symbol: testFunction(), Beside: map[string]string{}},
@@ -186,10 +187,7 @@ func newScope(t testing.TB, id int, opts []Option) *scope {
 	case *testing.B, *testing.F:
 		s.Serial = true
 	}
-	if s.planted {
-		opts = append([]Option{Grace(plantedGrace)}, opts...)
-	}
-	s.cfg = newConfig(opts)
+	s.cfg = newConfig(caller, plantedOptions(t, opts))
 	return s
 }
 

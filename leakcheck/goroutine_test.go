@@ -334,6 +334,8 @@ func TestIgnore(t *testing.T) {
 		"by function":       {leakcheck.IgnoreFunc(pkg + "wait")},
 		"by outer function": {leakcheck.IgnoreFunc(pkg + "begin")},
 		"by creator":        {leakcheck.IgnoreCreatedBy(pkg + "startWait")},
+		"as printed":        {leakcheck.IgnoreFunc("leakcheck_test.wait")},
+		"creator, printed":  {leakcheck.IgnoreCreatedBy("leakcheck_test.startWaiting")},
 		"added by a second": {leakcheck.IgnoreFunc("other"), leakcheck.IgnoreFunc(pkg + "wait")},
 	} {
 		t.Run(name, func(t *testing.T) { leaky(t, opts...) })

@@ -4,8 +4,6 @@ import (
 	"runtime"
 	"testing"
 
-	"github.com/leaksafe/leaksafe/leakcheck/internal/recorder"
-
 	"github.com/leaksafe/leaksafe/leakcheck/internal/growth"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/judge"
 )
@@ -48,10 +46,7 @@ import (
 func NoGrowth(t testing.TB, op func(), opts ...Option) Report {
 	t = must(t, "NoGrowth")
 	t.Helper()
-	if recorder.Planted(t) {
-		opts = append([]Option{Grace(plantedGrace)}, opts...)
-	}
-	m, err := startMeter(op, newConfig(opts))
+	m, err := startMeter(op, newConfig("NoGrowth", plantedOptions(t, opts)))
 	if err != nil {
 		t.Errorf("%v", err)
 		return Report{Verdict: Unmeasured}
@@ -68,7 +63,7 @@ func NoGrowth(t testing.TB, op func(), opts ...Option) Report {
 // Measure is [NoGrowth] without a test: what grew is in the report. The error
 // says why nothing was measured.
 func Measure(op func(), opts ...Option) (Report, error) {
-	m, err := startMeter(op, newConfig(opts))
+	m, err := startMeter(op, newConfig("Measure", opts))
 	if err != nil {
 		return Report{Verdict: Unmeasured}, err
 	}

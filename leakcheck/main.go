@@ -33,7 +33,7 @@ func Main(m *testing.M, opts ...Option) {
 		panic("leakcheck: Main: m is nil: pass the *testing.M of TestMain")
 	}
 	suite.Store(&opts)
-	cfg := newConfig(nil)
+	cfg := newConfig("Main", nil)
 	if cfg.misuse != nil {
 		fmt.Fprintln(os.Stderr, cfg.misuse)
 		os.Exit(2)

@@ -43,6 +43,35 @@ func TestOptionsThatMakeNoSense(t *testing.T) {
 	}
 }
 
+func TestOptionsThatMeanNothing(t *testing.T) {
+	growth, goroutines := []leakcheck.Option{leakcheck.Iterations(1), leakcheck.Rounds(2), leakcheck.Warmup(5), leakcheck.AllowPerOp(1), leakcheck.IgnoreSite("x")}, []leakcheck.Option{leakcheck.IgnoreFunc("x"), leakcheck.IgnoreCreatedBy("x")}
+	for _, row := range []struct {
+		check string
+		call  func(t testing.TB, o leakcheck.Option)
+		none  []leakcheck.Option
+		give  string
+	}{
+		{"Check", func(t testing.TB, o leakcheck.Option) { leakcheck.Check(t, o) }, growth, "NoGrowth"},
+		{"Goroutines", func(t testing.TB, o leakcheck.Option) { leakcheck.Goroutines(t, o) }, growth, "NoGrowth"},
+		{"Files", func(t testing.TB, o leakcheck.Option) { leakcheck.Files(t, o) }, growth, "NoGrowth"},
+		{"Files", func(t testing.TB, o leakcheck.Option) { leakcheck.Files(t, o) }, goroutines, "Check or Goroutines"},
+		{"Check", func(t testing.TB, o leakcheck.Option) { leakcheck.Check(t, o) }, []leakcheck.Option{leakcheck.Goleak()}, "Main"},
+		{"NoGrowth", func(t testing.TB, o leakcheck.Option) { leakcheck.NoGrowth(t, func() {}, o) }, []leakcheck.Option{leakcheck.Goleak()}, "Main"},
+	} {
+		for _, o := range row.none {
+			_, said := leakcheck.Plant(t, func(t testing.TB) { row.call(t, o) })
+			assert.Regexp(t, "^leakcheck: "+row.check+": the option [A-Za-z]+ means nothing to it: give it to "+row.give+"$", said)
+		}
+	}
+	_, err := leakcheck.Measure(func() {}, leakcheck.Goleak())
+	assert.ErrorContains(t, err, "leakcheck: Measure: the option Goleak means nothing to it: give it to Main")
+	_, said := leakcheck.Plant(t, func(t testing.TB) {
+		leakcheck.Check(t)
+		leakcheck.Check(t, leakcheck.Warmup(5))
+	})
+	assert.Contains(t, said, "leakcheck: Check: the option Warmup means nothing", "of a second Check")
+}
+
 func TestCheckTwiceAddsOptions(t *testing.T) {
 	stop := make(chan struct{})
 	t.Cleanup(func() { close(stop) })
@@ -54,7 +83,7 @@ func TestCheckTwiceAddsOptions(t *testing.T) {
 		go wait(stop)
 	})
 	assert.Equal(t, 1, leaks, "one verdict: %s", said)
-	assert.NotContains(t, said, "waited")
+	assert.NotContains(t, said, "measured")
 }
 
 func TestCheckWhenTheTestEnds(t *testing.T) {

@@ -74,6 +74,28 @@ func TestGrowthText(t *testing.T) {
 	}
 }
 
+// A failure without a path says why there is none.
+func TestGrowthWithoutADump(t *testing.T) {
+	o := child(t, "bare", "TestChildGrows", "TMPDIR=/nonexistent")
+	assert.Equal(t, []string{"TestChildGrows"}, o.failed)
+	assert.Contains(t, o.text, "retained by    unknown: cannot write a heap dump: open /nonexistent/")
+	assert.Contains(t, o.text, "to see it, set TMPDIR to a folder that can be written")
+}
+
+// A goroutine that NoGrowth has failed for is not reported once more by Check or Main.
+func TestChildGrowsGoroutines(t *testing.T) {
+	childTest(t)
+	leakcheck.Check(t, short)
+	leakcheck.NoGrowth(t, func() { go wait(forever) }, leakcheck.Grace(0), leakcheck.Iterations(2))
+}
+
+func TestGrowingGoroutinesAreReportedOnce(t *testing.T) {
+	o := child(t, "main", "TestChildGrowsGoroutines")
+	assert.Equal(t, []string{"TestChildGrowsGoroutines"}, o.failed)
+	assert.Equal(t, 1, strings.Count(o.text, "goroutine leak: "), o.text)
+	assert.Contains(t, o.text, "goroutine leak: +1.00 goroutine per operation, in all ")
+}
+
 func TestGrowthInTheBaseline(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "leaks.txt")
 	o := child(t, "bare", "TestChildGrows", "LEAKSAFE_BASELINE="+file, "LEAKSAFE_BASELINE_UPDATE=1")

@@ -74,7 +74,7 @@ func Collected[T any](t testing.TB, build func() *T) {
 	case why != "":
 		t.Errorf("leakcheck: Collected(%T): %s", build, why)
 	default:
-		s := newScope(t, 0, nil)
+		s := newScope(t, 0, "Collected", nil)
 		s.strict = true
 		if around := tests.of(t); around != nil {
 			s.cfg = around.cfg

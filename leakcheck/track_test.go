@@ -2,10 +2,13 @@ package leakcheck_test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -250,4 +253,44 @@ func TestTrackAsksTheHeap(t *testing.T) {
 	assert.Contains(t, said, "2 like it")
 	assert.Contains(t, said, "no leak        (1 of 3) your test still holds it")
 	assert.Contains(t, said, "fix")
+}
+
+// An object that is released late, but within the test's own Grace.
+func TestCollectedHasTheTestsGrace(t *testing.T) {
+	leakcheck.Check(t, patience)
+	release := make(chan struct{})
+	leakcheck.Collected(t, func() *thing {
+		x := newThing()
+		go func() { <-release; time.Sleep(50 * time.Millisecond); x.close() }()
+		time.AfterFunc(time.Millisecond, func() { close(release) })
+		return x
+	})
+	leaks, said := leakcheck.Plant(t, func(t testing.TB) {
+		leakcheck.Check(t, leakcheck.Grace(0))
+		letGo(t)
+		leakcheck.Collected(t, func() *thing { x := newThing(); planted = x; return x })
+	})
+	assert.Equal(t, 1, leaks, said)
+	assert.Contains(t, said, "build returned, but its *leakcheck_test.thing is still reachable")
+}
+
+func TestChildTrackKnown(t *testing.T) {
+	childTest(t)
+	planted = leakcheck.Track(t, newThing())
+	leakcheck.Collected(t, func() *thing { x := newThing(); planted = []any{planted, x}; return x })
+}
+
+func TestBaselineKnowsObjects(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "leaks.txt")
+	o := child(t, "bare", "TestChildTrackKnown", "LEAKSAFE_BASELINE="+file, "LEAKSAFE_BASELINE_UPDATE=1")
+	assert.Zero(t, o.code, o.text)
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	assert.Contains(t, string(text), "object\tgithub.com/leaksafe/leaksafe/leakcheck\t*leakcheck_test.thing tracked in github.com/leaksafe/leaksafe/leakcheck_test.TestChildTrackKnown\n")
+	o = child(t, "bare", "TestChildTrackKnown", "LEAKSAFE_BASELINE="+file)
+	assert.Zero(t, o.code, o.text)
+	o = child(t, "bare", "TestChildTrackKnown", "TMPDIR=/nonexistent")
+	assert.Equal(t, []string{"TestChildTrackKnown"}, o.failed)
+	assert.Equal(t, 2, strings.Count(o.text, "retained by    unknown: cannot write a heap dump: "), "Collected's and Track's")
+	assert.Equal(t, 2, strings.Count(o.text, "to see it, set TMPDIR to a folder that can be written"))
 }

@@ -17,14 +17,14 @@ var beyond = []Case{
 		Name:  "http_body_unclosed",
 		Issue: "https://github.com/hetznercloud/hcloud-go/issues/68",
 		Cure:  "read to the end and Close",
-		Finds: []Find{{Check, "net/http.(*persistConn)"}, {Goroutines, "zoo.get"}},
+		Finds: []Find{{Check, "http.(*persistConn)"}, {Goroutines, "zoo.get"}},
 		Leak:  bodyUnclosed, Twin: bodyClosed, Iterations: few,
 	},
 	{
 		Name:  "transport_per_request",
 		Issue: "https://github.com/choria-io/go-choria/issues/198",
 		Cure:  "one shared transport",
-		Finds: []Find{{Check, "net/http.(*persistConn)"}, {Objects, "zoo.transportPerRequest"}},
+		Finds: []Find{{Check, "http.(*persistConn)"}, {Objects, "zoo.transportPerRequest"}},
 		Leak:  transportPerRequest, Twin: transportShared, Iterations: few,
 	},
 	{
