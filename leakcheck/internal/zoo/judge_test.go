@@ -136,9 +136,9 @@ func TestJudge(t *testing.T) {
 		t.Skip("the other tests run this one in child processes")
 	}
 	c := find(t, name)
-	setup, opts := c.Leak, append(options(c), leakcheck.Grace(300*time.Millisecond)) // a leak does not end later
+	setup, opts := c.Leak, []leakcheck.Option{leakcheck.Grace(300 * time.Millisecond)} // a leak does not end later
 	if os.Getenv(envTwin) == "true" {
-		setup, opts = c.Twin, options(c)
+		setup, opts = c.Twin, nil
 	}
 	env := &zoo.Env{TB: t, URL: os.Getenv(envURL), Track: func(*zoo.Object) {}}
 	switch by := zoo.Detector(os.Getenv(envJudge)); by {
@@ -161,7 +161,7 @@ func TestJudge(t *testing.T) {
 		leakcheck.Check(t, opts...)
 		operate(t, env, setup)
 	default:
-		leakcheck.NoGrowth(t, setup(env), opts...)
+		leakcheck.NoGrowth(t, setup(env), append(opts, options(c)...)...)
 	}
 }
 
