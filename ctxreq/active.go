@@ -16,7 +16,7 @@ func (s *Scope) register() {
 	st := s.state.Load()
 	sh := &st.cfg.active[s.seq%8]
 	sh.mu.Lock()
-	st.prev, st.next = nil, sh.first
+	st.member, st.prev, st.next = s, nil, sh.first
 	if sh.first != nil {
 		sh.first.prev = st
 	}
@@ -35,7 +35,7 @@ func (c *Config) leave(s *Scope, st *state) {
 	if st.next != nil {
 		st.next.prev = st.prev
 	}
-	st.prev, st.next = nil, nil
+	st.member, st.prev, st.next = nil, nil, nil
 	sh.mu.Unlock()
 }
 
@@ -49,7 +49,7 @@ func (c *Config) InFlight() []Info {
 		sh := &c.active[i]
 		sh.mu.Lock()
 		for st := sh.first; st != nil; st = st.next {
-			scopes = append(scopes, st.owner)
+			scopes = append(scopes, st.member)
 		}
 		sh.mu.Unlock()
 	}

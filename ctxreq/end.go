@@ -60,7 +60,6 @@ func (s *Scope) End(cause error) error {
 		if st.req != nil {
 			s.endRequest(st, nil)
 		}
-		st.cfg.leave(s, st)
 		s.sever(st, true)
 		return nil
 	}
@@ -91,7 +90,6 @@ func (s *Scope) endBusy(st *state) error {
 	if errs != nil {
 		failed = join(failed, errors.Join(errs...))
 	}
-	st.cfg.leave(s, st)
 	s.sever(st, stuck == nil && inside == 0 && reading == 0)
 	return failed
 }

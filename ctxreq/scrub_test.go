@@ -160,6 +160,13 @@ var (
 	person  = []string{"hunter2", "swordfish", "483920", "Tr0ub4dor", "correcthorse"}
 )
 
+func people() []string {
+	if long {
+		return person
+	}
+	return person[:1]
+}
+
 var literal = regexp.MustCompile(`\{=([^}]*)\}`)
 
 // plant is the row with each of the secrets that belong there.
@@ -172,8 +179,11 @@ func (p planted) plant() map[string]planted {
 		return rows
 	}
 	secrets := machine
+	if !long {
+		secrets = machine[:2]
+	}
 	if !strings.Contains(p.text, "{R}") {
-		secrets = append(secrets[:len(secrets):len(secrets)], person...)
+		secrets = append(secrets[:len(secrets):len(secrets)], people()...)
 	}
 	for _, s := range secrets {
 		row := p

@@ -43,7 +43,9 @@ type state struct {
 
 	exchange
 
-	prev, next *state // in the shard of the Config
+	// The list of a shard, guarded by the shard's mutex.
+	member     *Scope
+	prev, next *state
 }
 
 // An exchange is what an HTTP request adds to a state.
@@ -85,10 +87,11 @@ func (s *Scope) sever(st *state, reuse bool) {
 	if l := s.live.Load(); l != nil {
 		s.live.Store(&live{done: l.done}) // without the context, which holds the parent
 	}
-	release := st.release
-	s.state.Store(&st.cfg.tomb)
+	release, c := st.release, st.cfg
+	s.state.Store(&c.tomb)
 	st.reset()
 	st.mu.Unlock()
+	c.leave(s, st) // last, so that a scope that InFlight does not list is disconnected
 	if release != nil {
 		release()
 	}
