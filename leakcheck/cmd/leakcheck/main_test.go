@@ -99,7 +99,7 @@ func TestCommands(t *testing.T) {
 	})
 	t.Run("summary", func(t *testing.T) {
 		out := leakcheck(t, "summary", s.after, "-exe", s.exe, "-n", "3")
-		assert.Contains(t, out, "count  distance  shallow  retained")
+		assert.Contains(t, out, "count  shallow  retained")
 		assert.Contains(t, out, "main.(*sessions).start (service/main.go:22)")
 		assert.LessOrEqual(t, strings.Count(out, "\n"), 6)
 	})

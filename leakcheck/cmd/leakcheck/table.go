@@ -32,10 +32,10 @@ func summary(c *command, args []string) error {
 	}
 	fmt.Fprintf(c.out, "%s: %s in %s%s, %s\n\n", file, retain.Bytes(bytes), count(d.Len(), "object"), d.share(), d.GoVersion)
 	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprint(w, "count\tdistance\tshallow\tretained\t  \t\n")
+	fmt.Fprint(w, "count\tshallow\tretained\t  \t\n")
 	for _, s := range c.top(len(sites)) {
 		s := sites[s]
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t  %s\n", retain.Number(s.Count), distance(s.Distance), retain.Bytes(s.Bytes), retain.Bytes(s.Retained), where(s))
+		fmt.Fprintf(w, "%s\t%s\t%s\t  %s\n", retain.Number(s.Count), retain.Bytes(s.Bytes), retain.Bytes(s.Retained), where(s))
 	}
 	return w.Flush()
 }
@@ -49,13 +49,6 @@ func (c *command) top(n int) []int {
 		out[i] = i
 	}
 	return out
-}
-
-func distance(n int) string {
-	if n == 0 {
-		return "garbage"
-	}
-	return fmt.Sprint(n)
 }
 
 func where(s *retain.Site) string {
@@ -83,17 +76,17 @@ func compareDumps(c *command, args []string) error {
 		return err
 	}
 	before, after := files[0], files[1]
-	a, err := c.open(before)
+	a, err := c.inventory(before)
 	if err != nil {
 		return err
 	}
 	defer a.Close()
-	b, err := c.open(after)
+	b, err := c.inventory(after)
 	if err != nil {
 		return err
 	}
 	defer b.Close()
-	rows := compare(a.Heap, b.Heap)
+	rows := compare(a, b)
 	if c.json {
 		return c.encode(rows)
 	}
@@ -140,24 +133,28 @@ func (r *Row) growth(most int) int64 {
 }
 
 // compare lists the sites that changed, the one that grew most first.
-func compare(a, b *retain.Heap) []Row {
-	same := sameProcess(a, b)
-	before, after := byKey(a, same), byKey(b, same)
-	keys := map[string]bool{}
-	for k := range before {
-		keys[k] = true
-	}
-	for k := range after {
-		keys[k] = true
-	}
-	var rows []Row
-	for k := range keys {
-		if r := row(a, b, before[k], after[k], same); r.New != 0 || r.Deleted != 0 {
-			rows = append(rows, r)
+func compare(a, b *inventory) []Row {
+	same := sameProcess(a.Heap, b.Heap)
+	t := table{index: map[string]int32{}}
+	before, after := t.rowsOf(a, same), t.rowsOf(b, same)
+	t.add(a, before, -1)
+	t.add(b, after, 1)
+	for i := range t.rows {
+		r := &t.rows[i]
+		r.New, r.Deleted = max(r.Delta, 0), max(-r.Delta, 0)
+		if same {
+			r.New, r.Deleted = 0, 0
 		}
 	}
+	if same {
+		t.missing(b, after, a, before, func(r *Row) { r.New++ })
+		t.missing(a, before, b, after, func(r *Row) { r.Deleted++ })
+	}
 	most := 0
-	for _, r := range rows {
+	rows := slices.DeleteFunc(t.rows, func(r Row) bool { return r.New == 0 && r.Deleted == 0 })
+	for i := range rows {
+		r := &rows[i]
+		r.NeverFreed = r.NeverFreed && r.Deleted == 0 // the profile counts what is freed one collection late
 		most = max(most, r.Delta)
 	}
 	slices.SortFunc(rows, func(x, y Row) int {
@@ -166,59 +163,71 @@ func compare(a, b *retain.Heap) []Row {
 	return rows
 }
 
-// byKey finds a site in the other dump: lines move between builds.
-func byKey(h *retain.Heap, same bool) map[string][]*retain.Site {
-	out := map[string][]*retain.Site{}
-	for _, s := range h.Sites() {
+// A table has a row for each site of two dumps.
+type table struct {
+	rows  []Row
+	index map[string]int32
+}
+
+// rowsOf returns the row of each site. Lines move between builds: of two processes, sites are matched without them.
+func (t *table) rowsOf(d *inventory, same bool) []int32 {
+	out := make([]int32, len(d.census.Sites))
+	for _, s := range d.census.Sites {
 		key := s.By + " " + s.Name
 		if fn, _, ok := strings.Cut(key, " ("); ok && !same && s.By == "site" {
 			key = fn
 		}
-		out[key] = append(out[key], s)
+		i, ok := t.index[key]
+		if !ok {
+			i = int32(len(t.rows))
+			t.index[key] = i
+			t.rows = append(t.rows, Row{})
+		}
+		out[s.Index] = i
 	}
 	return out
 }
 
-func row(a, b *retain.Heap, before, after []*retain.Site, same bool) Row {
-	var r Row
-	for _, s := range before {
+// add counts the objects of a dump for its rows, or against them.
+func (t *table) add(d *inventory, rows []int32, sign int) {
+	for _, s := range d.census.Sites {
+		r := &t.rows[rows[s.Index]]
 		r.Site, r.By = s.Name, s.By
-		r.Delta -= s.Count
-		r.SizeDelta -= s.Bytes
-		r.RetainedDelta -= s.Retained
+		r.Delta += sign * s.Count
+		r.SizeDelta += int64(sign) * s.Bytes
+		r.RetainedDelta += int64(sign) * s.Retained
+		if sign > 0 {
+			r.Source = s.Source
+			r.Retained += s.Retained
+			r.NeverFreed = r.NeverFreed || s.NeverFreed()
+		}
 	}
-	for _, s := range after {
-		r.Site, r.By, r.Source = s.Name, s.By, s.Source
-		r.Delta += s.Count
-		r.SizeDelta += s.Bytes
-		r.RetainedDelta += s.Retained
-		r.Retained += s.Retained
-		r.NeverFreed = r.NeverFreed || s.NeverFreed()
-	}
-	r.New, r.Deleted = max(r.Delta, 0), max(-r.Delta, 0)
-	if same {
-		r.New = missing(b, after, a, before)
-		r.Deleted = missing(a, before, b, after)
-	}
-	r.NeverFreed = r.NeverFreed && r.Deleted == 0 // the profile counts what is freed one collection late
-	return r
 }
 
-// missing counts the objects of a site that the other dump has not at that address.
-func missing(h *retain.Heap, sites []*retain.Site, other *retain.Heap, others []*retain.Site) int {
-	there := map[uint64]bool{}
-	for _, s := range others {
-		for _, o := range s.Objects {
-			there[other.Addr(o)] = true
+// missing counts the objects of each row that the other dump has not at that address.
+func (t *table) missing(d *inventory, rows []int32, other *inventory, others []int32, count func(*Row)) {
+	for o := range int32(d.Len()) {
+		row := rows[d.census.Of(o).Index]
+		there := other.Find(d.Addr(o))
+		if there < 0 || other.Addr(there) != d.Addr(o) || others[other.census.Of(there).Index] != row {
+			count(&t.rows[row])
 		}
 	}
-	n := 0
-	for _, s := range sites {
-		for _, o := range s.Objects {
-			if !there[h.Addr(o)] {
-				n++
-			}
-		}
+}
+
+// An inventory is what of a dump is compared.
+type inventory struct {
+	*dump
+	census *retain.Census
+}
+
+// inventory counts a dump, and lets the memory go that is needed for this only.
+func (c *command) inventory(file string) (*inventory, error) {
+	d, err := c.open(file)
+	if err != nil {
+		return nil, err
 	}
-	return n
+	i := &inventory{d, d.Census()}
+	d.Forget()
+	return i, nil
 }

@@ -302,3 +302,8 @@ func (d *Dump) Redacted() bool {
 	}
 	return false
 }
+
+// Forget frees all but the addresses and sizes of objects.
+func (d *Dump) Forget() {
+	d.pos, d.edgeStart, d.layout, d.sample, d.layouts, d.edges, d.edgeWord, d.edgeDelta = nil, nil, nil, nil, nil, nil, nil, nil
+}

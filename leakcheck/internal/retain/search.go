@@ -198,7 +198,8 @@ type Search struct {
 	word   []uint32
 	rank   []Rank
 	seeds  []root
-	queue  []int32
+	next   int            // of order, to expand
+	order  []int32        // what was reached, in that order: an object after the one before it
 	pooled []root         // free lists of pools that were met on the way
 	rings  map[int32]bool // see ringed
 }
@@ -219,7 +220,7 @@ func (h *Heap) Search(targets []int32) *Search {
 
 func (h *Heap) newSearch() *Search {
 	n := h.Len()
-	s := &Search{h: h, parent: make([]int32, n), word: make([]uint32, n), rank: make([]Rank, n)}
+	s := &Search{h: h, parent: make([]int32, n), word: make([]uint32, n), rank: make([]Rank, n), order: make([]int32, 0, n)}
 	for i := range s.parent {
 		s.parent[i] = unseen
 		s.rank[i] = Unreachable
@@ -246,12 +247,8 @@ func (s *Search) walk(rank Rank) {
 		s.see(r.object, ^int32(len(s.seeds)), r.word, rank)
 		s.seeds = append(s.seeds, r)
 	}
-	for len(s.queue) > 0 {
-		queue := s.queue
-		s.queue = nil
-		for _, o := range queue {
-			s.expand(o, rank)
-		}
+	for ; s.next < len(s.order); s.next++ {
+		s.expand(s.order[s.next], rank)
 	}
 }
 
@@ -273,7 +270,7 @@ func (s *Search) see(o, from int32, word uint32, rank Rank) {
 		return
 	}
 	s.parent[o], s.word[o], s.rank[o] = from, word, rank
-	s.queue = append(s.queue, o)
+	s.order = append(s.order, o)
 }
 
 // A step is one object on a path and the word of the step before that refers to it.
@@ -307,6 +304,13 @@ func (h *Heap) everything() *Search {
 		}
 	}
 	return h.reach
+}
+
+// Forget frees what is needed to explain objects. What remains knows their addresses and sizes, and the census.
+func (h *Heap) Forget() {
+	h.Dump.Forget()
+	h.reach, h.back, h.rooted, h.refs, h.pools, h.inner = nil, nil, nil, nil, nil, nil
+	h.roots = [Unreachable][]root{}
 }
 
 // ObjectAt returns the object that holds the address.

@@ -19,12 +19,10 @@ type Site struct {
 	Source   string `json:",omitempty"`
 	Count    int
 	Bytes    int64  // of the objects themselves
-	Retained int64  // what would be freed with them
-	Distance int    // of the nearest one from a root; 0 for garbage
-	Allocs   uint64 `json:",omitempty"` // since the process started, as far as they were sampled
+	Retained int64  // what would be freed with them; 0 when all are garbage
+	Allocs   uint64 `json:",omitempty"` // since the process started, counting those that were sampled
 	Frees    uint64 `json:",omitempty"`
-
-	Objects []int32 `json:"-"`
+	Index    int    `json:"-"` // in its census: sites are numbered from 0
 }
 
 // NeverFreed tells sites of which no object was ever freed. Only sampled sites know.
@@ -32,125 +30,95 @@ func (s *Site) NeverFreed() bool {
 	return s.Allocs > 1 && s.Frees == 0
 }
 
+// A Census is the heap, grouped into sites.
+type Census struct {
+	Sites []*Site // the largest retained size first
+
+	of  []int32 // by object: an index of all
+	all []*Site // as they were met
+}
+
+// Of returns the site of object o.
+func (c *Census) Of(o int32) *Site { return c.all[c.of[o]] }
+
 // Sites groups the heap, the largest retained size first.
-func (h *Heap) Sites() []*Site {
-	c := newCensus(h)
-	byName := map[string]*Site{}
-	siteOf := make([]*Site, h.Len())
-	buckets := map[int32]bool{}
+func (h *Heap) Sites() []*Site { return h.Census().Sites }
+
+// Census groups the heap.
+func (h *Heap) Census() *Census {
+	t := newTyper(h)
+	t.walk(h.everything(), func(int32, int32, string) {})
+	g := siteFinder{h: h, t: &t, bySample: make([]int32, len(h.Allocs)), byKind: make([]int32, len(t.list)), byLayout: map[uint64]int32{}, byName: map[string]int32{}}
+	c := &Census{of: make([]int32, h.Len())}
 	for o := range int32(h.Len()) {
-		s := c.siteOf(o)
-		known := byName[s.By+s.Name]
-		if known == nil {
-			known = &s
-			byName[s.By+s.Name] = known
-		}
-		siteOf[o] = known
-		known.take(c, o, buckets)
+		i := g.find(o)
+		c.of[o] = i
+		g.all[i].Count++
+		g.all[i].Bytes += int64(h.Size(o))
 	}
-	c.retain(siteOf)
-	out := make([]*Site, 0, len(byName))
-	for _, s := range byName {
-		s.Source = h.source(s.File, s.Line)
-		out = append(out, s)
-	}
-	slices.SortFunc(out, func(a, b *Site) int {
+	c.all = g.all
+	c.retain(h)
+	c.Sites = slices.Clone(c.all)
+	slices.SortFunc(c.Sites, func(a, b *Site) int {
 		return cmp.Or(cmp.Compare(b.Retained, a.Retained), cmp.Compare(b.Bytes, a.Bytes), strings.Compare(a.Name, b.Name))
 	})
-	return out
-}
-
-func (s *Site) take(c *census, o int32, buckets map[int32]bool) {
-	h := c.h
-	s.Count++
-	s.Bytes += int64(h.Size(o))
-	s.Objects = append(s.Objects, o)
-	if d := int(c.depth[o]); d > 0 && (s.Distance == 0 || d < s.Distance) {
-		s.Distance = d
-	}
-	if b := h.SampleOf(o); b >= 0 && !buckets[b] {
-		buckets[b] = true
-		s.Allocs += h.Allocs[b].Allocs
-		s.Frees += h.Allocs[b].Frees
-	}
-}
-
-// A census knows every object's type and distance.
-type census struct {
-	h     *Heap
-	depth []int32  // 1 for what a root refers to, 0 for garbage
-	typ   []string // "" when unknown
-}
-
-func newCensus(h *Heap) *census {
-	c := &census{h: h, depth: make([]int32, h.Len()), typ: make([]string, h.Len())}
-	views := make([]view, 0)
-	if h.names.Types != nil {
-		views = make([]view, h.Len())
-	}
-	var queue []int32
-	for _, r := range h.everything().seeds {
-		if c.depth[r.object] == 0 {
-			c.depth[r.object] = 1
-			queue = append(queue, r.object)
-			c.see(views, r.object, c.rootLink(r))
-		}
-	}
-	for len(queue) > 0 {
-		o := queue[0]
-		queue = queue[1:]
-		to, word := h.Edges(o)
-		for i, t := range to {
-			if c.depth[t] != 0 {
-				continue
-			}
-			c.depth[t] = c.depth[o] + 1
-			queue = append(queue, t)
-			if len(views) > 0 {
-				c.see(views, t, h.follow(h.Addr(o), views[o], uint64(word[i])*uint64(h.PtrSize)))
-			}
-		}
-	}
 	return c
 }
 
-func (c *census) rootLink(r root) link {
-	if r.kind == rootVariable {
-		if v, ok := c.h.static(r.seg.Addr+uint64(r.word)*uint64(c.h.PtrSize), 0); ok {
-			return v.link
-		}
-	}
-	return link{}
+// A siteFinder says where objects belong. It remembers, plus one, the site of each allocation stack, kind and layout.
+type siteFinder struct {
+	h        *Heap
+	t        *typer
+	all      []*Site
+	bySample []int32
+	byKind   []int32
+	byLayout map[uint64]int32
+	byName   map[string]int32
 }
 
-func (c *census) see(views []view, o int32, via link) {
-	h := c.h
-	if len(views) == 0 {
-		return
-	}
-	views[o] = h.target(via, o)
-	if views[o].typ == nil {
-		if f, ok := h.closure(o, hop{}); ok {
-			c.typ[o] = "closure " + symbols.Short(f.Name)
-			return
+func (g *siteFinder) find(o int32) int32 {
+	h := g.h
+	if b := h.SampleOf(o); b >= 0 {
+		if g.bySample[b] == 0 {
+			g.bySample[b] = g.add(g.sampled(&h.Allocs[b])) + 1
+			s := g.all[g.bySample[b]-1]
+			s.Allocs += h.Allocs[b].Allocs
+			s.Frees += h.Allocs[b].Frees
 		}
+		return g.bySample[b] - 1
 	}
-	c.typ[o] = h.typeName(views[o], via)
+	if k := g.t.kinds[o]; g.t.list[k].known {
+		if g.byKind[k] == 0 {
+			g.byKind[k] = g.add(Site{By: "type", Name: g.t.list[k].text}) + 1
+		}
+		return g.byKind[k] - 1
+	}
+	k := h.Size(o)<<24 | uint64(h.Layout(o))&(1<<24-1)
+	i, ok := g.byLayout[k]
+	if !ok {
+		i = g.add(Site{By: "layout", Name: h.layout(o)})
+		g.byLayout[k] = i
+	}
+	return i
 }
 
-// siteOf says where the object belongs.
-func (c *census) siteOf(o int32) Site {
-	h := c.h
-	if a := h.Alloc(o); a != nil {
-		if call, ok := h.userCall(a.Stack); ok {
-			return Site{By: "site", Name: h.place(call), File: call.File, Line: call.Line}
-		}
+func (g *siteFinder) sampled(a *heapdump.Alloc) Site {
+	call, ok := g.h.userCall(a.Stack)
+	if !ok {
 		return Site{By: "site", Name: "the runtime"}
 	}
-	if c.typ[o] != "" {
-		return Site{By: "type", Name: c.typ[o]}
+	return Site{By: "site", Name: g.h.place(call), File: call.File, Line: call.Line, Source: g.h.source(call.File, call.Line)}
+}
+
+func (g *siteFinder) add(s Site) int32 {
+	i, ok := g.byName[s.By+s.Name]
+	if !ok {
+		i = int32(len(g.all))
+		g.byName[s.By+s.Name] = i
+		s.Index = int(i)
+		g.all = append(g.all, &s)
 	}
-	return Site{By: "layout", Name: h.layout(o)}
+	return i
 }
 
 // layout describes an object by its size and the words that may hold pointers.
@@ -168,24 +136,29 @@ func (h *Heap) layout(o int32) string {
 
 // retain adds up for every site what its objects dominate, each byte once: an object below another of its site is
 // already counted.
-func (c *census) retain(siteOf []*Site) {
-	d := c.h.Dominators()
-	open := map[*Site]int{}
+func (c *Census) retain(h *Heap) {
+	d := h.Dominators()
+	open := make([]int32, len(c.all))
 	d.eachSubtree(func(o int32) {
-		s := siteOf[o]
-		if open[s] == 0 {
-			s.Retained += d.Retained(o)
+		i := c.of[o]
+		if open[i] == 0 {
+			c.all[i].Retained += d.Retained(o)
 		}
-		open[s]++
-	}, func(o int32) { open[siteOf[o]]-- })
+		open[i]++
+	}, func(o int32) { open[c.of[o]]-- })
 }
 
 // ObjectsOfType returns the objects that are known to be of the type, by its short name.
 func (h *Heap) ObjectsOfType(name string) []int32 {
-	c := newCensus(h)
+	t := newTyper(h)
+	t.walk(h.everything(), func(int32, int32, string) {})
+	want := make([]bool, len(t.list))
+	for i, k := range t.list {
+		want[i] = k.known && (k.text == name || k.text == strings.TrimPrefix(name, "*"))
+	}
 	var out []int32
 	for o := range int32(h.Len()) {
-		if c.typ[o] == name || c.typ[o] == strings.TrimPrefix(name, "*") {
+		if want[t.kinds[o]] {
 			out = append(out, o)
 		}
 	}

@@ -231,226 +231,31 @@ func (h *Heap) outermost(g int) string {
 
 // label says of every object what refers to it and what it is, from the roots on, by the shortest path.
 func (b *treeBuilder) label() {
-	h, s := b.h, b.s
-	b.of = make([]int32, h.Len())
-	l := labeler{b: b, views: make([]int32, h.Len()), kinds: map[kind]int32{}, seen: map[seenKind]int32{}, links: map[linkKey]linkTemplate{}, words: map[wordKey]int32{}}
-	var level, below []int32
-	for o := range int32(h.Len()) {
-		if s.rank[o] != Unreachable && s.parent[o] < 0 {
-			l.first(o, &s.seeds[^s.parent[o]])
-			level = append(level, o)
-		}
-	}
-	for len(level) > 0 {
-		below = below[:0]
-		for _, o := range level {
-			to, word := h.Edges(o)
-			for k, t := range to {
-				if s.parent[t] == o && s.word[t] == word[k] && b.of[t] == 0 {
-					l.next(o, t, uint64(word[k])*uint64(h.PtrSize))
-					below = append(below, t)
-				}
-			}
-		}
-		slices.Sort(below) // in the order of the file, which is read on the way
-		level, below = below, level
-	}
+	b.of = make([]int32, b.h.Len())
+	l := labeler{typer: newTyper(b.h), b: b, words: map[wordKey]int32{}}
+	l.walk(b.s, l.set)
 }
 
-// A kind is what is known of an object.
-type kind struct {
-	view view
-	text string
-	fn   string // of a closure
-	file string
-	line int
-}
-
-// A linkTemplate is a link of every object of one kind.
-type linkTemplate struct {
-	link
-	from string // "main.node.next"
-	back uint64 // how far before the pointer the reference starts
-}
-
-type linkKey struct {
-	kind int32
-	off  uint64
-}
-
-type wordKey struct {
-	from, parent string
-	kind         int32
-}
-
-type seenKind struct {
-	view view
-	typ  dwarf.Type // of the reference
-}
-
-// A labeler knows kinds and links already met: a heap of millions of objects has some hundred of each.
+// A labeler says of every object what refers to it and what it is.
 type labeler struct {
+	typer
 	b     *treeBuilder
-	views []int32 // by object: its kind
-	kinds map[kind]int32
-	list  []kind
-	seen  map[seenKind]int32 // those that depend on nothing else
-	links map[linkKey]linkTemplate
 	words map[wordKey]int32
 }
 
-func (l *labeler) kindOf(o int32, via link) int32 {
-	h := l.b.h
-	k := kind{view: h.target(via, o)}
-	if k.view.many && k.view.typ != nil {
-		k.view.delta %= uint64(max(k.view.typ.Size(), 1)) // the start of a slice of it says nothing here
-	}
-	seen := seenKind{k.view, via.typ}
-	if i, ok := l.seen[seen]; ok {
-		return i
-	}
-	k.text = h.typeName(k.view, via)
-	if group := groupOfType(k.view.typ); group != "" {
-		k.text = group
-	}
-	if k.text != "" && k.view.typ != nil {
-		i := l.add(k)
-		l.seen[seen] = i
-		return i
-	}
-	l.describe(&k, o)
-	return l.add(k)
+type wordKey struct {
+	from         string
+	parent, kind int32
 }
 
-func (l *labeler) add(k kind) int32 {
-	i, ok := l.kinds[k]
-	if !ok {
-		i = int32(len(l.list))
-		l.kinds[k], l.list = i, append(l.list, k)
+func (l *labeler) set(o, parent int32, from string) {
+	key := wordKey{from, 0, l.kinds[o]}
+	if parent != heapdump.None {
+		key.parent = l.kinds[parent]
 	}
-	return i
-}
-
-// groupOfType names the insides of what is one thing to the user.
-func groupOfType(t dwarf.Type) string {
-	s, ok := bare(t).(*dwarf.StructType)
-	if !ok {
-		return ""
-	}
-	if s.StructName == "runtime.timer" {
-		return "timer"
-	}
-	for _, k := range typeKinds {
-		if (k.group == "sync.Map" || k.group == "pool") && strings.HasPrefix(s.StructName, k.prefix) {
-			return k.kind
-		}
-	}
-	return ""
-}
-
-// describe says what an object without a known type is.
-func (l *labeler) describe(k *kind, o int32) {
-	h := l.b.h
-	if f, ok := h.closure(o, hop{}); ok {
-		k.fn, k.file, k.line = f.Name, f.File, f.Line
-		k.text = "func " + symbols.Short(f.Name)
-		if method, ok := strings.CutSuffix(k.text, "-fm"); ok {
-			k.text = "method value " + strings.TrimPrefix(method, "func ")
-		}
-		return
-	}
-	if k.text != "" {
-		return
-	}
-	k.text = "object of " + Bytes(int64(h.Size(o)))
-	a := h.Alloc(o)
-	if a == nil {
-		return
-	}
-	if kind, _ := kindOfAlloc(a.Stack); kind != "object" {
-		k.text = kind
-		return
-	}
-	if c, ok := h.userCall(a.Stack); ok {
-		k.text = "object made in " + symbols.Short(h.function(heapdump.Call(c)))
-	}
-}
-
-// first labels an object that a root refers to.
-func (l *labeler) first(o int32, r *root) {
-	h := l.b.h
-	via, from := link{opaque: true}, ""
-	switch r.kind {
-	case rootVariable:
-		at := r.seg.Addr + uint64(r.word)*uint64(h.PtrSize)
-		via.addr = at
-		if v, ok := h.static(at, 0); ok {
-			via, from = v.link, plainExpr(v.name)
-		}
-	case rootDefer:
-		from = "deferred call"
-	case rootPanic:
-		from = "value of a panic"
-	case rootFrame:
-		f := &h.Frames[r.index]
-		via.addr = f.SP + uint64(r.word)*uint64(h.PtrSize)
-		switch {
-		case wrapper.MatchString(f.Func):
-			from = "argument of its go statement"
-		case !internalFunc(f.Func):
-			from = "variable of " + symbols.Short(f.Func)
-		}
-	}
-	l.set(o, from, "", l.kindOf(o, via))
-}
-
-// next labels an object that the word at off of another refers to.
-func (l *labeler) next(o, t int32, off uint64) {
-	h, k := l.b.h, l.views[o]
-	v := &l.list[k].view
-	key := linkKey{k, off}
-	if v.typ != nil && v.many && off >= v.delta {
-		key.off = (off - v.delta) % uint64(max(v.typ.Size(), 1))
-	}
-	x, ok := l.links[key]
-	if !ok {
-		x = l.template(o, k, off)
-		l.links[key] = x
-	}
-	via := x.link
-	via.addr = h.Addr(o) + off - x.back
-	l.set(t, x.from, l.list[k].text, l.kindOf(t, via))
-}
-
-func (l *labeler) template(o, kind int32, off uint64) linkTemplate {
-	h, k := l.b.h, &l.list[kind]
-	at := h.Addr(o) + off
-	if k.fn != "" {
-		x := linkTemplate{link: link{addr: at, opaque: true}, from: k.text}
-		if h.names.Types == nil {
-			return x
-		}
-		if c, ok := h.names.Types.Captured(k.fn, off); ok {
-			x.link = h.field(c.Type, at-off+c.Off, off-c.Off)
-			x.from = "variable " + strings.TrimPrefix(c.Name, "&") + " of " + k.text
-			x.back = at - x.link.addr
-		}
-		return x
-	}
-	x := linkTemplate{link: h.follow(h.Addr(o), k.view, off)}
-	if expr := plainExpr(x.link.expr); k.text != "" && !isTimers(k.view.typ) && (x.link.typ != nil || expr != "") {
-		x.from = k.text + expr
-	}
-	x.back = at - x.link.addr
-	return x
-}
-
-func (l *labeler) set(o int32, from, parent string, kind int32) {
-	l.views[o] = kind
-	key := wordKey{from, parent, kind}
 	i, ok := l.words[key]
 	if !ok {
-		k := &l.list[kind]
+		k, parent := &l.list[key.kind], l.list[key.parent].text
 		x := treeLabel{text: k.text, to: k.text, file: k.file, line: k.line, part: parent == k.text && (from == parent || from == "")}
 		if from != "" && !x.part {
 			x.text = from + " → " + k.text

@@ -27,6 +27,8 @@ type link struct {
 	many    bool       // it leads to an array
 	stepped bool       // it is in a slot before the start of a slice
 	cut     bool       // it is in a slot after the end of a slice
+	near    bool       // it leads delta bytes into the object; otherwise the pointer must be read
+	delta   uint64
 }
 
 // follow finds the reference at offset off of the memory at addr, seen as v.
@@ -191,11 +193,14 @@ func (h *Heap) text(addr, n uint64) string {
 
 // target is the view of the object that a link leads to.
 func (h *Heap) target(l link, o int32) view {
-	b, err := h.memory(l.addr, h.PtrSize)
-	if err != nil {
-		return view{}
+	delta := l.delta
+	if s, ok := bare(l.typ).(*dwarf.StructType); !l.near || ok && isInterface(s) {
+		b, err := h.memory(l.addr, h.PtrSize)
+		if err != nil {
+			return view{}
+		}
+		delta = h.Word(b) - h.Addr(o)
 	}
-	delta := h.Word(b) - h.Addr(o)
 	if l.typ == nil {
 		return h.guess(l, o, delta)
 	}

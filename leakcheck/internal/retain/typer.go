@@ -1,0 +1,263 @@
+package retain
+
+import (
+	"debug/dwarf"
+	"strings"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/symbols"
+)
+
+// A kind is what is known of an object.
+type kind struct {
+	view  view
+	text  string
+	known bool   // the text is a type or a function
+	fn    string // of a closure
+	file  string
+	line  int
+}
+
+// A linkTemplate is a link of every object of one kind.
+type linkTemplate struct {
+	link
+	from  string // "main.node.next"
+	back  uint64 // how far before the pointer the reference starts
+	fixed bool   // what it leads to is of one kind, if it leads to its start
+}
+
+type linkKey struct {
+	kind int32
+	off  uint64
+}
+
+type seenKind struct {
+	view view
+	typ  dwarf.Type // of the reference
+}
+
+// A typer finds what every object is, from the roots on. It knows kinds and links already met: a heap of millions of objects has
+// some hundred of each.
+type typer struct {
+	h     *Heap
+	kinds []int32 // by object, an index of list
+	list  []kind
+	ids   map[kind]int32
+	seen  map[seenKind]int32 // those that depend on nothing else
+	links map[linkKey]*linkTemplate
+	ends  map[endKey]int32 // kinds to which fixed references lead
+}
+
+type endKey struct {
+	linkKey
+	delta uint64
+}
+
+func newTyper(h *Heap) typer {
+	return typer{h: h, kinds: make([]int32, h.Len()), list: make([]kind, 1), ids: map[kind]int32{}, seen: map[seenKind]int32{}, links: map[linkKey]*linkTemplate{}, ends: map[endKey]int32{}}
+}
+
+// walk finds the kinds of all objects that the search has reached, by the way on which it has reached them. found is called for
+// each, after its parent, or None, and with words for the reference.
+func (t *typer) walk(s *Search, found func(o, parent int32, from string)) {
+	h := t.h
+	for _, o := range s.order {
+		if p := s.parent[o]; p < 0 {
+			via, from := t.first(&s.seeds[^p])
+			t.kinds[o] = t.kindOf(o, via)
+			found(o, heapdump.None, from)
+		}
+	}
+	word := uint64(h.PtrSize)
+	for _, o := range s.order {
+		to, at := h.Edges(o)
+		for k, c := range to {
+			if s.parent[c] != o || s.word[c] != at[k] || t.kinds[c] != 0 {
+				continue
+			}
+			via, x, key := t.next(o, uint64(at[k])*word)
+			via.delta, via.near = h.EdgeDelta(o, k)
+			t.kinds[c] = t.end(c, via, x, key)
+			found(c, o, x.from)
+		}
+	}
+}
+
+// end is the kind of the object that a reference leads to.
+func (t *typer) end(o int32, via link, x *linkTemplate, key linkKey) int32 {
+	if !x.fixed || !via.near {
+		return t.kindOf(o, via)
+	}
+	k := endKey{key, via.delta}
+	i, ok := t.ends[k]
+	if !ok {
+		if i = t.kindOf(o, via); t.list[i].view.typ != nil && t.list[i].known {
+			t.ends[k] = i
+		}
+	}
+	return i
+}
+
+func (t *typer) kindOf(o int32, via link) int32 {
+	h := t.h
+	k := kind{view: h.target(via, o)}
+	if k.view.typ == nil {
+		k.view.delta = 0
+	} else if k.view.many {
+		k.view.delta %= uint64(max(k.view.typ.Size(), 1)) // the start of a slice of it says nothing here
+	}
+	seen := seenKind{k.view, via.typ}
+	if i, ok := t.seen[seen]; ok {
+		return i
+	}
+	k.text = h.typeName(k.view, via)
+	if group := groupOfType(k.view.typ); group != "" {
+		k.text = group
+	}
+	if k.known = k.text != ""; k.known && k.view.typ != nil {
+		i := t.add(k)
+		t.seen[seen] = i
+		return i
+	}
+	t.describe(&k, o)
+	return t.add(k)
+}
+
+func (t *typer) add(k kind) int32 {
+	i, ok := t.ids[k]
+	if !ok {
+		i = int32(len(t.list))
+		t.ids[k], t.list = i, append(t.list, k)
+	}
+	return i
+}
+
+// groupOfType names the insides of what is one thing to the user.
+func groupOfType(t dwarf.Type) string {
+	s, ok := bare(t).(*dwarf.StructType)
+	if !ok {
+		return ""
+	}
+	if s.StructName == "runtime.timer" {
+		return "timer"
+	}
+	for _, k := range typeKinds {
+		if (k.group == "sync.Map" || k.group == "pool") && strings.HasPrefix(s.StructName, k.prefix) {
+			return k.kind
+		}
+	}
+	return ""
+}
+
+// describe says what an object without a known type is.
+func (t *typer) describe(k *kind, o int32) {
+	h := t.h
+	if f, ok := h.closure(o, hop{}); ok {
+		k.fn, k.file, k.line = f.Name, f.File, f.Line
+		k.known = true
+		k.text = "func " + symbols.Short(f.Name)
+		if method, ok := strings.CutSuffix(k.text, "-fm"); ok {
+			k.text = "method value " + strings.TrimPrefix(method, "func ")
+		}
+		return
+	}
+	if k.text != "" {
+		return
+	}
+	k.text = "object of " + Bytes(int64(h.Size(o)))
+	a := h.Alloc(o)
+	if a == nil {
+		return
+	}
+	if kind, _ := kindOfAlloc(a.Stack); kind != "object" {
+		k.text = kind
+		return
+	}
+	if c, ok := h.userCall(a.Stack); ok {
+		k.text = "object made in " + symbols.Short(h.function(heapdump.Call(c)))
+	}
+}
+
+// first is the reference of a root, and words for it.
+func (t *typer) first(r *root) (via link, from string) {
+	h := t.h
+	switch r.kind {
+	case rootVariable:
+		at := r.seg.Addr + uint64(r.word)*uint64(h.PtrSize)
+		if v, ok := h.static(at, 0); ok {
+			return v.link, plainExpr(v.name)
+		}
+		return link{addr: at, opaque: true}, ""
+	case rootDefer:
+		return link{opaque: true}, "deferred call"
+	case rootPanic:
+		return link{opaque: true}, "value of a panic"
+	case rootFrame:
+		via, variable, frame := h.frameLink(*r)
+		switch fn := h.Frames[frame].Func; {
+		case wrapper.MatchString(h.Frames[r.index].Func):
+			from = "argument of its go statement"
+		case !internalFunc(fn):
+			from = strings.TrimSpace("variable "+variable) + " of " + symbols.Short(fn)
+		}
+		return via, from
+	case rootFinalizer:
+		f := h.Finalizers[r.index]
+		return h.follow(h.Addr(f.Object), h.finalized(r.index), uint64(r.word)*uint64(h.PtrSize)), ""
+	}
+	return link{opaque: true}, ""
+}
+
+// next is the reference of the word at off of an object.
+func (t *typer) next(o int32, off uint64) (via link, x *linkTemplate, key linkKey) {
+	h, k := t.h, t.kinds[o]
+	v := &t.list[k].view
+	key = linkKey{k, off}
+	if v.typ != nil && v.many && off >= v.delta {
+		key.off = (off - v.delta) % uint64(max(v.typ.Size(), 1))
+	}
+	x = t.links[key]
+	if x == nil {
+		x = t.template(o, k, off)
+		t.links[key] = x
+	}
+	via = x.link
+	via.addr = h.Addr(o) + off - x.back
+	return via, x, key
+}
+
+func (t *typer) template(o, kind int32, off uint64) *linkTemplate {
+	h, k := t.h, &t.list[kind]
+	at := h.Addr(o) + off
+	if k.fn != "" {
+		x := &linkTemplate{link: link{addr: at, opaque: true}, from: k.text}
+		if h.names.Types == nil {
+			return x
+		}
+		if c, ok := h.names.Types.Captured(k.fn, off); ok {
+			x.link = h.field(c.Type, at-off+c.Off, off-c.Off)
+			x.from = "variable " + strings.TrimPrefix(c.Name, "&") + " of " + k.text
+			x.back = at - x.link.addr
+		}
+		return x
+	}
+	x := &linkTemplate{link: h.follow(h.Addr(o), k.view, off)}
+	if expr := plainExpr(x.link.expr); k.text != "" && !isTimers(k.view.typ) && (x.link.typ != nil || expr != "") {
+		x.from = k.text + expr
+	}
+	x.back = at - x.link.addr
+	x.fixed = fixed(x.link.typ)
+	return x
+}
+
+// fixed tells references by which the type of what they lead to is known, without a look at it.
+func fixed(t dwarf.Type) bool {
+	switch t := bare(t).(type) {
+	case *dwarf.StructType:
+		return isReference(t) && !isInterface(t)
+	case *dwarf.PtrType:
+		s, ok := bare(t.Type).(*dwarf.StructType)
+		return ok && !strings.HasPrefix(s.StructName, "internal/sync.")
+	}
+	return false
+}
