@@ -7,7 +7,8 @@ import (
 )
 
 // What stays of memory that is redacted, word by word:
-//   - pointers, by the masks of the collector;
+//   - pointers, by the masks of the collector, but not to constants: which small number or text of the program somewhere is,
+//     is a secret too;
 //   - a word before a pointer that is the address of a type or a table of methods: the type of an interface's value;
 //   - one or two words after a pointer that are not larger than what follows the pointer in its object: the length and
 //     capacity of a slice, the length of a string, the size of a map's directory. A small number that happens to stand after a
@@ -49,7 +50,9 @@ func (w *words) pointers(at iter.Seq[uint64]) {
 		if off >= 8 && w.done+8 <= off && w.d.r.IsType(wordAt(w.b, off-8)) {
 			w.keep(off - 8)
 		}
-		w.keep(off)
+		if !w.d.r.IsConstant(wordAt(w.b, off)) {
+			w.keep(off)
+		}
 		last, any = off, true
 	}
 	if any {

@@ -186,7 +186,7 @@ func (x *Exe) variables(run, from *elfFile) error {
 var structs = map[string]string{
 	"runtime.mheap":              "allspans sweepgen",
 	"runtime.mspan":              "startAddr npages nelems freeIndexForScan allocBits gcmarkBits sweepgen spanclass state elemsize specials largeType",
-	"runtime.moduledata":         "text etext types etypes data edata bss ebss rodata pctab pclntable ftab funcnametab filetab cutab gofunc gcdatamask gcbssmask textsectmap next pluginpath",
+	"runtime.moduledata":         "text etext types etypes noptrdata data edata bss ebss rodata pctab pclntable ftab funcnametab filetab cutab gofunc gcdatamask gcbssmask textsectmap next pluginpath",
 	"runtime.textsect":           "vaddr end baseaddr",
 	"runtime.bitvector":          "n bytedata",
 	"runtime.g":                  "atomicstatus goid gopc startpc stack sched syscallsp syscallpc waitsince waitreason m _defer _panic",

@@ -9,6 +9,7 @@ import (
 type module struct {
 	text, etext       uint64
 	types, etypes     uint64
+	noptrdata         uint64 // the first package variable
 	gofunc            uint64
 	pctab, pclntable  slice
 	ftab, cutab       slice
@@ -40,7 +41,7 @@ func (r *Runtime) readModule(addr uint64) module {
 	word := func(f string) uint64 { return r.field(addr, "runtime.moduledata."+f) }
 	list := func(f string) slice { return r.slice(r.at(addr, "runtime.moduledata."+f)) }
 	return module{
-		text: word("text"), etext: word("etext"), types: word("types"), etypes: word("etypes"), gofunc: word("gofunc"),
+		text: word("text"), etext: word("etext"), types: word("types"), etypes: word("etypes"), gofunc: word("gofunc"), noptrdata: word("noptrdata"),
 		pctab: list("pctab"), pclntable: list("pclntable"), ftab: list("ftab"), cutab: list("cutab"), funcnametab: list("funcnametab"),
 		filetab: list("filetab"), textsect: list("textsectmap"),
 		plugin:      r.gostring(r.at(addr, "runtime.moduledata.pluginpath")),
@@ -277,6 +278,16 @@ func (r *Runtime) line(f function, pc uint64) (file string, line int) {
 		return "?", 0
 	}
 	return r.cstring(f.m.filetab.at + uint64(off)), int(n)
+}
+
+// IsConstant tells whether an address is in the code or the constants of a module, which never refer to the heap.
+func (r *Runtime) IsConstant(addr uint64) bool {
+	for i := range r.modules {
+		if m := &r.modules[i]; addr >= m.text && addr < m.noptrdata {
+			return true
+		}
+	}
+	return false
 }
 
 // inCode tells whether a function begins at an address.

@@ -1,6 +1,10 @@
 package goruntime
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
+)
 
 // A special is a record that the runtime attaches to an object.
 type special struct {
@@ -137,20 +141,16 @@ func (r *Runtime) Samples() (out []Sample) {
 	return out
 }
 
-// Descriptions of roots.
-const (
-	CleanupRoot = "runtime.AddCleanup"
-	WeakRoot    = "the runtime's record of a weak pointer"
-)
+const weakRoot = "the runtime's record of a weak pointer"
 
 // Roots are the references that the format of heap dumps has no record for.
 func (r *Runtime) Roots() (out []Root) {
 	for _, x := range r.specials {
 		switch x.kind {
 		case specialCleanup:
-			out = append(out, Root{CleanupRoot, x.word}, Root{CleanupRoot, x.more})
+			out = append(out, Root{heapdump.CleanupRoot, x.word}, Root{heapdump.CleanupRoot, x.more})
 		case specialWeak:
-			out = append(out, Root{WeakRoot, x.word})
+			out = append(out, Root{weakRoot, x.word})
 		}
 	}
 	for i := range r.modules[1:] {

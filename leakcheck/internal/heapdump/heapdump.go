@@ -289,6 +289,10 @@ func (d *Dump) PointerWords(i int32) (words []uint32, more bool) {
 	return d.layouts[d.layout[i]], d.layout[i] == manyWords
 }
 
+// CleanupRoot is the description of a root record for a function or an argument of runtime.AddCleanup. The runtime's own
+// dumps have none.
+const CleanupRoot = "runtime.AddCleanup"
+
 // RedactedMark begins the description of an OtherRoot, without an object, in a dump whose writer
 // left out the contents of memory: pointers, sizes and types are there, text and numbers are zero.
 const RedactedMark = "leakcheck: redacted"

@@ -6,9 +6,6 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
 )
 
-// CleanupRoot is the description of a root record for a function or an argument of runtime.AddCleanup. The runtime's own dumps have none.
-const CleanupRoot = "runtime.AddCleanup"
-
 // cleanups are pseudo-roots: the runtime keeps the function and argument of runtime.AddCleanup where the
 // dump does not show them. They are what nothing else reaches and AddCleanup allocated.
 func (h *Heap) cleanups(s *Search) []root {

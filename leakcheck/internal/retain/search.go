@@ -88,7 +88,7 @@ func New(d *heapdump.Dump, names Names) *Heap {
 	h.addSegment(&d.BSS)
 	h.addGoroutines()
 	for _, o := range d.Others {
-		if o.Description == CleanupRoot {
+		if o.Description == heapdump.CleanupRoot && o.Object != heapdump.None {
 			h.known = append(h.known, root{kind: rootCleanup, rank: Cleanup, object: o.Object})
 			continue
 		}

@@ -1,0 +1,562 @@
+//go:build linux && (amd64 || arm64)
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
+)
+
+// toolArgs makes the test's executable run as the command, for tests that kill it.
+const toolArgs = "LEAKCHECK_TOOL_ARGS"
+
+func TestMain(m *testing.M) {
+	if args := os.Getenv(toolArgs); args != "" {
+		os.Args = append(os.Args[:1], strings.Split(args, "\n")...)
+		main()
+	}
+	code := m.Run()
+	if victims.dir != "" {
+		os.RemoveAll(victims.dir)
+	}
+	os.Exit(code)
+}
+
+const long = "LEAKSAFE_LONG"
+
+// victims are built once.
+var victims struct {
+	sync.Mutex
+	dir   string
+	built map[string]string
+}
+
+// build is a way to build the victims.
+type build struct {
+	name  string
+	flags []string
+	env   []string
+}
+
+var (
+	plain    = build{name: "plain"}
+	stripped = build{name: "stripped", flags: []string{"-ldflags=-s -w"}}
+)
+
+func (b build) exe(t *testing.T) string {
+	victims.Lock()
+	defer victims.Unlock()
+	if exe, ok := victims.built[b.name]; ok {
+		return exe
+	}
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Skip("the go command is not on PATH: cannot build the victims")
+	}
+	if victims.dir == "" {
+		dir, err := os.MkdirTemp("", "victims-*")
+		require.NoError(t, err)
+		victims.dir, victims.built = dir, map[string]string{}
+	}
+	exe := filepath.Join(victims.dir, b.name)
+	cmd := exec.Command("go", append(append([]string{"build", "-o", exe}, b.flags...), "./testdata/victims")...)
+	cmd.Env = append(append(os.Environ(), "CGO_ENABLED=0"), b.env...)
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	victims.built[b.name] = exe
+	return exe
+}
+
+// A victim is a process that the test started.
+type victim struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	in     io.Writer
+	out    *bufio.Scanner
+	pid    string
+	secret string
+}
+
+// run starts one of the services and waits until it is ready.
+func (b build) run(t *testing.T, service string, change ...func(*exec.Cmd)) *victim {
+	v := &victim{t: t, cmd: exec.Command(b.exe(t), service), secret: fmt.Sprintf("%016x", rand.Uint64()|1<<63)}
+	v.cmd.Env = append(os.Environ(), "SECRET="+fmt.Sprintf("%x", v.secret), "GORACE=", "GODEBUG=")
+	v.cmd.Stderr = os.Stderr
+	for _, f := range change {
+		f(v.cmd)
+	}
+	var err error
+	v.in, err = v.cmd.StdinPipe()
+	require.NoError(t, err)
+	out, err := v.cmd.StdoutPipe()
+	require.NoError(t, err)
+	v.out = bufio.NewScanner(out)
+	err = v.cmd.Start()
+	if len(change) > 0 && (os.IsPermission(err) || err != nil && strings.Contains(err.Error(), "not permitted")) {
+		t.Skip("this needs rights that the test does not have: ", err)
+	}
+	require.NoError(t, err)
+	v.pid = strconv.Itoa(v.cmd.Process.Pid)
+	t.Cleanup(func() {
+		v.cmd.Process.Kill()
+		v.cmd.Wait()
+	})
+	require.Regexp(t, `^ready`, v.answer())
+	return v
+}
+
+// answer is the victim's next line. A victim that does not go on fails the test.
+func (v *victim) answer() string {
+	done := time.AfterFunc(time.Minute, func() { v.cmd.Process.Kill() })
+	defer done.Stop()
+	require.True(v.t, v.out.Scan(), "the victim does not answer")
+	return v.out.Text()
+}
+
+func (v *victim) ask(what string) string {
+	_, err := fmt.Fprintln(v.in, what)
+	require.NoError(v.t, err)
+	return v.answer()
+}
+
+// goesOn requires the victim to run, and to be traced by nobody.
+func (v *victim) goesOn() {
+	v.t.Helper()
+	nonce := strconv.Itoa(rand.Int())
+	require.Equal(v.t, "pong "+nonce, v.ask("ping "+nonce))
+	require.Equal(v.t, "0", statusOf(v.pid, "TracerPid:"))
+}
+
+// statusOf is a field of a process's status file.
+func statusOf(pid, name string) string {
+	b, _ := os.ReadFile("/proc/" + pid + "/status")
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == name {
+			return f[1]
+		}
+	}
+	return ""
+}
+
+// temp is a file's path in the test's directory.
+func temp(t *testing.T, name string) string { return filepath.Join(t.TempDir(), name) }
+
+func read(t *testing.T, file string) *heapdump.Dump {
+	f, err := os.Open(file)
+	require.NoError(t, err)
+	t.Cleanup(func() { f.Close() })
+	info, err := f.Stat()
+	require.NoError(t, err)
+	d, err := heapdump.Read(f, info.Size(), nil)
+	require.NoError(t, err)
+	return d
+}
+
+// keepers are what why must say about each service.
+var keepers = []keeper{
+	{"cache", "-type=main.account", `main\.users\.byName\[`},
+	{"workers", "-site=main.workers", `goroutine.*main\.work`},
+	{"hooks", "-site=main.hooks", `main\.exits\.atExit\[`},
+	{"sessions", "-type=main.session", `main\.sessions\.Load\(`},
+	{"timers", "-site=main.timers", `timer`},
+}
+
+// A keeper is what is asked about a service, and what the answer must contain.
+type keeper struct{ service, question, answer string }
+
+// A dump from outside names the same keepers as the runtime's own, of the same objects.
+func TestDumpOfFiveVictims(t *testing.T) {
+	for _, k := range keepers {
+		t.Run(k.service, func(t *testing.T) { testVictim(t, plain, plain, k) })
+	}
+	t.Run("stripped, with -exe", func(t *testing.T) {
+		k := keepers[0]
+		testVictim(t, stripped, plain, k)
+	})
+}
+
+// The same for every way to build a program, on both releases.
+func TestDumpOfEveryBuild(t *testing.T) {
+	if os.Getenv(long) == "" {
+		t.Skip("takes minutes: set " + long + "=1")
+	}
+	ways := []build{
+		{name: "pie", flags: []string{"-buildmode=pie"}},
+		{name: "cgo", flags: []string{"-tags=withcgo"}, env: []string{"CGO_ENABLED=1"}},
+		{name: "cgo-pie", flags: []string{"-tags=withcgo", "-buildmode=pie"}, env: []string{"CGO_ENABLED=1"}},
+		{name: "trimpath", flags: []string{"-trimpath"}},
+		{name: "race", flags: []string{"-race"}, env: []string{"CGO_ENABLED=1"}},
+		{name: "debug", flags: []string{"-gcflags=all=-N -l"}},
+		{name: "nogreenteagc", env: []string{"GOEXPERIMENT=nogreenteagc"}},
+		plain,
+	}
+	for _, toolchain := range []string{"local", "go1.27.0"} {
+		for _, way := range ways {
+			if toolchain == "go1.27.0" && way.name == "nogreenteagc" {
+				continue // there is no other collector any more
+			}
+			way.name += "-" + toolchain
+			way.env = append([]string{"GOTOOLCHAIN=" + toolchain}, way.env...)
+			bare := way
+			bare.name, bare.flags = "stripped-"+way.name, append([]string{"-ldflags=-s -w"}, way.flags...)
+			for _, k := range keepers {
+				t.Run(way.name+"/"+k.service, func(t *testing.T) { testVictim(t, way, way, k) })
+				t.Run(bare.name+"/"+k.service, func(t *testing.T) { testVictim(t, bare, way, k) })
+			}
+		}
+	}
+}
+
+func testVictim(t *testing.T, runs, symbols build, k keeper) {
+	exe := symbols.exe(t)
+	v := runs.run(t, k.service)
+	theirs, ours, redacted := temp(t, "theirs"), temp(t, "ours"), temp(t, "redacted")
+	require.Equal(t, "dumped", v.ask("dump "+theirs))
+	out := leakcheck(t, "dump", "-pid", v.pid, "-exe", exe, "-contents", ours)
+	assert.Regexp(t, `^\S+: .* objects, .*iB, \d+ goroutines?; process `+v.pid+` was stopped for \d+\.\d ms; file .*iB, not redacted`, out)
+	v.goesOn()
+	assert.Regexp(t, `iB, redacted\n$`, leakcheck(t, "dump", "-pid", v.pid, "-exe", exe, redacted))
+	v.goesOn()
+
+	sameObjects(t, read(t, theirs), read(t, ours))
+	if strings.HasPrefix(k.question, "-site") {
+		assert.Greater(t, read(t, ours).Sample, 600)
+	}
+	sameGraph(t, read(t, ours), read(t, redacted))
+	want := leakcheck(t, "why", theirs, "-exe", exe, k.question, "-n", "0")
+	assert.Regexp(t, k.answer, want)
+	assert.Equal(t, withoutKeys(want), withoutKeys(leakcheck(t, "why", ours, "-exe", exe, k.question, "-n", "0")))
+	said := leakcheck(t, "why", redacted, "-exe", exe, k.question, "-n", "0")
+	assert.Regexp(t, k.answer, said)
+	assert.NotContains(t, said, v.secret)
+}
+
+var (
+	columns = regexp.MustCompile(`  +`)
+	mapKey  = regexp.MustCompile(`(\[|Load\()("[^"]*"|\d+|…)(\]|\))`)
+	// Which of several equals is shown is chance, and so are their addresses.
+	detail = regexp.MustCompile(`goroutine \d+|0x[0-9a-f]+|\d+ days?.*\)|in \d+.*`)
+)
+
+// withoutKeys are the paths of an answer, without what differs from one of many equals to another, sorted.
+func withoutKeys(s string) []string {
+	s = detail.ReplaceAllString(mapKey.ReplaceAllString(s, "$1*$3"), "*")
+	paths := strings.Split(strings.TrimSpace(columns.ReplaceAllString(s, "  ")), "\n\n")
+	slices.Sort(paths)
+	return paths
+}
+
+// sameObjects compares a dump by the runtime with one from outside, a moment later.
+func sameObjects(t *testing.T, theirs, ours *heapdump.Dump) {
+	t.Helper()
+	missing, differ := 0, 0
+	for i := range int32(theirs.Len()) {
+		o := ours.Find(theirs.Addr(i))
+		switch {
+		case o == heapdump.None || ours.Addr(o) != theirs.Addr(i) || ours.Size(o) != theirs.Size(i):
+			missing++
+		case !sameEdges(theirs, i, ours, o):
+			differ++
+		}
+	}
+	more := ours.Len() - (theirs.Len() - missing)
+	t.Logf("objects: %d by the runtime, %d from outside; %d are missing, %d are new, %d refer to others", theirs.Len(), ours.Len(), missing, more, differ)
+	// The answer to a command allocates, and the dump itself.
+	const moved = 100
+	assert.LessOrEqual(t, missing, moved)
+	assert.LessOrEqual(t, differ, moved)
+	assert.LessOrEqual(t, more, moved)
+	assert.Greater(t, theirs.Len(), 5*moved)
+	assert.Equal(t, len(theirs.Goroutines), len(ours.Goroutines))
+	assert.InDelta(t, len(theirs.Finalizers), len(ours.Finalizers), 1) // of the dump's file
+	assert.InDelta(t, theirs.Sample, ours.Sample, moved)
+	sameFrames(t, theirs, ours)
+}
+
+func sameEdges(a *heapdump.Dump, i int32, b *heapdump.Dump, k int32) bool {
+	to, word := a.Edges(i)
+	to2, word2 := b.Edges(k)
+	if len(to) != len(to2) {
+		return false
+	}
+	for e := range to {
+		if word[e] != word2[e] || a.Addr(to[e]) != b.Addr(to2[e]) {
+			return false
+		}
+	}
+	return true
+}
+
+// sameFrames compares the goroutines that sleep: their frames and the pointers in them.
+func sameFrames(t *testing.T, theirs, ours *heapdump.Dump) {
+	t.Helper()
+	stacks := map[uint64]string{}
+	for i := range theirs.Goroutines {
+		stacks[theirs.Goroutines[i].ID] = stack(theirs, i)
+	}
+	same := 0
+	for i, g := range ours.Goroutines {
+		if theirs.Goroutines[i].ID == g.ID && stacks[g.ID] == stack(ours, i) {
+			same++
+			continue
+		}
+		t.Logf("goroutine %d:\n%s\nby the runtime:\n%s", g.ID, stack(ours, i), stacks[g.ID])
+	}
+	// One runs the commands; the runtime's own come and go.
+	assert.GreaterOrEqual(t, same, len(ours.Goroutines)-4)
+}
+
+func stack(d *heapdump.Dump, g int) string {
+	var b strings.Builder
+	for _, f := range d.Goroutines[g].Frames {
+		x := &d.Frames[f]
+		to, word := d.RootEdges(x.Roots)
+		fmt.Fprintf(&b, "%s %#x %d %x %v", x.Func, x.SP, x.Len, x.PC, word)
+		for _, o := range to {
+			if o != heapdump.None {
+				fmt.Fprintf(&b, " %#x", d.Addr(o))
+			}
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+// sameGraph requires redaction to change no object and no reference.
+func sameGraph(t *testing.T, full, redacted *heapdump.Dump) {
+	t.Helper()
+	assert.False(t, full.Redacted())
+	assert.True(t, redacted.Redacted())
+	differ := 0
+	for i := range int32(full.Len()) {
+		o := redacted.Find(full.Addr(i))
+		if o == heapdump.None || !sameEdges(full, i, redacted, o) {
+			differ++
+		}
+	}
+	assert.Less(t, differ, 100)
+	assert.InDelta(t, full.NumEdges(), redacted.NumEdges(), 200)
+}
+
+// What a dump must not hold: secrets in the heap, on stacks, in variables, map keys and arguments of goroutines. The dump
+// with contents holds each, so the search would find them.
+func TestRedactedDumpHoldsNoSecrets(t *testing.T) {
+	places := map[string][]string{"cache": {"key", "token", "global", "array"}, "workers": {"argument", "stack"}, "hooks": {"upload"}, "sessions": {"session"},
+		"timers": {"order", "parcel"}}
+	for service, where := range places {
+		t.Run(service, func(t *testing.T) {
+			v := plain.run(t, service)
+			full, redacted := temp(t, "full"), temp(t, "redacted")
+			leakcheck(t, "dump", "-pid", v.pid, "-contents", full)
+			leakcheck(t, "dump", "-pid", v.pid, redacted)
+			a, err := os.ReadFile(full)
+			require.NoError(t, err)
+			b, err := os.ReadFile(redacted)
+			require.NoError(t, err)
+			for _, w := range where {
+				assert.Contains(t, string(a), w+":"+v.secret, "the test would not find what it looks for")
+			}
+			assert.Zero(t, bytes.Count(b, []byte(v.secret)))
+			for cut := 8; cut <= len(v.secret); cut += 4 { // nor a part of it
+				assert.Zero(t, bytes.Count(b, []byte(v.secret[cut-8:cut])), v.secret[cut-8:cut])
+			}
+			if service == "cache" {
+				pin := binary.LittleEndian.AppendUint64(nil, 0x5ec2e7_0123456789)
+				assert.GreaterOrEqual(t, bytes.Count(a, pin), 200)
+				assert.Zero(t, bytes.Count(b, pin))
+			}
+			info, err := os.Stat(redacted)
+			require.NoError(t, err)
+			assert.Equal(t, os.FileMode(0o600), info.Mode())
+		})
+	}
+}
+
+// kill -9 at every stage of a dump: the kernel lets the victim go on.
+func TestVictimGoesOnWhenTheToolIsKilled(t *testing.T) {
+	times := 20
+	if os.Getenv(long) != "" {
+		times = 200
+	}
+	v := plain.run(t, "busy")
+	out := temp(t, "dump")
+	start := time.Now()
+	require.NoError(t, tool("dump", "-pid", v.pid, out).Run())
+	whole := time.Since(start)
+	frozen := 0
+	for i := range times {
+		cmd := tool("dump", "-pid", v.pid, out)
+		require.NoError(t, cmd.Start())
+		ended := make(chan error, 1)
+		go func() { ended <- cmd.Wait() }()
+		if i%2 == 0 {
+			frozen += untilStopped(v.pid, ended)
+		} else {
+			select {
+			case <-time.After(rand.N(whole)):
+			case err := <-ended:
+				ended <- err
+			}
+		}
+		cmd.Process.Kill()
+		<-ended
+		v.goesOn()
+	}
+	t.Logf("killed %d times, %d of them while the victim was stopped", times, frozen)
+	assert.Positive(t, frozen)
+	require.NoError(t, tool("dump", "-pid", v.pid, out).Run())
+	v.goesOn()
+}
+
+// tool is the command as a process of its own.
+func tool(args ...string) *exec.Cmd {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), toolArgs+"="+strings.Join(args, "\n"))
+	return cmd
+}
+
+// untilStopped waits until the process is stopped by a tracer, and returns 1 if it saw that.
+func untilStopped(pid string, ended chan error) int {
+	for {
+		select {
+		case err := <-ended:
+			ended <- err
+			return 0
+		default:
+		}
+		if statusOf(pid, "State:") == "t" {
+			return 1
+		}
+	}
+}
+
+// A process that the user had stopped stays stopped, through a dump and through the tool's death.
+func TestStoppedVictimStaysStopped(t *testing.T) {
+	v := plain.run(t, "cache")
+	pid := v.cmd.Process.Pid
+	require.NoError(t, syscall.Kill(pid, syscall.SIGSTOP))
+	await(t, func() bool { return statusOf(v.pid, "State:") == "T" })
+	out := temp(t, "dump")
+	leakcheck(t, "dump", "-pid", v.pid, out)
+	await(t, func() bool { return statusOf(v.pid, "State:") == "T" })
+	for range 5 {
+		cmd := tool("dump", "-pid", v.pid, out)
+		require.NoError(t, cmd.Start())
+		ended := make(chan error, 1)
+		go func() { ended <- cmd.Wait() }()
+		untilStopped(v.pid, ended)
+		cmd.Process.Kill()
+		<-ended
+		await(t, func() bool { return statusOf(v.pid, "State:") == "T" && statusOf(v.pid, "TracerPid:") == "0" })
+	}
+	require.NoError(t, syscall.Kill(pid, syscall.SIGCONT))
+	v.goesOn()
+}
+
+func await(t *testing.T, ok func() bool) {
+	t.Helper()
+	assert.Eventually(t, ok, 30*time.Second, time.Millisecond)
+}
+
+// A collection may be under way in any of its phases, and goroutines may be anywhere.
+func TestDumpOfABusyVictim(t *testing.T) {
+	times := 10
+	if os.Getenv(long) != "" {
+		times = 200
+	}
+	v := plain.run(t, "busy")
+	guessed := false
+	for range times {
+		out := temp(t, "dump")
+		leakcheck(t, "dump", "-pid", v.pid, "-contents", out)
+		v.goesOn()
+		c := &command{exe: plain.exe(t), out: io.Discard, errOut: io.Discard}
+		d, err := c.open(out)
+		require.NoError(t, err)
+		assert.Len(t, d.ObjectsOfType("main.account"), 200)
+		for i := range d.Goroutines {
+			for _, f := range d.Goroutines[i].Frames {
+				guessed = guessed || d.Frames[f].Guessed && d.Frames[f].Func == "main.spin"
+			}
+		}
+		d.Close()
+	}
+	assert.True(t, guessed, "the goroutine that runs has a frame")
+}
+
+func TestWhyOfAProcess(t *testing.T) {
+	v := plain.run(t, "cache")
+	assert.Regexp(t, `main\.users\.byName\["key:`+v.secret+`\d+"\]`, leakcheck(t, "why", "-pid", v.pid, "-type", "main.account", "-n", "1"))
+	assert.Contains(t, leakcheck(t, "summary", "-pid", v.pid, "-n", "3"), "main.account")
+	profile := temp(t, "p.pb.gz")
+	assert.Contains(t, leakcheck(t, "flame", "-pid", v.pid, profile), profile)
+	before := temp(t, "before")
+	leakcheck(t, "dump", "-pid", v.pid, before)
+	leakcheck(t, "compare", before, "-pid", v.pid)
+	v.goesOn()
+}
+
+// What AddCleanup holds is in no dump of the runtime.
+func TestDumpKnowsCleanups(t *testing.T) {
+	v := plain.run(t, "timers")
+	assert.Regexp(t, `AddCleanup`, leakcheck(t, "why", "-pid", v.pid, "-site", "main.timers", "-n", "0"))
+}
+
+func TestDumpOfAnotherNamespace(t *testing.T) {
+	exe := plain.exe(t)
+	root := t.TempDir()
+	b, err := os.ReadFile(exe)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(root, "service"), b, 0o755))
+	v := plain.run(t, "busy", func(c *exec.Cmd) {
+		c.Path, c.Args[0] = "/service", "/service"
+		c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS, Chroot: root}
+	})
+	require.NoError(t, os.Remove(filepath.Join(root, "service"))) // as after a deployment
+	assert.Regexp(t, `main\.users\.byName\[`, leakcheck(t, "why", "-pid", v.pid, "-type", "main.account", "-n", "1"))
+	v.goesOn()
+}
+
+func TestRefusals(t *testing.T) {
+	v := stripped.run(t, "cache")
+	out := temp(t, "dump")
+	assert.Regexp(t, `it is stripped \(linked with -s or -w\): build the same source .* and pass the result as -exe`, fails(t, "dump", "-pid", v.pid, out))
+	assert.Contains(t, fails(t, "dump", "-pid", v.pid, "-exe", os.Args[0], out), "not the same build")
+	assert.Contains(t, fails(t, "dump", "-pid", v.pid, "-exe", "/etc/passwd", out), "no ELF executable")
+	assert.Contains(t, fails(t, "dump", "-pid", strconv.Itoa(os.Getpid()), out), "this command itself")
+	assert.Contains(t, fails(t, "dump", "-pid", "4194304", out), "there is no process 4194304")
+	assert.Contains(t, fails(t, "dump", "-pid", v.pid, "-core", "core", out), "")
+	assert.Contains(t, fails(t, "dump", out), "")
+	assert.Contains(t, fails(t, "dump", "-pid", v.pid, filepath.Join(out, "no", "such")), "cannot write a dump")
+	assert.Contains(t, fails(t, "dump", "-pid", v.pid, "/dev/null"), "no regular file")
+	assert.Contains(t, fails(t, "dump", "-core", "main.go", out), "not a core file")
+
+	sleep := exec.Command("sleep", "60")
+	require.NoError(t, sleep.Start())
+	t.Cleanup(func() { sleep.Process.Kill(); sleep.Wait() })
+	assert.Contains(t, fails(t, "dump", "-pid", strconv.Itoa(sleep.Process.Pid), out), "not a Go program")
+
+	files, err := filepath.Glob(filepath.Join(filepath.Dir(out), "*"))
+	require.NoError(t, err)
+	assert.Empty(t, files, "a refused dump leaves nothing")
+	v.goesOn()
+}
