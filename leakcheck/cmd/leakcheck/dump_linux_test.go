@@ -5,6 +5,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -27,14 +28,7 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
 )
 
-// toolArgs makes the test's executable run as the command, for tests that kill it.
-const toolArgs = "LEAKCHECK_TOOL_ARGS"
-
 func TestMain(m *testing.M) {
-	if args := os.Getenv(toolArgs); args != "" {
-		os.Args = append(os.Args[:1], strings.Split(args, "\n")...)
-		main()
-	}
 	code := m.Run()
 	if victims.dir != "" {
 		os.RemoveAll(victims.dir)
@@ -56,6 +50,7 @@ type build struct {
 	name  string
 	flags []string
 	env   []string
+	pkg   string // empty: the victims
 }
 
 var (
@@ -78,7 +73,7 @@ func (b build) exe(t *testing.T) string {
 		victims.dir, victims.built = dir, map[string]string{}
 	}
 	exe := filepath.Join(victims.dir, b.name)
-	cmd := exec.Command("go", append(append([]string{"build", "-o", exe}, b.flags...), "./testdata/victims")...)
+	cmd := exec.Command("go", append(append([]string{"build", "-o", exe}, b.flags...), cmp.Or(b.pkg, "./testdata/victims"))...)
 	cmd.Env = append(append(os.Environ(), "CGO_ENABLED=0"), b.env...)
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
@@ -393,18 +388,18 @@ func TestRedactedDumpHoldsNoSecrets(t *testing.T) {
 
 // kill -9 at every stage of a dump: the kernel lets the victim go on.
 func TestVictimGoesOnWhenTheToolIsKilled(t *testing.T) {
-	times := 20
+	times, service := 10, "cache"
 	if os.Getenv(long) != "" {
-		times = 200
+		times, service = 200, "busy"
 	}
-	v := plain.run(t, "busy")
+	v := plain.run(t, service)
 	out := temp(t, "dump")
 	start := time.Now()
-	require.NoError(t, tool("dump", "-pid", v.pid, out).Run())
+	require.NoError(t, tool(t, "dump", "-pid", v.pid, out).Run())
 	whole := time.Since(start)
 	frozen := 0
 	for i := range times {
-		cmd := tool("dump", "-pid", v.pid, out)
+		cmd := tool(t, "dump", "-pid", v.pid, out)
 		require.NoError(t, cmd.Start())
 		ended := make(chan error, 1)
 		go func() { ended <- cmd.Wait() }()
@@ -423,15 +418,13 @@ func TestVictimGoesOnWhenTheToolIsKilled(t *testing.T) {
 	}
 	t.Logf("killed %d times, %d of them while the victim was stopped", times, frozen)
 	assert.Positive(t, frozen)
-	require.NoError(t, tool("dump", "-pid", v.pid, out).Run())
+	require.NoError(t, tool(t, "dump", "-pid", v.pid, out).Run())
 	v.goesOn()
 }
 
-// tool is the command as a process of its own.
-func tool(args ...string) *exec.Cmd {
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), toolArgs+"="+strings.Join(args, "\n"))
-	return cmd
+// tool is the command as a process of its own, for tests that kill it.
+func tool(t *testing.T, args ...string) *exec.Cmd {
+	return exec.Command(build{name: "leakcheck", pkg: "."}.exe(t), args...)
 }
 
 // untilStopped waits until the process is stopped by a tracer, and returns 1 if it saw that.
@@ -459,7 +452,7 @@ func TestStoppedVictimStaysStopped(t *testing.T) {
 	leakcheck(t, "dump", "-pid", v.pid, out)
 	await(t, func() bool { return statusOf(v.pid, "State:") == "T" })
 	for range 5 {
-		cmd := tool("dump", "-pid", v.pid, out)
+		cmd := tool(t, "dump", "-pid", v.pid, out)
 		require.NoError(t, cmd.Start())
 		ended := make(chan error, 1)
 		go func() { ended <- cmd.Wait() }()
@@ -479,7 +472,7 @@ func await(t *testing.T, ok func() bool) {
 
 // A collection may be under way in any of its phases, and goroutines may be anywhere.
 func TestDumpOfABusyVictim(t *testing.T) {
-	times := 10
+	times := 3
 	if os.Getenv(long) != "" {
 		times = 200
 	}

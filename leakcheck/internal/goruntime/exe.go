@@ -5,6 +5,7 @@ import (
 	"debug/buildinfo"
 	"debug/dwarf"
 	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
@@ -224,36 +225,81 @@ var structs = map[string]string{
 	"internal/abi.SliceType":     "",
 }
 
-// layouts reads where the fields are. All these types are in the DWARF unit of package runtime.
+// layouts reads where the fields are. All these types are in the DWARF unit of package runtime; the rest, which may be
+// hundreds of megabytes, is not read.
 func (x *Exe) layouts(from *elfFile) error {
 	data, err := from.DWARF()
 	if err != nil {
 		return fmt.Errorf("%s: %w", from.path, ErrStripped)
 	}
-	r := data.Reader()
-	for {
-		e, err := r.Next()
-		if err != nil {
+	for _, u := range from.units() {
+		if err := x.unit(data.Reader(), u); err != nil {
 			return fmt.Errorf("%s: read DWARF: %w", from.path, err)
-		}
-		if e == nil {
-			break
-		}
-		name, _ := e.Val(dwarf.AttrName).(string)
-		if _, wanted := structs[name]; e.Tag == dwarf.TagStructType && wanted {
-			if err := x.layout(r, e, name); err != nil {
-				return fmt.Errorf("%s: read DWARF: %w", from.path, err)
-			}
-			continue
-		}
-		if e.Children && e.Tag != dwarf.TagCompileUnit {
-			r.SkipChildren()
 		}
 	}
 	if len(x.size) == 0 {
 		return fmt.Errorf("%s: %w", from.path, ErrStripped)
 	}
 	return x.complete()
+}
+
+// A unit is where in .debug_info the entries of one unit are.
+type unit struct{ start, end dwarf.Offset }
+
+// units reads the headers of the units, which package debug/dwarf does not show.
+func (x *elfFile) units() (out []unit) {
+	s := x.Section(".debug_info")
+	if s == nil {
+		return nil
+	}
+	b, err := s.Data()
+	if err != nil {
+		return nil
+	}
+	for off := 0; off+12 <= len(b); {
+		length, header := uint64(binary.LittleEndian.Uint32(b[off:])), 4
+		if length == 0xffffffff && off+24 <= len(b) {
+			length, header = binary.LittleEndian.Uint64(b[off+4:]), 12
+		}
+		end := uint64(off+header) + length
+		if end > uint64(len(b)) || length == 0 {
+			return out
+		}
+		width := 4 // of offsets
+		if header == 12 {
+			width = 8
+		}
+		start := off + header + 2 + width + 1
+		if binary.LittleEndian.Uint16(b[off+header:]) >= 5 {
+			start++ // the kind of unit
+		}
+		out = append(out, unit{dwarf.Offset(start), dwarf.Offset(end)})
+		off = int(end)
+	}
+	return out
+}
+
+func (x *Exe) unit(r *dwarf.Reader, u unit) error {
+	r.Seek(u.start)
+	for first := true; ; first = false {
+		e, err := r.Next()
+		if err != nil || e == nil || e.Offset >= u.end {
+			return err
+		}
+		name, _ := e.Val(dwarf.AttrName).(string)
+		if first && name != "runtime" {
+			return nil
+		}
+		if _, wanted := structs[name]; e.Tag == dwarf.TagStructType && wanted {
+			if err := x.layout(r, e, name); err != nil {
+				return err
+			}
+			continue
+		}
+		if e.Children && !first {
+			r.SkipChildren()
+		}
+	}
 }
 
 func (x *Exe) layout(r *dwarf.Reader, e *dwarf.Entry, name string) error {
