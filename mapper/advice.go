@@ -235,7 +235,7 @@ func (m *matcher) suggest(miss missing) (best route, ok bool) {
 	}
 	least, candidates := 0, 0
 	for _, s := range m.src {
-		if s.others != nil || s.field.Anonymous || slices.ContainsFunc(m.read, func(r route) bool { return r.covers(s.route) }) {
+		if s.others != nil || s.field.Anonymous || slices.ContainsFunc(append(m.read, m.suggested...), func(r route) bool { return r.covers(s.route) }) {
 			continue
 		}
 		if !m.c.maps(s.route.typ, miss.route.typ) {
@@ -246,7 +246,11 @@ func (m *matcher) suggest(miss missing) (best route, ok bool) {
 			best, least = s.route, d
 		}
 	}
-	return best, candidates == 1 || candidates > 1 && 2*least <= len(miss.name)
+	if candidates != 1 && 2*least > len(miss.name) {
+		return best, false
+	}
+	m.suggested = append(m.suggested, best)
+	return best, candidates > 0
 }
 
 func plainName(s string) string { return strings.ToLower(strings.ReplaceAll(s, "_", "")) }

@@ -54,7 +54,7 @@ type (
 
 var (
 	errNegative = errors.New("negative price")
-	title       = mapper.Bind(func(d *ItemDTO) *string { return &d.Title }, func(i *Item) *string { return &i.Name })
+	titled      = mapper.Bind(func(d *ItemDTO) *string { return &d.Title }, func(i *Item) *string { return &i.Name })
 	customer    = mapper.Bind(func(d *OrderDTO) *string { return &d.Customer }, func(o *Order) *string { return &o.Buyer })
 	price       = mapper.SetErr(func(d *ItemDTO) *string { return &d.Price }, priceOf)
 	decimal     = mapper.Convert(func(i int64) (string, error) { return strconv.FormatInt(i, 10), nil })
@@ -74,7 +74,7 @@ var (
 
 // TestNestedOptions renames inside a list and behind a pointer, in one Mapper.
 func TestNestedOptions(t *testing.T) {
-	m := mapper.Must[Order, OrderDTO](customer, decimal, title, price)
+	m := mapper.Must[Order, OrderDTO](customer, decimal, titled, price)
 	eachWay(t, m, func(t *testing.T, mapTo func(Order) (OrderDTO, error)) {
 		got, err := mapTo(order)
 		require.NoError(t, err)
@@ -83,7 +83,7 @@ func TestNestedOptions(t *testing.T) {
 		assert.ErrorContains(t, err, "Items[1].Price: mapper_test.Item to string: ")
 		assert.ErrorIs(t, err, errNegative)
 	})
-	_, err := mapper.New[Order, OrderDTO](customer, decimal, title, price, title)
+	_, err := mapper.New[Order, OrderDTO](customer, decimal, titled, price, titled)
 	assert.ErrorContains(t, err, "Bind of Title and Bind of Title choose the same field")
 }
 
@@ -91,20 +91,20 @@ func TestNestedOptions(t *testing.T) {
 func TestFor(t *testing.T) {
 	cents := mapper.Convert(func(c int64) (string, error) { return priceOf(Item{Cents: c}) })
 	bound := mapper.Bind(func(d *ItemDTO) *string { return &d.Price }, func(i *Item) *int64 { return &i.Cents })
-	m := mapper.Must[Order, OrderDTO](customer, decimal, mapper.For[Item, ItemDTO](title, bound, cents))
+	m := mapper.Must[Order, OrderDTO](customer, decimal, mapper.For[Item, ItemDTO](titled, bound, cents))
 	eachWay(t, m, func(t *testing.T, mapTo func(Order) (OrderDTO, error)) {
 		got, err := mapTo(order)
 		require.NoError(t, err)
 		assert.Equal(t, orderDTO, got)
 	})
-	any, err := mapper.Must[Order, OrderDTO](customer, decimal, mapper.For[*Item, *ItemDTO](mapper.Lenient(), title)).Map(order)
+	any, err := mapper.Must[Order, OrderDTO](customer, decimal, mapper.For[*Item, *ItemDTO](mapper.Lenient(), titled)).Map(order)
 	require.NoError(t, err)
 	assert.Equal(t, []ItemDTO{{Title: "pen"}}, any.Items, "Lenient for one pair")
 	for why, opts := range map[string][]mapper.Option{
-		"For has no effect: this Mapper maps no mapper_test.Item to a mapper_test.Item": {customer, decimal, title, price, mapper.For[Item, Item](mapper.Lenient())},
-		"two For options are for this pair":                                             {customer, decimal, title, price, mapper.For[Item, ItemDTO](), mapper.For[Item, ItemDTO]()},
-		"mapper_test.Order has no field Customer":                                       {decimal, title, price, mapper.For[Item, ItemDTO](mapper.Lenient())},
-		"Bind has no effect: this Mapper maps no mapper_test.Post to a mapper_test.PostDTO": {customer, decimal, title, price,
+		"For has no effect: this Mapper maps no mapper_test.Item to a mapper_test.Item": {customer, decimal, titled, price, mapper.For[Item, Item](mapper.Lenient())},
+		"two For options are for this pair":                                             {customer, decimal, titled, price, mapper.For[Item, ItemDTO](), mapper.For[Item, ItemDTO]()},
+		"mapper_test.Order has no field Customer":                                       {decimal, titled, price, mapper.For[Item, ItemDTO](mapper.Lenient())},
+		"Bind has no effect: this Mapper maps no mapper_test.Post to a mapper_test.PostDTO": {customer, decimal, titled, price,
 			mapper.Bind(func(d *PostDTO) *string { return &d.Heading }, func(p *Post) *string { return &p.Title })},
 	} {
 		_, err := mapper.New[Order, OrderDTO](opts...)
@@ -345,7 +345,7 @@ func TestBigNumbers(t *testing.T) {
 
 // TestMapAnyByOptions maps types known at run time by a Mapper's options, from a bounded cache.
 func TestMapAnyByOptions(t *testing.T) {
-	m := mapper.Must[Order, OrderDTO](customer, decimal, title, price)
+	m := mapper.Must[Order, OrderDTO](customer, decimal, titled, price)
 	var got OrderDTO
 	require.NoError(t, m.MapAny(&got, &order))
 	assert.Equal(t, orderDTO, got)

@@ -140,9 +140,10 @@ type matcher struct {
 
 // findings are what the matchers of one pair found.
 type findings struct {
-	decided bool // about at least one field
-	read    []route
-	missing []missing
+	decided   bool // about at least one field
+	read      []route
+	missing   []missing
+	suggested []route // in the lines of code for what is missing
 }
 
 // A missing is a field of the destination that nothing fills, or an ambiguous one.
