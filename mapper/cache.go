@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 )
 
 // The bounds of the caches, in plans.
@@ -13,12 +14,13 @@ const (
 	maxDynamic = 64  // of one Mapper, for types met in interfaces
 )
 
-// A cache holds plans by their pair of types, never by the types' names. When
-// it is full, the plan that makes room is one that was not used since the
-// cache last looked (the clock algorithm).
+// A cache holds plans by their pair of types, never by the types' names. When it is full, the plan
+// that makes room is one that was not used since the cache last looked (the clock algorithm).
 type cache struct {
 	cfg   *config
 	limit int
+
+	recent [recentPlans]atomic.Pointer[entry] // entries that are built, each in its slot, without a lock
 
 	mu      sync.RWMutex
 	entries map[pair]*entry
@@ -28,10 +30,12 @@ type cache struct {
 	hits, misses, evictions atomic.Uint64
 }
 
-// An entry is built once, by the first goroutine that needs it, while the
-// others that need it wait.
+const recentPlans = 64
+
+// An entry is built once, by the first goroutine that needs it, while the others that need it wait.
 type entry struct {
 	pair pair
+	slot *atomic.Pointer[entry] // in recent
 	used atomic.Bool
 	once sync.Once
 	plan *plan
@@ -41,23 +45,55 @@ type entry struct {
 func newCache(limit int, cfg *config) *cache { return &cache{cfg: cfg, limit: limit} }
 
 func (c *cache) plan(p pair) (*plan, error) {
+	slot := &c.recent[p.hash()%recentPlans]
+	if e := slot.Load(); e != nil && e.pair == p {
+		c.hit(e)
+		return e.plan, nil
+	}
+	return c.find(p, slot)
+}
+
+func (c *cache) hit(e *entry) {
+	c.hits.Add(1)
+	if !e.used.Load() {
+		e.used.Store(true)
+	}
+}
+
+// hash is made of the addresses of the types: they are never moved or freed.
+func (p pair) hash() uintptr {
+	words := (*[4]uintptr)(unsafe.Pointer(&p)) // two interfaces: each a table and the type's address
+	return (words[1] ^ words[3]*31) >> 5
+}
+
+// find looks in the table of all entries, and builds what is not there.
+func (c *cache) find(p pair, slot *atomic.Pointer[entry]) (*plan, error) {
 	c.mu.RLock()
 	e := c.entries[p]
 	c.mu.RUnlock()
 	if e != nil {
-		c.hits.Add(1)
-		if !e.used.Load() {
-			e.used.Store(true)
-		}
+		c.hit(e)
 	} else {
-		e = c.insert(p)
+		e = c.insert(p, slot)
 	}
 	e.once.Do(func() { e.plan, e.err = compile(p, c.cfg) })
+	if e.err == nil {
+		c.setRecent(e)
+	}
 	return e.plan, e.err
 }
 
+// setRecent puts an entry into its slot, unless it was evicted meanwhile.
+func (c *cache) setRecent(e *entry) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if c.entries[e.pair] == e {
+		e.slot.Store(e)
+	}
+}
+
 // insert adds an entry for p, unless another goroutine was faster.
-func (c *cache) insert(p pair) *entry {
+func (c *cache) insert(p pair, slot *atomic.Pointer[entry]) *entry {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if e := c.entries[p]; e != nil {
@@ -68,7 +104,7 @@ func (c *cache) insert(p pair) *entry {
 	if c.entries == nil {
 		c.entries = map[pair]*entry{}
 	}
-	e := &entry{pair: p}
+	e := &entry{pair: p, slot: slot}
 	c.entries[p] = e
 	if len(c.clock) < c.limit {
 		c.clock = append(c.clock, e)
@@ -77,7 +113,9 @@ func (c *cache) insert(p pair) *entry {
 	for c.clock[c.hand].used.Swap(false) {
 		c.hand = (c.hand + 1) % c.limit
 	}
-	delete(c.entries, c.clock[c.hand].pair)
+	out := c.clock[c.hand]
+	delete(c.entries, out.pair)
+	out.slot.CompareAndSwap(out, nil)
 	c.evictions.Add(1)
 	c.clock[c.hand] = e
 	c.hand = (c.hand + 1) % c.limit
@@ -132,7 +170,7 @@ func cached[S, D any]() (Mapper[S, D], error) {
 	if err != nil {
 		return Mapper[S, D]{}, err
 	}
-	return Mapper[S, D]{p, p.flat()}, nil
+	return Mapper[S, D]{p, p.flat}, nil
 }
 
 // MapAny is Map for types known only at run time, without options: dst is a pointer to the

@@ -54,7 +54,9 @@ func compile(p pair, cfg *config) (*plan, error) {
 	}
 	root.findMany(cfg.inner, map[*node]bool{})
 	root.measure()
-	return &plan{root: root, cfg: cfg}, nil
+	built := &plan{root: root, cfg: cfg}
+	built.setFlat()
+	return built, nil
 }
 
 func newCompiler(p pair, cfg *config) *compiler {

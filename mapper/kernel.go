@@ -57,12 +57,11 @@ func (k *kernel) split(n *node) {
 	}
 }
 
-// flat returns the moves of a plan for structs that consists of them, or nil.
-func (p *plan) flat() *straight {
-	if p.root.kernel.flat {
-		return p.root.kernel.once
+// setFlat remembers the moves of a plan for structs that consists of moves.
+func (p *plan) setFlat() {
+	if k := &p.root.kernel; k.flat && !onlyReflect {
+		p.flat = k.once
 	}
-	return nil
 }
 
 // run maps what src points to to what dst points to. No pointer to either leaves the call.

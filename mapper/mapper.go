@@ -46,19 +46,22 @@ func build[S, D any](opts []Option) (*Mapper[S, D], error) {
 		return nil, err
 	}
 	builds.count(p, plan)
-	return &Mapper[S, D]{plan, plan.flat()}, nil
+	return &Mapper[S, D]{plan, plan.flat}, nil
 }
 
 func pairOf[S, D any]() pair { return pair{reflect.TypeFor[S](), reflect.TypeFor[D]()} }
 
 // Map returns what src maps to. The error is an *Error, and then the value is zero.
-func (m *Mapper[S, D]) Map(src S) (D, error) {
-	var dst D
-	if err := m.Into(&dst, &src); err != nil {
-		var zero D
-		return zero, err
+func (m *Mapper[S, D]) Map(src S) (dst D, err error) {
+	if m != nil && m.flat != nil {
+		m.flat.run(unsafe.Pointer(&dst), unsafe.Pointer(&src))
+		return dst, nil
 	}
-	return dst, nil
+	if err = m.into(context.Background(), &dst, &src); err != nil {
+		var zero D
+		dst = zero
+	}
+	return dst, err
 }
 
 // MapContext is Map with a context for the functions of ConvertContext. Whether they heed it is
@@ -78,8 +81,8 @@ func (m *Mapper[S, D]) MapContext(ctx context.Context, src S) (D, error) {
 // are filled one by one as promoted fields, and what a pointer points to behind which Bind or Set
 // chose a field. After an *Error some fields of dst may have been written.
 func (m *Mapper[S, D]) Into(dst *D, src *S) error {
-	if !onlyReflect && m != nil && m.flat != nil && dst != nil && src != nil {
-		m.flat.run(hide(unsafe.Pointer(dst)), hide(unsafe.Pointer(src)))
+	if m != nil && m.flat != nil && dst != nil && src != nil {
+		m.flat.run(unsafe.Pointer(dst), unsafe.Pointer(src))
 		return nil
 	}
 	return m.into(context.Background(), dst, src)
@@ -162,7 +165,7 @@ func (m *Mapper[S, D]) Append(dst []D, src []S) ([]D, error) {
 }
 
 func (m *Mapper[S, D]) fill(dst []D, src []S) error {
-	if !onlyReflect && m.flat != nil && len(src) > 0 {
+	if m.flat != nil && len(src) > 0 {
 		m.plan.root.kernel.moves.runAll(unsafe.Pointer(&dst[0]), unsafe.Pointer(&src[0]),
 			unsafe.Sizeof(dst[0]), unsafe.Sizeof(src[0]), uintptr(len(src)))
 		return nil

@@ -62,4 +62,5 @@ type field struct {
 type plan struct {
 	root *node
 	cfg  *config
+	flat *straight // all there is to do, if that is moves only
 }

@@ -44,13 +44,13 @@ func (n *node) reflect(dst, src reflect.Value, st *state) *failure {
 	case opNumber:
 		return n.reflectNumber(dst, src)
 	case opDetach:
-		dst.SetString(strings.Clone(src.String()))
+		dst.SetString(n.reflectText(src.String(), st))
 	case opText, opFunc, opAfter:
 		if err := n.fn.value(st.ctx, dst, src); err != nil {
 			return n.fail(err)
 		}
 	case opBytes:
-		n.reflectBytes(dst, src)
+		n.reflectBytes(dst, src, st)
 	case opOptional:
 		return n.reflectOptional(dst, src, st)
 	case opSlice, opArray:
@@ -134,10 +134,23 @@ func setFromFloat(dst reflect.Value, f float64) bool {
 	return !dst.OverflowUint(uint64(f))
 }
 
-func (n *node) reflectBytes(dst, src reflect.Value) {
+// reflectText copies the bytes of a text. A long one that was copied already is not copied again.
+func (n *node) reflectText(s string, st *state) string {
+	made := &shared{}
+	if len(s) >= longText && n.shares(st) {
+		made, _ = st.meetValue(origin{unsafe.Pointer(unsafe.StringData(s)), n, len(s)})
+	}
+	if !made.done {
+		made.finish(reflect.ValueOf(strings.Clone(s)))
+	}
+	return made.value.String()
+}
+
+func (n *node) reflectBytes(dst, src reflect.Value, st *state) {
 	switch {
 	case n.dst.Kind() == reflect.String:
-		dst.SetString(string(src.Bytes()))
+		b := src.Bytes()
+		dst.SetString(n.reflectText(unsafe.String(unsafe.SliceData(b), len(b)), st))
 	case src.Len() == 0:
 		dst.Set(reflect.MakeSlice(n.dst, 0, 0))
 	default:
