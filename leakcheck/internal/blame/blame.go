@@ -23,6 +23,17 @@ type Test struct {
 	Symbol    string            // the test's function
 	Before    map[string]int    // goroutines without a label when the test started, by root
 	Beside    map[string]string // checked tests that ran at the same time, and their functions
+
+	// History is what ran before the test in this process.
+	History History
+}
+
+// A History tells what may have left a timer or a goroutine behind before a test started.
+type History struct {
+	Tests    []string     // names of tests that have ended, newest first; not all where there are many
+	Sibling  bool         // another test of the same parent may have ended
+	TestMain bool         // the package has a TestMain
+	Early    map[int]bool // goroutines that ran before the first test, by id; nil where nobody looked
 }
 
 // Within reports whether the test called name is a subtest of outer.
@@ -62,14 +73,23 @@ func (t *Test) earlier(root string) int { return t.Before[root] + t.Before[""] }
 // A Found is what [Find] says about the goroutines that are left at the end of a test.
 type Found struct {
 	Leaked  []*gostack.Goroutine // the test's
-	Reasons map[int]string       // why one that does not carry the test's label is thought to be the test's, by id
-	Unowned []int                // ids of those that may be the test's or another's
+	Reasons map[int]string       // why one that does not carry the test's label is the test's, by id
+	Unowned map[int]Suspicion    // those that may be the test's or another's, by id
+}
+
+// A Suspicion is what is known of a goroutine that no test can be blamed for.
+type Suspicion struct {
+	Tests []string // one of these tests may have started it
+	Early bool     // package init or TestMain started it, or a goroutine that did
+	Why   string   // what else is known; may be empty
 }
 
 // Find tells which goroutines of l belong to t. suspects are the roots of which there are more than
-// before, open are all tests that have not ended, t among them. In doubt a goroutine is nobody's.
-func Find(l gostack.Snapshot, t Test, suspects map[string]bool, open []Test) Found {
-	found := Found{Reasons: map[int]string{}}
+// before, open are all tests that have not ended, t among them. first is the first look of the
+// verdict: a goroutine without a label that is not in it was born after the test and is not judged.
+// Without evidence a goroutine is nobody's.
+func Find(l, first gostack.Snapshot, t Test, suspects map[string]bool, open []Test) Found {
+	found := Found{Reasons: map[int]string{}, Unowned: map[int]Suspicion{}}
 	unlabelled := map[string][]*gostack.Goroutine{}
 	for _, g := range l {
 		switch {
@@ -80,17 +100,23 @@ func Find(l gostack.Snapshot, t Test, suspects map[string]bool, open []Test) Fou
 			unlabelled[g.Root()] = append(unlabelled[g.Root()], g)
 		}
 	}
+	isNew := map[int]bool{}
 	for root, all := range unlabelled {
 		newest := max(len(all)-t.earlier(root), 0)
 		slices.SortFunc(all, func(a, b *gostack.Goroutine) int { return cmp.Compare(b.ID, a.ID) })
 		for _, g := range all[:newest] {
-			switch owner, reason := ownerOf(g, l, t, open); owner {
-			case t.ID:
-				found.Leaked = append(found.Leaked, g)
-				found.Reasons[g.ID] = reason
-			case nobody:
-				found.Unowned = append(found.Unowned, g.ID)
-			}
+			isNew[g.ID] = true
+		}
+	}
+	for id := range isNew {
+		g := l[id]
+		owner, reason, suspicion := judge(g, l, first, t, open, isNew)
+		switch owner {
+		case t.ID:
+			found.Leaked = append(found.Leaked, g)
+			found.Reasons[g.ID] = reason
+		case nobody:
+			found.Unowned[g.ID] = suspicion
 		}
 	}
 	return found
@@ -99,37 +125,78 @@ func Find(l gostack.Snapshot, t Test, suspects map[string]bool, open []Test) Fou
 // nobody is the owner of a goroutine that cannot be told.
 const nobody = 0
 
-// ownerOf decides about a goroutine without a label that appeared while t ran: the id of its test and
-// why, or nobody.
-func ownerOf(g *gostack.Goroutine, l gostack.Snapshot, t Test, open []Test) (id int, reason string) {
-	if owner := byCreators(g, l, open); owner != nobody {
-		return owner, "to this test: it does not carry the test's label, but the test's own goroutine started it"
+// judge decides about a goroutine without a label that appeared while t ran: the id of its test and
+// why, or nobody and what is known.
+func judge(g *gostack.Goroutine, l, first gostack.Snapshot, t Test, open []Test, isNew map[int]bool) (owner int, reason string, s Suspicion) {
+	ancestors, owner := byCreators(g, l, open)
+	if owner != nobody {
+		return owner, "to this test: it does not carry the test's label, but the test's own goroutine started it", s
+	}
+	for _, ancestor := range ancestors {
+		if !isNew[ancestor.ID] {
+			return nobody, "", olderThan(t, ancestor)
+		}
+	}
+	if first[g.ID] == nil {
+		return nobody, "", t.suspicion("it started after " + t.Name + " had ended")
 	}
 	if owner, known := bySymbol(g, l, open); known && (owner != t.ID || !t.sharesFunction()) {
-		return owner, "to this test: it carries no label, but runs in a closure of the test"
+		return owner, "to this test: it carries no label, but runs in a closure of the test", s
 	}
-	if TestOf(g) == "" && t.alone(l) {
-		return t.ID, "to this test: it carries no label and its creator is unknown, but no other test ran"
+	if TestOf(g) != "" {
+		return nobody, "", t.suspicion("")
 	}
-	return nobody, ""
+	if t.onlySource(g, l) {
+		return t.ID, "to this test: it carries no label, but nothing else has run in the process", s
+	}
+	return nobody, "", t.suspicion("")
 }
 
-// byCreators follows "created by … in goroutine N" to a test's goroutine. It ends where a goroutine
-// between has ended.
-func byCreators(g *gostack.Goroutine, l gostack.Snapshot, open []Test) (id int) {
+// olderThan is the suspicion against a goroutine whose ancestor was there before t.
+func olderThan(t Test, ancestor *gostack.Goroutine) Suspicion {
+	by := ancestor.Name()
+	switch test := TestOf(ancestor); {
+	case ancestor.Root() == "testing.tRunner" && test != "":
+		return Suspicion{Tests: []string{test}, Why: "started by " + by}
+	case ancestor.ID == mainGoroutine:
+		return Suspicion{Early: true, Why: "started by the main goroutine: " + early}
+	case t.History.Early[ancestor.ID]:
+		return Suspicion{Early: true, Why: "started by " + by + ", which ran before the first test: " + early}
+	}
+	return Suspicion{Tests: t.History.Tests, Why: "started by " + by + ", which ran before " + t.Name}
+}
+
+// mainGoroutine runs package init and TestMain, and starts the tests.
+const mainGoroutine = 1
+
+const early = "package init or TestMain started it"
+
+// suspicion names the tests that may have started a goroutine while t ran.
+func (t *Test) suspicion(why string) Suspicion {
+	tests := t.Company()
+	for _, name := range t.History.Tests {
+		if !slices.Contains(tests, name) {
+			tests = append(tests, name)
+		}
+	}
+	return Suspicion{Tests: tests, Why: why}
+}
+
+// byCreators follows "created by … in goroutine N" to a test's goroutine, or one with a test's label.
+// Where there is none it returns the creators that still run, the nearest first.
+func byCreators(g *gostack.Goroutine, l gostack.Snapshot, open []Test) (ancestors []*gostack.Goroutine, id int) {
 	for range 100 {
 		for _, t := range open {
 			if g.Parent == t.Goroutine || g.Scope == t.ID {
-				return t.ID
+				return nil, t.ID
 			}
 		}
-		parent := l[g.Parent]
-		if parent == nil {
-			return nobody
+		if g = l[g.Parent]; g == nil {
+			break
 		}
-		g = parent
+		ancestors = append(ancestors, g)
 	}
-	return nobody
+	return ancestors, nobody
 }
 
 // bySymbol finds the test in whose function the goroutine was written: the closure
@@ -154,9 +221,12 @@ func bySymbol(g *gostack.Goroutine, l gostack.Snapshot, open []Test) (id int, kn
 	return owner.ID, true
 }
 
-// sharesFunction reports whether a test that ran beside t, and may have ended, is the same function:
-// another row of its table.
+// sharesFunction reports whether another test may be the same function: another row of the table
+// that t is a row of, which ran beside t or before it.
 func (t *Test) sharesFunction() bool {
+	if t.History.Sibling && strings.Contains(t.Name, "/") {
+		return true
+	}
 	for _, symbol := range t.Beside {
 		if gostack.InFunction(symbol, t.Symbol) {
 			return true
@@ -165,10 +235,12 @@ func (t *Test) sharesFunction() bool {
 	return false
 }
 
-// alone reports whether nothing but t can have run since it started: it is not a subtest, no checked
-// test overlapped it, and it is not parallel.
-func (t *Test) alone(l gostack.Snapshot) bool {
-	return !strings.Contains(t.Name, "/") && len(t.Beside) == 0 && Sequential(l, t)
+// onlySource reports whether nothing but t can have started g: no test ran before it or beside it,
+// and no goroutine was there that it could come from. A timer may be one that TestMain has set.
+func (t *Test) onlySource(g *gostack.Goroutine, l gostack.Snapshot) bool {
+	return len(t.History.Tests) == 0 && !t.History.Sibling && len(t.Beside) == 0 &&
+		!strings.Contains(t.Name, "/") && len(t.Before) == 0 &&
+		!(t.History.TestMain && g.Creator.Func == "time.goFunc") && Sequential(l, t)
 }
 
 // Sequential reports whether no test can have run beside t but those around it. It follows the
@@ -196,7 +268,7 @@ func TestOf(g *gostack.Goroutine) string {
 	for _, f := range append([]source.Frame{g.Creator}, g.Frames...) {
 		for _, part := range strings.Split(f.Name(), ".") {
 			for _, kind := range []string{"Test", "Benchmark", "Fuzz", "Example"} {
-				if rest, ok := strings.CutPrefix(part, kind); ok && (rest == "" || rest[0] < 'a' || rest[0] > 'z') {
+				if rest, ok := strings.CutPrefix(part, kind); ok && part != "TestMain" && (rest == "" || rest[0] < 'a' || rest[0] > 'z') {
 					return part
 				}
 			}
@@ -205,35 +277,38 @@ func TestOf(g *gostack.Goroutine) string {
 	return ""
 }
 
-// Culprit is the test that started g; known is false where only candidates can be named, or nobody.
-func Culprit(g *gostack.Goroutine, candidates []string) (name string, known bool) {
+// When says after what the goroutines of a group still run, for the verdict on the process: after
+// the tests that started them, or after all tests and which of them it may be.
+func When(group []*gostack.Goroutine, r *Record) string {
+	known := true
+	names := failure.Tally(group, func(g *gostack.Goroutine) string {
+		name, sure := r.culprit(g)
+		known = known && sure
+		return name
+	})
+	if known {
+		return names
+	}
+	return "all tests; " + names
+}
+
+// culprit is the test that started g; sure is false where only candidates can be named, or nobody.
+func (r *Record) culprit(g *gostack.Goroutine) (name string, sure bool) {
 	if g.Test != "" {
 		return g.Test, true
 	}
-	if name := TestOf(g); name != "" {
-		return name, true
+	s, noted := r.Suspicion(g.ID)
+	switch test := TestOf(g); {
+	case test != "":
+		return test, true
+	case len(s.Tests) == 1:
+		return "started by " + s.Tests[0], false
+	case len(s.Tests) > 1:
+		return "started by " + failure.OneOf(s.Tests), false
+	case noted && s.Early:
+		return "no test started it", false
 	}
-	if len(candidates) > 0 {
-		return failure.OneOf(candidates), false
-	}
-	return "", false
-}
-
-// When says after what the goroutines of a group still run, for the verdict on the process.
-func When(group []*gostack.Goroutine, candidates func(id int) []string) string {
-	known := true
-	names := failure.Tally(group, func(g *gostack.Goroutine) string {
-		name, sure := Culprit(g, candidates(g.ID))
-		known = known && sure
-		return cmp.Or(name, "an unknown test")
-	})
-	switch {
-	case known:
-		return names
-	case names == "an unknown test":
-		return "all tests; its test is unknown"
-	}
-	return "all tests; started by " + names
+	return "its test is unknown", false
 }
 
 // A Record remembers what earlier verdicts of the process said about goroutines. Its zero value is
@@ -241,34 +316,67 @@ func When(group []*gostack.Goroutine, candidates func(id int) []string) string {
 type Record struct {
 	mu       sync.Mutex
 	last     int
-	unowned  map[int]candidates
+	unowned  map[int]noted
 	reported map[int]bool
+	early    map[int]bool
 }
 
-// candidates are the tests that may own a goroutine.
-type candidates struct {
-	names []string
-	mark  int // when they were noted
+// noted is a suspicion and when it was noted.
+type noted struct {
+	Suspicion
+	mark int
 }
 
-// NoteUnowned remembers the tests that may own goroutine id, unless some were noted before.
-func (r *Record) NoteUnowned(id int, running []string) {
+// NoteUnowned remembers what is known of goroutine id, unless something was noted before.
+func (r *Record) NoteUnowned(id int, s Suspicion) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.unowned == nil {
-		r.unowned = map[int]candidates{}
+		r.unowned = map[int]noted{}
 	}
-	if _, noted := r.unowned[id]; !noted {
+	if _, known := r.unowned[id]; !known {
 		r.last++
-		r.unowned[id] = candidates{running, r.last}
+		r.unowned[id] = noted{s, r.last}
 	}
 }
 
-// Candidates are the tests that may own goroutine id; none where nothing was noted.
-func (r *Record) Candidates(id int) []string {
+// NoteEarly remembers the goroutines that run before the first test.
+func (r *Record) NoteEarly(l gostack.Snapshot) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.unowned[id].names
+	r.early = map[int]bool{}
+	for id := range l {
+		r.early[id] = true
+	}
+}
+
+// Early are the goroutines of NoteEarly. The caller does not change the map.
+func (r *Record) Early() map[int]bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.early
+}
+
+// NoteOrigins notes what is known of goroutines that no verdict has noted: those that ran before the
+// first test, and those that were started by one of these.
+func (r *Record) NoteOrigins(l gostack.Snapshot) {
+	for id, g := range l {
+		if r.Early()[id] {
+			r.NoteUnowned(id, Suspicion{Early: true, Why: "it ran before the first test: " + early})
+			continue
+		}
+		if by := l[g.Parent]; by != nil && (by.ID == mainGoroutine || r.Early()[by.ID]) {
+			r.NoteUnowned(id, olderThan(Test{History: History{Early: r.Early()}}, by))
+		}
+	}
+}
+
+// Suspicion is what is known of goroutine id; known is false where nothing was noted.
+func (r *Record) Suspicion(id int) (s Suspicion, known bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n, known := r.unowned[id]
+	return n.Suspicion, known
 }
 
 // Mark is the moment before a look, for [Record.Forget].
@@ -283,7 +391,7 @@ func (r *Record) Mark() int {
 func (r *Record) Forget(l gostack.Snapshot, mark int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	maps.DeleteFunc(r.unowned, func(id int, c candidates) bool { return l[id] == nil && c.mark <= mark })
+	maps.DeleteFunc(r.unowned, func(id int, n noted) bool { return l[id] == nil && n.mark <= mark })
 }
 
 // NoteReported remembers that the goroutines have failed a test.

@@ -106,6 +106,30 @@ created by time.goFunc
 `
 )
 
+const (
+	service = `
+goroutine 27 [sleep]:
+app.serve()
+	/src/app/app.go:3 +0x1d
+created by app.TestMain in goroutine 1
+	/src/app/main_test.go:7 +0x1d
+`
+	ofService = `
+goroutine 28 [sleep]:
+app.wait()
+	/src/app/app.go:9 +0x1d
+created by app.serve in goroutine 27
+	/src/app/app.go:7 +0x1d
+`
+	ofMain = `
+goroutine 29 [sleep]:
+app.wait()
+	/src/app/app.go:9 +0x1d
+created by app.init.0 in goroutine 1
+	/src/app/app.go:7 +0x1d
+`
+)
+
 func tests() (a, b Test) {
 	a = Test{ID: 3, Name: "TestA", Goroutine: 7, Symbol: "app.TestA", Beside: map[string]string{}}
 	b = Test{ID: 4, Name: "TestB", Goroutine: 8, Symbol: "app.TestB", Beside: map[string]string{}}
@@ -118,7 +142,9 @@ func TestFind(t *testing.T) {
 		name   string
 		stacks []string
 		together,
-		before1 bool // one orphan was there before
+		before1, // one goroutine of app.wait was there before
+		late bool // nothing was there when the verdict began
+		history History
 		leaked  []int
 		unowned []int
 	}{
@@ -131,6 +157,14 @@ func TestFind(t *testing.T) {
 		{name: "a timer's goroutine beside another test", stacks: []string{mainWaits, testA, testB, orphan}, together: true, unowned: []int{24}},
 		{name: "a timer's goroutine, and no other test ran", stacks: []string{mainRunsA, testA, orphan}, leaked: []int{24}},
 		{name: "a timer's goroutine, and the test is parallel", stacks: []string{mainWaits, testA, orphan}, unowned: []int{24}},
+		{name: "a timer's goroutine, and an earlier test", stacks: []string{mainRunsA, testA, orphan}, history: History{Tests: []string{"TestZ"}}, unowned: []int{24}},
+		{name: "a timer's goroutine, and an earlier test without a Check", stacks: []string{mainRunsA, testA, orphan}, history: History{Sibling: true}, unowned: []int{24}},
+		{name: "a timer's goroutine, and a TestMain", stacks: []string{mainRunsA, testA, orphan}, history: History{TestMain: true}, unowned: []int{24}},
+		{name: "a goroutine from before that ended may have started it", stacks: []string{mainRunsA, testA, orphan, grandchild}, before1: true, unowned: []int{24}},
+		{name: "its creator was there before", stacks: []string{mainRunsA, testA, service, ofService}, unowned: []int{28}},
+		{name: "the main goroutine started it", stacks: []string{mainRunsA, testA, ofMain}, unowned: []int{29}},
+		{name: "it started after the verdict began", stacks: []string{mainRunsA, testA, orphan}, late: true, unowned: []int{24}},
+		{name: "it started late, from the test's own goroutine", stacks: []string{mainRunsA, testA, labelLost}, late: true, leaked: []int{22}},
 		{name: "as many as before", stacks: []string{mainRunsA, testA, orphan}, before1: true},
 		{name: "the closure of the test's function", stacks: []string{mainWaits, testA, testB, closureOfA}, together: true, leaked: []int{25}},
 		{name: "the closure of a row, beside a row without Check", stacks: []string{mainWaits, testA, rowWithoutCheck, closureOfA}, unowned: []int{25}},
@@ -143,13 +177,18 @@ func TestFind(t *testing.T) {
 				a.Meet(&b)
 				open = []Test{a, b}
 			}
+			a.History = row.history
 			if row.before1 {
 				a.Before = map[string]int{"app.wait": 1}
 			}
 			l := gostack.Parse(strings.TrimSpace(strings.Join(row.stacks, "")))
 			assert.Len(t, l, len(row.stacks))
 			suspects := map[string]bool{"app.wait": true, "app.TestA.func1": true, "app.TestC.func1": true}
-			found := Find(l, a, suspects, open)
+			first := l
+			if row.late {
+				first = gostack.Snapshot{}
+			}
+			found := Find(l, first, a, suspects, open)
 			var leaked []int
 			for _, g := range found.Leaked {
 				leaked = append(leaked, g.ID)
@@ -157,7 +196,7 @@ func TestFind(t *testing.T) {
 			}
 			slices.Sort(leaked)
 			assert.Equal(t, row.leaked, leaked)
-			assert.Equal(t, row.unowned, found.Unowned)
+			assert.Equal(t, row.unowned, slices.Sorted(maps.Keys(found.Unowned)))
 		})
 	}
 }
@@ -178,15 +217,17 @@ func TestSuspects(t *testing.T) {
 func TestRecord(t *testing.T) {
 	var r Record
 	before := r.Mark()
-	r.NoteUnowned(5, []string{"TestA"})
-	r.NoteUnowned(5, []string{"TestB"})
-	assert.Equal(t, []string{"TestA"}, r.Candidates(5), "those of the first look")
+	r.NoteUnowned(5, Suspicion{Tests: []string{"TestA"}})
+	r.NoteUnowned(5, Suspicion{Tests: []string{"TestB"}})
+	known := func(id int) bool { _, known := r.Suspicion(id); return known }
+	s, _ := r.Suspicion(5)
+	assert.Equal(t, []string{"TestA"}, s.Tests, "the candidates of the first look")
 	r.Forget(gostack.Snapshot{}, before)
-	assert.NotEmpty(t, r.Candidates(5), "the look was taken before it was noted")
+	assert.True(t, known(5), "the look was taken before it was noted")
 	r.Forget(gostack.Snapshot{5: {}}, r.Mark())
-	assert.NotEmpty(t, r.Candidates(5), "it still runs")
+	assert.True(t, known(5), "it still runs")
 	r.Forget(gostack.Snapshot{}, r.Mark())
-	assert.Empty(t, r.Candidates(5))
+	assert.False(t, known(5))
 
 	g := &gostack.Goroutine{ID: 6}
 	assert.False(t, r.Reported(g))
@@ -195,17 +236,53 @@ func TestRecord(t *testing.T) {
 }
 
 func TestWhen(t *testing.T) {
-	when := func(candidates []string, texts ...string) string {
+	when := func(tests []string, texts ...string) string {
+		var r Record
 		var group []*gostack.Goroutine
 		for _, text := range texts {
-			group = append(group, gostack.ParseOne(strings.TrimSpace(text)))
+			g := gostack.ParseOne(strings.TrimSpace(text))
+			group = append(group, g)
+			if tests != nil {
+				r.NoteUnowned(g.ID, Suspicion{Tests: tests})
+			}
 		}
-		return When(group, func(int) []string { return candidates })
+		return When(group, &r)
 	}
 	assert.Equal(t, "TestA", when([]string{"TestB"}, labelled))
 	assert.Equal(t, "TestC", when([]string{"TestB"}, closureOfC))
 	assert.Equal(t, "TestA (2), TestB", when(nil, labelled, labelled, labelledB))
 	assert.Equal(t, "all tests; started by one of TestA, TestB", when([]string{"TestA", "TestB"}, orphan))
 	assert.Equal(t, "all tests; its test is unknown", when(nil, orphan))
-	assert.Equal(t, "all tests; started by TestA, an unknown test", when(nil, labelled, orphan))
+	assert.Equal(t, "all tests; TestA, its test is unknown", when(nil, labelled, orphan))
+}
+
+func TestOrigins(t *testing.T) {
+	const serve = `
+goroutine 5 [sleep]:
+app.serve()
+	/src/app/app.go:3 +0x1d
+created by app.TestMain in goroutine 1
+	/src/app/main_test.go:7 +0x1d
+`
+	const worker = `
+goroutine 30 [sleep]:
+app.worker()
+	/src/app/app.go:9 +0x1d
+created by app.serve in goroutine 5
+	/src/app/app.go:7 +0x1d
+`
+	parse := func(texts ...string) gostack.Snapshot {
+		return gostack.Parse(strings.TrimSpace(strings.Join(texts, "")))
+	}
+	var r Record
+	r.NoteEarly(parse(serve))
+	r.NoteOrigins(parse(mainRunsA, serve, worker, orphan))
+	s, _ := r.Suspicion(5)
+	assert.True(t, s.Early)
+	s, _ = r.Suspicion(30)
+	assert.True(t, s.Early)
+	assert.Equal(t, "started by goroutine 5 (app.serve), which ran before the first test: "+early, s.Why)
+	_, known := r.Suspicion(24)
+	assert.False(t, known)
+	assert.Equal(t, "all tests; no test started it", When([]*gostack.Goroutine{parse(worker)[30]}, &r))
 }

@@ -1,0 +1,100 @@
+package blame
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/fd"
+)
+
+// A Ledger attributes file descriptors to tests. A descriptor does not say who opened it. But one
+// that is new between two looks was opened by a test that was running between them. A test that
+// waited in t.Parallel at both looks was not: a test waits there once.
+//
+// The zero value is ready to use. It is not safe for concurrent use.
+type Ledger struct {
+	known   map[fd.Descriptor]bool
+	opened  map[fd.Descriptor]Opened
+	running []string
+}
+
+// An Opened is a descriptor that was opened while tests ran, and the tests that may have opened it,
+// sorted by name.
+type Opened struct {
+	fd.File
+	Tests []string
+}
+
+// Look compares what is open now with the look before. running are the tests that are running now: not
+// those that wait in t.Parallel, and not one that is about to start.
+func (l *Ledger) Look(now []fd.File, running []string) {
+	if l.known == nil {
+		l.known, l.opened = map[fd.Descriptor]bool{}, map[fd.Descriptor]Opened{}
+		for _, f := range now {
+			l.known[f.Descriptor] = true
+		}
+	}
+	tests := union(l.running, running)
+	open := map[fd.Descriptor]bool{}
+	for _, f := range now {
+		open[f.Descriptor] = true
+		if !l.known[f.Descriptor] {
+			l.known[f.Descriptor] = true
+			l.opened[f.Descriptor] = Opened{f, tests}
+		}
+	}
+	maps.DeleteFunc(l.known, func(d fd.Descriptor, _ bool) bool { return !open[d] })
+	maps.DeleteFunc(l.opened, func(d fd.Descriptor, _ Opened) bool { return !open[d] })
+	l.running = running
+}
+
+// Start notes that test runs from the last look on.
+func (l *Ledger) Start(test string) { l.running = union(l.running, []string{test}) }
+
+// End notes that test has ended.
+func (l *Ledger) End(test string) {
+	l.running = slices.DeleteFunc(slices.Clone(l.running), func(name string) bool { return name == test })
+}
+
+// Of returns what only test and its subtests can have opened, and what test or another test can
+// have opened. What a test of outer may have opened is left out: the test around it is judged later.
+// outer tells which tests around test are checked.
+func (l *Ledger) Of(test string, outer func(name string) bool) (own, doubtful []Opened) {
+	for _, o := range l.opened {
+		if !slices.Contains(o.Tests, test) {
+			continue
+		}
+		others := slices.DeleteFunc(slices.Clone(o.Tests), func(name string) bool {
+			return name == test || Within(name, test) || Within(test, name) && !outer(name)
+		})
+		switch {
+		case slices.ContainsFunc(others, func(name string) bool { return Within(test, name) }):
+		case len(others) == 0:
+			own = append(own, o)
+		default:
+			doubtful = append(doubtful, o)
+		}
+	}
+	for _, list := range [][]Opened{own, doubtful} {
+		slices.SortFunc(list, func(a, b Opened) int { return a.Number - b.Number })
+	}
+	return own, doubtful
+}
+
+// Forget makes descriptors known: they have failed a test.
+func (l *Ledger) Forget(list []Opened) {
+	for _, o := range list {
+		delete(l.opened, o.Descriptor)
+	}
+}
+
+// Left is all that was opened while tests ran and is open still.
+func (l *Ledger) Left() []Opened {
+	return slices.SortedFunc(maps.Values(l.opened), func(a, b Opened) int { return a.Number - b.Number })
+}
+
+func union(a, b []string) []string {
+	all := slices.Concat(a, b)
+	slices.Sort(all)
+	return slices.Compact(all)
+}

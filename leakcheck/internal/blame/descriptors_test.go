@@ -1,0 +1,162 @@
+package blame
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/fd"
+)
+
+// A story is a Ledger with short words for what happens.
+type story struct {
+	Ledger
+	open    []fd.File
+	running []string // not paused
+}
+
+func (s *story) opens(number int) {
+	s.open = append(s.open, fd.File{Descriptor: fd.Descriptor{Number: number}})
+}
+
+func (s *story) starts(test string) {
+	s.Look(s.open, s.running)
+	s.Start(test)
+	s.running = append(s.running, test)
+}
+
+func (s *story) pauses(test string) { s.running = without(s.running, test) }
+
+func (s *story) resumes(test string) { s.running = append(s.running, test) }
+
+// ends looks and returns the numbers that test is judged for.
+func (s *story) ends(test string, checked ...string) (own, doubtful []int) {
+	s.Look(s.open, s.running)
+	o, d := s.Of(test, func(name string) bool {
+		for _, c := range checked {
+			if c == name {
+				return true
+			}
+		}
+		return false
+	})
+	s.End(test)
+	s.running = without(s.running, test)
+	return numbers(o), numbers(d)
+}
+
+func without(names []string, name string) (left []string) {
+	for _, n := range names {
+		if n != name {
+			left = append(left, n)
+		}
+	}
+	return left
+}
+
+func numbers(list []Opened) (n []int) {
+	for _, o := range list {
+		n = append(n, o.Number)
+	}
+	return n
+}
+
+func TestLedger(t *testing.T) {
+	for _, row := range []struct {
+		name          string
+		tell          func(s *story) (own, doubtful []int)
+		own, doubtful []int
+	}{
+		{name: "open before", tell: func(s *story) (own, doubtful []int) {
+			s.opens(3)
+			s.starts("TestA")
+			return s.ends("TestA")
+		}},
+		{name: "opened by the only test", own: []int{4}, tell: func(s *story) (own, doubtful []int) {
+			s.starts("TestA")
+			s.opens(4)
+			return s.ends("TestA")
+		}},
+		{name: "opened and closed", tell: func(s *story) (own, doubtful []int) {
+			s.starts("TestA")
+			s.opens(4)
+			s.starts("TestB")
+			s.open = nil
+			return s.ends("TestA")
+		}},
+		{name: "by a test beside one that waits in Parallel", own: []int{4}, tell: func(s *story) (own, doubtful []int) {
+			s.starts("TestPaused")
+			s.pauses("TestPaused")
+			s.starts("TestGuilty")
+			s.opens(4)
+			return s.ends("TestGuilty")
+		}},
+		{name: "by another test while this one waited", tell: func(s *story) (own, doubtful []int) {
+			s.starts("TestPaused")
+			s.pauses("TestPaused")
+			s.starts("TestGuilty")
+			s.opens(4)
+			s.ends("TestGuilty")
+			s.resumes("TestPaused")
+			return s.ends("TestPaused")
+		}},
+		{name: "before it waited", own: []int{4}, tell: func(s *story) (own, doubtful []int) {
+			s.starts("TestA")
+			s.opens(4)
+			s.pauses("TestA")
+			s.starts("TestB")
+			s.ends("TestB")
+			s.resumes("TestA")
+			return s.ends("TestA")
+		}},
+		{name: "two tests run", doubtful: []int{4}, tell: func(s *story) (own, doubtful []int) {
+			s.starts("TestA")
+			s.starts("TestB")
+			s.opens(4)
+			s.ends("TestA")
+			return s.ends("TestB")
+		}},
+		{name: "one of two, while the other waited for its turn", own: []int{5}, tell: func(s *story) (own, doubtful []int) {
+			s.starts("TestA")
+			s.pauses("TestA")
+			s.starts("TestB")
+			s.pauses("TestB")
+			s.resumes("TestA")
+			s.ends("TestA")
+			s.resumes("TestB")
+			s.opens(5)
+			return s.ends("TestB")
+		}},
+		{name: "a test without a Check ran too", doubtful: []int{4}, tell: func(s *story) (own, doubtful []int) {
+			s.starts("TestA")
+			s.opens(4)
+			s.resumes("TestUnchecked")
+			return s.ends("TestA")
+		}},
+		{name: "a subtest is judged with the checked test around it", tell: func(s *story) (own, doubtful []int) {
+			s.starts("TestA")
+			s.starts("TestA/sub")
+			s.opens(4)
+			return s.ends("TestA/sub", "TestA")
+		}},
+		{name: "the test around it is judged", own: []int{4}, tell: func(s *story) (own, doubtful []int) {
+			s.starts("TestA")
+			s.starts("TestA/sub")
+			s.opens(4)
+			s.ends("TestA/sub", "TestA")
+			return s.ends("TestA")
+		}},
+		{name: "a subtest of a test without a Check", own: []int{4}, tell: func(s *story) (own, doubtful []int) {
+			s.resumes("TestA")
+			s.starts("TestA/sub")
+			s.opens(4)
+			return s.ends("TestA/sub")
+		}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			own, doubtful := row.tell(&story{})
+			assert.Equal(t, row.own, own)
+			assert.Equal(t, row.doubtful, doubtful)
+		})
+	}
+}
