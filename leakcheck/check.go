@@ -17,7 +17,8 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/internal/failure"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/gostack"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/recorder"
-
+	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/testhook"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/tracked"
 )
 
@@ -39,25 +40,24 @@ func Check(t testing.TB, opts ...Option) {
 	t = must(t, "Check")
 	t.Helper()
 	if s := enter(t, "Check", opts); s != nil {
-		s.checkFiles()
-		s.checkGoroutines()
+		s.begin(true, true)
 	}
 }
 
 // Goroutines is the part of [Check] about goroutines: it fails t when a
 // goroutine the test started outlives it.
 //
-// A goroutine belongs to the test whose profiler label it carries; it inherits
-// the label from its creator. One without a label (started by time.AfterFunc,
-// or under a pprof.Do whose context did not come from [Context]) is blamed on a
-// test only when its creators lead to the test, when it runs a closure of the
-// test's function, or when no other test ran; otherwise [Main] names it,
-// with the tests that may have started it.
+// A goroutine belongs to the test whose profiler label it carries; it inherits the label from its
+// creator. One without a label (started by time.AfterFunc, or under a pprof.Do whose context did not
+// come from [Context]) fails a test only where there is evidence: its creators lead to the test, it
+// runs a closure of the test's function or in the test's bubble, or nothing else has run in the
+// process. Otherwise no test fails, and [Main] names the tests that may have started it. A goroutine
+// whose creator an option ignores is ignored too.
 func Goroutines(t testing.TB, opts ...Option) {
 	t = must(t, "Goroutines")
 	t.Helper()
 	if s := enter(t, "Goroutines", opts); s != nil {
-		s.checkGoroutines()
+		s.begin(true, false)
 	}
 }
 
@@ -65,16 +65,18 @@ func Goroutines(t testing.TB, opts ...Option) {
 // open at its end that was not at its start. Only Linux tells which are open;
 // elsewhere Files does nothing.
 //
-// Descriptors carry no owner. A test that overlapped no other checked test is
-// judged alone; tests that overlapped are judged together when the last of
-// them ends, which then fails and names them all. A dropped *os.File may have
-// been closed by a garbage collection before anyone looks; [NoGrowth] counts
-// descriptors per operation, too.
+// A descriptor has no owner. It fails a test that was the only one to run between the moment when it
+// was not open and the moment when it was: tests that wait in t.Parallel do not count, and a subtest
+// is judged with the checked test around it. When several tests may have opened it, none fails:
+// [Main] names them all, and without Main a text on standard error says how to find out.
+//
+// A dropped *os.File may have been closed by a garbage collection before anyone looks; [NoGrowth]
+// counts descriptors per operation, too.
 func Files(t testing.TB, opts ...Option) {
 	t = must(t, "Files")
 	t.Helper()
 	if s := enter(t, "Files", opts); s != nil {
-		s.checkFiles()
+		s.begin(false, true)
 	}
 }
 
@@ -97,12 +99,11 @@ func Context(t testing.TB) context.Context {
 // with them what is tracked.
 type scope struct {
 	blame.Test
-	planted bool // by MustDetect
-	bubble  int  // the synctest bubble it runs in
-	cfg     config
+	cfg config
 
 	goroutines bool
-	files      *fileGroup // nil without Files
+	files      *ledger // nil without Files
+	ending     bool    // the verdict has begun
 
 	tracked []*tracked.Object
 	strict  bool // what only the test holds is a leak, too
@@ -117,8 +118,30 @@ var tests = registry{open: map[testKey]*scope{}}
 
 type registry struct {
 	sync.Mutex
-	open map[testKey]*scope
-	last int
+	open  map[testKey]*scope
+	last  int
+	ended recent
+}
+
+// recent holds the names of the tests that ended last.
+type recent struct {
+	list [24]string
+	n    int
+}
+
+func (r *recent) add(name string) {
+	if !slices.Contains(r.list[:], name) {
+		r.list[r.n%len(r.list)] = name
+		r.n++
+	}
+}
+
+// names are the newest first.
+func (r *recent) names() (names []string) {
+	for i := r.n - 1; i >= 0 && i >= r.n-len(r.list); i-- {
+		names = append(names, r.list[i%len(r.list)])
+	}
+	return names
 }
 
 // A testKey tells tests apart without keeping them: a bubble's T has the name of
@@ -169,6 +192,7 @@ func (r *registry) enter(t testing.TB, caller string, opts []Option) (_ *scope, 
 	}
 	r.last++
 	s := newScope(t, r.last, caller, opts)
+	s.History = r.history(t)
 	for _, other := range r.open {
 		s.Meet(&other.Test)
 		other.Meet(&s.Test)
@@ -180,8 +204,10 @@ func (r *registry) enter(t testing.TB, caller string, opts []Option) (_ *scope, 
 func newScope(t testing.TB, id int, caller string, opts []Option) *scope {
 	g := gostack.Self()
 	s := &scope{
-		Test:    blame.Test{ID: id, Name: t.Name(), Goroutine: g.ID, Symbol: testFunction(), Beside: map[string]string{}},
-		planted: recorder.Planted(t), bubble: g.Bubble,
+		Test: blame.Test{
+			ID: id, Name: t.Name(), Goroutine: g.ID, Symbol: testFunction(), Beside: map[string]string{},
+			Planted: recorder.Planted(t), Bubble: g.Bubble,
+		},
 	}
 	switch t.(type) {
 	case *testing.B, *testing.F:
@@ -195,7 +221,75 @@ func (r *registry) leave(s *scope) {
 	r.Lock()
 	defer r.Unlock()
 	maps.DeleteFunc(r.open, func(_ testKey, other *scope) bool { return other == s })
+	if !s.Planted {
+		r.ended.add(s.Name)
+	}
 }
+
+// history is what is known of the time before t. The caller holds the lock.
+func (r *registry) history(t testing.TB) blame.History {
+	names := slices.DeleteFunc(r.ended.names(), func(name string) bool { return name == t.Name() })
+	return blame.History{
+		Tests: names, Sibling: len(names) > 0 || testhook.SiblingRan(t),
+		TestMain: hasTestMain(), Early: record.Early(),
+	}
+}
+
+// running names the tests that run their own code: checked tests whose verdict has not begun, but for
+// except, and tests without a Check.
+func (r *registry) running(h gostack.Headcount, except *scope) (names []string) {
+	r.Lock()
+	defer r.Unlock()
+	byID := map[int]*scope{}
+	functions := map[string]bool{}
+	for _, s := range r.open {
+		byID[s.ID] = s
+		functions[s.function()] = true
+	}
+	for _, t := range h.Tests {
+		switch s := byID[t.Scope]; {
+		case s != nil && s != except && !s.ending:
+			names = append(names, s.Name)
+		case s == nil && !functions[t.Name]:
+			names = append(names, t.Name)
+		}
+	}
+	return names
+}
+
+// function is the name of the test function: "TestPut" also for its subtests.
+func (s *scope) function() string {
+	name, _, _ := strings.Cut(s.Name, "/")
+	return name
+}
+
+// startVerdict is the moment after which s runs no code of its own.
+func (r *registry) startVerdict(s *scope) {
+	r.Lock()
+	defer r.Unlock()
+	s.ending = true
+}
+
+// checked reports whether an open test called name checks its files.
+func (r *registry) checksFiles(name string) bool {
+	r.Lock()
+	defer r.Unlock()
+	for _, s := range r.open {
+		if s.Name == name && s.files != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// hasTestMain reports whether the package under test has a TestMain: then the main goroutine runs it.
+var hasTestMain = sync.OnceValue(func() bool {
+	l, _ := gostack.Take()
+	main := l[1]
+	return main == nil || slices.ContainsFunc(main.Frames, func(f source.Frame) bool {
+		return strings.HasSuffix(f.Func, ".TestMain")
+	})
+})
 
 // of is the open scope of t, or else of the nearest test around it.
 func (r *registry) of(t testing.TB) *scope {
@@ -248,11 +342,8 @@ func (s *scope) view() blame.Test {
 // heap dump impossible.
 func (s *scope) end(t testing.TB) {
 	t.Helper()
-	if s.files != nil {
-		s.endFiles(t)
-	}
-	if s.goroutines {
-		s.endGoroutines(t)
+	if s.files != nil || s.goroutines {
+		s.endAmbient(t)
 	}
 	alive := s.overwriteCleanups(t)
 	tests.leave(s)
@@ -301,9 +392,11 @@ func report(t testing.TB, f *failure.Failure) {
 	}
 }
 
-func (r *registry) next() int {
+// starts notes that package testing starts a top-level test, and returns a number for its label.
+func (r *registry) starts(test string) int {
 	r.Lock()
 	defer r.Unlock()
+	r.ended.add(test) // it will have ended, or wait in t.Parallel, when the next one starts
 	r.last++
 	return r.last
 }

@@ -2,8 +2,10 @@ package leakcheck
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,87 +18,94 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/internal/blame"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/failure"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/fd"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/gostack"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 )
 
-// A fileGroup is the checked tests that overlapped. Descriptors carry no owner:
-// they are judged together when the last of them ends.
-type fileGroup struct {
-	before map[fd.Descriptor]bool
-	open   int
-	names  []string
-}
-
-// files holds the group that is open, and its lock while a group begins or
-// ends: what one group opens must not be another's before.
-var files struct {
+// A ledger is blame's, with its lock.
+type ledger struct {
 	sync.Mutex
-	group *fileGroup
+	blame.Ledger
 }
 
-func (s *scope) checkFiles() {
-	if s.files != nil {
-		return
+// descriptors is the ledger of all tests but negative controls.
+var descriptors ledger
+
+func (s *scope) beginFiles(heads gostack.Headcount) {
+	s.files = &descriptors
+	running := tests.running(heads, s)
+	if s.Planted { // judged by itself: the test around it must not see the leak
+		s.files, running = &ledger{}, nil
 	}
-	fd.StartPoller()
-	if s.planted { // judged by itself: the test around it must not see the leak
-		s.files = &fileGroup{before: openNow(), open: 1, names: []string{s.Name}}
-		return
-	}
-	files.Lock()
-	defer files.Unlock()
-	if files.group == nil {
-		files.group = &fileGroup{before: openNow()}
-	}
-	s.files = files.group
-	s.files.open++
-	s.files.names = append(s.files.names, s.Name)
+	s.files.Lock()
+	defer s.files.Unlock()
+	s.files.Look(fd.List(), running)
+	s.files.Start(s.Name)
 }
 
-// endFiles judges the group when s is its last.
-func (s *scope) endFiles(t testing.TB) {
-	t.Helper()
-	group := s.files
-	leaked, last := group.leave(s)
-	if !last {
+// openedFiles are the descriptors that a verdict is about.
+type openedFiles struct {
+	own      []blame.Opened // only the test can have opened them
+	doubtful []blame.Opened // one of several tests has
+}
+
+func (o *openedFiles) none() bool { return len(o.own) == 0 && len(o.doubtful) == 0 }
+
+// openedFiles are the descriptors that the test may have opened and that no option ignores. Doubtful
+// ones are left out while another test that may have opened them has not ended.
+func (s *scope) openedFiles(heads gostack.Headcount) *openedFiles {
+	o := &openedFiles{}
+	if s.files == nil {
+		return o
+	}
+	var running []string
+	if !s.Planted {
+		running = tests.running(heads, s)
+	}
+	s.files.Lock()
+	defer s.files.Unlock()
+	s.files.Look(fd.List(), append(running, s.Name))
+	o.own, o.doubtful = s.files.Of(s.Name, tests.checksFiles)
+	s.files.End(s.Name)
+	s.files.Doubt(o.doubtful)
+	o.own = slices.DeleteFunc(o.own, s.knowsFile)
+	o.doubtful = slices.DeleteFunc(o.doubtful, func(f blame.Opened) bool {
+		return mainJudges() || s.knowsFile(f) || slices.ContainsFunc(f.Tests, func(name string) bool {
+			return name != s.Name && (slices.Contains(running, name) || tests.checksFiles(name))
+		})
+	})
+	return o
+}
+
+// refresh drops what has been closed.
+func (o *openedFiles) refresh(s *scope) {
+	if o.none() {
 		return
 	}
-	for _, group := range failure.Group(leaked, func(f fd.File) string { return f.Target }) {
-		s.reportFiles(t, group)
+	o.keep(openNow())
+	if pooled := slices.DeleteFunc(slices.Clone(o.own), func(f blame.Opened) bool { return !f.Pooled() }); len(pooled) > 0 && len(pooled) == len(o.own) {
+		o.collect()
 	}
 }
 
-// leave returns what the group left open when s was its last test. It waits
-// for it, up to the grace, while a new group may begin.
-func (g *fileGroup) leave(s *scope) (leaked []fd.File, last bool) {
-	files.Lock()
-	g.open--
-	last = g.open == 0
-	if last {
-		if files.group == g {
-			files.group = nil
-		}
-		leaked = g.opened() // what is opened after this is not the group's
-	}
-	files.Unlock()
-	leaked = slices.DeleteFunc(leaked, s.knows)
-	if len(leaked) > 0 {
-		closeIdle()
-	}
-	end := time.Now().Add(s.cfg.grace)
-	for pause := time.Millisecond; len(leaked) > 0; pause = min(2*pause, 50*time.Millisecond) {
+// collect drops pipes that a pool of the standard library holds: io.Copy between two connections uses
+// one, and only the second collection closes it. A dropped *os.File is closed by a collection too; but
+// its verdict is known by then.
+func (o *openedFiles) collect() {
+	for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		runtime.GC()
 		now := openNow()
-		leaked = slices.DeleteFunc(leaked, func(f fd.File) bool { return !now[f.Descriptor] })
-		if s.bubble != 0 || !time.Now().Before(end) {
-			break
+		closed := func(f blame.Opened) bool { return f.Pooled() && !now[f.Descriptor] }
+		o.own, o.doubtful = slices.DeleteFunc(o.own, closed), slices.DeleteFunc(o.doubtful, closed)
+		if !slices.ContainsFunc(slices.Concat(o.own, o.doubtful), func(f blame.Opened) bool { return f.Pooled() }) {
+			return
 		}
-		time.Sleep(pause)
 	}
-	return leaked, last
 }
 
-// opened are the files that are open now and were not before the group.
-func (g *fileGroup) opened() []fd.File {
-	return slices.DeleteFunc(fd.List(), func(f fd.File) bool { return g.before[f.Descriptor] })
+func (o *openedFiles) keep(now map[fd.Descriptor]bool) {
+	closed := func(f blame.Opened) bool { return !now[f.Descriptor] }
+	o.own, o.doubtful = slices.DeleteFunc(o.own, closed), slices.DeleteFunc(o.doubtful, closed)
 }
 
 func openNow() map[fd.Descriptor]bool {
@@ -107,44 +116,174 @@ func openNow() map[fd.Descriptor]bool {
 	return now
 }
 
-// knows asks the baseline. Neither descriptors nor the numbers in temporary names
+// takeSockets removes the sockets from o when the goroutines are those of connections: one cause, one
+// failure.
+func (o *openedFiles) takeSockets(group []*gostack.Goroutine) (sockets []blame.Opened) {
+	if !advice.OfConnection(group[0]) {
+		return nil
+	}
+	o.own = slices.DeleteFunc(o.own, func(f blame.Opened) bool {
+		if f.Kind() == "socket" {
+			sockets = append(sockets, f)
+			return true
+		}
+		return false
+	})
+	return sockets
+}
+
+// endFiles fails the test for what it has left open, and says what one of several tests has.
+func (s *scope) endFiles(t testing.TB, o *openedFiles) {
+	t.Helper()
+	if s.files == nil {
+		return
+	}
+	if slices.ContainsFunc(o.own, func(f blame.Opened) bool { return f.Pooled() }) {
+		o.collect()
+	}
+	for _, group := range groupFiles(o.own) {
+		report(t, s.describeLeak(group))
+	}
+	for _, group := range groupFiles(o.doubtful) {
+		f := describeDoubt(group)
+		f.Add("find out", runAlone(group[0].Tests))
+		f.Add("note", "no test fails for it; with func TestMain(m *testing.M) { leakcheck.Main(m) } the run fails")
+		t.Log(f)
+		fmt.Fprintln(os.Stderr, f)
+	}
+	s.files.Lock()
+	defer s.files.Unlock()
+	s.files.Forget(slices.Concat(o.own, o.doubtful))
+}
+
+// groupFiles puts together what one change would fix: sockets and pipes, and one file opened often.
+func groupFiles(list []blame.Opened) [][]blame.Opened {
+	return failure.Group(list, func(f blame.Opened) string {
+		if strings.HasPrefix(f.Target, "/") {
+			return f.Target + fmt.Sprint(f.Tests)
+		}
+		return f.Kind() + fmt.Sprint(f.Tests)
+	})
+}
+
+// describeLeak is the failure for descriptors that only the test can have opened.
+func (s *scope) describeLeak(group []blame.Opened) *failure.Failure {
+	f := describeOpen(group, s.Name)
+	if len(group[0].Tests) > 1 {
+		f.Add("note", "the test or one of its subtests opened it")
+	}
+	if s.failedBefore {
+		f.Add("note", "the test had already failed: the leak may be a consequence")
+	}
+	return f
+}
+
+// describeDoubt is the failure for descriptors that one of several tests has opened.
+func describeDoubt(group []blame.Opened) *failure.Failure {
+	return describeOpen(group, "all tests; opened by "+failure.OneOf(group[0].Tests))
+}
+
+func describeOpen(group []blame.Opened, after string) *failure.Failure {
+	first := group[0]
+	f := &failure.Failure{Title: fmt.Sprintf("file leak: descriptor %d is still open after %s", first.Number, after)}
+	if len(group) > 1 {
+		f.Title = fmt.Sprintf("file leak: %d descriptors (%s) are still open after %s", len(group), numbers(group), after)
+	}
+	f.Add("open", describeFiles(group)...)
+	f.Add("fix", advice.FileFix(first.Kind()))
+	silence := fmt.Sprintf("leakcheck.IgnoreFile(%q)", first.Silence())
+	if first.Kind() == "socket" {
+		f.Add("shared?", "if several tests share it: use it once in TestMain, before m.Run, or give leakcheck.Main", silence)
+	}
+	f.Add("silence", silence+"; or "+baseline.Command())
+	return f
+}
+
+// sharedConnection says what to do when several tests share what has the connection.
+func sharedConnection(g *gostack.Goroutine, sockets []blame.Opened) []string {
+	line := advice.Silence(g)
+	if len(sockets) > 0 {
+		line += fmt.Sprintf(", leakcheck.IgnoreFile(%q)", sockets[0].Silence())
+	}
+	return []string{"if several tests share it: use it once in TestMain, before m.Run, or give leakcheck.Main", line}
+}
+
+// describeFiles lists what the descriptors lead to.
+func describeFiles(group []blame.Opened) (lines []string) {
+	const most = 4
+	for _, f := range group {
+		if text := f.Describe(); !slices.Contains(lines, text) {
+			lines = append(lines, text)
+		}
+	}
+	if len(lines) > most {
+		lines = append(lines[:most-1], fmt.Sprintf("and %d more", len(lines)-most+1))
+	}
+	return lines
+}
+
+// runAlone is a command that fails at the test that opens the descriptor: alone in its process each
+// test is the only one to run.
+func runAlone(names []string) string {
+	var commands []string
+	for _, name := range names {
+		parts := strings.Split(name, "/")
+		for i, part := range parts {
+			parts[i] = "^" + regexp.QuoteMeta(part) + "$"
+		}
+		commands = append(commands, fmt.Sprintf("go test -run '%s' %s", strings.Join(parts, "/"), source.TestedPackage()))
+	}
+	return strings.Join(commands, " && ")
+}
+
+// doubtfulFiles are the descriptors that one of several tests has opened and that are open when all
+// have ended.
+func doubtfulFiles(cfg config) []blame.Opened {
+	descriptors.Lock()
+	defer descriptors.Unlock()
+	end := time.Now().Add(cfg.grace)
+	s := &scope{cfg: cfg}
+	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+		descriptors.Look(fd.List(), nil)
+		o := openedFiles{own: slices.DeleteFunc(descriptors.Doubted(), s.knowsFile)}
+		if o.none() {
+			return nil
+		}
+		if !time.Now().Before(end) {
+			o.collect()
+			return o.own
+		}
+		time.Sleep(pause)
+	}
+}
+
+func reportProcessFiles(left []blame.Opened) {
+	for _, group := range groupFiles(left) {
+		f := describeDoubt(group)
+		f.Add("find out", runAlone(group[0].Tests))
+		fmt.Fprintln(os.Stderr, f)
+		f.Annotate(os.Stderr)
+	}
+}
+
+// knowsFile asks the options and the baseline. Neither descriptors nor the numbers in temporary names
 // are the same in the next run: the test and the rest of the name are.
-func (s *scope) knows(f fd.File) bool {
-	kind, _, _ := strings.Cut(f.Target, ":")
+func (s *scope) knowsFile(f blame.Opened) bool {
+	if slices.ContainsFunc(s.cfg.ignoreFiles, func(text string) bool { return strings.Contains(f.Describe(), text) }) {
+		return true
+	}
+	kind := f.Kind()
 	if strings.HasPrefix(f.Target, "/") {
 		kind = strings.TrimSuffix(filepath.Base(f.Target), " (deleted)")
 	}
-	return !s.planted && baseline.Known("file", s.Name+" "+digits.ReplaceAllString(kind, "#"))
+	key := strings.TrimSpace(s.Name + " " + digits.ReplaceAllString(kind, "#"))
+	return !s.Planted && baseline.Known("file", key)
 }
 
 var digits = regexp.MustCompile("[0-9]+")
 
-// reportFiles fails the test for descriptors that lead to the same thing.
-func (s *scope) reportFiles(t testing.TB, group []fd.File) {
-	t.Helper()
-	open := group[0]
-	after, note := s.Name, ""
-	if len(s.files.names) > 1 {
-		after = failure.OneOf(s.files.names)
-		note = "descriptors have no owner, and these tests overlapped: go test -parallel=1 tells which"
-	} else if l, ok := s.look(); !ok || !blame.Sequential(l, &s.Test) {
-		note = "descriptors have no owner: it may also belong to a test beside this one that has no leakcheck.Check"
-	}
-	f := &failure.Failure{Title: fmt.Sprintf("file leak: descriptor %d is still open after %s", open.Number, after)}
-	if len(group) > 1 {
-		f.Title = fmt.Sprintf("file leak: %d descriptors (%s) are still open after %s", len(group), numbers(group), after)
-	}
-	f.Add("open", open.Describe())
-	f.Add("fix", advice.FileFix(open.Kind()))
-	f.Add("silence", "leakcheck.Goroutines(t) instead of Check, which then checks no files; or "+baseline.Command())
-	if note != "" {
-		f.Add("note", note)
-	}
-	report(t, f)
-}
-
 // numbers lists the descriptors' numbers: "5, 7, 9 and 20 more".
-func numbers(group []fd.File) string {
+func numbers(group []blame.Opened) string {
 	const most = 8
 	var list []string
 	for i, f := range group {

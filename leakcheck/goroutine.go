@@ -13,53 +13,81 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/internal/advice"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/baseline"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/blame"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/fd"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/gostack"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 )
 
-func (s *scope) checkGoroutines() {
-	if s.goroutines {
+// begin starts to watch goroutines, files or both, unless it was done before.
+func (s *scope) begin(goroutines, files bool) {
+	goroutines, files = goroutines && !s.goroutines, files && s.files == nil
+	if !goroutines && !files {
 		return
 	}
-	s.goroutines = true
-	s.Before = gostack.CountStarted().ByRoot
+	if files {
+		fd.StartPoller()
+	}
 	gostack.SetLabel(s.ID, s.Name)
+	heads := gostack.CountStarted()
+	if goroutines {
+		s.goroutines = true
+		s.Before = heads.ByRoot
+	}
+	if files {
+		s.beginFiles(heads)
+	}
 }
 
-func (s *scope) endGoroutines(t testing.TB) {
+// endAmbient is the verdict on goroutines and files. Both share one grace.
+func (s *scope) endAmbient(t testing.TB) {
 	t.Helper()
-	leaked, ok := s.await()
-	if !ok {
-		t.Errorf("leakcheck: goroutines of %s were not judged: %s prints goroutine labels in a form unknown here; update leaksafe, or leave the verdict to leakcheck.Main", s.Name, runtime.Version())
-		return
-	}
-	s.leaked, s.failedBefore = leaked, t.Failed()
-	for _, group := range advice.Group(leaked) {
-		s.report(t, group)
-	}
-}
-
-// await waits until no goroutine of the test is left, and returns those that
-// are when the grace ends.
-func (s *scope) await() (leaked []*gostack.Goroutine, ok bool) {
-	if s.bubble != 0 {
-		// The clock of a bubble is not the world's: instead of a grace,
-		// wait until every goroutine of the bubble is blocked for good.
+	s.failedBefore = t.Failed()
+	tests.startVerdict(s)
+	if s.Bubble != 0 {
+		// The clock of a bubble is not the world's: instead of a grace, wait until every goroutine of
+		// the bubble is blocked for good.
 		synctest.Wait()
 	}
-	suspects, clean := s.Suspects(gostack.CountStarted())
-	if clean {
+	heads := gostack.CountStarted()
+	files := s.openedFiles(heads)
+	leaked, ok := s.await(heads, files)
+	if !ok {
+		t.Errorf("leakcheck: goroutines of %s were not judged: %s prints goroutine labels in a form unknown here; update leaksafe, or leave the verdict to leakcheck.Main", s.Name, runtime.Version())
+	}
+	s.leaked = leaked
+	groups := advice.Group(leaked)
+	for _, group := range groups {
+		s.report(t, group, files.takeSockets(group))
+	}
+	s.endFiles(t, files)
+}
+
+// await waits until no goroutine and no file of the test is left, or the grace ends. It returns the
+// goroutines that are left.
+func (s *scope) await(heads gostack.Headcount, files *openedFiles) (leaked []*gostack.Goroutine, ok bool) {
+	suspects, clean := map[string]bool{}, true
+	if s.goroutines {
+		suspects, clean = s.Suspects(heads)
+	}
+	if clean && files.none() {
 		return nil, true
 	}
 	closeIdle()
+	var first gostack.Snapshot
 	end := time.Now().Add(s.cfg.grace)
 	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
-		l, ok := s.look()
-		if !ok {
-			return nil, false
+		if !clean {
+			l, ok := s.look()
+			if !ok {
+				return nil, false
+			}
+			if first == nil {
+				first = l
+			}
+			leaked = s.leakedIn(l, first, suspects)
 		}
-		leaked = s.leakedIn(l, suspects)
-		if len(leaked) == 0 || s.bubble != 0 || !time.Now().Before(end) {
+		files.refresh(s)
+		if len(leaked) == 0 && files.none() || s.Bubble != 0 || !time.Now().Before(end) {
 			return leaked, true
 		}
 		time.Sleep(pause)
@@ -77,14 +105,14 @@ func (s *scope) look() (gostack.Snapshot, bool) {
 }
 
 // leakedIn returns the goroutines in l that are the test's and not ignored.
-func (s *scope) leakedIn(l gostack.Snapshot, suspects map[string]bool) []*gostack.Goroutine {
+func (s *scope) leakedIn(l, first gostack.Snapshot, suspects map[string]bool) []*gostack.Goroutine {
 	t, open := tests.view(s)
-	found := blame.Find(l, t, suspects, open)
-	for _, id := range found.Unowned {
-		record.NoteUnowned(id, t.Company())
+	found := blame.Find(l, first, t, suspects, open)
+	for id, suspicion := range found.Unowned {
+		record.NoteUnowned(id, suspicion)
 	}
 	s.reasons = found.Reasons
-	return slices.DeleteFunc(found.Leaked, s.ignores)
+	return slices.DeleteFunc(found.Leaked, func(g *gostack.Goroutine) bool { return s.ignores(g, l) })
 }
 
 // closeIdle ends the connections that net/http keeps for everyone.
@@ -96,37 +124,53 @@ func closeIdle() {
 
 // ignores reports whether g is no failure of this test: an option or the baseline says so, or NoGrowth
 // has failed the test for it.
-func (s *scope) ignores(g *gostack.Goroutine) bool {
-	return s.cfg.ignoresGoroutine(g) || !s.planted && (record.Reported(g) || knownGoroutine(g))
+func (s *scope) ignores(g *gostack.Goroutine, l gostack.Snapshot) bool {
+	return s.cfg.ignoresGoroutine(g, l) || !s.Planted && (record.Reported(g) || knownGoroutine(g, s.Name))
 }
 
-func (c *config) ignoresGoroutine(g *gostack.Goroutine) bool {
+// ignoresGoroutine reports whether an option ignores g, or a creator of g that still runs.
+func (c *config) ignoresGoroutine(g *gostack.Goroutine, l gostack.Snapshot) bool {
+	for range 100 {
+		if g == nil {
+			break
+		}
+		if c.names(g) {
+			return true
+		}
+		g = l[g.Parent]
+	}
+	return false
+}
+
+// names reports whether an option names a function of g or its creator.
+func (c *config) names(g *gostack.Goroutine) bool {
 	return slices.ContainsFunc(c.ignoreCreators, g.Creator.Matches) ||
 		slices.ContainsFunc(c.ignoreFuncs, func(prefix string) bool {
 			return slices.ContainsFunc(g.Frames, func(f source.Frame) bool { return f.Matches(prefix) })
 		})
 }
 
-// knownGoroutine asks the baseline by names that change neither with line numbers nor with
-// what the goroutine is about: the outermost function of the module under test,
-// where one is on the stack, and the function it was started with, which may be an
-// errgroup's.
-func knownGoroutine(g *gostack.Goroutine) bool {
-	outermost := g.Root()
-	for _, f := range g.Frames {
-		if strings.HasPrefix(f.Func, source.ModulePath()) {
-			outermost = f.Func
+// knownGoroutine asks the baseline. The key names the test, if it is known, and the function that the
+// goroutine was started with, which does not change while it lives. Without a test it names the
+// outermost function of the module under test: the one it was started with may be an errgroup's, and
+// would cover all of the package.
+func knownGoroutine(g *gostack.Goroutine, test string) bool {
+	function := g.Root()
+	if test == "" {
+		for _, f := range g.Frames {
+			if f.InModule() {
+				function = f.Func
+			}
 		}
 	}
-	by := " created by " + g.Creator.Func
-	return baseline.Known("goroutine", outermost+by) || baseline.Known("goroutine", g.Root()+by)
+	return baseline.Known("goroutine", strings.TrimSpace(test+" "+function+" created by "+g.Creator.Func))
 }
 
 // prove logs which of the leaked goroutines are stuck for good. Main does so at the end of the process:
 // until then heap dumps stay possible.
 func (s *scope) prove(t testing.TB) {
 	t.Helper()
-	if mainJudges() || s.planted || len(s.leaked) == 0 {
+	if mainJudges() || s.Planted || len(s.leaked) == 0 {
 		return
 	}
 	if proven := prove(s.leaked); len(proven) > 0 {
@@ -134,25 +178,31 @@ func (s *scope) prove(t testing.TB) {
 	}
 }
 
-// report fails the test for goroutines with one stack.
-func (s *scope) report(t testing.TB, group []*gostack.Goroutine) {
+// report fails the test for a group of goroutines, and the sockets they use.
+func (s *scope) report(t testing.TB, group []*gostack.Goroutine, sockets []blame.Opened) {
 	t.Helper()
 	f := advice.Describe(group, s.Name)
+	if len(sockets) > 0 {
+		f.Add("open", describeFiles(sockets)...)
+	}
+	if advice.OfConnection(group[0]) {
+		f.Add("shared?", sharedConnection(group[0], sockets)...)
+	}
 	if reason := s.reasons[group[0].ID]; reason != "" {
 		f.Add("attributed", reason)
 	}
-	if s.bubble != 0 {
+	if s.Bubble != 0 {
 		f.Add("note", "in a synctest bubble the runtime panics next, because this goroutine can never end")
 	}
 	if s.failedBefore {
 		f.Add("note", "the test had already failed: the leak may be a consequence")
 	}
-	if s.bubble == 0 && s.cfg.grace > 0 {
+	if s.Bubble == 0 && s.cfg.grace > 0 {
 		f.Add("measured", fmt.Sprintf("after waiting %v (leakcheck.Grace)", s.cfg.grace))
 	}
 	report(t, f)
 	for _, g := range group {
-		if !s.planted { // Main still wants to see what a negative control leaves behind
+		if !s.Planted { // Main still wants to see what a negative control leaves behind
 			record.NoteReported(g.ID)
 		}
 	}

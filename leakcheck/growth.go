@@ -80,6 +80,6 @@ func startMeter(op func(), c config) (*growth.Meter, error) {
 		return nil, c.misuse
 	}
 	c.growth.Grace = c.grace
-	c.growth.Ignores = c.ignoresGoroutine
+	c.growth.Ignores = c.names
 	return growth.New(op, c.growth)
 }

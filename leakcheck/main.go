@@ -39,15 +39,23 @@ func Main(m *testing.M, opts ...Option) {
 		os.Exit(2)
 	}
 	testhook.LabelTests(m,
-		func(test string) { gostack.SetLabel(tests.next(), test) },
+		func(test string) { gostack.SetLabel(tests.starts(test), test) },
 		// The baseline is read in any case: else the go command would take a run that passed with a
 		// baseline for one without.
 		func() { baseline.Open() })
 	find, exit := splitGoleak(cfg.goleak)
+	if l, ok := gostack.Take(); ok {
+		record.NoteEarly(l)
+	}
 	code := m.Run()
 	gostack.SetLabel(0, "") // that of the last test
+	failed := code
 	if leaked := awaitProcess(cfg, find); len(leaked) > 0 {
-		reportProcess(leaked, code)
+		reportProcess(leaked, failed)
+		code = max(code, 1)
+	}
+	if left := doubtfulFiles(cfg); len(left) > 0 {
+		reportProcessFiles(left)
 		code = max(code, 1)
 	}
 	exit(code)
@@ -92,6 +100,7 @@ func awaitProcess(cfg config, find []goleak.Option) []*gostack.Goroutine {
 		if !ok {
 			return []*gostack.Goroutine{{State: err.Error()}}
 		}
+		record.NoteOrigins(l)
 		leaked := objected(l, err.Error(), cfg)
 		if len(leaked) == 0 || !time.Now().Before(end) {
 			return leaked
@@ -105,7 +114,7 @@ func objected(l gostack.Snapshot, text string, cfg config) []*gostack.Goroutine 
 	var leaked []*gostack.Goroutine
 	for _, g := range l {
 		named := strings.Contains(text, fmt.Sprintf("Goroutine %d in state ", g.ID))
-		if named && !record.Reported(g) && !cfg.ignoresGoroutine(g) && !knownGoroutine(g) {
+		if named && !record.Reported(g) && !cfg.ignoresGoroutine(g, l) && !knownGoroutine(g, g.Test) {
 			leaked = append(leaked, g)
 		}
 	}
@@ -122,7 +131,10 @@ func reportProcess(leaked []*gostack.Goroutine, code int) {
 		if line := "        " + advice.Silence(group[0]) + ","; !slices.Contains(ignore, line) {
 			ignore = append(ignore, line)
 		}
-		f := advice.Describe(group, blame.When(group, record.Candidates))
+		f := advice.Describe(group, blame.When(group, &record))
+		if s, noted := record.Suspicion(group[0].ID); noted && s.Why != "" {
+			f.Add("note", s.Why)
+		}
 		if slices.Contains(proven, group[0].Name()) {
 			f.Add("proven", "nothing can ever wake it: the goroutineleak profile finds no reference to what it waits for")
 		}

@@ -17,6 +17,7 @@ import (
 //
 //	every check           Grace
 //	goroutines            IgnoreFunc, IgnoreCreatedBy    (Check, Goroutines, NoGrowth, Measure)
+//	files                 IgnoreFile    (Check, Files)
 //	growth                IgnoreSite, AllowPerOp, Iterations, Rounds, Warmup    (NoGrowth, Measure)
 //	the process           Goleak    (Main)
 //
@@ -28,6 +29,7 @@ type config struct {
 	grace          time.Duration
 	ignoreFuncs    []string
 	ignoreCreators []string
+	ignoreFiles    []string
 	goleak         []goleak.Option
 	growth         growth.Settings
 
@@ -49,6 +51,7 @@ type topic string
 const (
 	aboutGrace      topic = "Check"
 	aboutGoroutines topic = "Check or Goroutines"
+	aboutFiles      topic = "Check or Files"
 	aboutGrowth     topic = "NoGrowth"
 	aboutProcess    topic = "Main"
 )
@@ -78,9 +81,9 @@ func (c *config) apply(opts []Option) {
 
 // topics are what the options of each check are about.
 var topics = map[string][]topic{
-	"Check":      {aboutGrace, aboutGoroutines},
+	"Check":      {aboutGrace, aboutGoroutines, aboutFiles},
 	"Goroutines": {aboutGrace, aboutGoroutines},
-	"Files":      {aboutGrace},
+	"Files":      {aboutGrace, aboutFiles},
 	"NoGrowth":   {aboutGrace, aboutGoroutines, aboutGrowth},
 	"Measure":    {aboutGrace, aboutGoroutines, aboutGrowth},
 }
@@ -133,6 +136,15 @@ func IgnoreCreatedBy(prefix string) Option {
 	return func(c *config) {
 		c.give("IgnoreCreatedBy", aboutGoroutines)
 		c.ignore(&c.ignoreCreators, "IgnoreCreatedBy", prefix)
+	}
+}
+
+// IgnoreFile ignores open files whose description, as the failure prints it, contains text: a path, or
+// an address such as "127.0.0.1:6379" for the connections that a shared client keeps.
+func IgnoreFile(text string) Option {
+	return func(c *config) {
+		c.give("IgnoreFile", aboutFiles)
+		c.ignore(&c.ignoreFiles, "IgnoreFile", text)
 	}
 }
 

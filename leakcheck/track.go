@@ -79,7 +79,7 @@ func Collected[T any](t testing.TB, build func() *T) {
 		if around := tests.of(t); around != nil {
 			s.cfg = around.cfg
 		}
-		s.reportTracked(t, tracked.Await([]*tracked.Object{object}, s.cfg.grace, s.bubble != 0))
+		s.reportTracked(t, tracked.Await([]*tracked.Object{object}, s.cfg.grace, s.Bubble != 0))
 	}
 }
 
@@ -120,11 +120,11 @@ func (s *scope) judgeTracked(t testing.TB, alive []*tracked.Object) {
 	if len(alive) == 0 {
 		return
 	}
-	if outer := tests.around(s); outer != nil && !s.planted {
+	if outer := tests.around(s); outer != nil && !s.Planted {
 		outer.track(alive...)
 		return
 	}
-	s.reportTracked(t, tracked.Await(alive, s.cfg.grace, s.bubble != 0))
+	s.reportTracked(t, tracked.Await(alive, s.cfg.grace, s.Bubble != 0))
 }
 
 // reportTracked fails the test for what is alive, unless only a test itself retains it, or the baseline
@@ -132,7 +132,7 @@ func (s *scope) judgeTracked(t testing.TB, alive []*tracked.Object) {
 func (s *scope) reportTracked(t testing.TB, alive []*tracked.Object) {
 	t.Helper()
 	groups := slices.DeleteFunc(tracked.Groups(alive), func(g tracked.Group) bool {
-		return !s.planted && baseline.Known("object", g.Key())
+		return !s.Planted && baseline.Known("object", g.Key())
 	})
 	if len(groups) == 0 {
 		return
@@ -161,7 +161,7 @@ func (s *scope) reportTracked(t testing.TB, alive []*tracked.Object) {
 // explainTracked asks what retains the objects of each group. What is planted needs no heap dump: then
 // there are no paths.
 func (s *scope) explainTracked(t testing.TB, groups []tracked.Group) ([][]Path, error) {
-	if s.planted {
+	if s.Planted {
 		return nil, nil
 	}
 	addrs := make([][]uintptr, len(groups))

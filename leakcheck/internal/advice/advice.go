@@ -4,6 +4,7 @@ package advice
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -26,7 +27,12 @@ func FileFix(kind string) string {
 // Group puts together goroutines that one change would fix: those that are blocked in one function
 // and were started at one place. The largest group is first.
 func Group(all []*gostack.Goroutine) [][]*gostack.Goroutine {
-	groups := failure.Group(all, func(g *gostack.Goroutine) string { return fmt.Sprint(g.Where().Func, g.Creator) })
+	groups := failure.Group(all, func(g *gostack.Goroutine) string {
+		if i := Rank(g); i < len(fixesByFunction) {
+			return fixesByFunction[i].function // an HTTP connection has two
+		}
+		return fmt.Sprint(g.Where().Func, g.Creator)
+	})
 	for _, group := range groups {
 		slices.SortFunc(group, func(a, b *gostack.Goroutine) int { return cmp.Compare(a.ID, b.ID) })
 	}
@@ -83,8 +89,17 @@ func Goroutine(f *failure.Failure, group []*gostack.Goroutine) {
 	f.Add(where, g.Where().String())
 }
 
-// Silence is the option that makes the checks ignore goroutines like g.
+// Silence is the option that makes the checks ignore goroutines like g, and as few others as can be:
+// it names a function of the module under test where there is one on the stack.
 func Silence(g *gostack.Goroutine) string {
+	for i := len(g.Frames) - 1; i >= 0; i-- {
+		if f := g.Frames[i]; f.InModule() {
+			return fmt.Sprintf("leakcheck.IgnoreFunc(%q)", f.Name())
+		}
+	}
+	if i := Rank(g); i < len(fixesByFunction) && strings.HasSuffix(fixesByFunction[i].function, ")") {
+		return fmt.Sprintf("leakcheck.IgnoreFunc(%q)", fixesByFunction[i].function) // a group of several methods
+	}
 	if by := g.Creator; by.Func != "" && !by.InLibrary() {
 		return fmt.Sprintf("leakcheck.IgnoreCreatedBy(%q)", by.Name())
 	}
@@ -121,6 +136,12 @@ var fixesByState = []struct{ state, fix string }{
 	{"runnable", "it is still working: give its loop a context, cancel that, and wait for the goroutine before the test ends"},
 }
 
+// OfConnection reports whether g serves or uses a connection or a listener.
+func OfConnection(g *gostack.Goroutine) bool {
+	i := Rank(g)
+	return i < len(fixesByFunction) && strings.HasPrefix(fixesByFunction[i].function, "net")
+}
+
 // Rank is the index of the first of fixesByFunction that applies to g, or their number. A nil g has
 // none.
 func Rank(g *gostack.Goroutine) int {
@@ -137,6 +158,9 @@ func Fix(g *gostack.Goroutine) []string {
 	if i := Rank(g); i < len(fixesByFunction) {
 		return []string{fixesByFunction[i].fix}
 	}
+	if at := g.Where(); strings.HasPrefix(g.State, "chan receive") && ticks(source.Line(at.File, at.Line)) {
+		return []string{"Stop does not close a ticker's channel: select on ticker.C and on a context's Done or a closed channel, and return"}
+	}
 	for _, r := range fixesByState {
 		if strings.HasPrefix(g.State, r.state) {
 			return []string{r.fix}
@@ -144,3 +168,10 @@ func Fix(g *gostack.Goroutine) []string {
 	}
 	return []string{"end it before the test ends: cancel its context or close what it waits for"}
 }
+
+// ticks reports whether a line of source receives from a ticker or a timer.
+func ticks(line string) bool {
+	return strings.Contains(line, "time.Tick(") || strings.Contains(line, "time.After(") || channelC.MatchString(line)
+}
+
+var channelC = regexp.MustCompile(`\.C\b`)

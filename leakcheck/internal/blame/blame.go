@@ -19,6 +19,8 @@ type Test struct {
 	ID        int
 	Name      string
 	Serial    bool              // a benchmark or fuzz function, which is never parallel
+	Planted   bool              // a negative control: nothing but it is expected to leak
+	Bubble    int               // the synctest bubble it runs in; 0 for none
 	Goroutine int               // id of the test's own goroutine
 	Symbol    string            // the test's function
 	Before    map[string]int    // goroutines without a label when the test started, by root
@@ -128,6 +130,9 @@ const nobody = 0
 // judge decides about a goroutine without a label that appeared while t ran: the id of its test and
 // why, or nobody and what is known.
 func judge(g *gostack.Goroutine, l, first gostack.Snapshot, t Test, open []Test, isNew map[int]bool) (owner int, reason string, s Suspicion) {
+	if t.Bubble != 0 && g.Bubble == t.Bubble {
+		return t.ID, "to this test: it carries no label, but runs in the test's synctest bubble", s
+	}
 	ancestors, owner := byCreators(g, l, open)
 	if owner != nobody {
 		return owner, "to this test: it does not carry the test's label, but the test's own goroutine started it", s
@@ -238,9 +243,14 @@ func (t *Test) sharesFunction() bool {
 // onlySource reports whether nothing but t can have started g: no test ran before it or beside it,
 // and no goroutine was there that it could come from. A timer may be one that TestMain has set.
 func (t *Test) onlySource(g *gostack.Goroutine, l gostack.Snapshot) bool {
-	return len(t.History.Tests) == 0 && !t.History.Sibling && len(t.Beside) == 0 &&
-		!strings.Contains(t.Name, "/") && len(t.Before) == 0 &&
-		!(t.History.TestMain && g.Creator.Func == "time.goFunc") && Sequential(l, t)
+	if strings.Contains(t.Name, "/") || len(t.Beside) > 0 || !Sequential(l, t) {
+		return false
+	}
+	if t.Planted {
+		return true
+	}
+	timer := g.Creator.Func == "time.goFunc"
+	return len(t.History.Tests) == 0 && !t.History.Sibling && len(t.Before) == 0 && !(timer && t.History.TestMain)
 }
 
 // Sequential reports whether no test can have run beside t but those around it. It follows the

@@ -22,7 +22,8 @@ type Ledger struct {
 // sorted by name.
 type Opened struct {
 	fd.File
-	Tests []string
+	Tests    []string
+	doubtful bool
 }
 
 // Look compares what is open now with the look before. running are the tests that are running now: not
@@ -40,7 +41,7 @@ func (l *Ledger) Look(now []fd.File, running []string) {
 		open[f.Descriptor] = true
 		if !l.known[f.Descriptor] {
 			l.known[f.Descriptor] = true
-			l.opened[f.Descriptor] = Opened{f, tests}
+			l.opened[f.Descriptor] = Opened{File: f, Tests: tests}
 		}
 	}
 	maps.DeleteFunc(l.known, func(d fd.Descriptor, _ bool) bool { return !open[d] })
@@ -48,12 +49,15 @@ func (l *Ledger) Look(now []fd.File, running []string) {
 	l.running = running
 }
 
-// Start notes that test runs from the last look on.
-func (l *Ledger) Start(test string) { l.running = union(l.running, []string{test}) }
+// Start notes that test runs from the last look on. Two tests may have one name, as one in a synctest
+// bubble and the test around it.
+func (l *Ledger) Start(test string) { l.running = append(slices.Clip(l.running), test) }
 
 // End notes that test has ended.
 func (l *Ledger) End(test string) {
-	l.running = slices.DeleteFunc(slices.Clone(l.running), func(name string) bool { return name == test })
+	if i := slices.Index(l.running, test); i >= 0 {
+		l.running = slices.Delete(slices.Clone(l.running), i, i+1)
+	}
 }
 
 // Of returns what only test and its subtests can have opened, and what test or another test can
@@ -88,9 +92,18 @@ func (l *Ledger) Forget(list []Opened) {
 	}
 }
 
-// Left is all that was opened while tests ran and is open still.
-func (l *Ledger) Left() []Opened {
-	return slices.SortedFunc(maps.Values(l.opened), func(a, b Opened) int { return a.Number - b.Number })
+// Doubt notes that no single test can be blamed for the descriptors.
+func (l *Ledger) Doubt(list []Opened) {
+	for _, o := range list {
+		o.doubtful = true
+		l.opened[o.Descriptor] = o
+	}
+}
+
+// Doubted are the descriptors that were doubted and are open still.
+func (l *Ledger) Doubted() []Opened {
+	all := slices.SortedFunc(maps.Values(l.opened), func(a, b Opened) int { return a.Number - b.Number })
+	return slices.DeleteFunc(all, func(o Opened) bool { return !o.doubtful })
 }
 
 func union(a, b []string) []string {

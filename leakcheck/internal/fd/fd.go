@@ -31,6 +31,20 @@ func (f File) Describe() string {
 	return f.Target
 }
 
+// Silence is the part of the description that is the same for all connections to one peer, or the path.
+func (f File) Silence() string {
+	text := f.Describe()
+	if _, remote, ok := strings.Cut(text, " → "); ok {
+		return remote
+	}
+	return strings.TrimSuffix(text, " (deleted)")
+}
+
+// Pooled reports whether f is a pipe that the runtime does not poll. Package os polls its pipes;
+// internal/poll does not poll those it moves data through between two connections, and holds them in a
+// sync.Pool.
+func (f File) Pooled() bool { return f.Kind() == "pipe" && !polled(f.Number) }
+
 // Kind is what stands before the colon of a socket's or pipe's name.
 func (f File) Kind() string {
 	kind, _, _ := strings.Cut(f.Target, ":")

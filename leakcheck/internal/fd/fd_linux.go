@@ -97,3 +97,22 @@ func parseAddress(s string) netip.AddrPort {
 	addr, _ := netip.AddrFromSlice(ip)
 	return netip.AddrPortFrom(addr.Unmap(), uint16(p))
 }
+
+// polled reports whether an epoll instance of the process watches the descriptor.
+func polled(number int) bool {
+	for _, f := range List() {
+		if f.Target != "anon_inode:[eventpoll]" {
+			continue
+		}
+		text, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", f.Number))
+		if err != nil {
+			return true
+		}
+		for line := range strings.Lines(string(text)) {
+			if fields := strings.Fields(line); len(fields) > 1 && fields[0] == "tfd:" && fields[1] == strconv.Itoa(number) {
+				return true
+			}
+		}
+	}
+	return false
+}

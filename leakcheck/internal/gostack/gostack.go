@@ -4,6 +4,7 @@ package gostack
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -276,6 +277,14 @@ func parseFrame(function, at string) source.Frame {
 type Headcount struct {
 	ByScope map[int]int    // labelled ones
 	ByRoot  map[string]int // the others, by the function they were started with; "" before they run
+	Tests   []RunningTest  // tests that run their own code
+}
+
+// A RunningTest is a test's own goroutine that neither waits in t.Parallel nor for subtests after the
+// test's function has returned.
+type RunningTest struct {
+	Scope int    // of its label; 0 without
+	Name  string // of its label; else the function: "TestPut" for a subtest of TestPut, too
 }
 
 // CountStarted counts when no goroutine is about to start: one that has not run
@@ -316,13 +325,16 @@ func parseHeadcount(text string) Headcount {
 			continue
 		}
 		root := rootOf(record)
-		if OfHarness(root) {
-			continue
-		}
-		scope := 0
+		scope, test := 0, ""
 		if _, labels, ok := strings.Cut(record, "\n# labels: "); ok {
 			labels, _, _ = strings.Cut(labels, "\n")
-			scope, _ = parseLabel(labels, labelKey+`":"`)
+			scope, test = parseLabel(labels, labelKey+`":"`)
+		}
+		if function := testOf(record); root == "testing.tRunner" && function != "" {
+			c.Tests = append(c.Tests, RunningTest{scope, cmp.Or(test, function)})
+		}
+		if OfHarness(root) {
+			continue
 		}
 		if scope != 0 {
 			c.ByScope[scope] += n
@@ -334,14 +346,33 @@ func parseHeadcount(text string) Headcount {
 }
 
 // rootOf is the function in the last line of a record.
-func rootOf(record string) string {
-	last := record[strings.LastIndexByte(record, '\n')+1:]
-	fields := strings.FieldsFunc(last, func(r rune) bool { return r == '\t' })
+func rootOf(record string) string { return functionIn(record[strings.LastIndexByte(record, '\n')+1:]) }
+
+// functionIn is the function of a line of a record: "#	0x535af8	cache.New+0x18	/src/store.go:77".
+func functionIn(line string) string {
+	fields := strings.FieldsFunc(line, func(r rune) bool { return r == '\t' })
 	if len(fields) < 3 {
 		return ""
 	}
 	function, _, _ := strings.Cut(fields[2], "+0x")
 	return function
+}
+
+// testOf is the name of the test that a record of package testing's goroutine runs; empty where it
+// runs none, or waits in t.Parallel.
+func testOf(record string) (name string) {
+	for line := range strings.Lines(record) {
+		function := functionIn(line)
+		if function == "testing.(*T).Parallel" {
+			return ""
+		}
+		if function != "" && !(source.Frame{Func: function}).InTesting() {
+			name = function // the last is the test's own
+		}
+	}
+	_, name, _ = strings.Cut(name[strings.LastIndexByte(name, '/')+1:], ".")
+	name, _, _ = strings.Cut(name, ".")
+	return name
 }
 
 // RecorderRun is where the goroutine of a negative control begins. The test of package recorder pins

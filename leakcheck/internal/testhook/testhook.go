@@ -91,3 +91,22 @@ type corpusEntry = struct {
 	Generation int
 	IsSeed     bool
 }
+
+// SiblingRan reports whether another test of the same parent has ended before t started. Call it when
+// t starts, on t's goroutine. A parallel test, and one that is no *testing.T, cannot be told: then it
+// is true. So it is where package testing is not as it was from Go 1.26 to 1.27.
+func SiblingRan(t testing.TB) bool {
+	v := reflect.ValueOf(t)
+	if _, ok := t.(*testing.T); !ok {
+		return true
+	}
+	parallel, parent := v.Elem().FieldByName("isParallel"), v.Elem().FieldByName("parent")
+	if !parallel.IsValid() || parallel.Kind() != reflect.Bool || parallel.Bool() {
+		return true
+	}
+	if !parent.IsValid() || parent.Kind() != reflect.Pointer || parent.IsNil() {
+		return true
+	}
+	ran := parent.Elem().FieldByName("ran")
+	return !ran.IsValid() || ran.Kind() != reflect.Bool || ran.Bool()
+}
