@@ -43,6 +43,13 @@ func TestChildNew(t *testing.T) {
 	<-started
 }
 
+// The leak of TestChildOld, in a test that was written after the baseline.
+func TestChildSameLeak(t *testing.T) {
+	childTest(t)
+	leakcheck.Check(t, short)
+	leakPlain()
+}
+
 func TestBaseline(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "leaks.txt")
 	use := "LEAKSAFE_BASELINE=" + file
@@ -58,12 +65,12 @@ func TestBaseline(t *testing.T) {
 	assert.Zero(t, o.code, "the update takes them in")
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
-	assert.Contains(t, string(text), "goroutine\tgithub.com/leaksafe/leaksafe/leakcheck\tgithub.com/leaksafe/leaksafe/leakcheck_test.leakPlain.func1 created by github.com/leaksafe/leaksafe/leakcheck_test.leakPlain\n")
+	assert.Contains(t, string(text), "goroutine\tgithub.com/leaksafe/leaksafe/leakcheck\tTestChildOldUnchecked github.com/leaksafe/leaksafe/leakcheck_test.leakPlain.func1 created by github.com/leaksafe/leaksafe/leakcheck_test.leakPlain\n")
 
-	fresh := start(t, "main", "TestChildOld|TestChildNew", use)
+	fresh := start(t, "main", "TestChildOld|TestChildNew|TestChildSameLeak", use)
 	o = child(t, "main", "TestChildOld|TestChildOldUnchecked|TestChildMoves", use)
 	assert.Zero(t, o.code, "known leaks pass")
-	assert.Equal(t, []string{"TestChildNew"}, fresh().failed, "a new one does not")
+	assert.Equal(t, []string{"TestChildNew", "TestChildSameLeak"}, fresh().failed, "a new one does not, nor the same one in a new test")
 
 	o = missing()
 	assert.Contains(t, o.text, "leakcheck: baseline: open "+file+".missing")

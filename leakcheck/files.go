@@ -51,8 +51,8 @@ type openedFiles struct {
 
 func (o *openedFiles) none() bool { return len(o.own) == 0 && len(o.doubtful) == 0 }
 
-// openedFiles are the descriptors that the test may have opened and that no option ignores. Doubtful
-// ones are left out while another test that may have opened them has not ended.
+// openedFiles are the descriptors that the test may have opened and that no option ignores. Main judges
+// the doubtful ones, if there is one.
 func (s *scope) openedFiles(heads gostack.Headcount) *openedFiles {
 	o := &openedFiles{}
 	if s.files == nil {
@@ -67,13 +67,8 @@ func (s *scope) openedFiles(heads gostack.Headcount) *openedFiles {
 	s.files.Look(fd.List(), append(running, s.Name))
 	o.own, o.doubtful = s.files.Of(s.Name, tests.checksFiles)
 	s.files.End(s.Name)
-	s.files.Doubt(o.doubtful)
 	o.own = slices.DeleteFunc(o.own, s.knowsFile)
-	o.doubtful = slices.DeleteFunc(o.doubtful, func(f blame.Opened) bool {
-		return mainJudges() || s.knowsFile(f) || slices.ContainsFunc(f.Tests, func(name string) bool {
-			return name != s.Name && (slices.Contains(running, name) || tests.checksFiles(name))
-		})
-	})
+	o.doubtful = slices.DeleteFunc(o.doubtful, func(f blame.Opened) bool { return mainJudges() || s.knowsFile(f) })
 	return o
 }
 

@@ -22,11 +22,22 @@ func TestMain(m *testing.M) {
 	case "":
 		os.Setenv("GORACE", os.Getenv("GORACE")+" atexit_sleep_ms=0") // a second for each child under -race
 		goleak.VerifyTestMain(m)
+	case "main", "bare":
+		background(os.Getenv("LEAKCHECK_BACKGROUND"))
+	}
+	var shared []leakcheck.Option
+	if how := os.Getenv("LEAKCHECK_SHARED"); how != "" {
+		shared = startShared(how == "use")
+		if how == "start" {
+			shared = nil
+		}
+	}
+	switch os.Getenv("LEAKCHECK_CHILD") {
 	case "main":
 		if file := os.Getenv("LEAKCHECK_TESTLOG"); file != "" {
 			flag.Set("test.testlogfile", file)
 		}
-		leakcheck.Main(m, childOptions()...)
+		leakcheck.Main(m, append(childOptions(), shared...)...)
 	case "bare":
 		os.Exit(m.Run())
 	}

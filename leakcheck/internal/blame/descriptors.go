@@ -24,6 +24,7 @@ type Opened struct {
 	fd.File
 	Tests    []string
 	doubtful bool
+	judged   []string // tests whose verdict has looked at it
 }
 
 // Look compares what is open now with the look before. running are the tests that are running now: not
@@ -60,22 +61,29 @@ func (l *Ledger) End(test string) {
 	}
 }
 
-// Of returns what only test and its subtests can have opened, and what test or another test can
-// have opened. What a test of outer may have opened is left out: the test around it is judged later.
-// outer tells which tests around test are checked.
-func (l *Ledger) Of(test string, outer func(name string) bool) (own, doubtful []Opened) {
-	for _, o := range l.opened {
+// Of is the verdict's look at the end of test. own are the descriptors that only test and its subtests
+// can have opened. doubtful are those that test or another test has opened, once the verdict of the
+// last of these tests looks: mayCome tells whether the verdict of another test is still to come. What
+// a test around test may have opened is left to its verdict.
+func (l *Ledger) Of(test string, mayCome func(name string) bool) (own, doubtful []Opened) {
+	for d, o := range l.opened {
 		if !slices.Contains(o.Tests, test) {
 			continue
 		}
+		o.judged = append(slices.Clip(o.judged), test)
 		others := slices.DeleteFunc(slices.Clone(o.Tests), func(name string) bool {
-			return name == test || Within(name, test) || Within(test, name) && !outer(name)
+			return name == test || Within(name, test) || Within(test, name) && !mayCome(name)
 		})
+		outer := slices.ContainsFunc(others, func(name string) bool { return Within(test, name) })
+		if len(others) > 0 && !outer {
+			o.doubtful = true
+		}
+		l.opened[d] = o
 		switch {
-		case slices.ContainsFunc(others, func(name string) bool { return Within(test, name) }):
+		case outer:
 		case len(others) == 0:
 			own = append(own, o)
-		default:
+		case !slices.ContainsFunc(others, func(name string) bool { return mayCome(name) && !slices.Contains(o.judged, name) }):
 			doubtful = append(doubtful, o)
 		}
 	}
@@ -92,15 +100,7 @@ func (l *Ledger) Forget(list []Opened) {
 	}
 }
 
-// Doubt notes that no single test can be blamed for the descriptors.
-func (l *Ledger) Doubt(list []Opened) {
-	for _, o := range list {
-		o.doubtful = true
-		l.opened[o.Descriptor] = o
-	}
-}
-
-// Doubted are the descriptors that were doubted and are open still.
+// Doubted are the descriptors that no single test could be blamed for and that are open still.
 func (l *Ledger) Doubted() []Opened {
 	all := slices.SortedFunc(maps.Values(l.opened), func(a, b Opened) int { return a.Number - b.Number })
 	return slices.DeleteFunc(all, func(o Opened) bool { return !o.doubtful })

@@ -113,8 +113,14 @@ func TestLedger(t *testing.T) {
 			s.starts("TestA")
 			s.starts("TestB")
 			s.opens(4)
-			s.ends("TestA")
-			return s.ends("TestB")
+			s.ends("TestA", "TestB")
+			return s.ends("TestB", "TestA")
+		}},
+		{name: "two tests run, and the verdict of one is to come", tell: func(s *story) (own, doubtful []int) {
+			s.starts("TestA")
+			s.starts("TestB")
+			s.opens(4)
+			return s.ends("TestA", "TestB")
 		}},
 		{name: "one of two, while the other waited for its turn", own: []int{5}, tell: func(s *story) (own, doubtful []int) {
 			s.starts("TestA")
