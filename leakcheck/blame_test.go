@@ -20,13 +20,30 @@ import (
 // No innocent test fails. In each pair of tests the first is guilty and the second is innocent, and
 // the goroutine starts while the second one runs.
 
-var later = make(chan struct{})
+// later makes the guilty one's goroutine start.
+var later func()
+
+// laterTimer sets a timer that fires later.
+func laterTimer(f func()) {
+	timer := time.AfterFunc(time.Hour, f)
+	later = func() { timer.Reset(0) }
+}
+
+// laterWorker starts a goroutine that starts another one later, and ends.
+func laterWorker() {
+	start := make(chan struct{})
+	later = func() { close(start) }
+	go func() {
+		<-start
+		go waitForever()
+	}()
+}
 
 // The timer of the first test has not fired when it ends.
 func TestChildTimer1(t *testing.T) {
 	childTest(t)
 	leakcheck.Check(t, short)
-	time.AfterFunc(10*time.Millisecond, waitForever)
+	laterTimer(waitForever)
 }
 
 func TestChildTimer2(t *testing.T) { innocent(t) }
@@ -34,19 +51,10 @@ func TestChildTimer2(t *testing.T) { innocent(t) }
 // The first test has no Check, and its worker has lost the label.
 func TestChildWorker1(t *testing.T) {
 	childTest(t)
-	pprof.Do(context.Background(), pprof.Labels("job", "1"), func(context.Context) {
-		go func() {
-			<-later
-			go waitForever()
-		}()
-	})
+	pprof.Do(context.Background(), pprof.Labels("job", "1"), func(context.Context) { laterWorker() })
 }
 
-func TestChildWorker2(t *testing.T) {
-	childTest(t)
-	close(later)
-	innocent(t)
-}
+func TestChildWorker2(t *testing.T) { innocent(t) }
 
 // The first row's timer runs the closure of both rows.
 func TestChildRows(t *testing.T) {
@@ -54,7 +62,7 @@ func TestChildRows(t *testing.T) {
 	for _, guilty := range []bool{true, false} {
 		t.Run("row", func(t *testing.T) {
 			if guilty {
-				time.AfterFunc(10*time.Millisecond, func() { waitForever() })
+				laterTimer(func() { waitForever() })
 				return
 			}
 			innocent(t)
@@ -69,6 +77,7 @@ func TestChildBackground(t *testing.T) { innocent(t) }
 func innocent(t *testing.T) {
 	childTest(t)
 	leakcheck.Check(t, short)
+	later()
 	<-started
 }
 
@@ -77,14 +86,17 @@ func innocent(t *testing.T) {
 func background(kind string) {
 	switch kind {
 	case "stays":
+		start := make(chan struct{})
+		later = func() { close(start) }
 		go func() {
+			<-start
 			go waitForever()
 			<-forever
 		}()
 	case "ends":
-		go func() { go func() { time.Sleep(10 * time.Millisecond); go waitForever() }() }()
+		laterWorker()
 	case "timer":
-		time.AfterFunc(10*time.Millisecond, waitForever)
+		laterTimer(waitForever)
 	}
 }
 
@@ -94,7 +106,7 @@ func TestNoInnocentTestFails(t *testing.T) {
 		said                    string
 	}{
 		{"a timer of an earlier test", "TestChildTimer.", "", "after all tests; started by one of TestChildTimer2, TestChildTimer1\n"},
-		{"a worker of an earlier test without a Check", "TestChildWorker.", "", "after TestChildWorker1\n"},
+		{"a worker of an earlier test without a Check", "TestChildWorker.", "", "after all tests; started by one of TestChildWorker2, TestChildWorker1\n"},
 		{"a timer of another row", "TestChildRows", "", "TestChildRows"},
 		{"a server of TestMain", "TestChildBackground", "stays", "package init or TestMain started it"},
 		{"a worker of TestMain that has ended", "TestChildBackground", "ends", "after all tests; "},

@@ -33,14 +33,22 @@ var descriptors ledger
 
 func (s *scope) beginFiles(heads gostack.Headcount) {
 	s.files = &descriptors
-	running := tests.running(heads, s)
 	if s.Planted { // judged by itself: the test around it must not see the leak
-		s.files, running = &ledger{}, nil
+		s.files = &ledger{}
 	}
 	s.files.Lock()
 	defer s.files.Unlock()
-	s.files.Look(fd.List(), running)
+	s.files.Look(fd.List(), s.beside(heads))
 	s.files.Start(s.Name)
+}
+
+// beside names the other tests that run. The caller holds the lock of the ledger, so that no other
+// test ends meanwhile.
+func (s *scope) beside(heads gostack.Headcount) []string {
+	if s.Planted {
+		return nil
+	}
+	return tests.running(heads, s)
 }
 
 // openedFiles are the descriptors that a verdict is about.
@@ -58,13 +66,10 @@ func (s *scope) openedFiles(heads gostack.Headcount) *openedFiles {
 	if s.files == nil {
 		return o
 	}
-	var running []string
-	if !s.Planted {
-		running = tests.running(heads, s)
-	}
 	s.files.Lock()
 	defer s.files.Unlock()
-	s.files.Look(fd.List(), append(running, s.Name))
+	s.files.Look(fd.List(), append(s.beside(heads), s.Name))
+	tests.startVerdict(s)
 	o.own, o.doubtful = s.files.Of(s.Name, tests.checksFiles)
 	s.files.End(s.Name)
 	o.own = slices.DeleteFunc(o.own, s.knowsFile)

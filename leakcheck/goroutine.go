@@ -42,7 +42,6 @@ func (s *scope) begin(goroutines, files bool) {
 func (s *scope) endAmbient(t testing.TB) {
 	t.Helper()
 	s.failedBefore = t.Failed()
-	tests.startVerdict(s)
 	if s.Bubble != 0 {
 		// The clock of a bubble is not the world's: instead of a grace, wait until every goroutine of
 		// the bubble is blocked for good.
