@@ -3,6 +3,7 @@ package dumpwrite
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -68,14 +69,14 @@ func freeze(p *process.Process, r *goruntime.Runtime, contents bool) (time.Durat
 }
 
 // write checks what was read, and writes it.
-func write(f *os.File, r *goruntime.Runtime, contents bool) (Stats, error) {
+func write(w io.Writer, r *goruntime.Runtime, contents bool) (Stats, error) {
 	if err := r.Settle(); err != nil {
 		return Stats{}, err
 	}
 	if err := r.Verify(); err != nil {
 		return Stats{}, err
 	}
-	return Write(f, r, contents)
+	return Write(w, r, contents)
 }
 
 // Core writes a dump of the process that left a core file.

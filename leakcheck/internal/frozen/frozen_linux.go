@@ -12,10 +12,11 @@ import (
 	"unsafe"
 )
 
-// A Copy is the memory of this process at one moment. Its methods may be called from any goroutine.
+// A Copy is the memory of this process at one moment. Its methods may be called from any goroutine, View by one at a time.
 type Copy struct {
 	pid   int
 	stood time.Duration
+	view  []block
 
 	mu   sync.Mutex
 	dead error // why it is gone, or nil
@@ -28,7 +29,10 @@ var one = make(chan struct{}, 1)
 
 // Take makes a copy that lives until Close, and no longer than life, which is at most [MaxLife]. The caller owns the
 // copy and must call its Close.
-func Take(life time.Duration) (*Copy, error) {
+//
+// around, which may be nil, decides on the moment: it is given a function that makes the copy, and must call it once. Nothing is
+// allocated between its call and the copy.
+func Take(life time.Duration, around func(copy func())) (*Copy, error) {
 	if life <= 0 || life > MaxLife {
 		return nil, fmt.Errorf("frozen: a copy lives more than 0 and at most %v, not %v", MaxLife, life)
 	}
@@ -42,7 +46,10 @@ func Take(life time.Duration) (*Copy, error) {
 	}
 	c := &Copy{gone: make(chan struct{})}
 	started := make(chan error)
-	go c.own(life, started)
+	if around == nil {
+		around = func(copy func()) { copy() }
+	}
+	go c.own(life, around, started)
 	if err := <-started; err != nil {
 		return nil, err
 	}
@@ -55,14 +62,13 @@ func Take(life time.Duration) (*Copy, error) {
 
 // own makes the child and waits for its end. The child asks to be killed when the thread that made it ends, so this
 // goroutine keeps its thread.
-func (c *Copy) own(life time.Duration, started chan<- error) {
+func (c *Copy) own(life time.Duration, around func(copy func()), started chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	sleep := syscall.NsecToTimespec(int64(life))
-	parent := uintptr(os.Getpid())
-	begin := time.Now()
-	pid, errno := clone(parent, &sleep)
-	c.stood = time.Since(begin)
+	m := &making{parent: uintptr(os.Getpid()), sleep: syscall.NsecToTimespec(int64(life))}
+	around(m.make)
+	c.stood = m.stood
+	pid, errno := m.pid, m.errno
 	if errno != 0 {
 		<-one
 		started <- fmt.Errorf("%w: clone: %w", ErrUnsupported, errno)
@@ -73,6 +79,21 @@ func (c *Copy) own(life time.Duration, started chan<- error) {
 	c.wait()
 	<-one
 	close(c.gone)
+}
+
+// A making is what is needed to make a copy, allocated before, and what comes of it.
+type making struct {
+	parent uintptr
+	sleep  syscall.Timespec
+	pid    uintptr
+	errno  syscall.Errno
+	stood  time.Duration
+}
+
+func (m *making) make() {
+	begin := time.Now()
+	m.pid, m.errno = clone(m.parent, &m.sleep)
+	m.stood = time.Since(begin)
 }
 
 // wait waits for the child's end and lets the kernel forget it. The child's number is another process's only after that, so
@@ -125,6 +146,13 @@ func (c *Copy) check() error {
 
 // PID is the number of the process that is the copy. It is the copy's until Close returns.
 func (c *Copy) PID() int { return c.pid }
+
+func (c *Copy) cached() []block {
+	if c.view == nil {
+		c.view = make([]block, blocks)
+	}
+	return c.view
+}
 
 // Stood is how long the kernel took to make the copy: no thread could map memory meanwhile.
 func (c *Copy) Stood() time.Duration { return c.stood }

@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 }
 
 func take(t testing.TB, life time.Duration) *frozen.Copy {
-	c, err := frozen.Take(life)
+	c, err := frozen.Take(life, nil)
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
 	return c
@@ -122,7 +122,7 @@ func TestNothingIsLeft(t *testing.T) {
 
 func TestOneAtATime(t *testing.T) {
 	c := take(t, time.Minute)
-	_, err := frozen.Take(time.Minute)
+	_, err := frozen.Take(time.Minute, nil)
 	assert.ErrorIs(t, err, frozen.ErrBusy)
 	c.Close()
 	take(t, time.Minute).Close()
@@ -130,7 +130,7 @@ func TestOneAtATime(t *testing.T) {
 
 func TestLifeIsBounded(t *testing.T) {
 	for _, life := range []time.Duration{0, -1, frozen.MaxLife + 1} {
-		_, err := frozen.Take(life)
+		_, err := frozen.Take(life, nil)
 		assert.ErrorContains(t, err, "frozen: a copy lives more than 0")
 	}
 	c := take(t, 50*time.Millisecond)
@@ -192,7 +192,7 @@ func TestCopyHoldsNoConnection(t *testing.T) {
 
 // die is a process that is killed while it holds a copy.
 func die() {
-	c, err := frozen.Take(time.Minute)
+	c, err := frozen.Take(time.Minute, nil)
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)
@@ -227,7 +227,7 @@ func TestRefusedNearTheLimit(t *testing.T) {
 	for i := 0; i < len(ballast); i += 4096 {
 		ballast[i] = 1
 	}
-	_, err := frozen.Take(time.Minute)
+	_, err := frozen.Take(time.Minute, nil)
 	assert.ErrorIs(t, err, frozen.ErrMemory)
 	assert.ErrorContains(t, err, "are free of 32 MiB")
 	runtime.KeepAlive(ballast)
@@ -325,7 +325,7 @@ func BenchmarkTake(b *testing.B) {
 			defer f.Close()
 			var stood, dump time.Duration
 			for b.Loop() {
-				c, err := frozen.Take(time.Minute)
+				c, err := frozen.Take(time.Minute, nil)
 				require.NoError(b, err)
 				stood += c.Stood()
 				c.Close()

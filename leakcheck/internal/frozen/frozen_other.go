@@ -8,7 +8,7 @@ import "time"
 type Copy struct{}
 
 // Take returns [ErrUnsupported].
-func Take(time.Duration) (*Copy, error) { return nil, ErrUnsupported }
+func Take(time.Duration, func(copy func())) (*Copy, error) { return nil, ErrUnsupported }
 
 // PID is the number of the process that is the copy.
 func (*Copy) PID() int { return 0 }
@@ -18,6 +18,8 @@ func (*Copy) Stood() time.Duration { return 0 }
 
 // Read fills b with the memory at an address.
 func (*Copy) Read(uint64, []byte) error { return ErrUnsupported }
+
+func (*Copy) cached() []block { return make([]block, blocks) }
 
 // Close ends the copy.
 func (*Copy) Close() {}

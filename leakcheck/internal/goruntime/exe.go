@@ -29,7 +29,13 @@ var ErrStripped = errors.New("it is stripped (linked with -s or -w): build the s
 	"and pass the result as -exe")
 
 // OpenExe reads the executable of a process. names is the path of an unstripped build of the same program, or empty.
-func OpenExe(path, names string) (*Exe, error) {
+func OpenExe(path, names string) (*Exe, error) { return open(path, names, sameBuild) }
+
+// OpenTestExe does the same for a test: go test compiles its package main without DWARF, so that this package differs from the one
+// in names.
+func OpenTestExe(path, names string) (*Exe, error) { return open(path, names, sameLayout) }
+
+func open(path, names string, same func(run, other *elfFile) error) (*Exe, error) {
 	run, err := openELF(path)
 	if err != nil {
 		return nil, err
@@ -41,7 +47,7 @@ func OpenExe(path, names string) (*Exe, error) {
 			return nil, err
 		}
 		defer from.Close()
-		if err := sameBuild(run, from); err != nil {
+		if err := same(run, from); err != nil {
 			return nil, fmt.Errorf("-exe %s: %w", names, err)
 		}
 	}
@@ -100,22 +106,27 @@ func supported(version string) bool {
 // sameBuild tells whether two files are builds of the same source with the same flags, but for -s and -w: then code,
 // constants and package variables have the same layout.
 func sameBuild(run, other *elfFile) error {
-	if run.goVersion != other.goVersion || run.arch != other.arch {
-		return fmt.Errorf("not the same build: the process runs %s %s, this is %s %s", run.goVersion, run.arch, other.goVersion, other.arch)
-	}
 	if a, b := run.mainID(), other.mainID(); a != b {
 		return fmt.Errorf("not the same build: the package main of the process has the build ID %s, this one %s; the source or a flag (-trimpath, -tags, -gcflags) differs", a, b)
-	}
-	for _, name := range []string{".text", ".data", ".bss", ".noptrdata", ".noptrbss"} {
-		a, b := run.Section(name), other.Section(name)
-		if (a == nil) != (b == nil) || a != nil && a.Size != b.Size {
-			return fmt.Errorf("not the same build: the sizes of %s differ", name)
-		}
 	}
 	a, errA := run.functions()
 	b, errB := other.functions()
 	if errA != nil || errB != nil || !bytes.Equal(a, b) {
 		return errors.New("not the same build: the tables of functions differ")
+	}
+	return sameLayout(run, other)
+}
+
+// sameLayout compares the sizes of segments. Constants of one size may be in another order.
+func sameLayout(run, other *elfFile) error {
+	if run.goVersion != other.goVersion || run.arch != other.arch {
+		return fmt.Errorf("not the same build: the process runs %s %s, this is %s %s", run.goVersion, run.arch, other.goVersion, other.arch)
+	}
+	for _, name := range []string{".text", ".gopclntab", ".data", ".bss", ".noptrdata", ".noptrbss"} {
+		a, b := run.Section(name), other.Section(name)
+		if (a == nil) != (b == nil) || a != nil && a.Size != b.Size {
+			return fmt.Errorf("not the same build: the sizes of %s differ", name)
+		}
 	}
 	return nil
 }

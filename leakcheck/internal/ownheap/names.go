@@ -14,6 +14,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/leaksafe/leaksafe/leakcheck/internal/goruntime"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/retain"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/symbols"
@@ -53,59 +54,90 @@ func funcAt(pc uint64) retain.Func {
 	return c
 }
 
-// built remembers a test's executable with symbols: building it again takes about a second. It is guarded by open.
-var built struct {
-	table *symbols.Table
-	err   error
+// known remembers what a test's executable says: building it again takes about a second. A service reads its own each time, since the
+// table of a large program takes tens of megabytes, but keeps the layout. It is guarded by open.
+var known struct {
+	table     *symbols.Table // not yet located
+	tableErr  error
+	layout    *goruntime.Exe
+	layoutErr error
 }
 
-// executable returns the symbol table of this executable, or of the same one built again with symbols. A
-// service reads its own each time: the table of a large program takes tens of megabytes.
+// executable returns the symbol table of this executable, or of the same one built again with symbols.
 func executable(d *heapdump.Dump) (*symbols.Table, error) {
-	if built.table != nil || built.err != nil {
-		return built.table, built.err
+	readExecutable()
+	t, err := known.table, known.tableErr
+	if !testing.Testing() {
+		known.table, known.tableErr = nil, nil
 	}
-	t, err := openExecutable()
 	if err == nil {
 		err = locate(t, d)
 	}
 	if err != nil {
-		t = nil
+		return nil, err
 	}
-	if testing.Testing() {
-		built.table, built.err = t, err
+	return t, nil
+}
+
+// layout says where the fields of the runtime's structures are.
+func layout() (*goruntime.Exe, error) {
+	if known.layout == nil && known.layoutErr == nil {
+		readExecutable()
 	}
-	return t, err
+	return known.layout, known.layoutErr
 }
 
 const remedy = "for its name: go test -ldflags='-s=false -w=false'"
 
-func openExecutable() (*symbols.Table, error) {
+// readExecutable reads this executable, or the same one built again with symbols, unless it is known.
+func readExecutable() {
+	if known.table != nil || known.tableErr != nil {
+		return
+	}
 	exe, err := os.Executable()
 	if err != nil {
-		return nil, errors.New(remedy)
+		known.tableErr, known.layoutErr = errors.New(remedy), err
+		return
 	}
-	t, err := symbols.Open(exe)
-	if !errors.Is(err, symbols.ErrStripped) {
-		return t, err
+	known.table, known.tableErr = symbols.Open(exe)
+	switch {
+	case !errors.Is(known.tableErr, symbols.ErrStripped):
+		readLayout(exe, "")
+	case !testing.Testing():
+		known.tableErr = errors.New("for its name: link without -s and -w")
+		readLayout(exe, "")
+	default:
+		known.table = nil
+		if known.tableErr = readBuiltAgain(exe); known.tableErr != nil {
+			known.table, known.tableErr = nil, errors.New(remedy)
+		}
 	}
-	if !testing.Testing() {
-		return nil, errors.New("for its name: link without -s and -w")
+}
+
+func readLayout(exe, names string) {
+	if known.layout == nil && known.layoutErr == nil {
+		known.layout, known.layoutErr = goruntime.OpenTestExe(exe, names)
 	}
+}
+
+func readBuiltAgain(exe string) error {
 	dir, err := os.MkdirTemp("", "leakcheck-*")
 	if err != nil {
-		return nil, errors.New(remedy)
+		known.layoutErr = err
+		return err
 	}
 	defer os.RemoveAll(dir)
 	out := filepath.Join(dir, "same.test")
 	if err := buildAgain(out); err != nil {
-		return nil, errors.New(remedy)
+		known.layoutErr = err
+		return err
 	}
-	t, err = symbols.Open(out)
+	readLayout(exe, out)
+	known.table, err = symbols.Open(out)
 	if err == nil {
-		_, err = t.Types() // read it while it is there
+		_, err = known.table.Types() // read it while it is there
 	}
-	return t, err
+	return err
 }
 
 // buildAgain builds this test's executable once more, with symbols. Everything but the link is in go's cache.
@@ -163,7 +195,7 @@ func locate(t *symbols.Table, d *heapdump.Dump) error {
 	pc := reflect.ValueOf(namesOf).Pointer()
 	t.PlaceText(runtime.FuncForPC(pc).Name(), uint64(pc))
 	for _, f := range d.Frames {
-		if !t.Begins(f.Entry) {
+		if f.Entry != 0 && !t.Begins(f.Entry) { // 0: of a goroutine that was running when a frozen copy was made
 			t.OtherCode()
 			break
 		}

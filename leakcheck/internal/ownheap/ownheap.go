@@ -2,7 +2,6 @@
 package ownheap
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -10,9 +9,12 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"testing"
 	"time"
 	"unsafe"
 
+	"github.com/leaksafe/leaksafe/leakcheck/internal/dumpwrite"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/frozen"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/retain"
 )
@@ -21,6 +23,8 @@ import (
 type Options struct {
 	Keep   string // the directory to keep the dump's file in; empty: it is deleted
 	Source func(file string, line int) string
+	// OnlyFrozen refuses a dump that would stop the world.
+	OnlyFrozen bool
 }
 
 // deadly is not 0 once the goroutineleak profile has found a leak: the runtime then throws in WriteHeapDump,
@@ -51,9 +55,14 @@ var open sync.Mutex
 // A Dump is a heap dump of this process, ready for questions.
 type Dump struct {
 	*retain.Heap
-	file *os.File
-	keep bool
+	file  *os.File
+	keep  bool
+	stood time.Duration // of a frozen copy: for how long the kernel made it
+	why   error         // there is no frozen copy
 }
+
+// Frozen tells whether the dump is of a frozen copy, and for how long that was made; otherwise why it is not.
+func (d *Dump) Frozen() (stood time.Duration, why error) { return d.stood, d.why }
 
 // File is the name of the dump's file.
 func (d *Dump) File() string { return d.file.Name() }
@@ -67,11 +76,10 @@ func (d *Dump) Close() {
 	}
 }
 
-// Take collects garbage, stops the world, writes a dump and reads it. It waits until the dump before is closed.
+// Take collects garbage, writes a dump and reads it. It waits until the dump before is closed. The dump is of a frozen copy where
+// the system has one and this executable, or one built again, says how the runtime's structures are laid out. Elsewhere the world
+// stops for it.
 func Take(o Options) (*Dump, error) {
-	if deadly.Load() != 0 {
-		return nil, errors.New("the goroutineleak profile has found a leak in this process, and the runtime would die in a heap dump now")
-	}
 	open.Lock()
 	f, err := create(o.Keep)
 	if err != nil {
@@ -102,23 +110,77 @@ const clockAhead = 1000 * time.Hour
 func (d *Dump) take(o Options) error {
 	clock := time.AfterFunc(clockAhead, func() {})
 	defer clock.Stop()
-	runtime.GC()
-	debug.WriteHeapDump(d.file.Fd())
-	size, err := d.file.Seek(0, io.SeekEnd)
-	if err != nil {
-		return err
+	h, err := d.written(d.freeze)
+	if err != nil && !o.OnlyFrozen {
+		d.why = err
+		h, err = d.written(d.stopTheWorld)
 	}
-	h, err := heapdump.Read(d.file, size, nil)
 	if err != nil {
-		return err
-	}
-	if err := selfTest(h); err != nil {
 		return err
 	}
 	n := namesOf(h)
 	n.Source = o.Source
 	n.Now = retain.Clock(h, uint64(uintptr(unsafe.Pointer(clock))), clockAhead)
 	d.Heap = retain.New(h, n)
+	return nil
+}
+
+// written empties the file, has a dump written to it, reads the dump and checks it.
+func (d *Dump) written(write func() error) (*heapdump.Dump, error) {
+	if err := d.file.Truncate(0); err != nil {
+		return nil, err
+	}
+	if _, err := d.file.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	if err := write(); err != nil {
+		return nil, err
+	}
+	size, err := d.file.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, err
+	}
+	h, err := heapdump.Read(d.file, size, nil)
+	if err != nil {
+		return nil, err
+	}
+	return h, selfTest(h)
+}
+
+// frozenLife is far longer than a dump of a frozen copy takes.
+const frozenLife = 2 * time.Minute
+
+func (d *Dump) freeze() error {
+	exe, err := layout()
+	if err != nil {
+		return err
+	}
+	c, err := frozen.Take(frozenLife, collected)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	d.stood = c.Stood()
+	_, err = dumpwrite.Memory(c, exe, true, d.file)
+	return err
+}
+
+// collected makes the copy after a collection. In a test no other goroutine runs meanwhile: of one that runs nobody knows where on its
+// stack it is. A service is left alone: it may have the runtime choose GOMAXPROCS, which ends when somebody else chooses.
+func collected(copy func()) {
+	runtime.GC()
+	if testing.Testing() {
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	}
+	copy()
+}
+
+func (d *Dump) stopTheWorld() error {
+	if deadly.Load() != 0 {
+		return fmt.Errorf("the goroutineleak profile has found a leak in this process, and the runtime would die in a heap dump now; no frozen copy: %w", d.why)
+	}
+	runtime.GC()
+	debug.WriteHeapDump(d.file.Fd())
 	return nil
 }
 

@@ -1,14 +1,17 @@
 package ownheap_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leaksafe/leaksafe/leakcheck/internal/frozen"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/ownheap"
 )
 
@@ -45,4 +48,49 @@ func TestNoPlaceForADump(t *testing.T) {
 	_, err := ownheap.Take(ownheap.Options{Keep: filepath.Join(t.TempDir(), "missing")})
 	assert.ErrorIs(t, err, os.ErrNotExist)
 	assert.ErrorContains(t, err, "cannot write a heap dump")
+}
+
+// The kernel makes a frozen copy where it can. Its objects are those of a dump that stops the world.
+func TestDumpIsOfAFrozenCopy(t *testing.T) {
+	d, err := ownheap.Take(ownheap.Options{})
+	require.NoError(t, err)
+	stood, why := d.Frozen()
+	objects := d.Len()
+	d.Close()
+	if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" && runtime.GOARCH != "arm64" {
+		assert.ErrorIs(t, why, frozen.ErrUnsupported)
+		return
+	}
+	require.NoError(t, why)
+	assert.NotZero(t, stood)
+
+	c, err := frozen.Take(time.Minute, nil) // then there cannot be another
+	require.NoError(t, err)
+	defer c.Close()
+	d, err = ownheap.Take(ownheap.Options{})
+	require.NoError(t, err)
+	_, why = d.Frozen()
+	assert.ErrorIs(t, why, frozen.ErrBusy)
+	assert.InEpsilon(t, d.Len(), objects, 0.05)
+	d.Close()
+	_, err = ownheap.Take(ownheap.Options{OnlyFrozen: true})
+	assert.ErrorIs(t, err, frozen.ErrBusy)
+}
+
+// After the goroutineleak profile has found something, the runtime dies when it writes a dump itself.
+func TestNothingIsDeadlyToAFrozenCopy(t *testing.T) {
+	lift := ownheap.Forbid()
+	defer lift()
+	d, err := ownheap.Take(ownheap.Options{})
+	if errors.Is(err, frozen.ErrUnsupported) {
+		assert.ErrorContains(t, err, "the runtime would die")
+		return
+	}
+	require.NoError(t, err)
+	d.Close()
+	c, err := frozen.Take(time.Minute, nil)
+	require.NoError(t, err)
+	defer c.Close()
+	_, err = ownheap.Take(ownheap.Options{})
+	assert.ErrorContains(t, err, "the runtime would die")
 }

@@ -79,6 +79,11 @@ func New(d *heapdump.Dump, names Names) *Heap {
 		if g.Status == waiting && g.WaitReason == "dumping heap" { // the reason alone stays after an earlier dump
 			h.caller = i
 		}
+		for _, f := range g.Frames {
+			if d.Frames[f].Func == frozenTake {
+				h.caller = i
+			}
+		}
 	}
 	h.goroot = h.findGoroot()
 	h.mapSites = h.findMapSites()
@@ -174,8 +179,11 @@ func (h *Heap) framesOf(g int) []int {
 func ours(fn string) bool {
 	return strings.HasPrefix(fn, "runtime.") || strings.HasPrefix(fn, "runtime/debug.") ||
 		strings.HasPrefix(fn, "github.com/leaksafe/leaksafe/leakcheck.") ||
-		strings.HasPrefix(fn, "github.com/leaksafe/leaksafe/leakcheck/internal/ownheap.")
+		strings.HasPrefix(fn, "github.com/leaksafe/leaksafe/leakcheck/internal/ownheap.") || fn == frozenTake
 }
+
+// frozenTake is what the goroutine that asked for a dump waits in while the process is copied.
+const frozenTake = "github.com/leaksafe/leaksafe/leakcheck/internal/frozen.Take"
 
 func (h *Heap) rankOf(goroutine int) Rank {
 	g := &h.Goroutines[goroutine]
