@@ -83,6 +83,9 @@ func (j *Jobs) Go(ctx context.Context, name string, fn func(context.Context) err
 	}
 	owner := j.owner()
 	root := j.config.detach(ctx)
+	if d := (*Scope)(root); d.name == "" { // there is no request
+		d.name = name
+	}
 	return owner.spawn(ctx.Done(), name, func(stop context.Context) error {
 		ctx, cancel := context.WithCancelCause(root)
 		defer cancel(nil)

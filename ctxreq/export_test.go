@@ -8,6 +8,9 @@ import (
 // Patient raises the default limits, so that a busy machine fails no test.
 func Patient() { defaultGrace, defaultCleanup = time.Minute, time.Minute }
 
+// ErrRetained is what the probe reports.
+var ErrRetained = errRetained
+
 // HandleSize is what a kept context keeps.
 const HandleSize = unsafe.Sizeof(Scope{})
 

@@ -3,6 +3,9 @@ package ctxreq_test
 import (
 	"context"
 	"fmt"
+	"maps"
+	"regexp"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -92,9 +95,27 @@ func TestRegistryIsBounded(t *testing.T) {
 	}), "there are 256 keys already; a key is a package-level variable")
 }
 
+var hideLines = regexp.MustCompile(`/[^ ]*\.go:\d+`)
+
+var hideNumber = regexp.MustCompile(`request \d+`)
+
+// sorted returns the keys of m.
+func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
 // panicOf is what f panics with, as text.
 func panicOf(f func()) (text string) {
 	defer func() { text = fmt.Sprint(recover()) }()
 	f()
 	return ""
+}
+
+// registryFull is what NewKey says when there are too many keys.
+func registryFull() string {
+	defer ctxreq.RestoreKeys()()
+	text := panicOf(func() {
+		for i := range 1000 {
+			ctxreq.NewKey[int](fmt.Sprint("request ", i))
+		}
+	})
+	return hideNumber.ReplaceAllString(hideLines.ReplaceAllString(text, "FILE:LINE"), "request N")
 }

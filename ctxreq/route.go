@@ -62,15 +62,8 @@ func (st *state) readRoute() {
 	}
 }
 
-// learnRoute is readRoute for a scope that is not locked.
-func (s *Scope) learnRoute() {
-	if st := s.lock(); st != nil {
-		st.readRoute()
-		st.mu.Unlock()
-	}
-}
-
-// setRoute takes a route that Seal found.
+// setRoute takes the route that Seal found, or where it can be looked up, for every scope of the
+// request.
 func (s *Scope) setRoute(route string, mux *http.ServeMux, r *http.Request) {
 	st := s.lock()
 	if st == nil {
@@ -80,7 +73,11 @@ func (s *Scope) setRoute(route string, mux *http.ServeMux, r *http.Request) {
 		st.route, st.router.sealed, st.mux = route, true, nil
 	}
 	st.lookIn(mux, r)
+	sealed, parent := st.sealed, st.parent
 	st.mu.Unlock()
+	if sealed {
+		From(parent).setRoute(route, mux, r)
+	}
 }
 
 // handBack gives the request that came in what the handler's copy of it learned, so that whatever

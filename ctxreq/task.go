@@ -229,7 +229,7 @@ func (s *Scope) place(st *state, name string, cancelled <-chan struct{}) error {
 		return refused(fmt.Sprintf("Go %q", name))
 	}
 	if st.active >= limit {
-		return fmt.Errorf("ctxreq: Go %q: cancelled while it waited, because %d are running (Config.MaxChildren): %w", name, st.active, context.Canceled)
+		return fmt.Errorf("ctxreq: Go %q: cancelled while it waited for one of %s to return (Config.MaxChildren): %w", name, plural(st.active, "child", "children"), context.Canceled)
 	}
 	return nil
 }

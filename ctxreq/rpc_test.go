@@ -1,0 +1,120 @@
+package ctxreq_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"runtime"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/ctxreq"
+)
+
+// TestRPCTellsTheClientTheHandlersErrorAlone asks what leaves by the error, for every way to fail.
+func TestRPCTellsTheClientTheHandlersErrorAlone(t *testing.T) {
+	answers := map[string]error{"the handler succeeds": nil, "the handler answers": errors.New("no such order")}
+	fails := map[string]struct {
+		do     func(context.Context)
+		report ctxreq.Kind
+	}{
+		"nothing else": {func(context.Context) {}, ""},
+		"a cleanup fails": {func(ctx context.Context) {
+			ctxreq.From(ctx).Defer(func(context.Context) error { return io.ErrShortWrite })
+		}, ctxreq.KindCleanup},
+		"a cleanup panics": {func(ctx context.Context) { ctxreq.From(ctx).Defer(func(context.Context) error { panic("p") }) }, ctxreq.KindCleanup},
+		"a child fails": {func(ctx context.Context) {
+			ctxreq.From(ctx).Go("audit", func(context.Context) error { return io.ErrShortWrite })
+			ctxreq.From(ctx).Wait()
+		}, ctxreq.KindError},
+		"a child panics": {func(ctx context.Context) {
+			ctxreq.From(ctx).Go("audit", func(context.Context) error { panic("p") })
+			ctxreq.From(ctx).Wait()
+		}, ctxreq.KindPanic},
+	}
+	for answer, want := range answers {
+		for what, fail := range fails {
+			t.Run(answer+", "+what, func(t *testing.T) {
+				rec := new(recorder)
+				c := &ctxreq.Config{Reporter: rec}
+				err := c.RPC(t.Context(), "/svc/M", func(ctx context.Context) error {
+					fail.do(ctx)
+					return want
+				})
+				require.True(t, err == want, "%v", err)
+				if fail.report == "" {
+					require.Empty(t, rec.all())
+					return
+				}
+				require.Len(t, rec.all(), 1, "and it is reported, once")
+				require.Equal(t, fail.report, rec.all()[0].Kind)
+				require.Equal(t, "/svc/M", rec.all()[0].Info.Name)
+			})
+		}
+	}
+}
+
+func TestRPCThatPanics(t *testing.T) {
+	rec := new(recorder)
+	c := &ctxreq.Config{Reporter: rec}
+	err := c.RPC(t.Context(), "/svc/M", func(context.Context) error { panic("pq: connect postgres://app:hunter2@db/app") })
+	require.EqualError(t, err, "internal error, request "+rec.all()[0].Info.ID)
+	require.Len(t, rec.all(), 1)
+	require.EqualError(t, rec.all()[0].Err, "panic: pq: connect postgres://hidden@db/app")
+
+	c.Repanic = true
+	require.PanicsWithValue(t, "as it was", func() {
+		c.RPC(t.Context(), "/svc/M", func(context.Context) error { panic("as it was") })
+	})
+	require.Len(t, rec.all(), 2)
+	exited := make(chan struct{})
+	go func() {
+		defer close(exited)
+		c.RPC(context.Background(), "/svc/M", func(context.Context) error { runtime.Goexit(); return nil })
+	}()
+	<-exited
+	require.Empty(t, c.InFlight())
+}
+
+// wire is as much of grpc.ServerStream as Stream needs.
+type wire interface {
+	SetHeader(map[string][]string) error
+	SendHeader(map[string][]string) error
+	SetTrailer(map[string][]string)
+	Context() context.Context
+	SendMsg(m any) error
+	RecvMsg(m any) error
+}
+
+type fakeStream struct {
+	wire
+	ctx  context.Context
+	sent []any
+}
+
+func (f *fakeStream) Context() context.Context { return f.ctx }
+func (f *fakeStream) SendMsg(m any) error      { f.sent = append(f.sent, m); return nil }
+
+func TestStream(t *testing.T) {
+	rec := new(recorder)
+	ctx, s := (&ctxreq.Config{Reporter: rec}).Start(t.Context(), "server")
+	defer s.End(nil)
+	type info struct{ FullMethod string }
+	type handler func(srv any, ss wire) error
+	var intercept func(srv any, ss wire, info *info, handler handler) error = ctxreq.Stream // by inference
+	f := &fakeStream{ctx: ctx}
+	var kept context.Context
+	err := intercept("srv", f, &info{"/svc/Count"}, func(srv any, ss wire) error {
+		kept = ss.Context()
+		require.Equal(t, "/svc/Count", ctxreq.From(kept).Info().Name)
+		return ss.SendMsg(srv)
+	})
+	require.NoError(t, err)
+	require.Equal(t, []any{"srv"}, f.sent)
+	require.ErrorIs(t, context.Cause(kept), ctxreq.ErrEnded)
+	err = intercept("srv", f, nil, func(any, wire) error { panic(io.EOF) })
+	require.ErrorContains(t, err, "internal error, request ")
+	require.NotErrorIs(t, err, io.EOF)
+	require.Len(t, rec.of(ctxreq.KindPanic), 1, "to the Config of the scope around")
+}
