@@ -3,6 +3,7 @@ package pool
 import (
 	"math"
 	"math/bits"
+	"sync"
 	"sync/atomic"
 )
 
@@ -71,27 +72,43 @@ type block struct {
 	listed bool   // Pointers knows the address of slice
 }
 
+// shortcut returns where the block goes if there is nothing else to do at the end of its lease.
+func (h *block) shortcut() *sync.Pool {
+	if s := h.home; s != nil && !s.asleep.Load() && !s.more {
+		return &s.idle
+	}
+	return nil
+}
+
 // release gives the block back after the caller has ended its lease.
 func (h *block) release() {
 	if h.home.put(h) {
 		return
 	}
 	h.pool.guard.ended(h, "released")
-	if h.owner != nil {
+	switch {
+	case h.owner != nil:
+		h.pool.guard.give(0, 1)
 		h.leave()
-		return
+	case h.refs.Load() != 0:
+		h.pool.guard.give(0, 1)
+		h.unref()
+	default:
+		h.recycle(1)
 	}
-	h.unref()
 }
 
-// unref ends one of the leases on the memory, and recycles it after the last.
+// unref ends one of the leases that share the memory, and recycles it after the last.
 func (h *block) unref() {
-	if h.refs.Load() != 0 && h.refs.Add(-1) != 0 {
-		return
+	if h.refs.Add(-1) == 0 {
+		h.recycle(0)
 	}
-	h.refs.Store(0)
+}
+
+// recycle gives the memory back, and counts the end of so many leases.
+func (h *block) recycle(leases int64) {
 	h.freeOutgrown()
-	h = h.pool.guard.retire(h)
+	h = h.pool.guard.retire(h, leases)
 	h.clear()
 	h.pool.free.put(h)
 }

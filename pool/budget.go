@@ -21,9 +21,8 @@ const (
 // golang.org/x/sync/semaphore cannot take more than its limit, which Get and growth do, and cannot
 // take bytes back from a cleanup, which must not wake a goroutine of a synctest bubble.
 type budget struct {
-	limit  int64 // 0: none
-	used   atomic.Int64
-	leases atomic.Int64
+	limit  int64        // bytes; 0: none
+	state  atomic.Int64 // units in use, and from bit leaseBit on the leases
 	lost   atomic.Uint64
 	queued atomic.Int32 // how many wait; who gives bytes back looks here
 
@@ -38,29 +37,37 @@ type waiter struct {
 	ready chan struct{}
 }
 
-// take counts a lease of n bytes without waiting.
-func (b *budget) take(n int) {
-	b.used.Add(int64(n))
-	b.leases.Add(1)
-}
+// Bytes and leases are in one word, so that one atomic operation counts both. Bytes are counted in
+// units of the smallest class: 256 TiB fit, and 16 million leases before Stats shows too few.
+const (
+	unit     = 1 << smallestLog
+	leaseBit = 40
+)
+
+func stateOf(bytes, leases int64) int64 { return (bytes+unit-1)/unit + leases<<leaseBit }
+
+// used returns the bytes in use.
+func used(state int64) int64 { return state & (1<<leaseBit - 1) * unit }
+
+// count counts bytes and leases without waiting.
+func (b *budget) count(bytes, leases int64) { b.state.Add(stateOf(bytes, leases)) }
 
 // try counts a lease of n bytes if there is room.
 func (b *budget) try(n int64) bool {
 	for {
-		used := b.used.Load()
-		if used+n > b.limit {
+		before := b.state.Load()
+		if used(before)+n > b.limit {
 			return false
 		}
-		if b.used.CompareAndSwap(used, used+n) {
-			b.leases.Add(1)
+		if b.state.CompareAndSwap(before, before+stateOf(n, 1)) {
 			return true
 		}
 	}
 }
 
-// give takes n bytes back.
-func (b *budget) give(n int64) {
-	b.used.Add(-n)
+// give counts bytes and leases back.
+func (b *budget) give(bytes, leases int64) {
+	b.state.Add(-stateOf(bytes, leases))
 	if b.queued.Load() == 0 {
 		return
 	}
@@ -70,19 +77,10 @@ func (b *budget) give(n int64) {
 	b.admit()
 }
 
-// undo takes back a lease that was counted and never began.
-func (b *budget) undo(n int) {
-	b.leases.Add(-1)
-	b.give(int64(n))
-}
-
-// refund takes back what a collected block held. It wakes no waiter: a waiter looks by itself.
-func (b *budget) refund(n int64, lost bool) {
-	b.used.Add(-n)
-	if lost {
-		b.leases.Add(-1)
-		b.lost.Add(1)
-	}
+// refund counts back what a collected block held. It wakes no waiter: a waiter looks by itself.
+func (b *budget) refund(bytes, leases int64) {
+	b.state.Add(-stateOf(bytes, leases))
+	b.lost.Add(uint64(leases))
 }
 
 // admit serves the waiters from the first on. It runs with mu held.
@@ -105,7 +103,7 @@ func (b *budget) remove(e *list.Element) {
 // acquire counts a lease of n bytes once there is room for it.
 func (b *budget) acquire(ctx context.Context, n int) error {
 	if b.limit == 0 {
-		b.take(n)
+		b.count(int64(n), 1)
 		return nil
 	}
 	if int64(n) > b.limit {
@@ -151,12 +149,11 @@ func (b *budget) leave(ctx context.Context, e *list.Element) error {
 	defer b.mu.Unlock()
 	select {
 	case <-w.ready:
-		b.used.Add(-w.n)
-		b.leases.Add(-1)
+		b.state.Add(-stateOf(w.n, 1))
 	default:
 		b.remove(e)
 	}
-	err := fmt.Errorf("pool: GetContext: waited for %d bytes while %d of MaxInUse, %d, were in use: %w", w.n, b.used.Load(), b.limit, ctx.Err())
+	err := fmt.Errorf("pool: GetContext: waited for %d bytes while %d of MaxInUse, %d, were in use: %w", w.n, used(b.state.Load()), b.limit, ctx.Err())
 	b.admit()
 	return err
 }
@@ -187,5 +184,7 @@ func (b *budget) stats(s *Stats) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.admit()
-	s.InUse, s.InUseLeases, s.Lost, s.Waiting = int(b.used.Load()), int(b.leases.Load()), b.lost.Load(), b.waiting.Len()
+	state := b.state.Load()
+	s.InUse, s.InUseLeases = int(used(state)), int(state>>leaseBit)
+	s.Lost, s.Waiting = b.lost.Load(), b.waiting.Len()
 }

@@ -32,11 +32,11 @@ func (b Buffer) Release() bool {
 	if h == nil || !h.gen.CompareAndSwap(b.gen, b.gen+1) {
 		return false
 	}
-	if s := h.home; s != nil && b.gen&countMask != countMask && !s.asleep.Load() && !s.zero {
-		s.idle.Put(h)
+	h.tally(b.gen)
+	if idle := h.shortcut(); idle != nil {
+		idle.Put(h)
 		return true
 	}
-	h.tally(b.gen)
 	h.release()
 	return true
 }

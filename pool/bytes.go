@@ -99,7 +99,9 @@ func NewBytes(o Options) *Bytes {
 	}
 	for i := range p.free.small {
 		for class := range p.free.small[i] {
-			p.free.small[i][class].zero = p.zero
+			s := &p.free.small[i][class]
+			s.zero, s.guard = p.zero, p.guard
+			s.more = s.zero || s.guard != nil
 		}
 	}
 	return p
@@ -110,7 +112,7 @@ func NewBytes(o Options) *Bytes {
 // with [Buffer.Release].
 func (p *Bytes) Get(n int) Buffer {
 	if p.guard == nil && uint(n) <= maxSmall {
-		s := &p.free.small[p.free.current.Load()&1][classOf(n)]
+		s := p.free.shelf(classOf(n))
 		if h, ok := s.idle.Get().(*block); ok {
 			h.n = n
 			h.home = s
@@ -125,7 +127,7 @@ func (p *Bytes) getSlow(n int) Buffer {
 		panic(fmt.Sprintf("pool: Get(%d): the length is negative", n))
 	}
 	if p.guard != nil {
-		p.guard.budget.take(p.holds(n))
+		p.guard.budget.count(int64(p.holds(n)), 1)
 	}
 	return p.lease(n)
 }
@@ -182,11 +184,19 @@ func (p *Bytes) holds(n int) int {
 
 // lease is Get without its short cut, and after its bytes are counted.
 func (p *Bytes) lease(n int) Buffer {
+	if p.guard != nil && p.guard.leases == nil && n <= maxSmall {
+		s := p.free.shelf(classOf(n))
+		if h, ok := s.idle.Get().(*block); ok {
+			h.n, h.home = n, s
+			h.record.bytes, h.record.open = int64(len(h.data)), true
+			return Buffer{h, h.gen.Load()}
+		}
+	}
 	h := p.idle(n)
 	if h == nil {
 		h = p.counted(n)
 	} else if late := p.guard.wake(h); late != nil {
-		p.guard.budget.undo(p.holds(n))
+		p.guard.give(int64(p.holds(n)), 1)
 		panic("pool: Get found " + late.String())
 	}
 	h.n = n
@@ -198,7 +208,7 @@ func (p *Bytes) lease(n int) Buffer {
 func (p *Bytes) counted(n int) (h *block) {
 	defer func() {
 		if h == nil && p.guard != nil {
-			p.guard.budget.undo(p.holds(n))
+			p.guard.give(int64(p.holds(n)), 1)
 		}
 	}()
 	return p.make(n)

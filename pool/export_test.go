@@ -16,3 +16,10 @@ const (
 	DecayEvery = decayEvery
 	PoisonByte = poisonByte
 )
+
+// Listed returns how many addresses p's table has.
+func Listed(p *Bytes) int {
+	p.lent.mu.Lock()
+	defer p.lent.mu.Unlock()
+	return p.lent.live
+}

@@ -52,8 +52,13 @@ type freeList struct {
 type shelf struct {
 	idle   sync.Pool
 	asleep atomic.Bool
-	zero   bool // memory is cleared first
+	more   bool   // there is more to do first:
+	zero   bool   // memory is cleared
+	guard  *guard // what the block holds is counted back
 }
+
+// shelf returns where idle blocks of a small class are.
+func (f *freeList) shelf(class int) *shelf { return &f.small[f.current.Load()&1][class] }
 
 // put puts a block back whose lease has ended, and returns false if there is more to do first.
 func (s *shelf) put(h *block) bool {
@@ -62,6 +67,10 @@ func (s *shelf) put(h *block) bool {
 	}
 	if s.zero {
 		h.clear()
+	}
+	if s.guard != nil {
+		h.record.open = false
+		s.guard.giveBack(h, 1)
 	}
 	s.idle.Put(h)
 	return true
@@ -88,13 +97,12 @@ func (f *freeList) shared(class int) bool {
 // take returns an idle block of the class, or nil.
 func (f *freeList) take(class int) *block {
 	if f.shared(class) {
-		now := f.current.Load()
-		for _, s := range [...]*shelf{&f.small[now][class], &f.small[1-now][class]} {
-			if h, ok := s.idle.Get().(*block); ok {
-				return h
-			}
+		now := f.current.Load() & 1
+		h, ok := f.small[now][class].idle.Get().(*block)
+		if !ok {
+			h, _ = f.small[now^1][class].idle.Get().(*block)
 		}
-		return nil
+		return h
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -154,7 +162,7 @@ func (f *freeList) put(h *block) {
 }
 
 func (f *freeList) shelve(h *block) {
-	s := &f.small[f.current.Load()][h.class]
+	s := f.shelf(h.class)
 	if s.asleep.Load() {
 		s.asleep.Store(false)
 		f.wake()

@@ -60,10 +60,12 @@ func (g *guard) lost(r *record) {
 	if data := r.secret.Load(); data != nil {
 		clear(*data)
 	}
-	if r.open {
-		g.leases.lose(r.entry.Load())
+	if !r.open {
+		g.budget.refund(r.bytes, 0)
+		return
 	}
-	g.budget.refund(r.bytes, r.open)
+	g.leases.lose(r.entry.Load())
+	g.budget.refund(r.bytes, 1)
 }
 
 // begin begins a lease whose bytes are counted already.
@@ -84,7 +86,7 @@ func (g *guard) shared(h *block) {
 	}
 	h.record = &record{}
 	runtime.AddCleanup(h, g.lost, h.record)
-	g.budget.take(0)
+	g.budget.count(0, 1)
 	h.record.open = true
 	if e := g.leases.begin(h.gen.Load(), 0, "retained"); e != nil {
 		h.record.entry.Store(e)
@@ -97,7 +99,7 @@ func (g *guard) grow(h, bigger *block) {
 		return
 	}
 	n := int64(len(bigger.data))
-	g.budget.used.Add(n)
+	g.budget.count(n, 0)
 	h.record.bytes += n
 	if g.secret {
 		old := h.record.secret.Swap(bigger.record.secret.Load())
@@ -105,14 +107,20 @@ func (g *guard) grow(h, bigger *block) {
 	}
 }
 
-// ended notes the end of a lease. Its memory may have other leases.
+// ended notes the end of a lease, which is not counted back yet: its memory may have other leases.
 func (g *guard) ended(h *block, how string) {
 	if g == nil {
 		return
 	}
 	h.record.open = false
 	g.leases.end(h.record.entry.Load(), how)
-	g.budget.leases.Add(-1)
+}
+
+// give counts bytes and leases back.
+func (g *guard) give(bytes, leases int64) {
+	if g != nil {
+		g.budget.give(bytes, leases)
+	}
 }
 
 // moved notes that the handles of a lease have ended, and the lease goes on in a Body.
@@ -124,11 +132,11 @@ func (g *guard) moved(h *block) {
 
 // retire prepares the memory of a block for being idle. It returns the block that has the memory
 // from now on: one that was logged is never leased again, and so can still tell where it was.
-func (g *guard) retire(h *block) *block {
+func (g *guard) retire(h *block, leases int64) *block {
 	if g == nil {
 		return h
 	}
-	g.giveBack(h)
+	g.giveBack(h, leases)
 	if h.record.entry.Load() == nil {
 		return h
 	}
@@ -140,20 +148,20 @@ func (g *guard) retire(h *block) *block {
 	return fresh
 }
 
-// detach forgets the memory of a block, which leaves the pool.
+// detach ends the account of a lease whose memory leaves the pool.
 func (g *guard) detach(h *block) {
 	if g == nil {
 		return
 	}
-	g.giveBack(h)
+	g.giveBack(h, 1)
 	h.record.secret.Store(nil)
 }
 
-// giveBack ends the account of a lease.
-func (g *guard) giveBack(h *block) {
+// giveBack counts back what a block held.
+func (g *guard) giveBack(h *block, leases int64) {
 	n := h.record.bytes
 	h.record.bytes = 0
-	g.budget.give(n)
+	g.budget.give(n, leases)
 }
 
 // poison fills memory that the logged lease of r leaves.

@@ -69,6 +69,10 @@ func (s *Slices) Put(b []byte) {
 		return
 	}
 	h.data = unsafe.Slice(first, t.size)
+	if idle := h.shortcut(); idle != nil {
+		idle.Put(h)
+		return
+	}
 	if s.pool.secret {
 		data := h.data
 		h.record.secret.Store(&data)
@@ -115,6 +119,10 @@ func (q *Pointers) Put(b *[]byte) {
 	}
 	h.slice = nil
 	h.tally(lease.gen)
+	if idle := h.shortcut(); idle != nil {
+		idle.Put(h)
+		return
+	}
 	h.release()
 }
 
@@ -130,7 +138,7 @@ func (h *block) logged() *entry {
 // collector has taken what was there. Reading takes no lock.
 type table struct {
 	refused atomic.Uint64
-	slots   atomic.Pointer[[]slot]
+	slots   atomic.Pointer[[]slot] // a power of two
 	mu      sync.Mutex
 	used    int // slots with a key, removed ones included
 	live    int
@@ -197,10 +205,7 @@ func (t *table) enter(g *tag) {
 		t.rebuild()
 	}
 	// An address may be in use again before the cleanup of what was there has run.
-	if old := t.slot(g.key); old.tag != nil {
-		old.key.Store(removed)
-		t.live--
-	}
+	t.clear(t.slot(g.key))
 	insert(*t.slots.Load(), g)
 	t.used++
 	t.live++
@@ -248,9 +253,18 @@ func (t *table) remove(g *tag) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if s := t.slot(g.key); s.tag == g {
-		s.key.Store(removed)
-		t.live--
+		t.clear(s)
 	}
+}
+
+// clear removes what a slot has, if anything. It runs with mu held.
+func (t *table) clear(s *slot) {
+	if s.tag == nil {
+		return
+	}
+	s.key.Store(removed)
+	atomic.StorePointer(&s.tag.block, nil) // a slot keeps its tag, and the tag must not hold a lost lease
+	t.live--
 }
 
 // refuse counts a Put that does nothing.
