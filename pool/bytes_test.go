@@ -48,16 +48,6 @@ func TestGetHasTheLengthAskedFor(t *testing.T) {
 	})
 }
 
-func TestClassesWasteLessThanHalf(t *testing.T) {
-	p := pool.NewBytes(pool.Options{})
-	for n := 257; n < 1<<21; n += n/7 + 1 {
-		b := p.Get(n)
-		require.GreaterOrEqual(t, pool.Capacity(b), n)
-		require.Less(t, pool.Capacity(b), 2*n)
-		b.Release()
-	}
-}
-
 func TestMisuseThatAConstructorSees(t *testing.T) {
 	assert.PanicsWithValue(t, "pool: Options.MaxBuffer is -1: set a number of bytes, or 0 for the default",
 		func() { pool.NewBytes(pool.Options{MaxBuffer: -1}) })

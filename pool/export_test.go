@@ -23,3 +23,14 @@ func Listed(p *Bytes) int {
 	defer p.lent.mu.Unlock()
 	return p.lent.live
 }
+
+// ClassOf and ClassSize are of the size classes.
+func ClassOf(n int) int       { return classOf(n) }
+func ClassSize(class int) int { return classSize(class) }
+
+// Decaying says whether p's decay has a timer.
+func Decaying(p *Bytes) bool {
+	p.free.mu.Lock()
+	defer p.free.mu.Unlock()
+	return !p.free.armed.IsZero()
+}

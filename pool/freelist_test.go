@@ -78,7 +78,66 @@ func TestMadeToMeasure(t *testing.T) {
 	})
 }
 
-func TestTrimLetsGoOfAll(t *testing.T) {
+// Blocks to 64 KiB decay too, without traffic and without a collection.
+func TestSmallBuffersDecayWithoutTraffic(t *testing.T) {
+	if raceEnabled {
+		t.Skip("under -race a sync.Pool drops one in four")
+	}
+	for _, size := range []int{100, 4096, 64 << 10, 65 << 10} {
+		synctest.Test(t, func(t *testing.T) {
+			p := pool.NewBytes(pool.Options{})
+			const many = 100
+			burst(p, many, size)
+			time.Sleep(pool.DecayEvery / 2)
+			assert.Zero(t, p.Stats().Dropped, "they may be needed in an instant")
+			time.Sleep(5 * pool.DecayEvery)
+			// Each processor keeps one to itself.
+			assert.GreaterOrEqual(t, p.Stats().Dropped, uint64(many-runtime.GOMAXPROCS(0)), size)
+
+			burst(p, many, size) // the decay starts again
+			time.Sleep(5 * pool.DecayEvery)
+			assert.GreaterOrEqual(t, p.Stats().Dropped, uint64(2*many-2*runtime.GOMAXPROCS(0)), size)
+
+			held := p.Get(size) // released long after the decay has stopped
+			time.Sleep(time.Hour)
+			before := p.Stats().Dropped
+			burst(p, many, size)
+			held.Release()
+			time.Sleep(5 * pool.DecayEvery)
+			assert.GreaterOrEqual(t, p.Stats().Dropped, before+uint64(many-2*runtime.GOMAXPROCS(0)), size)
+		})
+	}
+}
+
+func TestSmallBuffersThatAreNeededDoNotDecay(t *testing.T) {
+	if raceEnabled {
+		t.Skip("under -race a sync.Pool drops one in four")
+	}
+	synctest.Test(t, func(t *testing.T) {
+		p := pool.NewBytes(pool.Options{})
+		for range 100 {
+			burst(p, 10, 4096)
+			time.Sleep(pool.DecayEvery / 2)
+		}
+		assert.LessOrEqual(t, p.Stats().Made, uint64(10+10*runtime.GOMAXPROCS(0)))
+	})
+}
+
+// A timer that starts itself for ever would keep synctest from finding a deadlock.
+func TestTheDecayStops(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := pool.NewBytes(pool.Options{})
+		burst(p, 10, 4096)
+		burst(p, 10, mib)
+		held := p.Get(4096)
+		time.Sleep(time.Minute)
+		assert.False(t, pool.Decaying(p))
+		held.Release()
+		assert.True(t, pool.Decaying(p))
+	})
+}
+
+func TestTrimDropsAll(t *testing.T) {
 	p := pool.NewBytes(pool.Options{})
 	burst(p, 8, mib)
 	p.Trim()

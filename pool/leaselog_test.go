@@ -3,6 +3,8 @@ package pool_test
 import (
 	"bytes"
 	"fmt"
+	"io"
+	"log"
 	"log/slog"
 	"math"
 	"math/rand/v2"
@@ -231,3 +233,5 @@ func TestOutstandingUnderLoad(t *testing.T) {
 	all.Wait()
 	assert.Empty(t, p.Outstanding())
 }
+
+func newLogger(to io.Writer) *log.Logger { return log.New(to, "", 0) }

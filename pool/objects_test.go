@@ -35,6 +35,7 @@ func TestPoolReusesObjects(t *testing.T) {
 }
 
 func TestMisuseOfNew(t *testing.T) {
+	assert.PanicsWithValue(t, "pool: New takes at most one PoolOptions", func() { pool.New(newObject, pool.PoolOptions[object]{}, pool.PoolOptions[object]{}) })
 	assert.PanicsWithValue(t, "pool: New: the function that makes objects is nil", func() { pool.New[object](nil) })
 	assert.PanicsWithValue(t, "pool: Get: the function given to New returned nil",
 		func() { pool.New(func() *object { return nil }).Get() })
@@ -194,4 +195,115 @@ func TestObjectsAreNeverShared(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+// A worker owns a goroutine, as encoders and interpreters do.
+type worker struct{ in chan func() }
+
+var workersRunning atomic.Int32
+
+func newWorker() *worker {
+	w := &worker{make(chan func())}
+	workersRunning.Add(1)
+	go func() {
+		defer workersRunning.Add(-1)
+		for f := range w.in {
+			f()
+		}
+	}()
+	return w
+}
+
+func (w *worker) close() { close(w.in) } // twice panics
+
+// useWorkers leases ten workers at a time, has them work, and releases them.
+func useWorkers(p *pool.Pool[worker]) {
+	for range 5 {
+		var held []pool.Lease[worker]
+		for range 10 {
+			l := p.Get()
+			done := make(chan bool)
+			l.Value().in <- func() { close(done) }
+			<-done
+			held = append(held, l)
+		}
+		for _, l := range held {
+			l.Release()
+		}
+		runtime.GC()
+		runtime.GC()
+		runtime.GC()
+	}
+}
+
+func TestDropClosesWhatTheCollectorTakes(t *testing.T) {
+	for _, level := range []pool.Level{pool.LevelOff, pool.LevelSample, pool.LevelCheck} {
+		workersRunning.Store(0)
+		p := pool.New(newWorker, pool.PoolOptions[worker]{Drop: (*worker).close, Level: level})
+		useWorkers(p)
+		eventually(t, func() bool { return workersRunning.Load() == 0 })
+		runtime.KeepAlive(p)
+
+		unused := pool.New(newWorker, pool.PoolOptions[worker]{Drop: (*worker).close, Level: level})
+		unused.Get().Release()
+		unused = nil
+		eventually(t, func() bool { return workersRunning.Load() == 0 })
+	}
+}
+
+func TestWithoutDropWorkersStay(t *testing.T) {
+	// The leaky counterpart.
+	workersRunning.Store(0)
+	var made []*worker
+	p := pool.New(func() *worker { w := newWorker(); made = append(made, w); return w })
+	useWorkers(p)
+	runtime.GC()
+	assert.NotZero(t, workersRunning.Load())
+	for _, w := range made {
+		w.close()
+	}
+	eventually(t, func() bool { return workersRunning.Load() == 0 })
+}
+
+func TestDropIsCalledOnceWithEachObject(t *testing.T) {
+	for _, level := range []pool.Level{pool.LevelOff, pool.LevelSample, pool.LevelCheck} {
+		var made, dropped atomic.Int32
+		keep := true
+		p := pool.New(func() *object { made.Add(1); return &object{} }, pool.PoolOptions[object]{
+			Keep: func(*object) bool { return keep },
+			Drop: func(o *object) {
+				o.n++
+				assert.Equal(t, 1, o.n)
+				dropped.Add(1)
+			},
+			Level: level,
+		})
+		p.Get().Release()
+		keep = false
+		p.Get().Release() // refused by Keep
+		assert.NotZero(t, dropped.Load())
+		keep = true
+		before := dropped.Load()
+		assert.Panics(t, func() { p.With(func(*object) { panic("f's own") }) })
+		assert.Equal(t, before+1, dropped.Load(), "left in a panic")
+		for range 20 {
+			l := p.Get()
+			runtime.GC() // must not drop a leased object, whose earlier idle state is collected
+			require.Zero(t, l.Value().n)
+			l.Release()
+		}
+		eventually(t, func() bool { return dropped.Load() == made.Load() })
+	}
+}
+
+func TestALostObjectIsNotDropped(t *testing.T) {
+	// It may be in use: only the lease was lost.
+	p := pool.New(newWorker, pool.PoolOptions[worker]{Drop: (*worker).close, Level: pool.LevelCheck})
+	w := p.Get().Value()
+	eventually(t, func() bool { return p.Outstanding()[0].Lost == 1 })
+	runtime.GC()
+	done := make(chan bool)
+	w.in <- func() { close(done) }
+	<-done
+	w.close()
 }
