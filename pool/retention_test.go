@@ -47,6 +47,8 @@ var programs = map[string]func(){
 		peak(func(i int) { all[i] = p.Get(mib) }, func(i int) { all[i].Release() })
 		runtime.KeepAlive(p)
 	},
+	"small burst": func() { idle(64 << 10) },
+	"large burst": func() { idle(65 << 10) },
 	"burst, sync.Pool": func() {
 		p := sync.Pool{New: func() any { b := make([]byte, mib); return &b }}
 		all := make([]*[]byte, 256)
@@ -110,6 +112,41 @@ func peak(lease, release func(i int)) {
 	runtime.KeepAlive(lease)
 }
 
+// idle makes a burst of 256 MiB beside a heap of 48 MiB, and then does nothing for a minute at most.
+// It prints by how many bytes the resident memory is larger than before and a tenth, and the heap's
+// growth.
+func idle(size int) {
+	ballast := make([]byte, 48*mib)
+	touch(ballast)
+	p := pool.NewBytes(pool.Options{})
+	burst(p, 4, size)
+	runtime.GC()
+	before, heap := resident(), memory()
+	all := make([]pool.Buffer, 256*mib/size)
+	for i := range all {
+		all[i] = p.Get(size)
+		touch(all[i].Bytes())
+	}
+	for i := range all {
+		all[i].Release()
+	}
+	all = nil
+	for end := time.Now().Add(time.Minute); resident() > before+before/10 && time.Now().Before(end); {
+		time.Sleep(100 * time.Millisecond)
+	}
+	fmt.Println(max(0, resident()-before-before/10), grown(heap))
+	runtime.KeepAlive(ballast)
+	runtime.KeepAlive(p)
+}
+
+// resident returns the process's resident memory, in bytes.
+func resident() int {
+	var all, resident int
+	text, _ := os.ReadFile("/proc/self/statm")
+	fmt.Sscan(string(text), &all, &resident)
+	return resident * os.Getpagesize()
+}
+
 func memory() (m runtime.MemStats) {
 	runtime.ReadMemStats(&m)
 	return m
@@ -126,7 +163,7 @@ func process(t *testing.T, name string) (perOp, heap int) {
 	require.NoError(t, err, "%s", out)
 	_, err = fmt.Sscan(string(out), &perOp, &heap)
 	require.NoError(t, err, "%s", out)
-	t.Logf("%s: %d B an operation, heap grown by %.1f MiB", name, perOp, float64(heap)/mib)
+	t.Logf("%s: %d B, heap grown by %.1f MiB", name, perOp, float64(heap)/mib)
 	return perOp, heap
 }
 
@@ -151,4 +188,20 @@ func TestTheHeapAfterABurst(t *testing.T) {
 
 	_, heap = process(t, "burst, sync.Pool")
 	assert.Greater(t, heap, 200*mib, "the twin")
+}
+
+// After a burst of 256 MiB, of buffers of 64 KiB and of 65 KiB, nothing happens: no traffic, no
+// collection. The heap and the resident memory fall by themselves.
+func TestMemoryGoesBackToTheSystemWithoutTraffic(t *testing.T) {
+	if raceEnabled || resident() == 0 {
+		t.Skip("measures resident memory, which needs /proc and no race detector")
+	}
+	for _, name := range []string{"small burst", "large burst"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel() // it waits
+			rss, heap := process(t, name)
+			assert.Zero(t, rss, "more than a tenth above what was resident before")
+			assert.LessOrEqual(t, heap, 2*mib)
+		})
+	}
 }

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -17,12 +19,75 @@ import (
 	"github.com/leaksafe/leaksafe/pool"
 )
 
-var _ interface {
+// A bufferWriter has the methods of bytes.Buffer that write.
+type bufferWriter interface {
 	io.Writer
 	io.StringWriter
 	io.ByteWriter
 	io.ReaderFrom
-} = (*pool.Writer)(nil)
+	Len() int
+	Reset()
+	Truncate(n int)
+	Grow(n int)
+	AvailableBuffer() []byte
+}
+
+var (
+	_ bufferWriter = (*pool.Writer)(nil)
+	_ bufferWriter = pool.Buffer{}
+	_ bufferWriter = (*bytes.Buffer)(nil)
+)
+
+// A Buffer and a bytes.Buffer have the same contents after the same calls.
+func TestWritesLikeABytesBuffer(t *testing.T) {
+	eachOption(t, func(t *testing.T, p *pool.Bytes) {
+		r := rand.New(rand.NewPCG(1, 9))
+		b, want := p.Get(0), new(bytes.Buffer)
+		for range 2000 {
+			text := strings.Repeat("text", r.IntN(100))
+			n := r.IntN(want.Len() + 1)
+			op := r.IntN(9)
+			for _, w := range []bufferWriter{b.Writer(), want} {
+				switch op {
+				case 0:
+					w.Write([]byte(text))
+				case 1:
+					w.WriteString(text)
+				case 2:
+					w.WriteByte('c')
+				case 3:
+					w.ReadFrom(strings.NewReader(text))
+				case 4:
+					w.Truncate(n)
+				case 5:
+					w.Grow(len(text))
+				case 6:
+					w.Write(strconv.AppendInt(w.AvailableBuffer(), 12345, 10))
+				case 7:
+					w.Write(append(w.AvailableBuffer(), text...)) // may not fit
+				case 8:
+					if n%20 == 0 {
+						w.Reset()
+					}
+				}
+			}
+			require.Equal(t, want.Len(), b.Len())
+			require.True(t, bytes.Equal(want.Bytes(), b.Bytes()))
+		}
+		b.Release()
+	})
+}
+
+func TestGrowMakesRoom(t *testing.T) {
+	p := pool.NewBytes(pool.Options{})
+	b := p.Get(10)
+	b.Grow(1000)
+	assert.Equal(t, 10, b.Len())
+	assert.GreaterOrEqual(t, cap(b.AvailableBuffer()), 1000)
+	assert.PanicsWithValue(t, "pool: Buffer.Grow(-1): the number is negative", func() { b.Grow(-1) })
+	assert.PanicsWithValue(t, "pool: Buffer.Truncate(11): the length is 10", func() { b.Truncate(11) })
+	assert.PanicsWithValue(t, "pool: Buffer.Truncate(-1): the length is 10", func() { b.Truncate(-1) })
+}
 
 func TestWriterAppendsAndGrows(t *testing.T) {
 	eachOption(t, func(t *testing.T, p *pool.Bytes) {
