@@ -96,6 +96,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"slices"
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/retain"
@@ -120,6 +121,9 @@ var subcommands = []subcommand{
 }
 
 func main() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(30) // a dump is large arrays without pointers: collecting them costs little, and keeping garbage much
+	}
 	err := run(os.Args[1:], os.Stdout, os.Stderr)
 	if err != nil && !errors.Is(err, flag.ErrHelp) && err.Error() != "" {
 		fmt.Fprintln(os.Stderr, "leakcheck:", err)

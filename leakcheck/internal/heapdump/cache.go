@@ -6,8 +6,8 @@ import (
 )
 
 const (
-	blockSize = 16 << 10
-	blocks    = 128
+	blockSize = 4 << 10
+	blocks    = 4096
 )
 
 // A cache keeps blocks of a file: walks over the heap read some bytes of each object, and neighbours on the heap are neighbours in

@@ -56,7 +56,7 @@ func (h *Heap) Census() *Census {
 		g.all[i].Count++
 		g.all[i].Bytes += int64(h.Size(o))
 	}
-	c.all = g.all
+	c.all, g.t.kinds = g.all, nil
 	c.retain(h)
 	c.Sites = slices.Clone(c.all)
 	slices.SortFunc(c.Sites, func(a, b *Site) int {

@@ -46,6 +46,8 @@ type typer struct {
 	seen  map[seenKind]int32 // those that depend on nothing else
 	links map[linkKey]*linkTemplate
 	ends  map[endKey]int32 // kinds to which fixed references lead
+
+	unknown map[uint64]int32 // by size
 }
 
 type endKey struct {
@@ -54,7 +56,7 @@ type endKey struct {
 }
 
 func newTyper(h *Heap) typer {
-	return typer{h: h, kinds: make([]int32, h.Len()), list: make([]kind, 1), ids: map[kind]int32{}, seen: map[seenKind]int32{}, links: map[linkKey]*linkTemplate{}, ends: map[endKey]int32{}}
+	return typer{h: h, kinds: make([]int32, h.Len()), list: make([]kind, 1), ids: map[kind]int32{}, seen: map[seenKind]int32{}, links: map[linkKey]*linkTemplate{}, ends: map[endKey]int32{}, unknown: map[uint64]int32{}}
 }
 
 // walk finds the kinds of all objects that the search has reached, by the way on which it has reached them. found is called for
@@ -91,7 +93,7 @@ func (t *typer) end(o int32, via link, x *linkTemplate, key linkKey) int32 {
 	k := endKey{key, via.delta}
 	i, ok := t.ends[k]
 	if !ok {
-		if i = t.kindOf(o, via); t.list[i].view.typ != nil && t.list[i].known {
+		if i = t.kindOf(o, via); t.list[i].known {
 			t.ends[k] = i
 		}
 	}
@@ -114,13 +116,26 @@ func (t *typer) kindOf(o int32, via link) int32 {
 	if group := groupOfType(k.view.typ); group != "" {
 		k.text = group
 	}
-	if k.known = k.text != ""; k.known && k.view.typ != nil {
+	if k.known = k.text != ""; k.known && (k.view.typ != nil || k.view.name == "string") {
 		i := t.add(k)
 		t.seen[seen] = i
 		return i
 	}
+	if k.text == "" && h.names.Func == nil && h.SampleOf(o) == heapdump.None {
+		return t.unknownOf(h.Size(o))
+	}
 	t.describe(&k, o)
 	return t.add(k)
+}
+
+// unknownOf is the kind of objects of which only the size is known.
+func (t *typer) unknownOf(size uint64) int32 {
+	i, ok := t.unknown[size]
+	if !ok {
+		i = t.add(kind{text: "object of " + Bytes(int64(size))})
+		t.unknown[size] = i
+	}
+	return i
 }
 
 func (t *typer) add(k kind) int32 {
