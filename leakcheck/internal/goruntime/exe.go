@@ -205,7 +205,7 @@ var structs = map[string]string{
 	"runtime.gobuf":              "sp pc ctxt",
 	"runtime.stack":              "lo hi",
 	"runtime.m":                  "g0 curg gsignal procid alllink",
-	"runtime.p":                  "id",
+	"runtime.p":                  "id sudogcache",
 	"runtime._defer":             "link fn sp pc",
 	"runtime._panic":             "arg link",
 	"runtime.special":            "next offset kind",

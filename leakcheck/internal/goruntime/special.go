@@ -24,6 +24,7 @@ const (
 	specialWeak      = 3
 	specialProfile   = 4
 	specialCleanup   = 7
+	maxKind          = 31 // there are ten
 )
 
 // A Finalizer is set for an object, or about to run.
@@ -65,6 +66,10 @@ func (r *Runtime) readSpecial(s *span, at uint64) {
 		r.fail("a record for offset %d of a span of %d bytes: this version is not known", off, s.npages*pageSize)
 		return
 	}
+	if x.kind == 0 || x.kind > maxKind {
+		r.fail("a record of kind %d: this version is not known", x.kind)
+		return
+	}
 	x.object = s.base + off/s.elem*s.elem
 	switch x.kind {
 	case specialFinalizer:
@@ -78,6 +83,7 @@ func (r *Runtime) readSpecial(s *span, at uint64) {
 	case specialCleanup:
 		c := r.at(at, "runtime.specialCleanup.cleanup")
 		x.word, x.more = r.field(c, "runtime.cleanupFn.fn"), r.field(c, "runtime.cleanupFn.arg")
+		x.code = r.codeOf(x.word)
 	default:
 		return
 	}

@@ -22,19 +22,30 @@ func (r *Runtime) Verify() error {
 }
 
 func (r *Runtime) verify() error {
-	if err := r.verifyProcessors(); err != nil {
-		return err
+	for _, check := range []func() error{r.verifyVariables, r.verifyProcessors, r.verifyGoroutines, r.verifyStacks, r.verifyRecords} {
+		if err := check(); err != nil {
+			return err
+		}
 	}
-	return r.verifyGoroutines()
+	return nil
+}
+
+// verifyVariables looks at the masks of variables: a slice is a pointer and two numbers, a string a pointer and one.
+func (r *Runtime) verifyVariables() error {
+	for name, kind := range map[string]string{"runtime.allp": "pnn", "runtime.allgs": "pnn", "runtime.waitReasonStrings": "pnpnpnpnpn"} {
+		for i, k := range kind {
+			at := r.variable(name) + 8*uint64(i)
+			if r.isPointer(at) != (k == 'p') {
+				return fmt.Errorf("the word at %#x, of the variable %s, is marked as what it is not", at, name)
+			}
+		}
+	}
+	return nil
 }
 
 // verifyProcessors looks at the runtime's processors: a variable refers to an array, and that to structs of a known type.
 func (r *Runtime) verifyProcessors() error {
-	variable := r.variable("runtime.allp")
-	if !r.isVariable(variable) {
-		return fmt.Errorf("runtime.allp at %#x is not marked as a pointer", variable)
-	}
-	all := r.slice(variable)
+	all := r.slice(r.variable("runtime.allp"))
 	if all.len == 0 || all.len > 1<<16 {
 		return fmt.Errorf("runtime.allp has %d elements", all.len)
 	}
@@ -55,6 +66,9 @@ func (r *Runtime) verifyProcessors() error {
 		}
 		if name := r.typeName(o.Type); name != "runtime.p" {
 			return fmt.Errorf("%s at %#x has the type %q", what, p, name)
+		}
+		if o.mask == nil || o.mask.size != r.x.size["runtime.p"] || !slices.Contains(slices.Collect(o.Pointers()), 8+r.x.offset["runtime.p.sudogcache"]) {
+			return fmt.Errorf("%s at %#x has no pointer in its field sudogcache", what, p)
 		}
 		if id := r.u32(r.at(p, "runtime.p.id")); uint64(id) != i {
 			return fmt.Errorf("%s at %#x says that it is %d", what, p, id)
@@ -94,8 +108,56 @@ func (r *Runtime) verifyGoroutines() error {
 	return nil
 }
 
-// isVariable tells whether an address is in a segment of variables, at a word that is marked as a pointer.
-func (r *Runtime) isVariable(addr uint64) bool {
+// verifyStacks looks at where goroutines began, and at the stacks of those that sleep.
+func (r *Runtime) verifyStacks() error {
+	asleep, known := 0, 0
+	for _, addr := range r.goroutines[:min(checked, len(r.goroutines))] {
+		g := r.goroutine(addr)
+		start := r.field(addr, "runtime.g.startpc")
+		f, _ := r.function(start)
+		if start != 0 && f.entry != start {
+			return fmt.Errorf("goroutine %d began at %#x, where no function begins", g.ID, start)
+		}
+		if g.ID == 1 && f.name != "runtime.main" {
+			return fmt.Errorf("goroutine 1 began with the function %q", f.name)
+		}
+		if g.Status != statusWaiting || len(g.Frames) == 0 {
+			continue
+		}
+		asleep++
+		last := &g.Frames[len(g.Frames)-1]
+		if last.Func == "runtime.goexit" && !slices.ContainsFunc(g.Frames, func(f Frame) bool { return f.Guessed }) {
+			known++
+		}
+	}
+	if asleep > 0 && known == 0 {
+		return fmt.Errorf("of %d goroutines that sleep no stack could be read to its end", asleep)
+	}
+	return nil
+}
+
+// verifyRecords looks at what is attached to objects: functions are code, and samples are of the heap profile.
+func (r *Runtime) verifyRecords() error {
+	buckets := map[uint64]bool{}
+	at := r.u64(r.variable("runtime.mbuckets"))
+	for ; at != 0 && len(buckets) < maxBuckets && !buckets[at] && r.err == nil; at = r.field(at, "runtime.bucket.allnext") {
+		buckets[at] = true
+	}
+	for _, x := range r.specials {
+		switch {
+		case x.kind == specialProfile && !buckets[x.word]:
+			return fmt.Errorf("the object at %#x was sampled by %#x, which is not in the heap profile", x.object, x.word)
+		case x.kind == specialFinalizer && !r.IsFunction(x.code):
+			return fmt.Errorf("the object at %#x has a finalizer at %#x, where no function begins", x.object, x.code)
+		case x.kind == specialCleanup && !r.IsFunction(x.code):
+			return fmt.Errorf("the object at %#x has a cleanup at %#x, where no function begins", x.object, x.code)
+		}
+	}
+	return nil
+}
+
+// isPointer tells whether an address is in a segment of variables, at a word that is marked as a pointer.
+func (r *Runtime) isPointer(addr uint64) bool {
 	for _, s := range []*Segment{r.Data(), r.BSS()} {
 		if addr >= s.Addr && addr < s.End {
 			return s.Pointer(addr - s.Addr)

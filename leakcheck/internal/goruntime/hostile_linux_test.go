@@ -1,6 +1,6 @@
 //go:build linux && (amd64 || arm64)
 
-package dumpwrite_test
+package goruntime_test
 
 import (
 	"bufio"
