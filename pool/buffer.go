@@ -158,7 +158,7 @@ func (b Buffer) readOnce(r io.Reader) (int, error) {
 	}
 	n, err := r.Read(room)
 	if n < 0 || n > len(room) {
-		panic(fmt.Sprintf("pool: Buffer.ReadFrom: %T.Read returned %d for a slice of %d bytes", r, n, len(room)))
+		panic(fmt.Sprintf("pool: Buffer.ReadFrom: %T.Read returned %d for a slice of %d bytes: fix the Reader", r, n, len(room)))
 	}
 	if b.writable("ReadFrom"); probing && n > 0 { // r may have released the buffer
 		h.reserve(h.n + n)

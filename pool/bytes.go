@@ -142,7 +142,7 @@ func (p *Bytes) GetContext(ctx context.Context, n int) (Buffer, error) {
 		return Buffer{}, fmt.Errorf("pool: GetContext: the length %d is negative", n)
 	}
 	if err := ctx.Err(); err != nil {
-		return Buffer{}, err
+		return Buffer{}, fmt.Errorf("pool: GetContext: %w", err)
 	}
 	if p.guard == nil {
 		return p.Get(n), nil
@@ -197,7 +197,7 @@ func (p *Bytes) lease(n int) Buffer {
 		h = p.counted(n)
 	} else if late := p.guard.wake(h); late != nil {
 		p.guard.give(int64(p.holds(n)), 1)
-		panic("pool: Get found " + late.String())
+		panic("pool: Get, which is not at fault, found that " + late.String())
 	}
 	h.n = n
 	p.guard.begin(h)
@@ -221,7 +221,7 @@ func (p *Bytes) memory(n int) *block {
 		return p.make(n)
 	}
 	if late := p.guard.wake(h); late != nil {
-		panic("pool: a Buffer that grew found " + late.String())
+		panic("pool: a Buffer that grew, which is not at fault, found that " + late.String())
 	}
 	return h
 }

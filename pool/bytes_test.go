@@ -258,7 +258,7 @@ func TestReadAllKeepsNothingOnAnError(t *testing.T) {
 
 	_, err = p.ReadAll(emptyReader{}, 0)
 	assert.ErrorIs(t, err, io.ErrNoProgress)
-	assert.PanicsWithValue(t, "pool: Buffer.ReadFrom: pool_test.lyingReader.Read returned 257 for a slice of 256 bytes",
+	assert.PanicsWithValue(t, "pool: Buffer.ReadFrom: pool_test.lyingReader.Read returned 257 for a slice of 256 bytes: fix the Reader",
 		func() { p.ReadAll(lyingReader{}, 0) })
 }
 

@@ -54,7 +54,7 @@ func (s *service) runLate() {
 	s.late.Wait()
 }
 
-const lateText = "1 buffer written to after Release, first at byte 0\n\tacquired at github.com/leaksafe/leaksafe/pool_test.(*service).writesLate ("
+const lateText = "memory was written to after Release, 1 time, first at byte 0\n\tacquired at github.com/leaksafe/leaksafe/pool_test.(*service).writesLate ("
 
 // One request, one late goroutine, and no further request: the end of the test says so.
 func TestALateWriteIsReportedAtTheEndOfATest(t *testing.T) {
@@ -83,7 +83,7 @@ func TestALateWriteIsSeenHoweverLongAfter(t *testing.T) {
 			s.runLate()
 			time.Sleep(pause)
 			assert.Contains(t, panicOf(t, func() { s.right(httptest.NewRecorder(), httptest.NewRequest("GET", "/b", nil)) }),
-				"pool: Get found "+lateText)
+				"pool: Get, which is not at fault, found that "+lateText)
 			require.Len(t, s.pool.Outstanding(), 1, "also after the panic")
 		})
 	}

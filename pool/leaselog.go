@@ -219,12 +219,14 @@ type Finding struct {
 func (f Finding) String() string {
 	switch {
 	case f.LateWrites > 0:
-		return fmt.Sprintf("%s written to after Release, first at byte %d%s\n\tfix: keep no slice of a Buffer after its Release; Clone what you keep",
-			count(f.LateWrites, "buffer"), f.Offset, f.where("\n\t"))
+		return fmt.Sprintf("memory was written to after Release, %s, first at byte %d%s\n\tfix: keep no slice of a Buffer after its Release; Clone what you keep",
+			count(f.LateWrites, "time"), f.Offset, f.where("\n\t", "acquired at ", "ended at ", ""))
 	case f.RefusedPuts > 0 && len(f.Acquired) > 0:
-		return fmt.Sprintf("%s put twice%s\n\tfix: call Put once for each Get", count(f.RefusedPuts, "slice"), f.where("\n\t"))
+		return fmt.Sprintf("a slice was put again, %s%s\n\tfix: call Put once for each Get",
+			count(f.RefusedPuts, "time"), f.where("\n\t", "lent at ", "put at ", "put again at "))
 	case f.RefusedPuts > 0:
-		return fmt.Sprintf("%s put that the pool had not lent%s\n\tfix: put the slice that Get returned, not a part of it, nor what append returned", count(f.RefusedPuts, "slice"), f.where("\n\t"))
+		return fmt.Sprintf("a slice was put that the pool had not lent, %s%s\n\tfix: put the slice that Get returned, not its middle, and not what append returned",
+			count(f.RefusedPuts, "time"), f.where("\n\t", "", "", "put at "))
 	case len(f.Acquired) == 0:
 		return "leases are not logged at LevelOff: set Options.Level to pool.LevelCheck, or LEAKSAFE_POOL=check"
 	}
@@ -234,19 +236,16 @@ func (f Finding) String() string {
 	}
 	text += " not released"
 	if f.Lost > 0 {
-		text += fmt.Sprintf(", %d of them lost", f.Lost)
+		text += fmt.Sprintf(", %d of them lost (nothing refers to it any more)", f.Lost)
 	}
-	return text + f.where(", ")
+	return text + f.where(", ", "acquired at ", "", "")
 }
 
 // where names the places that are known.
-func (f Finding) where(separator string) (text string) {
-	for _, place := range []struct {
-		what  string
-		stack []string
-	}{{"acquired at ", f.Acquired}, {"ended at ", f.Ended}, {"put at ", f.Again}} {
-		if len(place.stack) > 0 {
-			text += separator + place.what + place.stack[0]
+func (f Finding) where(separator, acquired, ended, again string) (text string) {
+	for i, stack := range [][]string{f.Acquired, f.Ended, f.Again} {
+		if len(stack) > 0 {
+			text += separator + []string{acquired, ended, again}[i] + stack[0]
 		}
 	}
 	return text

@@ -136,10 +136,10 @@ func TestADoublePutIsNamed(t *testing.T) {
 	require.Len(t, found, 1)
 	assert.Equal(t, 1, found[0].RefusedPuts)
 	text := found[0].String()
-	assert.Regexp(t, `^1 slice put twice
-	acquired at \S+TestADoublePutIsNamed \(\S+\)
-	ended at \S+TestADoublePutIsNamed \(\S+\)
+	assert.Regexp(t, `^a slice was put again, 1 time
+	lent at \S+TestADoublePutIsNamed \(\S+\)
 	put at \S+TestADoublePutIsNamed \(\S+\)
+	put again at \S+TestADoublePutIsNamed \(\S+\)
 	fix: call Put once for each Get$`, text)
 	assert.Contains(t, text, place)
 
@@ -154,7 +154,7 @@ func TestADoublePutIsNamed(t *testing.T) {
 
 	s.Put([]byte("mine"))
 	text = p.Outstanding()[0].String() + p.Outstanding()[1].String() + p.Outstanding()[2].String()
-	assert.Contains(t, text, "1 slice put that the pool had not lent\n\tput at ")
+	assert.Contains(t, text, "a slice was put that the pool had not lent, 1 time\n\tput at ")
 }
 
 // A slice has no generation. If its memory was lent again, the second Put ends the later lease, and
@@ -199,13 +199,13 @@ func TestALateWriteIntoALentSliceIsFound(t *testing.T) {
 	s.Put(b)
 	b[7] = 1
 	require.Len(t, p.Outstanding(), 1)
-	assert.Contains(t, p.Outstanding()[0].String(), "1 buffer written to after Release, first at byte 7\n\tacquired at ")
+	assert.Contains(t, p.Outstanding()[0].String(), "memory was written to after Release, 1 time, first at byte 7\n\tacquired at ")
 }
 
 func TestLendingDoesNotGrow(t *testing.T) {
-	for name, o := range everyOption {
+	for _, name := range []string{"zero options", "secret", "check"} {
 		t.Run(name, func(t *testing.T) {
-			p := pool.NewBytes(o)
+			p := pool.NewBytes(everyOption[name])
 			s, q := p.Slices(4096), p.Pointers()
 			leakcheck.NoGrowth(t, func() {
 				s.Put(s.Get())
@@ -287,8 +287,8 @@ func TestADoublePutBehindAServerIsFound(t *testing.T) {
 	r.Body.Close()
 	front.Close()
 	require.Len(t, p.Outstanding(), 1)
-	assert.Contains(t, p.Outstanding()[0].String(), "1 slice put twice\n\tacquired at net/http/httputil.(*ReverseProxy).copyResponse (")
-	assert.Contains(t, p.Outstanding()[0].String(), "put at github.com/leaksafe/leaksafe/pool_test.twice.Put (")
+	assert.Contains(t, p.Outstanding()[0].String(), "a slice was put again, 1 time\n\tlent at net/http/httputil.(*ReverseProxy).copyResponse (")
+	assert.Contains(t, p.Outstanding()[0].String(), "put again at github.com/leaksafe/leaksafe/pool_test.twice.Put (")
 }
 
 func TestCopyBuffer(t *testing.T) {

@@ -166,7 +166,7 @@ func TestOutstandingObjects(t *testing.T) {
 	assert.Contains(t, p.Outstanding()[0].String(), "1 lease not released")
 	l.Release()
 	require.Len(t, p.Outstanding(), 1)
-	assert.Contains(t, p.Outstanding()[0].String(), "1 lease not released, 1 of them lost, acquired at")
+	assert.Contains(t, p.Outstanding()[0].String(), "1 lease not released, 1 of them lost (nothing refers to it any more), acquired at")
 	assert.Contains(t, pool.New(newObject).Outstanding()[0].String(), "leases are not logged at LevelOff")
 }
 

@@ -110,8 +110,8 @@ func TestADoublePutIsFound(t *testing.T) {
 	buffer.Free()
 	require.Len(t, p.Outstanding(), 1)
 	assert.Equal(t, 1, p.Outstanding()[0].RefusedPuts)
-	assert.Contains(t, p.Outstanding()[0].String(), "1 slice put twice\n\tacquired at ")
-	assert.Contains(t, p.Outstanding()[0].String(), "put at ")
+	assert.Contains(t, p.Outstanding()[0].String(), "a slice was put again, 1 time\n\tlent at ")
+	assert.Contains(t, p.Outstanding()[0].String(), "put again at ")
 }
 
 func TestADoublePutBehindAServerIsFound(t *testing.T) {
