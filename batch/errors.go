@@ -20,7 +20,7 @@ var (
 	// ErrFull is returned when there is no room and the caller does not wait: with TryAdd, with
 	// Reject, past MaxWaiters, or from inside the handler or the Observer, which would wait for
 	// itself. The item was not admitted.
-	ErrFull = errors.New("batch: full")
+	ErrFull = errors.New("batch: full, the item was not admitted")
 
 	// ErrTooLarge is returned at once for an item larger than MaxBytes or PendingBytes: it would
 	// never fit.
@@ -38,11 +38,11 @@ var (
 
 var (
 	errGivenUp     = fmt.Errorf("%w: the item was refused only together with other items of its batch, and not tried without them; it is safe to add again", ErrGivenUp)
-	errWaiters     = fmt.Errorf("%w, and MaxWaiters callers wait already", ErrFull)
-	errKeyFull     = fmt.Errorf("%w for this key: PendingPerKey of its items have no outcome yet", ErrFull)
-	errHandlerFull = fmt.Errorf("%w, and the handler cannot wait for itself", ErrFull)
-	errObserver    = fmt.Errorf("%w, and the Observer cannot wait for room: it may add as many items as it was told have failed", ErrFull)
-	errHeldFull    = fmt.Errorf("%w: as many keys as PendingItems are on hold: call Resume for some", ErrFull)
+	errWaiters     = fmt.Errorf("%w: MaxWaiters callers wait already", ErrFull)
+	errKeyFull     = fmt.Errorf("%w: its key has used up its share (PendingPerKey)", ErrFull)
+	errHandlerFull = fmt.Errorf("%w: the handler cannot wait for itself", ErrFull)
+	errObserver    = fmt.Errorf("%w: the Observer cannot wait for room; it may add as many items as it was told have failed", ErrFull)
+	errHeldFull    = fmt.Errorf("%w: as many keys as PendingItems are on hold; call Resume for some", ErrFull)
 	errExpired     = fmt.Errorf("batch: older than MaxAge, never handed over: %w", context.DeadlineExceeded)
 	errReturned    = fmt.Errorf("%w before the item was handed over", ErrClosed)
 	errAbandoned   = fmt.Errorf("%w while the item was in the handler's hands, the outcome is unknown", ErrClosed)
@@ -194,12 +194,12 @@ type Entry[K comparable, T any] struct {
 }
 
 func (d *DrainError[T]) Error() string {
-	what := "Close timed out"
 	if errors.Is(d.cause, errHeld) {
-		what = "Close found keys on hold"
+		return fmt.Sprintf("batch: Close found keys on hold: %s not sent (see DrainError.Undelivered); call Resume before Close to send them",
+			count(len(d.Undelivered), "item"))
 	}
-	return fmt.Sprintf("batch: %s: %s not sent, %d possibly sent (see DrainError.Undelivered and .InDoubt), %s still running: %v",
-		what, count(len(d.Undelivered), "item"), len(d.InDoubt), count(d.Stuck, "handler call"), d.cause)
+	return fmt.Sprintf("batch: Close timed out: %s not sent, %d possibly sent (see DrainError.Undelivered and .InDoubt), %s still running: %v",
+		count(len(d.Undelivered), "item"), len(d.InDoubt), count(d.Stuck, "handler call"), d.cause)
 }
 
 // Unwrap returns the error of the context that ended, or that keys are on hold.

@@ -1,0 +1,615 @@
+package batch_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/batch"
+)
+
+// logged returns what slog.Default is told while the test runs.
+func logged(t *testing.T) *bytes.Buffer {
+	var out bytes.Buffer
+	before := slog.Default()
+	slog.SetDefault(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}})))
+	t.Cleanup(func() { slog.SetDefault(before) })
+	return &out
+}
+
+// Without an Observer nothing fails in silence: the log, Flush and Close say it.
+func TestNothingFailsInSilence(t *testing.T) {
+	t.Run("an error", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			out := logged(t)
+			b := start(t, batch.Options[int]{}, func(context.Context, []int) error { return errDown })
+			addAll(t, b, 1, 2)
+			require.EqualError(t, b.Flush(t.Context()), "batch: 2 items failed since the last Flush; the last error: down")
+			for range 2 { // each Close says it
+				err := b.Close(t.Context())
+				require.EqualError(t, err, "batch: 2 items failed since the batcher was made, and Options.Observer is not set to be told of each; the last error: down")
+				require.ErrorIs(t, err, errDown)
+			}
+			assert.Equal(t, "level=ERROR msg=\"batch: items were not delivered, and Options.Observer is not set\" items=2 \"expired in all\"=0 \"last error\"=down\n", out.String())
+		})
+	})
+	t.Run("a panic", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			out := logged(t)
+			b := start(t, batch.Options[int]{}, func(context.Context, []int) error { panic("oops") })
+			addAll(t, b, 1)
+			require.ErrorContains(t, b.Close(t.Context()), "1 item failed since the batcher was made, and Options.Observer is not set to be told of each; the last error: batch: the handler panicked: oops")
+			assert.Contains(t, out.String(), "misuse_test.go", "with the stack")
+		})
+	})
+	t.Run("expired, by key", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			out := logged(t)
+			hold := make(chan struct{})
+			k, err := batch.NewKeyed(batch.Options[int]{MaxItems: 1, Linger: batch.Immediately, MaxAge: time.Second}, func(context.Context, int, []int) error { <-hold; return nil })
+			require.NoError(t, err)
+			require.NoError(t, k.Add(t.Context(), 1, 1))
+			synctest.Wait()
+			require.NoError(t, k.Add(t.Context(), 2, 2))
+			pass(2 * time.Second)
+			close(hold)
+			require.ErrorContains(t, k.Flush(t.Context()), "batch: 0 items failed and 1 item expired before the handler was free since the last Flush")
+			require.ErrorIs(t, k.Close(t.Context()), context.DeadlineExceeded)
+			assert.Contains(t, out.String(), "items=1 \"expired in all\"=1")
+		})
+	})
+	t.Run("one line at once, then one in ten seconds", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			out := logged(t)
+			b := start(t, batch.Options[int]{MaxItems: 1}, func(context.Context, []int) error { time.Sleep(time.Second); return errDown })
+			addAll(t, b, ints(25)...)
+			require.Error(t, b.Close(t.Context()))
+			lines := bytes.Count(out.Bytes(), []byte("\n"))
+			assert.Equal(t, 3, lines)
+			assert.Contains(t, out.String(), "items=10 ")
+		})
+	})
+	t.Run("told otherwise", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			out := logged(t)
+			b := start(t, batch.Options[int]{Observer: told{}.observe}, func(context.Context, []int) error { return errDown })
+			addAll(t, b, 1)
+			require.NoError(t, b.Close(t.Context()), "the Observer was told")
+			c, err := batch.NewCaller(batch.Options[int]{}, func(context.Context, []int) ([]batch.Result[int], error) { return nil, errDown })
+			require.NoError(t, err)
+			_, err = c.Do(t.Context(), 1)
+			require.ErrorIs(t, err, errDown)
+			require.NoError(t, c.Close(t.Context()), "the caller was told")
+			assert.Empty(t, out.String())
+		})
+	})
+}
+
+// What failed since the last Flush is told by the next one, to each of those that run beside each other.
+func TestFlushTellsOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := record(func(_ context.Context, call int, _ []int) error {
+			time.Sleep(ms)
+			if call%2 == 0 {
+				return errDown
+			}
+			return nil
+		})
+		b := start(t, batch.Options[int]{Observer: told{}.observe}, r.handle)
+		addAll(t, b, 1)
+		var errs [2]error
+		for i := range errs {
+			go func() { errs[i] = b.Flush(t.Context()) }()
+		}
+		pass(10 * ms)
+		require.ErrorIs(t, errs[0], errDown)
+		require.ErrorIs(t, errs[1], errDown)
+		addAll(t, b, 2)
+		require.NoError(t, b.Flush(t.Context()))
+		addAll(t, b, 3)
+		pass(time.Second) // fails before the call of Flush
+		require.ErrorIs(t, b.Flush(t.Context()), errDown)
+		finish(t, b)
+	})
+}
+
+func TestConstructorsPanicOnNil(t *testing.T) {
+	assert.PanicsWithValue(t, "batch: the handler of New is nil: pass the function that delivers a batch", func() { _, _ = batch.New[int](batch.Options[int]{}, nil) })
+	assert.PanicsWithValue(t, "batch: the handler of NewCaller is nil: pass the function that delivers a batch", func() { _, _ = batch.NewCaller[int, int](batch.Options[int]{}, nil) })
+	assert.PanicsWithValue(t, "batch: the handler of NewKeyed is nil: pass the function that delivers a batch", func() { _, _ = batch.NewKeyed[int, int](batch.Options[int]{}, nil) })
+	assert.PanicsWithValue(t, "batch: the handler of NewKeyedCaller is nil: pass the function that delivers a batch", func() {
+		_, _ = batch.NewKeyedCaller[int, int, int](batch.Options[int]{}, func(int) int { return 0 }, nil)
+	})
+	assert.PanicsWithValue(t, "batch: the key function of NewKeyedCaller is nil: pass the function that returns the key of an item", func() {
+		_, _ = batch.NewKeyedCaller(batch.Options[int]{}, nil, func(context.Context, int, []int) ([]batch.Result[int], error) { return nil, nil })
+	})
+}
+
+func TestOptionsThatMeanNothing(t *testing.T) {
+	nothing := func(context.Context, []int) error { return nil }
+	for want, opt := range map[string]batch.Options[int]{
+		"Options.PendingPerKey needs keys":         {PendingPerKey: 5},
+		"Options.HoldKeys needs NewKeyed":          {HoldKeys: true},
+		"Options.Split with Attempts 1 could":      {Attempts: 1, Split: isInvalid},
+		"Options.MaxBytes and PendingBytes need S": {MaxBytes: 1},
+	} {
+		_, err := batch.New(opt, nothing)
+		require.ErrorContains(t, err, "batch: "+want)
+	}
+	_, err := batch.NewKeyedCaller(batch.Options[int]{HoldKeys: true}, func(v int) int { return v }, func(context.Context, int, []int) ([]batch.Result[int], error) { return nil, nil })
+	require.ErrorContains(t, err, "Options.HoldKeys needs NewKeyed")
+	_, err = batch.NewKeyed(batch.Options[int]{PendingItems: 10, PendingPerKey: 11}, func(context.Context, int, []int) error { return nil })
+	require.ErrorContains(t, err, "Options.PendingPerKey is 11")
+}
+
+// Do, DoAll and Wait inside the handler would wait for the handler: they are refused at once, with
+// every InFlight. Submit works.
+func TestDoInsideTheHandler(t *testing.T) {
+	for _, inFlight := range []int{1, 4} {
+		synctest.Test(t, func(t *testing.T) {
+			var c *batch.Caller[int, int]
+			var do, all, wait error
+			var ticket batch.Ticket[int]
+			begin := time.Now()
+			c, err := batch.NewCaller(batch.Options[int]{InFlight: inFlight}, func(ctx context.Context, items []int) ([]batch.Result[int], error) {
+				if items[0] == 1 {
+					_, do = c.Do(ctx, 2)
+					all = c.DoAll(ctx, []int{2, 3})[1].Err
+					var err error
+					ticket, err = c.Submit(ctx, 4)
+					assert.NoError(t, err)
+					_, wait = ticket.Wait(ctx)
+					assert.Zero(t, time.Since(begin))
+				}
+				return doubled(items), nil
+			})
+			require.NoError(t, err)
+			v, err := c.Do(t.Context(), 1)
+			require.NoError(t, err)
+			assert.Equal(t, 2, v)
+			for _, err := range []error{do, all, wait} {
+				require.EqualError(t, err, "batch: called from inside the handler or the Observer, which cannot wait for itself: call it from elsewhere, or go on without waiting")
+			}
+			v, err = ticket.Wait(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, 8, v)
+			finish(t, c)
+			assert.EqualValues(t, 2, c.Stats().Admitted, "what was refused was not admitted")
+		})
+	}
+	t.Run("another's handler may wait", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			double := func(_ context.Context, items []int) ([]batch.Result[int], error) { return doubled(items), nil }
+			inner, err := batch.NewCaller(batch.Options[int]{}, double)
+			require.NoError(t, err)
+			outer, err := batch.NewCaller(batch.Options[int]{}, func(ctx context.Context, items []int) ([]batch.Result[int], error) {
+				return inner.DoAll(ctx, items), nil
+			})
+			require.NoError(t, err)
+			v, err := outer.Do(t.Context(), 3)
+			require.NoError(t, err)
+			assert.Equal(t, 6, v)
+			finish(t, outer)
+			finish(t, inner)
+		})
+	})
+}
+
+// What failed is added again by the Observer, while producers keep the budget full: there is room for
+// it, nothing waits, and nothing expires.
+func TestTheObserverPutsBack(t *testing.T) {
+	size := func(int) int { return 7 }
+	for name, opt := range map[string]batch.Options[int]{
+		"in items": {MaxItems: 10, PendingItems: 20},
+		"in bytes": {MaxItems: 10, PendingBytes: 140, SizeOf: size},
+		"reject":   {MaxItems: 10, PendingItems: 20},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var b *batch.Batcher[int]
+				begin := time.Now()
+				again := 0
+				opt.Observer = func(items []int, err error) {
+					require.NotErrorIs(t, err, context.DeadlineExceeded)
+					if err != nil {
+						before := time.Now()
+						for _, v := range items {
+							require.NoError(t, b.Add(context.Background(), v))
+							again++
+						}
+						require.ErrorIs(t, b.Add(context.Background(), -1), batch.ErrFull, "more than failed is refused at once, not waited for")
+						require.Zero(t, time.Since(before))
+					}
+				}
+				b = start(t, opt, func(context.Context, []int) error {
+					time.Sleep(10 * ms)
+					if time.Since(begin) < 50*ms {
+						return errors.New("busy")
+					}
+					return nil
+				})
+				for p := range 3 {
+					go func() {
+						for i := range 40 {
+							assert.NoError(t, b.Add(context.Background(), p*100+i))
+						}
+					}()
+				}
+				pass(20 * time.Second)
+				assert.EqualValues(t, 120, b.Stats().Delivered)
+				assert.NotZero(t, again)
+				finish(t, b)
+			})
+		})
+	}
+}
+
+// Whatever else would wait in the Observer is refused there, at once.
+func TestNothingWaitsInTheObserver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c *batch.Caller[int, int]
+		var do, all, flush, closing error
+		begin := time.Now()
+		c, err := batch.NewCaller(batch.Options[int]{Observer: func([]int, error) {
+			if do == nil {
+				_, do = c.Do(context.Background(), 2)
+				all = c.DoAll(context.Background(), []int{2})[0].Err
+				flush = c.Flush(context.Background())
+				closing = c.Close(context.Background())
+			}
+		}}, func(_ context.Context, items []int) ([]batch.Result[int], error) { return doubled(items), nil })
+		require.NoError(t, err)
+		_, err = c.Do(t.Context(), 1)
+		require.NoError(t, err)
+		synctest.Wait()
+		assert.Zero(t, time.Since(begin))
+		for _, err := range []error{do, all, flush, closing} {
+			require.ErrorContains(t, err, "cannot wait for itself")
+		}
+		finish(t, c)
+	})
+}
+
+// Sequential callers do not pay for Linger, and those that come during a call share the next.
+func TestDoDoesNotLingerWhenIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var calls [][]int
+		c, err := batch.NewCaller(batch.Options[int]{}, func(_ context.Context, items []int) ([]batch.Result[int], error) {
+			calls = append(calls, items)
+			time.Sleep(ms)
+			return doubled(items), nil
+		})
+		require.NoError(t, err)
+		begin := time.Now()
+		for i := range 10 {
+			_, err := c.Do(t.Context(), i)
+			require.NoError(t, err)
+		}
+		assert.Equal(t, 10*ms, time.Since(begin), "ten calls of a millisecond each")
+		calls = nil
+		for i := range 20 {
+			go func() {
+				_, err := c.Do(t.Context(), i)
+				assert.NoError(t, err)
+			}()
+			synctest.Wait()
+		}
+		pass(2 * ms)
+		require.Len(t, calls, 2, "the first alone, and then all that came meanwhile")
+		assert.Len(t, calls[1], 19)
+
+		begin, calls = time.Now(), nil
+		for i, r := range c.DoAll(t.Context(), ints(700)) {
+			require.NoError(t, r.Err)
+			require.Equal(t, 2*i, r.Value)
+		}
+		assert.Len(t, calls, 2)
+		assert.Equal(t, 2*ms, time.Since(begin))
+
+		ticket, err := c.Submit(t.Context(), 1)
+		require.NoError(t, err)
+		begin = time.Now()
+		_, err = ticket.Wait(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, 101*ms, time.Since(begin), "Submit lingers")
+		finish(t, c)
+	})
+}
+
+// DoAll loses nothing: every item has its result, or says why not.
+func TestDoAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, err := batch.NewCaller(batch.Options[int]{MaxItems: 3, PendingItems: 6, SizeOf: func(v int) int { return v }, MaxBytes: 1000}, func(_ context.Context, items []int) ([]batch.Result[int], error) {
+			time.Sleep(ms)
+			rs := doubled(items)
+			for i, v := range items {
+				if v == 5 {
+					rs[i].Err = errDown
+				}
+			}
+			return rs, nil
+		})
+		require.NoError(t, err)
+		assert.Empty(t, c.DoAll(t.Context(), nil))
+		rs := c.DoAll(t.Context(), append(ints(20), 1001, 20))
+		require.Len(t, rs, 22)
+		for i, r := range rs[:20] {
+			if i == 5 {
+				require.ErrorIs(t, r.Err, errDown)
+				continue
+			}
+			require.Equal(t, batch.Result[int]{Value: 2 * i}, r)
+		}
+		require.ErrorIs(t, rs[20].Err, batch.ErrTooLarge)
+		require.ErrorIs(t, rs[21].Err, batch.ErrTooLarge, "nothing behind it was admitted")
+		ctx, cancel := context.WithTimeout(t.Context(), 2*ms+ms/2)
+		defer cancel()
+		got := 0
+		for _, r := range c.DoAll(ctx, from(30, 12)) {
+			if r.Err == nil {
+				got++
+			} else {
+				require.ErrorIs(t, r.Err, context.DeadlineExceeded)
+			}
+		}
+		assert.Equal(t, 6, got)
+		finish(t, c)
+		require.ErrorIs(t, c.DoAll(t.Context(), []int{1})[0].Err, batch.ErrClosed)
+	})
+}
+
+// Results by key: one call per key at a time, and each caller its own result.
+func TestKeyedCaller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		busy := map[string]bool{}
+		calls := 0
+		c, err := batch.NewKeyedCaller(batch.Options[int]{MaxItems: 4, InFlight: 4}, func(v int) string { return fmt.Sprint(v % 3) },
+			func(_ context.Context, key string, items []int) ([]batch.Result[string], error) {
+				assert.False(t, busy[key])
+				busy[key] = true
+				defer delete(busy, key)
+				calls++
+				rs := make([]batch.Result[string], len(items))
+				for i, v := range items {
+					rs[i].Value = fmt.Sprintf("%d of %s", v, key)
+				}
+				time.Sleep(ms)
+				return rs, nil
+			})
+		require.NoError(t, err)
+		for v, r := range c.DoAll(t.Context(), ints(24)) {
+			require.NoError(t, r.Err)
+			require.Equal(t, fmt.Sprintf("%d of %d", v, v%3), r.Value)
+		}
+		assert.Equal(t, 6, calls)
+		finish(t, c)
+	})
+}
+
+// A key whose calls hang leaves room for the others.
+func TestOneKeyDoesNotTakeTheBudget(t *testing.T) {
+	sized := func(int) int { return 1 << 10 }
+	for name, opt := range map[string]batch.Options[int]{
+		"by default":        {MaxItems: 10, InFlight: 4},
+		"one in flight":     {MaxItems: 10, Timeout: 50 * ms},
+		"a small budget":    {MaxItems: 10, InFlight: 2, PendingItems: 3},
+		"in bytes":          {MaxItems: 10, InFlight: 4, SizeOf: sized, PendingBytes: 20 << 10},
+		"waiters":           {MaxItems: 10, InFlight: 4, MaxWaiters: 8},
+		"a share of one":    {MaxItems: 10, InFlight: 4, PendingPerKey: 1},
+		"while it is tried": {MaxItems: 10, InFlight: 4, Attempts: 1000, Backoff: time.Second, Idempotent: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				if opt.Timeout == 0 {
+					opt.Timeout = 30 * time.Second
+				}
+				opt.Observer = func([]int, error) {}
+				k, err := batch.NewKeyed(opt, func(ctx context.Context, key string, _ []int) error {
+					if key == "hangs" {
+						<-ctx.Done()
+						return ctx.Err()
+					}
+					return nil
+				})
+				require.NoError(t, err)
+				ctx, cancel := context.WithCancel(t.Context())
+				for range 8 { // callers of the key that hangs, as many as may wait
+					go func() {
+						for i := range 1000 {
+							if k.Add(ctx, "hangs", i) != nil && ctx.Err() != nil {
+								return
+							}
+							if k.Stats().Rejected > 0 {
+								time.Sleep(ms)
+							}
+						}
+					}()
+				}
+				for i := range 50 {
+					time.Sleep(100 * ms)
+					start := time.Now()
+					require.NoError(t, k.Add(t.Context(), "fine", i))
+					require.LessOrEqual(t, time.Since(start), 51*ms, "item %d", i)
+				}
+				if name != "one in flight" {
+					assert.GreaterOrEqual(t, k.Stats().Delivered, int64(48), "all but the last, which linger")
+				}
+				cancel()
+				pass(ms)
+				ended, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				_ = k.Close(ended)
+				pass(time.Hour)
+				finish(t, k)
+			})
+		})
+	}
+}
+
+// After a failure a key goes on, or is on hold until it is resumed: nothing of it is handed over.
+func TestHeldKeys(t *testing.T) {
+	setUp := func(hold bool) (k *batch.Keyed[string, string], got *[]string) {
+		got = new([]string)
+		k, err := batch.NewKeyed(batch.Options[string]{MaxItems: 1, Linger: batch.Immediately, PendingItems: 10, HoldKeys: hold,
+			Observer: func(v []string, err error) { *got = append(*got, fmt.Sprint(v[0], " ", err)) }},
+			func(_ context.Context, key string, items []string) error {
+				if items[0] == "create" {
+					return errDown
+				}
+				return nil
+			})
+		require.NoError(t, err)
+		for _, op := range []string{"create", "update", "delete"} {
+			require.NoError(t, k.Add(t.Context(), "row 1", op))
+			require.NoError(t, k.Add(t.Context(), "row 2", op+"d"))
+		}
+		synctest.Wait()
+		return k, got
+	}
+	t.Run("goes on", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			k, got := setUp(false)
+			assert.Equal(t, []string{"create down", "created <nil>", "update <nil>", "updated <nil>", "delete <nil>", "deleted <nil>"}, *got)
+			assert.False(t, k.Resume("row 1"))
+			finish(t, k)
+		})
+	})
+	t.Run("is held, and resumed", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			k, got := setUp(true)
+			assert.Equal(t, []string{"create down", "created <nil>", "updated <nil>", "deleted <nil>"}, *got)
+			assert.EqualValues(t, 1, k.Stats().Held)
+			require.ErrorIs(t, k.Flush(t.Context()), errDown)
+			require.EqualError(t, k.Flush(t.Context()), "batch: keys are on hold after a failure, and their items wait: call Resume for each, or Close")
+			*got = nil
+			assert.True(t, k.Resume("row 1"))
+			assert.False(t, k.Resume("row 1"), "twice")
+			assert.False(t, k.Resume("row 3"), "no such key")
+			require.NoError(t, k.Flush(t.Context()))
+			assert.Equal(t, []string{"update <nil>", "delete <nil>"}, *got)
+			finish(t, k)
+		})
+	})
+	t.Run("its items come back at Close, at once", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			k, _ := setUp(true)
+			begin := time.Now()
+			err := k.Close(t.Context())
+			assert.Zero(t, time.Since(begin))
+			var drain *batch.DrainError[batch.Entry[string, string]]
+			require.ErrorAs(t, err, &drain)
+			assert.Equal(t, []batch.Entry[string, string]{{Key: "row 1", Item: "update"}, {Key: "row 1", Item: "delete"}}, drain.Undelivered)
+			assert.Empty(t, drain.InDoubt)
+			require.ErrorContains(t, err, "batch: Close found keys on hold: 2 items not sent")
+			require.NoError(t, k.AtRest())
+		})
+	})
+	t.Run("its items expire, and Flush does not wait for them", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			k, _ := setUp(true)
+			pass(6 * time.Minute)
+			assert.EqualValues(t, 2, k.Stats().Expired)
+			assert.EqualValues(t, 1, k.Stats().Held)
+			finish(t, k)
+		})
+	})
+	t.Run("a Flush that waits already", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			k, err := batch.NewKeyed(batch.Options[int]{MaxItems: 1, PendingItems: 10, HoldKeys: true, Observer: func([]int, error) {}}, func(context.Context, string, []int) error {
+				time.Sleep(time.Second)
+				return errDown
+			})
+			require.NoError(t, err)
+			require.NoError(t, k.Add(t.Context(), "a", 1))
+			require.NoError(t, k.Add(t.Context(), "a", 2))
+			begin := time.Now()
+			require.ErrorIs(t, k.Flush(t.Context()), errDown)
+			assert.Equal(t, time.Second, time.Since(begin))
+			require.Error(t, k.Close(t.Context()))
+		})
+	})
+	t.Run("what is remembered has a bound", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			k, err := batch.NewKeyed(batch.Options[int]{PendingItems: 4, InFlight: 4, Linger: batch.Immediately, HoldKeys: true, Observer: func([]int, error) {}}, func(context.Context, int, []int) error { return errDown })
+			require.NoError(t, err)
+			full := 0
+			for key := range 100 {
+				if err := k.Add(t.Context(), key, key); err != nil {
+					require.ErrorIs(t, err, batch.ErrFull)
+					require.ErrorContains(t, err, "as many keys as PendingItems are on hold; call Resume for some")
+					full++
+				}
+				synctest.Wait()
+			}
+			assert.LessOrEqual(t, k.Stats().Held, int64(8))
+			assert.GreaterOrEqual(t, full, 92)
+			for key := range 100 {
+				k.Resume(key)
+			}
+			require.NoError(t, k.Add(t.Context(), 1, 1))
+			synctest.Wait()
+			k.Resume(1)
+			finish(t, k)
+		})
+	})
+}
+
+// Full to the byte is full.
+func TestFullToTheByte(t *testing.T) {
+	sized := func(v int) int { return v }
+	for name, c := range map[string]struct {
+		opt  batch.Options[int]
+		all  bool
+		want []int
+	}{
+		"a batch":           {batch.Options[int]{MaxBytes: 1000}, false, []int{600, 400}},
+		"the budget":        {batch.Options[int]{MaxBytes: 2000, PendingBytes: 1000}, false, []int{600, 400}},
+		"a batch, AddAll":   {batch.Options[int]{MaxBytes: 1000}, true, []int{600, 400}},
+		"a budget, AddAll":  {batch.Options[int]{MaxBytes: 2000, PendingBytes: 1000}, true, []int{200, 400, 400}},
+		"one item":          {batch.Options[int]{MaxBytes: 1000}, false, []int{1000}},
+		"items, not a byte": {batch.Options[int]{MaxItems: 2}, false, []int{0, 0}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c.opt.Linger, c.opt.SizeOf = 5*time.Second, sized
+				r := record(nil)
+				b := start(t, c.opt, r.handle)
+				if c.all {
+					_, err := b.AddAll(t.Context(), c.want)
+					require.NoError(t, err)
+				} else {
+					addAll(t, b, c.want...)
+				}
+				synctest.Wait()
+				assert.Equal(t, [][]int{c.want}, r.calls)
+				finish(t, b)
+			})
+		})
+	}
+	t.Run("the share of a key", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			begin := time.Now()
+			k, err := batch.NewKeyed(batch.Options[int]{MaxBytes: 1000, PendingBytes: 2000, PendingItems: 10, PendingPerKey: 2, SizeOf: sized, Linger: 5 * time.Second},
+				func(context.Context, int, []int) error { assert.Zero(t, time.Since(begin)); return nil })
+			require.NoError(t, err)
+			require.NoError(t, k.Add(t.Context(), 1, 100))
+			require.NoError(t, k.Add(t.Context(), 1, 300)) // 2 items, 400 of 400 bytes
+			synctest.Wait()
+			assert.EqualValues(t, 2, k.Stats().Delivered)
+			finish(t, k)
+		})
+	})
+}

@@ -1,0 +1,320 @@
+package batch_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/batch"
+)
+
+// FuzzIsolate checks the promise of Options.Split for any pattern of bad items: outcomes, order, the
+// number of calls, and the number of hand-overs of each item.
+func FuzzIsolate(f *testing.F) {
+	for seed := range uint64(30) {
+		f.Add(uint16(1+seed*17%500), seed, uint8(seed*9))
+	}
+	f.Fuzz(func(t *testing.T, size uint16, seed uint64, share uint8) {
+		n := 1 + int(size)%600
+		r := rand.New(rand.NewPCG(seed, 3))
+		bad := map[int]bool{}
+		for i := 0; i < n; i++ {
+			if r.IntN(256) < int(share)/8 {
+				for k := r.IntN(1 + int(share)); k >= 0 && i < n; k-- {
+					bad[i] = true
+					i++
+				}
+			}
+		}
+		isolates(t, n, bad)
+	})
+}
+
+func isolates(t *testing.T, n int, bad map[int]bool) {
+	synctest.Test(t, func(t *testing.T) {
+		var list []int
+		for i := range n {
+			if bad[i] {
+				list = append(list, i)
+			}
+		}
+		o, tries, last := told{}, map[int]int{}, -1
+		r := record(func(_ context.Context, _ int, items []int) error {
+			for _, v := range items {
+				tries[v]++
+			}
+			for _, v := range items {
+				if bad[v] {
+					return fmt.Errorf("%w: %d", errInvalid, v)
+				}
+			}
+			if items[0] <= last {
+				t.Errorf("item %d was delivered after %d", items[0], last)
+			}
+			last = items[len(items)-1]
+			return nil
+		})
+		b := start(t, batch.Options[int]{MaxItems: n, PendingItems: n, Split: isInvalid, Backoff: 1, Observer: o.observe}, r.handle)
+		addAll(t, b, ints(n)...)
+		finish(t, b)
+		most, used := 4*(1+log2(n)), false
+		given := 0
+		for v := range n {
+			err := o[v]
+			used = used || tries[v] == most
+			switch {
+			case errors.Is(err, batch.ErrGivenUp):
+				if !bad[v] {
+					given++
+				}
+			case bad[v]:
+				require.EqualError(t, err, fmt.Sprintf("invalid item: %d", v))
+			default:
+				require.NoError(t, err)
+			}
+			require.LessOrEqual(t, tries[v], most)
+		}
+		require.LessOrEqual(t, len(r.calls), mostCalls(n, list), "%d items, bad %v", n, list)
+		if !used { // of the attempts
+			require.LessOrEqual(t, given, len(list), "good items that were given up")
+		}
+	})
+}
+
+// Random producers, cancels, panics, timeouts, failures and closes on real time: every item has exactly
+// one outcome. It runs for a second, and for five minutes with LEAKSAFE_LONG.
+func TestStress(t *testing.T) {
+	d := time.Second
+	if os.Getenv("LEAKSAFE_LONG") != "" {
+		d = 5 * time.Minute
+	}
+	var items, batchers, calls int64
+	for end := time.Now().Add(d); time.Now().Before(end); {
+		s := newStress(t, rand.Uint64())
+		s.run()
+		items += s.stats.Admitted
+		calls += s.stats.Calls
+		batchers++
+		if t.Failed() {
+			return
+		}
+	}
+	t.Logf("%d batchers, %d items, %d calls in %v", batchers, items, calls, d)
+}
+
+type stress struct {
+	t        *testing.T
+	seed     uint64
+	outcomes sync.Map // of each item: *atomic.Int64
+	admitted atomic.Int64
+	told     atomic.Int64
+	stats    batch.Stats
+	c        *batch.Caller[int64, int64]
+	k        *batch.Keyed[int64, int64]
+}
+
+func newStress(t *testing.T, seed uint64) *stress {
+	s := &stress{t: t, seed: seed}
+	r := rand.New(rand.NewPCG(seed, 1))
+	opt := batch.Options[int64]{
+		MaxItems: 1 + r.IntN(20), Linger: time.Duration(1 + r.IntN(int(2*time.Millisecond))), PendingItems: 1 + r.IntN(60), MaxWaiters: 1 + r.IntN(20),
+		InFlight: 1 + r.IntN(4), Timeout: time.Duration(1 + r.IntN(int(3*time.Millisecond))), Attempts: r.IntN(4), Backoff: time.Duration(1 + r.IntN(int(time.Millisecond))),
+		Reject: r.IntN(4) == 0, Idempotent: r.IntN(2) == 0, MaxAge: time.Duration(3+r.IntN(30)) * time.Millisecond,
+		Observer: func(items []int64, err error) {
+			for _, v := range items {
+				s.outcome(v)
+			}
+			if err != nil && items[0]%3 == 0 {
+				s.put(func(v int64) error { return s.tryAdd(v) })
+			}
+		},
+	}
+	if opt.Attempts != 1 {
+		opt.Split = isInvalid
+	}
+	key := func(v int64) int64 { return v % 5 }
+	var err error
+	switch r.IntN(3) {
+	case 0:
+		s.c, err = batch.NewCaller(opt, s.answer)
+	case 1:
+		s.c, err = batch.NewKeyedCaller(opt, key, func(ctx context.Context, _ int64, items []int64) ([]batch.Result[int64], error) {
+			return s.answer(ctx, items)
+		})
+	default:
+		opt.HoldKeys = r.IntN(2) == 0
+		s.k, err = batch.NewKeyed(opt, func(ctx context.Context, _ int64, items []int64) error {
+			_, err := s.answer(ctx, items)
+			return err
+		})
+	}
+	require.NoError(t, err)
+	return s
+}
+
+func (s *stress) tryAdd(v int64) error {
+	if s.k != nil {
+		return s.k.TryAdd(v%5, v)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+	defer cancel()
+	_, err := s.c.Submit(ctx, v)
+	return err
+}
+
+// answer does anything.
+func (s *stress) answer(ctx context.Context, items []int64) ([]batch.Result[int64], error) {
+	rs := make([]batch.Result[int64], len(items))
+	for i, v := range items {
+		rs[i].Value = 2 * v
+	}
+	switch rand.IntN(14) {
+	case 0:
+		panic("stress")
+	case 1:
+		runtime.Goexit()
+	case 2:
+		<-ctx.Done()
+		return nil, ctx.Err()
+	case 3:
+		time.Sleep(time.Duration(rand.IntN(int(5 * time.Millisecond))))
+	case 4:
+		return rs, &batch.Failure{Err: errDown, Items: map[int]error{rand.IntN(len(items)): nil}}
+	case 5:
+		return nil, &batch.Failure{Err: errDown, RetryAfter: time.Duration(rand.IntN(int(time.Millisecond))), PauseAll: true}
+	case 6:
+		return nil, errInvalid
+	case 7:
+		return nil, errDown
+	case 8:
+		rs[0].Err = errDown
+	}
+	return rs, nil
+}
+
+// put adds a new item, and remembers it if it was admitted.
+func (s *stress) put(add func(v int64) error) {
+	v := s.admitted.Add(1)
+	n := new(atomic.Int64)
+	s.outcomes.Store(v, n)
+	if add(v) != nil {
+		s.outcomes.Delete(v) // nothing may be told of it
+	}
+}
+
+func (s *stress) outcome(v int64) {
+	s.told.Add(1)
+	if n, ok := s.outcomes.Load(v); ok {
+		n.(*atomic.Int64).Add(1)
+	}
+}
+
+func (s *stress) run() {
+	var wg sync.WaitGroup
+	stop := make(chan struct{})
+	for range 4 {
+		wg.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+					s.step(i)
+				}
+			}
+		})
+	}
+	time.Sleep(time.Duration(rand.IntN(int(20 * time.Millisecond))))
+	var returned int64
+	for closed := false; !closed; {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(rand.IntN(int(10*time.Millisecond))))
+		n, err := s.close(ctx)
+		cancel()
+		returned += n
+		closed = err == nil
+	}
+	close(stop)
+	wg.Wait()
+	if s.c != nil {
+		s.stats = s.c.Stats()
+	} else {
+		s.stats = s.k.Stats()
+	}
+	st := s.stats
+	sum := st.Delivered + st.Failed + st.Expired
+	if st.Pending != 0 || st.Admitted != sum+st.Withdrawn+st.Returned || s.told.Load() != sum || returned != st.Returned {
+		s.t.Errorf("seed %d: told %d, returned %d, %+v", s.seed, s.told.Load(), returned, st)
+	}
+	s.outcomes.Range(func(v, n any) bool {
+		if got := n.(*atomic.Int64).Load(); got > 1 {
+			s.t.Errorf("seed %d: item %d has %d outcomes", s.seed, v, got)
+		}
+		return true
+	})
+}
+
+func (s *stress) step(i int) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(rand.IntN(int(3*time.Millisecond))))
+	defer cancel()
+	switch {
+	case i%50 == 49 && s.c != nil:
+		_ = s.c.Flush(ctx)
+	case i%50 == 49:
+		_ = s.k.Flush(ctx)
+		for key := range int64(5) {
+			s.k.Resume(key)
+		}
+	case s.c == nil:
+		s.put(func(v int64) error { return s.k.Add(ctx, v%5, v) })
+	case i%7 == 0:
+		for range s.c.DoAll(ctx, []int64{1 << 40, 1<<40 + 1, 1<<40 + 2}) {
+		}
+	case i%2 == 0:
+		v := s.admitted.Add(1)
+		if got, err := s.c.Do(ctx, v); err == nil && got != 2*v {
+			s.t.Errorf("seed %d: Do(%d) returned %d", s.seed, v, got)
+		}
+	default:
+		s.put(func(v int64) error { _, err := s.c.Submit(ctx, v); return err })
+	}
+}
+
+func (s *stress) close(ctx context.Context) (returned int64, err error) {
+	if s.c != nil {
+		err = s.c.Close(ctx)
+	} else {
+		err = s.k.Close(ctx)
+	}
+	var flat *batch.DrainError[int64]
+	var keyed *batch.DrainError[batch.Entry[int64, int64]]
+	switch {
+	case errors.As(err, &flat):
+		for _, v := range append(flat.Undelivered, flat.InDoubt...) {
+			s.countOnly(v)
+		}
+		return int64(len(flat.Undelivered) + len(flat.InDoubt)), err
+	case errors.As(err, &keyed):
+		for _, x := range append(keyed.Undelivered, keyed.InDoubt...) {
+			s.countOnly(x.Item)
+		}
+		return int64(len(keyed.Undelivered) + len(keyed.InDoubt)), err
+	}
+	return 0, err
+}
+
+// countOnly is outcome for what Close gave back, which the Observer is not told.
+func (s *stress) countOnly(v int64) {
+	if n, ok := s.outcomes.Load(v); ok {
+		n.(*atomic.Int64).Add(1)
+	}
+}
