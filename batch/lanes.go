@@ -79,7 +79,7 @@ func (e *engine[K, T, R]) countLocked(b *batch[K, T, R], n, bytes int) (full boo
 	b.live += n
 	e.stats.Admitted += int64(n)
 	e.stats.Pending += int64(n)
-	if bytes > 0 {
+	if e.opt.SizeOf != nil {
 		b.bytes += bytes
 		e.stats.PendingBytes += int64(bytes)
 		full = b.bytes >= e.opt.MaxBytes || e.stats.PendingBytes >= int64(e.opt.PendingBytes)

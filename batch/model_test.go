@@ -482,11 +482,12 @@ func (m *model) flush(ctx context.Context) {
 	if err != nil && (m.opt.HoldKeys || !strings.Contains(err.Error(), "since the last Flush")) {
 		return
 	}
+	time.Sleep(1) // a Close beside it may have taken the items, and not told the model yet
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, tr := range before {
 		if len(tr.outcomes) != 1 {
-			m.errorf("Flush returned, and item %+v has no outcome", tr)
+			m.errorf("Flush returned %v, and item %+v has no outcome; %+v", err, tr, m.opt)
 		}
 	}
 }

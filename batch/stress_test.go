@@ -71,7 +71,7 @@ func isolates(t *testing.T, n int, bad map[int]bool) {
 		given := 0
 		for v := range n {
 			err := o[v]
-			used = used || tries[v] == most
+			used = used || tries[v] == most // all of its attempts
 			switch {
 			case errors.Is(err, batch.ErrGivenUp):
 				if !bad[v] {
@@ -85,10 +85,26 @@ func isolates(t *testing.T, n int, bad map[int]bool) {
 			require.LessOrEqual(t, tries[v], most)
 		}
 		require.LessOrEqual(t, len(r.calls), mostCalls(n, list), "%d items, bad %v", n, list)
-		if !used { // of the attempts
+		runs, longest := runsOf(list)
+		if !used && runs == 1 {
 			require.LessOrEqual(t, given, len(list), "good items that were given up")
 		}
+		if !used && longest <= log2(n) {
+			require.Zero(t, given, "no run is long")
+		}
 	})
+}
+
+// runsOf returns how many runs of neighbours a sorted list has, and the length of the longest.
+func runsOf(list []int) (runs, longest int) {
+	k := 0
+	for i, v := range list {
+		if k++; i == 0 || v != list[i-1]+1 {
+			runs, k = runs+1, 1
+		}
+		longest = max(longest, k)
+	}
+	return runs, longest
 }
 
 // Random producers, cancels, panics, timeouts, failures and closes on real time: every item has exactly
