@@ -1,4 +1,4 @@
-// Package outbox sends push messages in batches, and loses none at shutdown.
+// Package outbox sends push messages in batches, sends none twice, and loses none at shutdown.
 package outbox
 
 import (
@@ -11,11 +11,12 @@ import (
 
 type Push struct{ Token, Text string }
 
-// ErrBusy is the provider's word for "try again later".
+// ErrBusy is the provider's word for "I took nothing, try again later".
 var ErrBusy = errors.New("outbox: provider is busy")
 
-// New sends with a provider that takes 500 pushes a call and answers for each.
-// Do blocks while 8 MiB are pending, and 1000 callers at most.
+// New sends with a provider that takes 500 pushes a call and answers for each. Do blocks while 8 MiB are
+// pending, and 1000 callers at most. Only what failed with ErrBusy is sent again: after a broken
+// connection nobody knows what the provider took, so the callers are told.
 func New(provider func(context.Context, []Push) ([]batch.Result[string], error)) (*batch.Caller[Push, string], error) {
 	return batch.NewCaller(batch.Options[Push]{
 		MaxItems: 500, MaxBytes: 1 << 20, PendingBytes: 8 << 20,

@@ -2,7 +2,9 @@ package outbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -59,6 +61,78 @@ func TestBurst(t *testing.T) {
 	})
 }
 
+// How often each push is sent: once, whatever happens to the connection or to another push; again
+// only if the provider said that it took nothing.
+func TestNothingIsSentTwice(t *testing.T) {
+	const n = 500
+	for name, c := range map[string]struct {
+		provider func(call int, pushes []Push) ([]batch.Result[string], error)
+		want     func(t *testing.T, token string, sent int, err error)
+	}{
+		"the connection breaks": {
+			func(int, []Push) ([]batch.Result[string], error) { return nil, io.ErrUnexpectedEOF },
+			func(t *testing.T, _ string, sent int, err error) {
+				assert.Equal(t, 1, sent)
+				assert.ErrorIs(t, err, io.ErrUnexpectedEOF)
+			},
+		},
+		"one is rejected": {
+			func(_ int, pushes []Push) ([]batch.Result[string], error) {
+				results := answers(pushes)
+				for i, p := range pushes {
+					if p.Token == "7" {
+						results[i].Err = errors.New("unregistered")
+					}
+				}
+				return results, nil
+			},
+			func(t *testing.T, token string, sent int, err error) {
+				assert.Equal(t, 1, sent)
+				assert.Equal(t, token == "7", err != nil)
+			},
+		},
+		"one is not taken at first": {
+			func(call int, pushes []Push) ([]batch.Result[string], error) {
+				results := answers(pushes)
+				if call == 1 {
+					results[7].Err = ErrBusy
+				}
+				return results, nil
+			},
+			func(t *testing.T, token string, sent int, err error) {
+				assert.NoError(t, err)
+				if token == "7" {
+					assert.Equal(t, 2, sent)
+				} else {
+					assert.Equal(t, 1, sent)
+				}
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				sent, calls := map[string]int{}, 0
+				out, err := New(func(_ context.Context, pushes []Push) ([]batch.Result[string], error) {
+					calls++
+					for _, p := range pushes {
+						sent[p.Token]++
+					}
+					return c.provider(calls, pushes)
+				})
+				require.NoError(t, err)
+				pushes := make([]Push, n)
+				for i := range pushes {
+					pushes[i].Token = fmt.Sprint(i)
+				}
+				for i, r := range out.DoAll(t.Context(), pushes) {
+					c.want(t, pushes[i].Token, sent[pushes[i].Token], r.Err)
+				}
+				require.NoError(t, out.Close(t.Context()))
+			})
+		})
+	}
+}
+
 func TestDrainLosesNothing(t *testing.T) {
 	leakcheck.Check(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -86,7 +160,7 @@ func TestDrainLosesNothing(t *testing.T) {
 	})
 }
 
-// The leaky twin: a goroutine for each message, and no bound on anything.
+// The leaky counterpart: a goroutine for each message, and no bound on anything.
 func TestAGoroutineForEachPushLeaks(t *testing.T) {
 	back := make(chan struct{})
 	t.Cleanup(func() { close(back) })

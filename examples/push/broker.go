@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -15,11 +16,18 @@ import (
 const (
 	streamName = "PUSH"
 	subject    = "push.events"
+
+	// What was delivered maxDeliver times and is still not done goes here, for somebody to look at.
+	deadStream  = "PUSH_DEAD"
+	deadSubject = "push.dead"
+	maxDeliver  = 10
 )
 
 // runBroker is an embedded NATS server with JetStream. It has a process of its
-// own: it takes tens of MiB, and must survive the workers.
+// own: it takes tens of MiB, and must survive the workers. It removes the scene's folder when its
+// parent is gone, however that ended.
 func runBroker(c config) error {
+	defer os.RemoveAll(c.Dir)
 	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: c.Dir, NoSigs: true, NoLog: true})
 	if err != nil {
 		return err
@@ -49,6 +57,11 @@ func connect(ctx context.Context, url string) (*nats.Conn, jetstream.JetStream, 
 	stream, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
 		Name: streamName, Subjects: []string{subject}, Retention: jetstream.WorkQueuePolicy, Storage: jetstream.FileStorage,
 	})
+	if err == nil {
+		_, err = js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+			Name: deadStream, Subjects: []string{deadSubject}, MaxMsgs: 100_000, Storage: jetstream.FileStorage,
+		})
+	}
 	if err != nil {
 		nc.Close()
 		return nil, nil, nil, err

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"strings"
+	"syscall"
 )
 
 // roleEnv makes any binary of this package a child of its value's role: in a
@@ -93,8 +94,9 @@ func (c *child) wait(last any) (code int, err error) {
 	return code, nil
 }
 
-// kill ends the child as a crash would.
+// kill ends the child as a crash would. It may have ended already.
 func (c *child) kill() {
+	_ = c.hold.Close()
 	_ = c.cmd.Process.Kill()
 	_ = c.cmd.Wait()
 }
@@ -105,7 +107,7 @@ func runRole(role string) error {
 	if err := json.Unmarshal([]byte(os.Getenv(configEnv)), &c); err != nil {
 		return fmt.Errorf("%s: %w", configEnv, err)
 	}
-	signal.Ignore(os.Interrupt) // the parent closes our input
+	signal.Ignore(os.Interrupt, syscall.SIGTERM) // the parent closes our input
 	switch role {
 	case "broker":
 		return runBroker(c)

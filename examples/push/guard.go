@@ -28,8 +28,8 @@ func startGuard(limit int64, last func(*words)) (*guard, error) {
 	w, err := watch.Start(watch.Options{
 		Interval: 50 * time.Millisecond,
 		Limit:    limit,
-		OnPressure: func(watch.Pressure) {
-			var w words
+		OnPressure: func(p watch.Pressure) {
+			w := words{InUse: p.Used}
 			w.PeakHeap, w.PeakMemory = g.peak()
 			if last != nil {
 				last(&w)

@@ -20,7 +20,7 @@ type job struct {
 	message *messaging.Message
 }
 
-// jobs are those on their way. Nothing bounds them.
+// jobs are the messages on their way. Nothing bounds them.
 var (
 	jobsMu sync.Mutex
 	jobs   = map[*job]bool{}
@@ -36,7 +36,7 @@ func runLeaky(c config) error {
 		if t := take.Load(); t != nil {
 			(*t).Stop() // or the heap grows while it is looked at
 		}
-		w.Sent, w.Kept = int(sent.Load()), whoKeepsAJob()
+		w.Sent, w.Kept = int(sent.Load()), whatRetainsAJob()
 	})
 	if err != nil {
 		return err
@@ -102,9 +102,9 @@ func deliver(ctx context.Context, fcm *messaging.Client, j *job) error {
 	return err
 }
 
-// whoKeepsAJob asks the heap for the path to one of them. It holds the lock,
+// whatRetainsAJob asks the heap for the path to one of them. It holds the lock,
 // so that the job is not done and forgotten meanwhile.
-func whoKeepsAJob() string {
+func whatRetainsAJob() string {
 	jobsMu.Lock()
 	defer jobsMu.Unlock()
 	for one := range jobs {
@@ -114,5 +114,5 @@ func whoKeepsAJob() string {
 		}
 		return fmt.Sprintf("%d messages are on their way at once; of one of them:\n%s", len(jobs), path)
 	}
-	return "nothing is kept"
+	return "nothing is retained"
 }

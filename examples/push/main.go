@@ -19,7 +19,9 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -31,12 +33,15 @@ const memoryLimit = 96 << 20
 func main() {
 	leaky := flag.Bool("leaky", false, "run the leaky worker only, and fail as it does")
 	n := flag.Int("n", 100_000, "how many messages arrive")
+	flag.Usage = usage
 	flag.Parse()
 	var err error
 	if role := os.Getenv(roleEnv); role != "" {
 		err = runRole(role)
 	} else {
-		err = run(context.Background(), os.Stdout, *leaky, *n)
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		err = run(ctx, os.Stdout, *leaky, *n)
+		stop()
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "push:", err)
@@ -44,11 +49,22 @@ func main() {
 	}
 }
 
+func usage() {
+	fmt.Fprint(flag.CommandLine.Output(), `push sends 100,000 distinct push messages that arrive in one burst, through a slow downstream,
+with flat memory and none lost; and shows what the same burst does to a worker that bounds nothing.
+
+It starts its own NATS broker and its own endpoint that speaks FCM's HTTP v1 API, each a child process,
+in a temporary folder that it removes. Set NATS_URL to use a broker of yours. It takes about a minute.
+
+`)
+	flag.PrintDefaults()
+}
+
 // run shows the safe worker and the leaky one, or the leaky one alone.
 func run(ctx context.Context, out io.Writer, leaky bool, n int) error {
 	fmt.Fprintf(out, "%d distinct messages arrive at once. The downstream takes 40 ms for each and fails now and then.\n", n)
 	fmt.Fprintf(out, "A worker may use %d MiB.\n\n", memoryLimit>>20)
-	fmt.Fprintln(out, "worker      sent  rejected  retried  lost  duplicates  peak heap  peak memory    time  ended")
+	fmt.Fprintln(out, "worker      sent  rejected  retried  lost  duplicates  peak heap  Go's memory    time  ended")
 	var problem error
 	if !leaky {
 		r, err := deliverAll(ctx, "worker", n)
@@ -65,8 +81,12 @@ func run(ctx context.Context, out io.Writer, leaky bool, n int) error {
 		return err
 	}
 	r.print(out, "leaky")
+	if r.words.InUse > 0 {
+		fmt.Fprintf(out, "\nout of memory: %.1f MiB were in use that no collection frees, more than 80 %% of %d MiB. That is the heap that is\n"+
+			"alive, stacks, and the program itself; Go's memory is less, because it does not count the program.\n", mib(r.words.InUse), memoryLimit>>20)
+	}
 	if r.words.Kept != "" {
-		fmt.Fprintf(out, "\nwho keeps the leaky worker's memory:\n%s\n", r.words.Kept)
+		fmt.Fprintf(out, "\nwhat retains the leaky worker's memory:\n%s\n", r.words.Kept)
 	}
 	if leaky && r.code != 0 {
 		problem = fmt.Errorf("the worker ran out of memory with %d of %d messages sent: run without -leaky", r.tally.Sent, n)
@@ -88,7 +108,10 @@ func (r result) lost() int { return r.published - r.tally.Sent - r.tally.Rejecte
 func (r result) print(out io.Writer, name string) {
 	ended, lost := "by itself", fmt.Sprint(r.lost())
 	if r.code != 0 {
-		ended, lost = fmt.Sprintf("out of memory, code %d", r.code), "-"
+		ended, lost = fmt.Sprintf("code %d", r.code), "-"
+	}
+	if r.words.InUse > 0 {
+		ended = fmt.Sprintf("out of memory, code %d", r.code)
 	}
 	fmt.Fprintf(out, "%-8s %7d %9d %8d %5s %11d %5.1f MiB %8.1f MiB %5.1f s  %s\n", name, r.tally.Sent, r.tally.Rejected, r.words.Retried, lost, r.tally.Duplicates,
 		mib(r.words.PeakHeap), mib(r.words.PeakMemory), r.took.Seconds(), ended)
@@ -113,25 +136,19 @@ func deliverAll(ctx context.Context, kind string, n int) (result, error) {
 	}
 	r := result{published: n}
 	gone := make(chan struct{})
-	if kind == "leaky" {
-		go func() {
-			r.code, err = w.wait(&r.words)
-			close(gone)
-		}()
+	var ended error
+	go func() {
+		defer close(gone)
+		r.code, ended = w.wait(&r.words)
+	}()
+	s.waitUntilDone(ctx, n, gone)
+	r.took = time.Since(began)
+	if ctx.Err() != nil {
+		_ = w.cmd.Process.Kill()
 	}
-	if s.waitUntilDone(ctx, n, gone) {
-		r.took = time.Since(began)
-		if kind == "leaky" {
-			_ = w.hold.Close()
-			<-gone
-		} else {
-			r.code, err = w.stop(&r.words)
-		}
-	} else {
-		r.took = time.Since(began)
-		<-gone
-	}
-	if err != nil {
+	_ = w.hold.Close() // it sends what it has, and says its last words
+	<-gone
+	if err := cmp.Or(context.Cause(ctx), ended); err != nil {
 		return result{}, err
 	}
 	r.tally, err = s.endDownstream()

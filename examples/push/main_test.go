@@ -6,18 +6,27 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/leaksafe/leaksafe/leakcheck"
 )
 
+// wholeEnv makes the test's binary the whole program.
+const wholeEnv = "LEAKSAFE_PUSH_WHOLE"
+
 func TestMain(m *testing.M) {
-	if os.Getenv(roleEnv) != "" {
+	if os.Getenv(roleEnv) != "" || os.Getenv(wholeEnv) != "" {
+		_ = os.Unsetenv(wholeEnv) // its children are themselves
 		main()
 		return
 	}
@@ -148,5 +157,91 @@ func TestLeakyRunsOutOfMemory(t *testing.T) {
 	var out bytes.Buffer
 	err := run(t.Context(), &out, true, 30_000)
 	require.ErrorContains(t, err, "ran out of memory", "%s", out.String())
-	assert.Regexp(t, `who keeps the leaky worker's memory:\n[1-9]\d* messages are on their way at once; of one of them:\n.*(runLeaky|main\.jobs)`, out.String())
+	assert.Regexp(t, `what retains the leaky worker's memory:\n[1-9]\d* messages are on their way at once; of one of them:\n.*(runLeaky|\.jobs)`, out.String())
+}
+
+// A message that is delivered too often is put aside, and the queue goes on.
+func TestTheDeadAreBuried(t *testing.T) {
+	s := begin(t, 1, time.Minute)
+	w, err := newWorker(t.Context(), s.config, s.js)
+	require.NoError(t, err)
+	defer w.statuses.Close()
+	queue, err := consumer(t.Context(), s.stream, time.Minute, 10)
+	require.NoError(t, err)
+	for range maxDeliver {
+		m, err := queue.Next(jetstream.FetchMaxWait(10 * time.Second))
+		require.NoError(t, err)
+		require.NoError(t, m.Nak())
+	}
+	m, err := queue.Next(jetstream.FetchMaxWait(10 * time.Second))
+	require.NoError(t, err)
+	w.take(t.Context(), m)
+	require.Equal(t, 1, value(w.dead))
+	dead, err := s.js.Stream(t.Context(), deadStream)
+	require.NoError(t, err)
+	info, err := dead.Info(t.Context())
+	require.NoError(t, err)
+	assert.EqualValues(t, 1, info.State.Msgs)
+	finish(t, s, 1)
+	require.NoError(t, w.batches.Close(t.Context()))
+}
+
+// A batch that panics or fails as a whole goes back to the queue, message by message; nothing is kept.
+func TestObserveGivesBack(t *testing.T) {
+	s := begin(t, 3, time.Minute)
+	w, err := newWorker(t.Context(), s.config, s.js)
+	require.NoError(t, err)
+	defer w.statuses.Close()
+	w.fcm = nil // send panics
+	queue, err := consumer(t.Context(), s.stream, time.Minute, 10)
+	require.NoError(t, err)
+	for range 3 {
+		m, err := queue.Next(jetstream.FetchMaxWait(10 * time.Second))
+		require.NoError(t, err)
+		w.take(t.Context(), m)
+	}
+	require.ErrorContains(t, w.batches.Flush(t.Context()), "3 items failed")
+	assert.Equal(t, 3, value(w.retried))
+	for range 3 {
+		m, err := queue.Next(jetstream.FetchMaxWait(10 * time.Second))
+		require.NoError(t, err)
+		info, err := m.Metadata()
+		require.NoError(t, err)
+		assert.EqualValues(t, 2, info.NumDelivered)
+	}
+	require.NoError(t, w.batches.Close(t.Context()))
+}
+
+// However it is asked to end, no child and no folder stays.
+func TestASignalEndsEverything(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("signals to another process are not there on Windows")
+	}
+	for _, signal := range []os.Signal{os.Interrupt, syscall.SIGTERM, os.Kill} {
+		t.Run(signal.String(), func(t *testing.T) {
+			tmp := t.TempDir()
+			cmd := exec.Command(os.Args[0], "-n", "50000")
+			cmd.Env = append(os.Environ(), wholeEnv+"=1", "TMPDIR="+tmp)
+			open, err := cmd.StderrPipe() // every child has it too
+			require.NoError(t, err)
+			require.NoError(t, cmd.Start())
+			t.Cleanup(func() { _ = cmd.Process.Kill() })
+			require.Eventually(t, func() bool {
+				files, _ := filepath.Glob(filepath.Join(tmp, "*", "statuses.txt"))
+				return len(files) > 0
+			}, 2*time.Minute, 5*time.Millisecond, "no worker has begun")
+			require.NoError(t, cmd.Process.Signal(signal))
+			closed := make(chan struct{})
+			go func() { _, _ = io.Copy(io.Discard, open); close(closed) }()
+			select {
+			case <-closed:
+			case <-time.After(time.Minute):
+				t.Fatal("a child is still running after a minute")
+			}
+			require.Error(t, cmd.Wait())
+			left, err := os.ReadDir(tmp)
+			require.NoError(t, err)
+			assert.Empty(t, left)
+		})
+	}
 }

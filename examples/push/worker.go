@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -30,10 +31,11 @@ import (
 // batches in flight, and how long each may take.
 type worker struct {
 	fcm      *messaging.Client
+	js       jetstream.JetStream
 	statuses *os.File
 	batches  *batch.Batcher[item]
 
-	sent, rejected, retried prometheus.Counter
+	sent, rejected, retried, dead prometheus.Counter
 }
 
 // An item is an event on its way: the buffer is released and the message
@@ -46,9 +48,10 @@ type item struct {
 
 // Last words of a worker, the leaky one's too.
 type words struct {
-	Sent, Rejected, Retried int
-	PeakHeap, PeakMemory    int64  // bytes: of objects, and all that the runtime held
-	Kept                    string // who keeps the memory, where it ran out
+	Sent, Rejected, Retried, Dead int
+	PeakHeap, PeakMemory          int64  // bytes: of objects, and all that the Go runtime held
+	InUse                         int64  // bytes that no collection frees, when the guard ended it
+	Kept                          string // what retains the memory, where it ran out
 }
 
 // pendingItems is how many events one worker holds at most: four batches in
@@ -62,12 +65,12 @@ func runWorker(c config) error {
 		return err
 	}
 	defer guard.Stop()
-	nc, _, stream, err := connect(ctx, c.NATS)
+	nc, js, stream, err := connect(ctx, c.NATS)
 	if err != nil {
 		return err
 	}
 	defer nc.Close()
-	w, err := newWorker(ctx, c)
+	w, err := newWorker(ctx, c, js)
 	if err != nil {
 		return err
 	}
@@ -97,12 +100,12 @@ func runWorker(c config) error {
 	if err := nc.FlushTimeout(10 * time.Second); err != nil {
 		return err
 	}
-	last := words{Sent: value(w.sent), Rejected: value(w.rejected), Retried: value(w.retried)}
+	last := words{Sent: value(w.sent), Rejected: value(w.rejected), Retried: value(w.retried), Dead: value(w.dead)}
 	last.PeakHeap, last.PeakMemory = guard.peak()
 	return sayLast(last)
 }
 
-func newWorker(ctx context.Context, c config) (*worker, error) {
+func newWorker(ctx context.Context, c config, js jetstream.JetStream) (*worker, error) {
 	fcm, err := newFCM(ctx, c.FCM)
 	if err != nil {
 		return nil, err
@@ -111,10 +114,11 @@ func newWorker(ctx context.Context, c config) (*worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &worker{fcm: fcm, statuses: statuses,
+	w := &worker{fcm: fcm, js: js, statuses: statuses,
 		sent:     prometheus.NewCounter(prometheus.CounterOpts{Name: "push_sent_total", Help: "Messages that FCM accepted."}),
 		rejected: prometheus.NewCounter(prometheus.CounterOpts{Name: "push_rejected_total", Help: "Messages whose token or content is not valid."}),
 		retried:  prometheus.NewCounter(prometheus.CounterOpts{Name: "push_retried_total", Help: "Messages given back to the queue."}),
+		dead:     prometheus.NewCounter(prometheus.CounterOpts{Name: "push_dead_total", Help: "Messages moved to the subject of the dead."}),
 	}
 	w.batches, err = batch.New(batch.Options[item]{
 		MaxItems:     500, // FCM's limit
@@ -123,6 +127,7 @@ func newWorker(ctx context.Context, c config) (*worker, error) {
 		InFlight:     4,
 		Timeout:      10 * time.Second, // the SDK alone would wait for minutes
 		Pace:         10 * time.Millisecond,
+		Observer:     w.observe,
 	}, w.send)
 	return w, err
 }
@@ -140,6 +145,10 @@ func newFCM(ctx context.Context, endpoint string) (*messaging.Client, error) {
 // take decodes a message and waits for room. While it waits nothing more is
 // taken from the queue.
 func (w *worker) take(ctx context.Context, m jetstream.Msg) {
+	if info, err := m.Metadata(); err == nil && info.NumDelivered > maxDeliver {
+		w.bury(ctx, m)
+		return
+	}
 	e, buffer, err := decode(m.Data())
 	if err != nil {
 		w.rejected.Inc()
@@ -151,38 +160,76 @@ func (w *worker) take(ctx context.Context, m jetstream.Msg) {
 	}
 }
 
-// send hands a batch to FCM, writes the statuses in one go, and only then
-// acknowledges. What happened to each message is known to the queue alone: this
-// returns nil, so that nothing is retried twice.
+// bury moves a message to the subject of the dead. If that fails the queue delivers it again.
+func (w *worker) bury(ctx context.Context, m jetstream.Msg) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if _, err := w.js.Publish(ctx, deadSubject, m.Data()); err != nil {
+		_ = m.NakWithDelay(time.Second)
+		return
+	}
+	w.dead.Inc()
+	_ = m.TermWithReason("delivered too often")
+}
+
+// send hands a batch to FCM, writes the statuses in one go, and only then says
+// which messages are done. The batcher tries nothing again: the queue does, and
+// only the messages that failed.
 func (w *worker) send(ctx context.Context, items []item) error {
 	messages := make([]*messaging.Message, len(items))
 	for i := range items {
 		m, err := toMessage.Map(items[i].event)
 		if err != nil {
-			return w.giveAllBack(items, err)
+			return err
 		}
 		messages[i] = &m
 	}
 	answer, err := w.fcm.SendEach(ctx, messages)
 	if err != nil {
-		return w.giveAllBack(items, err)
+		return err
 	}
 	if err := w.writeStatuses(items, answer.Responses); err != nil {
-		return w.giveAllBack(items, err)
+		return err
 	}
+	failed := map[int]error{}
 	for i, r := range answer.Responses {
 		switch {
 		case r.Success:
 			w.sent.Inc()
-			w.done(items[i])
-		case messaging.IsUnregistered(r.Error) || messaging.IsInvalidArgument(r.Error):
+		case refused(r.Error):
 			w.rejected.Inc()
-			w.done(items[i])
 		default:
-			w.giveBack(items[i], retryAfter(r.Error))
+			failed[i] = &batch.Failure{Err: r.Error, RetryAfter: retryAfter(r.Error)}
 		}
 	}
-	return nil
+	return &batch.Failure{Items: failed}
+}
+
+// refused reports whether another attempt is no use: the token or the message is not valid.
+func refused(err error) bool {
+	return messaging.IsUnregistered(err) || messaging.IsInvalidArgument(err)
+}
+
+// observe is told what became of each message: also of those in a batch that
+// panicked or ran past its time. What is not done goes back to the queue.
+func (w *worker) observe(items []item, err error) {
+	if err == nil {
+		for _, it := range items {
+			w.done(it)
+		}
+		return
+	}
+	delay := time.Second
+	var f *batch.Failure
+	if errors.As(err, &f) {
+		delay = f.RetryAfter
+	}
+	if len(items) > 1 {
+		slog.Error("push: a batch goes back to the queue", "messages", len(items), "error", err)
+	}
+	for _, it := range items {
+		w.giveBack(it, delay)
+	}
 }
 
 // writeStatuses appends a line for each message whose outcome is final: one
@@ -193,7 +240,7 @@ func (w *worker) writeStatuses(items []item, responses []*messaging.SendResponse
 		switch {
 		case r.Success:
 			fmt.Fprintf(&b, "%s sent\n", items[i].event.ID)
-		case messaging.IsUnregistered(r.Error) || messaging.IsInvalidArgument(r.Error):
+		case refused(r.Error):
 			fmt.Fprintf(&b, "%s rejected\n", items[i].event.ID)
 		}
 	}
@@ -210,13 +257,6 @@ func (w *worker) giveBack(it item, delay time.Duration) {
 	it.buffer.Release()
 	w.retried.Inc()
 	_ = it.msg.NakWithDelay(max(delay, 100*time.Millisecond))
-}
-
-func (w *worker) giveAllBack(items []item, err error) error {
-	for _, it := range items {
-		w.giveBack(it, time.Second)
-	}
-	return err
 }
 
 // retryAfter is how long FCM asks to wait.
@@ -250,7 +290,7 @@ func (w *worker) drain() error {
 // serveMetrics serves Prometheus metrics.
 func (w *worker) serveMetrics() (net.Listener, error) {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(w.sent, w.rejected, w.retried,
+	registry.MustRegister(w.sent, w.rejected, w.retried, w.dead,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "push_pending", Help: "Events taken and without an outcome."},
 			func() float64 { return float64(w.batches.Stats().Pending) }))
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
