@@ -76,7 +76,7 @@ func (c *Core) parse() error {
 			c.addLoad(p, uint64(info.Size()))
 		case elf.PT_NOTE:
 			b := make([]byte, min(p.Filesz, 64<<20))
-			if _, err := p.ReadAt(b, 0); err != nil {
+			if n, _ := p.ReadAt(b, 0); n < len(b) {
 				return errors.New("the core file is cut short: its notes are missing")
 			}
 			c.notes(b)
