@@ -17,7 +17,7 @@ const (
 	collectShare = 16              // and at least this part of the heap: 1/16
 )
 
-// collect is the package's only global state: the heap is one for all pools.
+// collect is global, since the heap is one for all pools.
 var collect collector
 
 type collector struct {
