@@ -27,6 +27,14 @@ func (d *dump) share() string {
 	return s + ")"
 }
 
+// redacted says what a redacted dump lacks; "" for others.
+func (d *dump) redacted() string {
+	if !d.Redacted() {
+		return ""
+	}
+	return "\nThe dump is redacted: map keys, strings and numbers are not in it, and … stands for them. leakcheck dump -contents keeps them."
+}
+
 func (c *command) open(file string) (*dump, error) {
 	f := c.dumped[file]
 	if f == nil {

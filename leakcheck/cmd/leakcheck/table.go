@@ -12,6 +12,7 @@ import (
 
 func summary(c *command, args []string) error {
 	c.readFlags()
+	html := c.htmlFlag()
 	files, err := c.files(args, 1)
 	if err != nil {
 		return err
@@ -22,22 +23,50 @@ func summary(c *command, args []string) error {
 		return err
 	}
 	defer d.Close()
-	sites := d.Sites()
+	census, tree := d.Survey()
+	suspects := tree.Suspects(nil)
+	if *html != "" {
+		p := newPage(tree, nil, suspects)
+		p.Title, p.About = "What retains the memory of "+file, d.about(file, census)
+		if err := p.write(*html); err != nil {
+			return err
+		}
+	}
 	if c.json {
-		return c.encode(sites)
+		return c.encode(struct {
+			Suspects []retain.Suspect
+			Sites    []*retain.Site
+		}{suspects, census.Sites})
 	}
-	var bytes int64
-	for _, s := range sites {
-		bytes += s.Bytes
-	}
-	fmt.Fprintf(c.out, "%s: %s in %s%s, %s\n\n", file, retain.Bytes(bytes), count(d.Len(), "object"), d.share(), d.GoVersion)
+	fmt.Fprintln(c.out, d.about(file, census))
+	c.printSuspects(suspects)
+	fmt.Fprintln(c.out)
 	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprint(w, "count\tshallow\tretained\t  \t\n")
-	for _, s := range c.top(len(sites)) {
-		s := sites[s]
+	for _, i := range c.top(len(census.Sites)) {
+		s := census.Sites[i]
 		fmt.Fprintf(w, "%s\t%s\t%s\t  %s\n", retain.Number(s.Count), retain.Bytes(s.Bytes), retain.Bytes(s.Retained), where(s))
 	}
 	return w.Flush()
+}
+
+func (c *command) htmlFlag() *string {
+	return c.flags.String("html", "", "write a page to this `file` too: the suspects, and the tree of what retains the memory")
+}
+
+// about says in a sentence what is in a dump.
+func (d *dump) about(file string, census *retain.Census) string {
+	var bytes int64
+	for _, s := range census.Sites {
+		bytes += s.Bytes
+	}
+	return fmt.Sprintf("%s: %s in %s%s, %s", file, retain.Bytes(bytes), count(d.Len(), "object"), d.share(), d.GoVersion) + d.redacted()
+}
+
+func (c *command) printSuspects(suspects []retain.Suspect) {
+	for _, s := range suspects {
+		fmt.Fprintf(c.out, "\n%s\n", s)
+	}
 }
 
 func (c *command) top(n int) []int {
@@ -71,6 +100,7 @@ type Row struct {
 
 func compareDumps(c *command, args []string) error {
 	c.readFlags()
+	html := c.htmlFlag()
 	files, err := c.files(args, 2)
 	if err != nil {
 		return err
@@ -86,14 +116,25 @@ func compareDumps(c *command, args []string) error {
 		return err
 	}
 	defer b.Close()
-	rows := compare(a, b)
-	if c.json {
-		return c.encode(rows)
+	rows, suspects := compare(a, b), b.tree.Suspects(a.tree)
+	if *html != "" {
+		p := newPage(b.tree, a.tree, suspects)
+		p.Title, p.About = "What has grown from "+before+" to "+after, b.about(after, b.census)
+		if err := p.write(*html); err != nil {
+			return err
+		}
 	}
-	fmt.Fprintf(c.out, "%s → %s%s\n", before, after, b.share())
+	if c.json {
+		return c.encode(struct {
+			Suspects []retain.Suspect
+			Sites    []Row
+		}{suspects, rows})
+	}
+	fmt.Fprintf(c.out, "%s → %s%s\n", before, after, b.samples+b.redacted())
 	if !sameProcess(a.Heap, b.Heap) {
 		fmt.Fprintln(c.out, "two processes: sites are matched without their lines, and objects counted, not told apart")
 	}
+	c.printSuspects(suspects)
 	fmt.Fprintln(c.out)
 	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprint(w, "# new\t# deleted\t# delta\tsize delta\tretained\t  \t\n")
@@ -218,16 +259,19 @@ func (t *table) missing(d *inventory, rows []int32, other *inventory, others []i
 // An inventory is what of a dump is compared.
 type inventory struct {
 	*dump
-	census *retain.Census
+	census  *retain.Census
+	tree    *retain.Tree
+	samples string // how many objects have an allocation site
 }
 
-// inventory counts a dump, and lets the memory go that is needed for this only.
+// inventory counts a dump, and frees the memory that is needed for this only.
 func (c *command) inventory(file string) (*inventory, error) {
 	d, err := c.open(file)
 	if err != nil {
 		return nil, err
 	}
-	i := &inventory{d, d.Census()}
+	i := &inventory{dump: d, samples: d.share()}
+	i.census, i.tree = d.Survey()
 	d.Forget()
 	return i, nil
 }

@@ -42,7 +42,7 @@ func (c *command) explain(d *dump, objects []int32) error {
 	if c.rows > 0 && len(paths) >= c.rows {
 		more = " or more (-n 0 prints all)"
 	}
-	fmt.Fprintf(c.out, "%s, on %s%s\n", count(len(objects), "object"), count(len(paths), "path"), more)
+	fmt.Fprintf(c.out, "%s, on %s%s%s\n", count(len(objects), "object"), count(len(paths), "path"), more, d.redacted())
 	for _, p := range paths {
 		fmt.Fprintf(c.out, "\n%s\n", p)
 	}

@@ -14,12 +14,19 @@ type Dominators struct {
 func (h *Heap) Dominators() *Dominators {
 	w := newNumbering(h)
 	d := &Dominators{number: w.number, object: w.object, idom: w.dominate(h)}
+	d.measure(h)
+	return d
+}
+
+// measure adds up what each object retains.
+func (d *Dominators) measure(h *Heap) {
 	d.size = make([]int64, len(d.object))
 	for i := len(d.object) - 1; i > 0; i-- {
-		d.size[i] += int64(h.Size(d.object[i]))
+		if o := d.object[i]; o >= 0 {
+			d.size[i] += int64(h.Size(o))
+		}
 		d.size[d.idom[i]] += d.size[i]
 	}
-	return d
 }
 
 // Retained is what would be freed with the object, itself included; 0 when it is garbage.

@@ -151,7 +151,7 @@ func (h *Heap) muxPattern(x hop) string {
 		return ""
 	}
 	at := h.wordAt(h.Addr(x.object) + x.view.delta + uint64(offsetOf(s, "pattern")))
-	if at == 0 || fieldType(pattern, "str") == nil {
+	if at == 0 || h.redacted || fieldType(pattern, "str") == nil {
 		return ""
 	}
 	return h.value(fieldType(pattern, "str"), at+uint64(offsetOf(pattern, "str")))

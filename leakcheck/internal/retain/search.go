@@ -70,11 +70,12 @@ type Heap struct {
 	stacks   []int32         // frames, by address
 	known    []root          // what runtime.AddCleanup holds, where the dump says so
 	stacked  bool            // addStacks was called
+	redacted bool            // the contents of memory are not in the dump
 }
 
 // New prepares a dump for searches. names may be the zero value.
 func New(d *heapdump.Dump, names Names) *Heap {
-	h := &Heap{Dump: d, names: names, caller: heapdump.None}
+	h := &Heap{Dump: d, names: names, caller: heapdump.None, redacted: d.Redacted()}
 	for i, g := range d.Goroutines {
 		if g.Status == waiting && g.WaitReason == "dumping heap" { // the reason alone stays after an earlier dump
 			h.caller = i

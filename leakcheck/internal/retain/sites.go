@@ -46,9 +46,12 @@ func (h *Heap) Sites() []*Site { return h.Census().Sites }
 
 // Census groups the heap.
 func (h *Heap) Census() *Census {
-	t := newTyper(h)
-	t.walk(h.everything(), func(int32, int32, string) {})
-	g := siteFinder{h: h, t: &t, bySample: make([]int32, len(h.Allocs)), byKind: make([]int32, len(t.list)), byLayout: map[uint64]int32{}, byName: map[string]int32{}}
+	c, _ := h.Survey()
+	return c
+}
+
+func newCensus(h *Heap, t *typer) *Census {
+	g := siteFinder{h: h, t: t, bySample: make([]int32, len(h.Allocs)), byKind: make([]int32, len(t.list)), byLayout: map[uint64]int32{}, byName: map[string]int32{}}
 	c := &Census{of: make([]int32, h.Len())}
 	for o := range int32(h.Len()) {
 		i := g.find(o)
@@ -56,12 +59,7 @@ func (h *Heap) Census() *Census {
 		g.all[i].Count++
 		g.all[i].Bytes += int64(h.Size(o))
 	}
-	c.all, g.t.kinds = g.all, nil
-	c.retain(h)
-	c.Sites = slices.Clone(c.all)
-	slices.SortFunc(c.Sites, func(a, b *Site) int {
-		return cmp.Or(cmp.Compare(b.Retained, a.Retained), cmp.Compare(b.Bytes, a.Bytes), strings.Compare(a.Name, b.Name))
-	})
+	c.all, t.kinds = g.all, nil // which are large, and no longer needed
 	return c
 }
 
@@ -136,16 +134,26 @@ func (h *Heap) layout(o int32) string {
 
 // retain adds up for every site what its objects dominate, each byte once: an object below another of its site is
 // already counted.
-func (c *Census) retain(h *Heap) {
-	d := h.Dominators()
+func (c *Census) retain(h *Heap, d *Dominators) {
 	open := make([]int32, len(c.all))
 	d.eachSubtree(func(o int32) {
+		if o < 0 {
+			return
+		}
 		i := c.of[o]
 		if open[i] == 0 {
 			c.all[i].Retained += d.Retained(o)
 		}
 		open[i]++
-	}, func(o int32) { open[c.of[o]]-- })
+	}, func(o int32) {
+		if o >= 0 {
+			open[c.of[o]]--
+		}
+	})
+	c.Sites = slices.Clone(c.all)
+	slices.SortFunc(c.Sites, func(a, b *Site) int {
+		return cmp.Or(cmp.Compare(b.Retained, a.Retained), cmp.Compare(b.Bytes, a.Bytes), strings.Compare(a.Name, b.Name))
+	})
 }
 
 // ObjectsOfType returns the objects that are known to be of the type, by its short name.

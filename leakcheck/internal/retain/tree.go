@@ -53,6 +53,16 @@ func (h *Heap) Tree() *Tree {
 	return &Tree{Nodes: b.out}
 }
 
+// Survey groups the heap into sites, and adds it up by what retains it.
+func (h *Heap) Survey() (*Census, *Tree) {
+	b := newTreeBuilder(h)
+	d := newTreeOrder(b)
+	c := newCensus(h, b.label())
+	c.retain(h, d.dominators(h))
+	b.place(d)
+	return c, &Tree{Nodes: b.out}
+}
+
 // A treeBuilder makes nodes.
 type treeBuilder struct {
 	h       *Heap
@@ -230,10 +240,11 @@ func (h *Heap) outermost(g int) string {
 }
 
 // label says of every object what refers to it and what it is, from the roots on, by the shortest path.
-func (b *treeBuilder) label() {
+func (b *treeBuilder) label() *typer {
 	b.of = make([]int32, b.h.Len())
 	l := labeler{typer: newTyper(b.h), b: b, words: map[wordKey]int32{}}
 	l.walk(b.s, l.set)
+	return &l.typer
 }
 
 // A labeler says of every object what refers to it and what it is.

@@ -113,3 +113,10 @@ func (d *treeOrder) eachRetaining(b *treeBuilder, seeds [][]int32, f func(from, 
 		}
 	}
 }
+
+// dominators are those of the numbers. Numbers of roots have an object below 0.
+func (d *treeOrder) dominators(h *Heap) *Dominators {
+	out := &Dominators{number: d.number, object: d.object, idom: d.idom}
+	out.measure(h)
+	return out
+}

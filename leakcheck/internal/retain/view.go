@@ -130,6 +130,9 @@ func afterSlot(expr string) string {
 
 // value prints a map key.
 func (h *Heap) value(t dwarf.Type, at uint64) string {
+	if h.redacted {
+		return "…"
+	}
 	b, err := h.memory(at, int(min(max(t.Size(), 0), 64)))
 	if err != nil || int64(len(b)) < t.Size() {
 		return "…"

@@ -1,0 +1,170 @@
+package retain
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A Suspect is a place in a [Tree] below which there is much of the heap, or much of what it has grown by.
+type Suspect struct {
+	Bytes   int64    // that the place retains
+	Objects int64    // the same
+	Grown   int64    `json:",omitempty"` // by how many bytes more than in the dump before
+	Share   float64  // of the heap, or of its growth
+	Root    string   // what kind of root retains it, as Node.Root
+	Way     []string // from the root
+}
+
+const (
+	suspectShare = 0.1 // of the heap, or of its growth, makes a suspect
+	gathers      = 0.2 // of what a place retains is spread in small parts: memory gathers there, it does not only lead on
+)
+
+// Suspects are the places that retain a tenth of the heap or more, the largest first. Given the tree of a dump before, which may
+// be nil, they are the places that account for a tenth of the growth or more; there are none when the heap has not grown.
+func (t *Tree) Suspects(before *Tree) []Suspect {
+	bytes, objects := t.totals()
+	weight, _ := t.Weights(before)
+	all := int64(0)
+	for n := range t.Nodes {
+		if t.Nodes[n].Parent < 0 {
+			all += max(weight[n], 0)
+		}
+	}
+	if all <= 0 {
+		return nil
+	}
+	least := max(int64(float64(all)*suspectShare), 1)
+	light := slices.Clone(weight) // without the heavy places directly below
+	heavy := make([]bool, len(t.Nodes))
+	for n := range t.Nodes {
+		if heavy[n] = weight[n] >= least; heavy[n] && t.Nodes[n].Parent >= 0 {
+			light[t.Nodes[n].Parent] -= weight[n]
+		}
+	}
+	var out []Suspect
+	within := make([]bool, len(t.Nodes)) // at or below a suspect
+	for n := range t.Nodes {
+		x := &t.Nodes[n]
+		if within[n] = x.Parent >= 0 && within[x.Parent]; within[n] || !heavy[n] || x.Root == TreeGarbage {
+			continue
+		}
+		if float64(light[n]) < gathers*float64(weight[n]) {
+			continue // it only leads to heavy places
+		}
+		within[n] = true
+		s := Suspect{Bytes: bytes[n], Objects: objects[n], Share: float64(weight[n]) / float64(all), Root: x.Root, Way: t.way(int32(n))}
+		if before != nil {
+			s.Grown = weight[n]
+		}
+		out = append(out, s)
+	}
+	slices.SortStableFunc(out, func(a, b Suspect) int { return cmp.Compare(b.Share, a.Share) })
+	return out
+}
+
+// Weights are the bytes at and below each node; given the tree of a dump before, by how much they have grown.
+func (t *Tree) Weights(before *Tree) (bytes, objects []int64) {
+	bytes, objects = t.totals()
+	if before != nil {
+		bytes = t.grown(bytes, before)
+	}
+	return bytes, objects
+}
+
+// totals are the bytes and objects at and below each node.
+func (t *Tree) totals() (bytes, objects []int64) {
+	bytes, objects = make([]int64, len(t.Nodes)), make([]int64, len(t.Nodes))
+	for n := len(t.Nodes) - 1; n >= 0; n-- {
+		x := &t.Nodes[n]
+		bytes[n] += x.Bytes
+		objects[n] += x.Objects
+		if x.Parent >= 0 {
+			bytes[x.Parent] += bytes[n]
+			objects[x.Parent] += objects[n]
+		}
+	}
+	return bytes, objects
+}
+
+// grown is by how much each node has more below it than the same one of an earlier tree.
+func (t *Tree) grown(bytes []int64, before *Tree) []int64 {
+	had := map[nodeName]int32{}
+	old, _ := before.totals()
+	at := before.index(had)
+	out := slices.Clone(bytes)
+	for n, i := range t.match(had) {
+		if i > 0 {
+			out[n] -= old[at[i]]
+		}
+	}
+	return out
+}
+
+// A nodeName tells nodes of two trees apart by their labels on the way from the root.
+type nodeName struct {
+	parent int32 // number of the parent's name, or 0
+	label  string
+}
+
+// index numbers the names of the nodes from 1, and returns the node of each number.
+func (t *Tree) index(names map[nodeName]int32) (node []int32) {
+	id := make([]int32, len(t.Nodes))
+	node = []int32{-1}
+	for n := range t.Nodes {
+		k := nodeName{label: t.Nodes[n].Label}
+		if p := t.Nodes[n].Parent; p >= 0 {
+			k.parent = id[p]
+		}
+		if names[k] == 0 {
+			names[k] = int32(len(node))
+			node = append(node, int32(n))
+		}
+		id[n] = names[k]
+	}
+	return node
+}
+
+// match returns the number of each node's name, or 0 when it has none.
+func (t *Tree) match(names map[nodeName]int32) []int32 {
+	id := make([]int32, len(t.Nodes))
+	for n := range t.Nodes {
+		k := nodeName{label: t.Nodes[n].Label}
+		if p := t.Nodes[n].Parent; p >= 0 {
+			if k.parent = id[p]; k.parent == 0 {
+				continue
+			}
+		}
+		id[n] = names[k]
+	}
+	return id
+}
+
+// way lists the labels from the root to a node.
+func (t *Tree) way(n int32) (out []string) {
+	for ; n >= 0; n = t.Nodes[n].Parent {
+		out = append(out, strings.ReplaceAll(t.Nodes[n].Label, "∕", "/"))
+	}
+	slices.Reverse(out)
+	return out
+}
+
+// String is the suspect in one sentence, and the way to it, a step a line.
+func (s Suspect) String() string {
+	var b strings.Builder
+	what := fmt.Sprintf("%s, %.0f %% of the heap, is retained by", Bytes(s.Bytes), 100*s.Share)
+	if s.Grown != 0 {
+		what = fmt.Sprintf("%s more than before, %.0f %% of the growth, is retained by", Bytes(s.Grown), 100*s.Share)
+	}
+	root := s.Way[0]
+	if name, ok := strings.CutSuffix(root, " (variable)"); ok {
+		root = "the package variable " + name
+	}
+	fmt.Fprintf(&b, "%s %s, in %s objects", what, root, Number(int(s.Objects)))
+	for _, step := range s.Way[1:] {
+		fmt.Fprintf(&b, "\n  → %s", step)
+	}
+	return b.String()
+}
