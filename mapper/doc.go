@@ -102,7 +102,7 @@
 //
 //	go run -C internal/bench ./mapper
 //
-// TABLE
+// # TABLE
 //
 // By hand, the first column takes 5 ns: there the rest is the cost of a call and of reading offsets.
 // Field-to-field plans allocate what is allocated by hand, byte for byte

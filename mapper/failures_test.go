@@ -137,6 +137,7 @@ func valueFailures(say func(string, any)) {
 	try("two keys that become one", map[any]int{int8(1): 1, int16(1): 2}, reflect.TypeFor[map[int]int]())
 	try("a key that cannot be hashed", map[string]int{"a": 1}, reflect.TypeFor[map[any]int](), mapper.Convert(func(string) (any, error) { return []int{1}, nil }))
 	try("cyclic data", loop, reflect.TypeFor[Loop]())
+	try("a tree of a diamond", *levels(60, &Diamond{}, func(d *Diamond) *Diamond { return &Diamond{"x", d, d} }), reflect.TypeFor[Diamond](), mapper.Options{Trees: true})
 	try("deep data", *deep, reflect.TypeFor[Tree]())
 	try("data too deep for the stack", *far, reflect.TypeFor[Tree](), mapper.Options{MaxDepth: 1 << 30})
 	try("a null with more than a value", NullStamp{Inf: 1, Valid: true}, reflect.TypeFor[*time.Time]())

@@ -37,6 +37,10 @@ type Options struct {
 	// A pointer, such as (*timestamppb.Timestamp)(nil), makes the result share what it points to,
 	// so that nobody may change it.
 	Assign []any
+	// Trees copies what several paths of the source lead to once for each path, so that a change in
+	// one place of the result is seen in no other. By default it is copied once, and the result
+	// shares it as the source does. More than 100,000 such copies in one call are an Error.
+	Trees bool
 	// MaxDepth is how deep recursive types and interfaces may nest; more is an Error. 0 is 1000.
 	// The stack has room for about 80,000 divided by the number of types from one level to the
 	// next; data that nests deeper is an Error whatever MaxDepth is.
@@ -49,6 +53,7 @@ func (o Options) apply(c *config) {
 	c.DetachStrings = c.DetachStrings || o.DetachStrings
 	c.Parse = c.Parse || o.Parse
 	c.Stringer = c.Stringer || o.Stringer
+	c.Trees = c.Trees || o.Trees
 	for _, v := range o.Assign {
 		if v != nil {
 			c.assigned[reflect.TypeOf(v)] = true

@@ -9,12 +9,14 @@ import (
 
 // A state is what one call of an executor knows while it runs.
 type state struct {
-	ctx    context.Context // for ConvertContext
-	depth  int             // how much deeper recursive types may nest
-	levels int             // how many more nodes the stack has room for
-	many   bool            // the plan runs once for each element of a list
-	copies *copies         // of the kernels
-	values map[origin]*shared
+	ctx     context.Context // for ConvertContext
+	depth   int             // how much deeper recursive types may nest
+	levels  int             // how many more nodes the stack has room for
+	many    bool            // the plan runs once for each element of a list
+	trees   bool            // copy what several paths lead to once for each path
+	repeats int             // copies that were made again for that
+	copies  *copies         // of the kernels
+	values  map[origin]*shared
 }
 
 // maxLevels bounds the nodes that are on the stack at once, so that no MaxDepth can exhaust it: a
@@ -22,7 +24,7 @@ type state struct {
 const maxLevels = 80_000
 
 func (p *plan) state(ctx context.Context) state {
-	return state{ctx: ctx, depth: p.cfg.MaxDepth, levels: maxLevels}
+	return state{ctx: ctx, depth: p.cfg.MaxDepth, levels: maxLevels, trees: p.cfg.Trees}
 }
 
 // enter counts a recursive node or one that an interface led to. The caller calls leave, unless it
@@ -93,6 +95,9 @@ func (st *state) meet(o origin) (to unsafe.Pointer, f *failure) {
 	}
 	c := st.copies.find(o)
 	switch {
+	case c.done && st.copiesAgain(&o):
+		c.done = false
+		return nil, st.repeat(&o)
 	case c.done:
 		return c.to, nil
 	case c.at != nil:
@@ -103,6 +108,21 @@ func (st *state) meet(o origin) (to unsafe.Pointer, f *failure) {
 		st.copies.grow()
 	}
 	return nil, nil
+}
+
+// maxRepeats bounds what Options.Trees copies again in one call, or a small source could fill the
+// memory.
+const maxRepeats = 100_000
+
+func (st *state) copiesAgain(o *origin) bool {
+	return st.trees && o.node.op != opDetach && o.node.op != opBytes
+}
+
+func (st *state) repeat(o *origin) *failure {
+	if st.repeats++; st.repeats > maxRepeats {
+		return o.node.fail(errTrees)
+	}
+	return nil
 }
 
 // finish says what o has become.
@@ -146,8 +166,12 @@ type shared struct {
 // meetValue returns what o became, or a new entry for it, which is not done.
 func (st *state) meetValue(o origin) (*shared, *failure) {
 	if s := st.values[o]; s != nil {
-		if !s.done {
+		switch {
+		case !s.done:
 			return nil, o.node.fail(errCyclic)
+		case st.copiesAgain(&o):
+			s.done = false
+			return s, st.repeat(&o)
 		}
 		return s, nil
 	}

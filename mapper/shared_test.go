@@ -168,6 +168,34 @@ func TestSharingIsKept(t *testing.T) {
 	})
 }
 
+// TestTrees copies shared parts once for each path, up to a bound.
+func TestTrees(t *testing.T) {
+	trees := mapper.Options{Trees: true}
+	type src struct {
+		A, B *Point
+		L, M []*Point
+	}
+	p := &Point{1, 2}
+	list := []*Point{p}
+	eachWay(t, mapper.Must[src, src](trees), func(t *testing.T, mapTo func(src) (src, error)) {
+		got, err := mapTo(src{p, p, list, list})
+		require.NoError(t, err)
+		assert.Equal(t, src{p, p, list, list}, got)
+		assert.NotSame(t, got.A, got.B)
+		assert.NotSame(t, got.L[0], got.A)
+		assert.NotSame(t, &got.L[0], &got.M[0])
+	})
+	d := levels(60, &Diamond{}, func(d *Diamond) *Diamond { return &Diamond{"x", d, d} })
+	_, err := mapBoth(t, *d, reflect.TypeFor[Diamond](), trees)
+	assert.ErrorContains(t, err, "leave Options.Trees out")
+	d.Right = d
+	_, err = mapBoth(t, Diamond{Right: d}, reflect.TypeFor[Diamond](), trees)
+	assert.ErrorContains(t, err, "Trees")
+	d.Left = nil
+	_, err = mapBoth(t, *d, reflect.TypeFor[Diamond](), trees)
+	assert.ErrorContains(t, err, "cyclic")
+}
+
 // TestListSharesAcrossElements maps a slice whose elements refer to one object.
 func TestListSharesAcrossElements(t *testing.T) {
 	type src struct{ P *Point }
