@@ -214,7 +214,7 @@ func TestUnnamedTypes(t *testing.T) {
 	m := mapper.Must[src, Message](
 		mapper.Set(func(m *Message) *string { return &m.Name }, func(src) string { return "n" }),
 		mapper.Ignore(func(m *Message) any { return &m.Kind }),
-		mapper.After(func(m *Message, s src) error { m.Kind = Number{s.N}; return nil }))
+		mapper.After(func(m *Message, s src) error { m.Kind = Number(s); return nil }))
 	eachWay(t, m, func(t *testing.T, mapTo func(src) (Message, error)) {
 		got, err := mapTo(src{5})
 		require.NoError(t, err)

@@ -34,7 +34,7 @@ func main() {
 		{"flat, in place", flat(shapes.NewUser())},
 		{"flat, by value", byValue(shapes.NewUser())},
 		{"nested with 20 items, in place", nested(shapes.NewOrder())},
-		{"slice of 1000 flat", slices(shapes.NewUsers(1000))},
+		{"slice of 1000 flat", thousand(shapes.NewUsers(1000))},
 	} {
 		runtime.KeepAlive(user)
 		side.Table(os.Stdout, t.title, side.Compare(t.cases, side.Options{Rounds: 300, Round: 2 * time.Millisecond, Progress: side.Progress()}))
@@ -135,7 +135,7 @@ func byValue(s shapes.User) []side.Case {
 	}
 }
 
-func slices(s []shapes.User) []side.Case {
+func thousand(s []shapes.User) []side.Case {
 	g := &shapes.GoverterImpl{}
 	return []side.Case{
 		{Name: "by hand", Run: func(n int) {
