@@ -20,8 +20,6 @@ type cache struct {
 	cfg   *config
 	limit int
 
-	recent [recentPlans]atomic.Pointer[entry] // entries that are built, each in its slot, without a lock
-
 	mu      sync.RWMutex
 	entries map[pair]*entry
 	clock   []*entry // all entries, in a circle
@@ -30,12 +28,31 @@ type cache struct {
 	hits, misses, evictions atomic.Uint64
 }
 
-const recentPlans = 64
+// typedPlans has a slot for each of 64 hashes: plans of pairs whose types the compiler knows, which
+// are found there without a lock. The first pair of a hash has the slot until its plan is evicted.
+type typedPlans [64]atomic.Pointer[typedPlan]
+
+// A typedPlan says which entry was found for the addresses of two types, which are never moved or
+// freed.
+type typedPlan struct {
+	types [2]uintptr
+	entry *entry
+}
+
+func (t *typedPlans) slot(types [2]uintptr) *atomic.Pointer[typedPlan] {
+	return &t[(types[0]>>5^types[1]>>5*31)%uintptr(len(t))]
+}
+
+// typeWord is the address of the type *T, which the compiler knows.
+func typeWord[T any]() uintptr {
+	var p any = (*T)(nil)
+	return *(*uintptr)(unsafe.Pointer(&p))
+}
 
 // An entry is built once, by the first goroutine that needs it, while the others that need it wait.
 type entry struct {
 	pair pair
-	slot *atomic.Pointer[entry] // in recent
+	slot *atomic.Pointer[typedPlan] // that has it, or nil
 	used atomic.Bool
 	once sync.Once
 	plan *plan
@@ -44,13 +61,10 @@ type entry struct {
 
 func newCache(limit int, cfg *config) *cache { return &cache{cfg: cfg, limit: limit} }
 
+// plan returns the plan of a pair, and builds it if it is not there.
 func (c *cache) plan(p pair) (*plan, error) {
-	slot := &c.recent[p.hash()%recentPlans]
-	if e := slot.Load(); e != nil && e.pair == p {
-		c.hit(e)
-		return e.plan, nil
-	}
-	return c.find(p, slot)
+	e := c.find(p)
+	return e.plan, e.err
 }
 
 func (c *cache) hit(e *entry) {
@@ -60,40 +74,33 @@ func (c *cache) hit(e *entry) {
 	}
 }
 
-// hash is made of the addresses of the types: they are never moved or freed.
-func (p pair) hash() uintptr {
-	words := (*[4]uintptr)(unsafe.Pointer(&p)) // two interfaces: each a table and the type's address
-	return (words[1] ^ words[3]*31) >> 5
-}
-
-// find looks in the table of all entries, and builds what is not there.
-func (c *cache) find(p pair, slot *atomic.Pointer[entry]) (*plan, error) {
+func (c *cache) find(p pair) *entry {
 	c.mu.RLock()
 	e := c.entries[p]
 	c.mu.RUnlock()
 	if e != nil {
 		c.hit(e)
 	} else {
-		e = c.insert(p, slot)
+		e = c.insert(p)
 	}
 	e.once.Do(func() { e.plan, e.err = compile(p, c.cfg) })
-	if e.err == nil {
-		c.setRecent(e)
-	}
-	return e.plan, e.err
+	return e
 }
 
-// setRecent puts an entry into its slot, unless it was evicted meanwhile.
-func (c *cache) setRecent(e *entry) {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	if c.entries[e.pair] == e {
-		e.slot.Store(e)
+// give puts an entry into a slot that is free, unless it was evicted meanwhile.
+func (c *cache) give(slot *atomic.Pointer[typedPlan], types [2]uintptr, e *entry) {
+	if e.err != nil || slot.Load() != nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.entries[e.pair] == e && slot.CompareAndSwap(nil, &typedPlan{types, e}) {
+		e.slot = slot
 	}
 }
 
 // insert adds an entry for p, unless another goroutine was faster.
-func (c *cache) insert(p pair, slot *atomic.Pointer[entry]) *entry {
+func (c *cache) insert(p pair) *entry {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if e := c.entries[p]; e != nil {
@@ -104,7 +111,7 @@ func (c *cache) insert(p pair, slot *atomic.Pointer[entry]) *entry {
 	if c.entries == nil {
 		c.entries = map[pair]*entry{}
 	}
-	e := &entry{pair: p, slot: slot}
+	e := &entry{pair: p}
 	c.entries[p] = e
 	if len(c.clock) < c.limit {
 		c.clock = append(c.clock, e)
@@ -115,15 +122,33 @@ func (c *cache) insert(p pair, slot *atomic.Pointer[entry]) *entry {
 	}
 	out := c.clock[c.hand]
 	delete(c.entries, out.pair)
-	out.slot.CompareAndSwap(out, nil)
+	if out.slot != nil {
+		out.slot.Store(nil)
+	}
 	c.evictions.Add(1)
 	c.clock[c.hand] = e
 	c.hand = (c.hand + 1) % c.limit
 	return e
 }
 
-// plans holds what Map, MapSlice and MapAny use.
-var plans = newCache(maxPlans, newConfig(nil))
+// plans holds what Map, MapSlice and MapAny use, and typed what Map and MapSlice use most.
+var (
+	plans = newCache(maxPlans, newConfig(nil))
+	typed typedPlans
+)
+
+// cached returns the plan of a pair for all of the package.
+func cached[S, D any]() (*plan, error) {
+	types := [2]uintptr{typeWord[S](), typeWord[D]()}
+	slot := typed.slot(types)
+	if p := slot.Load(); p != nil && p.types == types {
+		plans.hit(p.entry)
+		return p.entry.plan, nil
+	}
+	e := plans.find(pairOf[S, D]())
+	plans.give(slot, types, e)
+	return e.plan, e.err
+}
 
 // CacheStats describe the cache of the package-level functions.
 type CacheStats struct {
@@ -147,30 +172,27 @@ func Stats() CacheStats {
 // Plans are cached, up to a bound, for all of the package: see Stats. The
 // error is a *BuildError if the types do not map and an *Error if the value
 // does not. A Mapper is faster and tells at start-up that types do not map.
-func Map[D, S any](src S) (D, error) {
-	m, err := cached[S, D]()
+func Map[D, S any](src S) (dst D, err error) {
+	p, err := cached[S, D]()
 	if err != nil {
-		var zero D
-		return zero, err
+		return dst, err
 	}
+	if p.flat != nil {
+		p.flat.run(unsafe.Pointer(&dst), unsafe.Pointer(&src))
+		return dst, nil
+	}
+	m := Mapper[S, D]{plan: p}
 	return m.Map(src)
 }
 
 // MapSlice is Map for every element of a slice.
 func MapSlice[D, S any](src []S) ([]D, error) {
-	m, err := cached[S, D]()
+	p, err := cached[S, D]()
 	if err != nil {
 		return nil, err
 	}
+	m := Mapper[S, D]{p, p.flat}
 	return m.Slice(src)
-}
-
-func cached[S, D any]() (Mapper[S, D], error) {
-	p, err := plans.plan(pairOf[S, D]())
-	if err != nil {
-		return Mapper[S, D]{}, err
-	}
-	return Mapper[S, D]{p, p.flat}, nil
 }
 
 // MapAny is Map for types known only at run time, without options: dst is a pointer to the

@@ -142,3 +142,40 @@ func must[T any](v T, err error) T {
 	}
 	return v
 }
+
+type numbered[T any] struct{ N T }
+
+// TestPlansWithoutALock finds plans in slots, also those that share one, and after an eviction.
+func TestPlansWithoutALock(t *testing.T) {
+	check := func() {
+		for range 3 {
+			mapsTo[int8](t, 1)
+			mapsTo[int16](t, 1)
+			mapsTo[int32](t, 1)
+			mapsTo[int64](t, 1)
+			mapsTo[uint8](t, 1)
+			mapsTo[uint16](t, 1)
+			mapsTo[uint32](t, 1)
+			mapsTo[float32](t, 1)
+			mapsTo[float64](t, 1)
+			mapsTo[[]int](t, []int{1})
+		}
+	}
+	check()
+	for i := range 2 * mapper.MaxPlans { // evict all
+		dst := reflect.New(reflect.ArrayOf(i%(mapper.MaxPlans+50), reflect.TypeFor[uint64]()))
+		_ = mapper.MapAny(dst.Interface(), make([]uint64, i%(mapper.MaxPlans+50)))
+	}
+	check()
+}
+
+func mapsTo[T any](t *testing.T, v T) {
+	got, err := mapper.Map[struct{ N T }](numbered[T]{v})
+	require.NoError(t, err)
+	require.Equal(t, struct{ N T }{v}, got)
+	list, err := mapper.MapSlice[struct{ N T }]([]numbered[T]{{v}})
+	require.NoError(t, err)
+	require.Equal(t, []struct{ N T }{{v}}, list)
+	_, err = mapper.Map[struct{ M chan T }](numbered[T]{v})
+	require.Error(t, err)
+}

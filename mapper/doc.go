@@ -108,7 +108,7 @@
 // Field-to-field plans allocate what is allocated by hand, byte for byte
 // (TestAllocationsAreThoseByHand). Set with a pointer, After, text, maps and interfaces allocate a
 // copy of what they work on. A pointer, map or slice that several paths may lead to, such as one in
-// an element of a list, is looked up in a table: some 30 ns each.
+// an element of a list, is looked up in a table, which is a tenth of what copying it takes.
 //
 // # Unsafe
 //

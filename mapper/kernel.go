@@ -88,50 +88,42 @@ func (p *plan) runList(dst, src unsafe.Pointer, length int) error {
 }
 
 // run maps the value at src to the one at dst.
-func (n *node) run(dst, src unsafe.Pointer, st *state) *failure {
+func (n *node) run(dst, src unsafe.Pointer, st *state) (f *failure) {
 	if n.recursive {
-		return n.runRecursive(dst, src, st)
+		if f := st.enter(n); f != nil {
+			return f
+		}
 	}
-	return n.runOp(dst, src, st)
-}
-
-func (n *node) runRecursive(dst, src unsafe.Pointer, st *state) *failure {
-	if f := st.enter(n); f != nil {
-		return f
-	}
-	f := n.runOp(dst, src, st)
-	st.leave(n)
-	return f
-}
-
-func (n *node) runOp(dst, src unsafe.Pointer, st *state) *failure {
 	switch n.op {
 	case opCopy:
 		n.kernel.moves.run(dst, src)
 	case opStruct:
-		return n.runStruct(dst, src, st)
+		f = n.runStruct(dst, src, st)
 	case opNumber:
 		if !n.num(dst, src) {
-			return n.fail(errRange)
+			f = n.fail(errRange)
 		}
 	case opDetach:
 		*(*string)(dst) = n.detach(*(*string)(src), st)
 	case opFunc, opAfter:
 		if err := n.fn.raw(st.ctx, dst, src); err != nil {
-			return n.fail(err)
+			f = n.fail(err)
 		}
 	case opOptional:
-		return n.runOptional(dst, src, st)
+		f = n.runOptional(dst, src, st)
 	case opSlice:
-		return n.runSlice(dst, src, st)
+		f = n.runSlice(dst, src, st)
 	case opArray:
-		return n.runArray(dst, src, st)
+		f = n.runArray(dst, src, st)
 	case opBytes:
 		n.runBytes(dst, src, st)
 	default:
-		return n.runSlow(dst, src, st)
+		f = n.runSlow(dst, src, st)
 	}
-	return nil
+	if n.recursive {
+		st.leave(n)
+	}
+	return f
 }
 
 func (n *node) runStruct(dst, src unsafe.Pointer, st *state) *failure {

@@ -31,23 +31,23 @@ const (
 // A node maps one type to another. Nodes never change once a plan is built;
 // those of recursive types form cycles.
 type node struct {
-	op       op
-	src, dst reflect.Type
-	elem     *node // of optionals, slices, arrays, interfaces and of a map's values
-	key      *node // of a map's keys
+	// What the kernels read most stands first, in one or two lines of the processor's cache.
+	op        op
+	recursive bool                               // it is part of itself: count the depth
+	many      bool                               // it may be reached more than once in a call: look for parts that were copied already
+	keeps     bool                               // of opOptional: what an invalid null holds is mapped too
+	elem      *node                              // of optionals, slices, arrays, interfaces and of a map's values
+	num       func(dst, src unsafe.Pointer) bool // of opNumber
+	src, dst  reflect.Type
+	kernel    kernel
+
+	from, to optional // of opOptional; from also of nulls that are copied whole
+	key      *node    // of a map's keys
 	fields   []field
 	left     []string // fields of the destination that Lenient leaves
+	fn       function // of opFunc and opAfter, and opText's way with reflection
+	height   int      // the longest way from it to a recursive node, in nodes
 	cfg      *config
-
-	fn       function                           // of opFunc, and opText's way with reflection
-	num      func(dst, src unsafe.Pointer) bool // of opNumber
-	from, to optional                           // of opOptional; from also of nulls that are copied whole
-	keeps    bool                               // of opOptional: what an invalid null holds is mapped too
-
-	recursive bool // it is part of itself: count the depth
-	height    int  // the longest way from it to a recursive node, in nodes
-	many      bool // it may be reached more than once in a call: look for parts that were copied already
-	kernel    kernel
 }
 
 // A field of a struct node fills one part of the destination.
