@@ -1,6 +1,9 @@
 package ctxreq
 
 import (
+	"context"
+	"fmt"
+	"net/http"
 	"time"
 	"unsafe"
 )
@@ -23,6 +26,35 @@ func (c *Config) Registered() (n int) {
 		}
 	}
 	return n
+}
+
+// Leftovers says what a state that is ready to be used again still holds of its last scope.
+func Leftovers(use func(s *Scope)) string {
+	_, s := Start(context.Background(), "used")
+	use(s)
+	st := s.state.Load()
+	s.End(nil)
+	clean := new(state)
+	clean.cleanups, clean.shot.header = st.cleanups[:0], st.shot.header[:0]
+	for _, f := range st.shot.header[:cap(st.shot.header)] {
+		if f != (field{}) {
+			return "header " + f.name
+		}
+	}
+	if a, b := fmt.Sprintf("%+v", st.exchange), fmt.Sprintf("%+v", clean.exchange); a != b {
+		return a
+	}
+	return ""
+}
+
+// UseAsRequest makes the scope look as after a request that used everything.
+func UseAsRequest(s *Scope, w http.ResponseWriter, r *http.Request) {
+	s.open(w, r, http.NewServeMux())
+	st := s.lock()
+	defer st.mu.Unlock()
+	st.capture()
+	st.bodySeen, st.bodyCut, st.status, st.written, st.hijacked = []byte("x"), true, 200, 1, true
+	st.router.sealed, st.panicked = true, new(panicked)
 }
 
 // RestoreKeys returns a function that forgets the keys made meanwhile.

@@ -102,6 +102,15 @@ func oneRequest(c *ctxreq.Config) {
 	}))).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("POST", "/users/7", strings.NewReader("body")))
 }
 
+func TestAnEndedRequestLeavesNothingInItsState(t *testing.T) {
+	for _, method := range []string{"GET", ""} {
+		r := httptest.NewRequest("POST", "/users/7", strings.NewReader("body"))
+		r.Method = method
+		r.Header.Set("X-Request-Id", "req-1")
+		require.Empty(t, ctxreq.Leftovers(func(s *ctxreq.Scope) { ctxreq.UseAsRequest(s, httptest.NewRecorder(), r) }))
+	}
+}
+
 type discard struct{}
 
 func (discard) Report(context.Context, *ctxreq.Report) {}

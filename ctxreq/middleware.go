@@ -28,7 +28,8 @@ func (c *Config) Middleware(next http.Handler) http.Handler {
 }
 
 func (c *Config) serve(next http.Handler, mux *http.ServeMux, w http.ResponseWriter, r *http.Request) {
-	s, r2 := c.open(w, r, mux)
+	s := c.scope(r.Context(), methodName(r.Method))
+	r2 := s.open(w, r, mux)
 	s.register()
 	returned := false
 	defer func() {
@@ -60,10 +61,8 @@ func (c *Config) serve(next http.Handler, mux *http.ServeMux, w http.ResponseWri
 	returned = true
 }
 
-// open makes the scope of a request, not registered yet, and the request to hand on. The one given
-// is not changed.
-func (c *Config) open(w http.ResponseWriter, r *http.Request, mux *http.ServeMux) (*Scope, *http.Request) {
-	s := c.scope(r.Context(), methodName(r.Method))
+// open gives a new scope its request, and makes the request to hand on. The one given is not changed.
+func (s *Scope) open(w http.ResponseWriter, r *http.Request, mux *http.ServeMux) *http.Request {
 	r2 := r.WithContext((*scopeCtx)(s))
 	st := s.lock()
 	st.w, st.req, st.body = w, r2, r.Body
@@ -79,7 +78,7 @@ func (c *Config) open(w http.ResponseWriter, r *http.Request, mux *http.ServeMux
 	if r.Body != nil && r.Body != http.NoBody { // whose identity is asked for
 		r2.Body = body{s}
 	}
-	return s, r2
+	return r2
 }
 
 // claim says what becomes of the response after a panic: untouched if the answer is a 500 of ours,
@@ -190,13 +189,9 @@ func Seal(next http.Handler) http.Handler {
 
 func seal(next http.Handler, mux *http.ServeMux, w http.ResponseWriter, r *http.Request) {
 	outer := From(r.Context())
-	s, r2 := outer.configOrZero().open(w, r, mux)
-	if outer != nil {
-		st := s.state.Load()
-		st.nested, st.sealed = true, true
-		s.start, s.seq = outer.start, outer.seq
-		outer.setRoute(r.Pattern, mux, r)
-	}
+	s := sealedScope(outer, r)
+	r2 := s.open(w, r, mux)
+	outer.setRoute(r.Pattern, mux, r)
 	s.register()
 	returned := false
 	defer func() {
@@ -221,4 +216,17 @@ func seal(next http.Handler, mux *http.ServeMux, w http.ResponseWriter, r *http.
 	}()
 	next.ServeHTTP(guard(s, w), r2)
 	returned = true
+}
+
+// sealedScope makes the scope of Seal: with the clock and the number, and so the ID, of the scope
+// around it.
+func sealedScope(outer *Scope, r *http.Request) *Scope {
+	c, name := outer.configOrZero(), methodName(r.Method)
+	if outer == nil {
+		return c.scope(r.Context(), name)
+	}
+	s := c.scopeFrom(r.Context(), name, outer.start, outer.seq)
+	st := s.state.Load()
+	st.nested, st.sealed = true, true
+	return s
 }

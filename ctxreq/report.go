@@ -181,9 +181,9 @@ func (e *scrubbedError) GoString() string     { return fmt.Sprintf("%q", e.text)
 func (e *scrubbedError) Is(target error) bool { return errors.Is(e.err, target) }
 func (e *scrubbedError) As(target any) bool   { return errors.As(e.err, target) }
 
-// A shot is what reports show of a request, before scrubbing. Its strings are the request's, so it
+// A requestShot is what reports show of a request, before scrubbing. Its strings are the request's, so it
 // lives no longer than the state.
-type shot struct {
+type requestShot struct {
 	taken                 bool
 	method, remote, proto string
 	major, minor          int
@@ -194,7 +194,7 @@ type shot struct {
 // A field is one header line.
 type field struct{ name, value string }
 
-func (s *shot) contentType() string {
+func (s *requestShot) contentType() string {
 	for _, f := range s.header {
 		if f.name == "Content-Type" {
 			return f.value
@@ -228,7 +228,7 @@ func (st *state) capture() {
 const snapshotLimit = 16 << 10
 
 // request copies and scrubs a shot. It runs outside of locks, because Show and Hide are the user's.
-func (c *Config) request(shot shot, route string) (r *http.Request, omitted int) {
+func (c *Config) request(shot requestShot, route string) (r *http.Request, omitted int) {
 	rules := c.rules()
 	r = &http.Request{
 		Method: methodName(shot.method), Pattern: strings.Clone(route), URL: rules.URL(&shot.url, route),

@@ -25,7 +25,7 @@ var retention = []struct {
 	keep   func(w http.ResponseWriter, r *http.Request) any
 	budget float64
 }{
-	{"ctx", func(_ http.ResponseWriter, r *http.Request) any { return r.Context() }, 96},
+	{"ctx", func(_ http.ResponseWriter, r *http.Request) any { return r.Context() }, 64},
 	{"ctx whose Done was used", func(_ http.ResponseWriter, r *http.Request) any {
 		r.Context().Done()
 		return r.Context()

@@ -65,6 +65,9 @@ func (st *state) readRoute() {
 // setRoute takes the route that Seal found, or where it can be looked up, for every scope of the
 // request.
 func (s *Scope) setRoute(route string, mux *http.ServeMux, r *http.Request) {
+	if route == "" && mux == nil {
+		return
+	}
 	st := s.lock()
 	if st == nil {
 		return

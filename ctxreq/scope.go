@@ -288,9 +288,13 @@ func (s *Scope) configOrZero() *Config {
 
 // scope makes a Scope and its state, not registered yet.
 func (c *Config) scope(parent context.Context, name string) *Scope {
+	return c.scopeFrom(parent, name, time.Since(epoch), sequence.Add(1))
+}
+
+func (c *Config) scopeFrom(parent context.Context, name string, start time.Duration, seq uint32) *Scope {
 	c.once.Do(c.init)
 	st := states.Get().(*state)
-	s := &Scope{name: name, start: time.Since(epoch), seq: sequence.Add(1)}
+	s := &Scope{name: name, start: start, seq: seq}
 	st.mu.Lock() // a late user of the state's last scope may be looking
 	st.owner, st.cfg, st.parent = s, c, parent
 	if c.Timeout > 0 {

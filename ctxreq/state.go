@@ -65,7 +65,7 @@ type exchange struct {
 	path      string
 	requestID string
 	panicked  *panicked // by Seal
-	shot      shot
+	shot      requestShot
 }
 
 var states = sync.Pool{New: func() any { return new(state) }}
@@ -140,10 +140,22 @@ func (st *state) reset() {
 	st.counted = false
 	clear(st.cleanups)
 	st.cleanups = st.cleanups[:0]
-	header := st.shot.header
-	clear(header)
-	st.exchange = exchange{shot: shot{header: header[:0]}}
+	if st.w != nil {
+		st.resetExchange()
+	}
 	st.signal()
+}
+
+// resetExchange spares what is large and seldom used.
+func (st *state) resetExchange() {
+	if header := st.shot.header; st.shot.taken {
+		clear(header)
+		st.shot = requestShot{header: header[:0]}
+	}
+	st.w, st.req, st.body, st.bodySeen, st.bodyCut = nil, nil, nil, nil, false
+	st.busy, st.reading, st.status, st.written, st.hijacked = 0, 0, 0, 0, false
+	st.path, st.requestID, st.panicked = "", "", nil
+	st.router = router{}
 }
 
 // signal wakes those who wait for a change; mu is held.
