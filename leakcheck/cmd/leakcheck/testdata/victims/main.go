@@ -19,7 +19,7 @@ import (
 const kept = 200
 
 var services = map[string]func(){
-	"cache": cache, "workers": workers, "hooks": hooks, "sessions": fillSessions, "timers": timers, "busy": busy,
+	"cache": cache, "workers": workers, "hooks": hooks, "sessions": fillSessions, "timers": timers, "busy": busy, "large": large,
 }
 
 // secret is what a redacted dump must not hold. It is never printed.

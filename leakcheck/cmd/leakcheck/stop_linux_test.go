@@ -1,0 +1,56 @@
+//go:build linux && (amd64 || arm64)
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// For how long a process stands still, beside the runtime's own dump of the same process. Nothing is asserted: a busy machine
+// decides.
+func TestTableOfStops(t *testing.T) {
+	if os.Getenv(long) == "" {
+		t.Skip("takes minutes and 10 GB: set " + long + "=1")
+	}
+	stopped := regexp.MustCompile(`was stopped for (\d+\.\d ms); file (.*?), (redacted|not)`)
+	t.Logf("%-8s %-22s %-12s %-10s %-10s %s", "heap", "how", "stopped", "per MB", "file", "memory of the command")
+	for _, mb := range []int{100, 1000, 4000} {
+		v := plain.run(t, "large", func(c *exec.Cmd) { c.Env = append(c.Env, fmt.Sprintf("MEGABYTES=%d", mb)) })
+		for _, args := range [][]string{{"dump", "-pid", v.pid}, {"dump", "-pid", v.pid, "-contents"}} {
+			for range 3 {
+				out := temp(t, "dump")
+				cmd := tool(t, append(args, out)...)
+				b, err := cmd.CombinedOutput()
+				require.NoError(t, err, "%s", b)
+				m := stopped.FindStringSubmatch(string(b))
+				require.NotNil(t, m, "%s", b)
+				d, err := time.ParseDuration(strings.ReplaceAll(m[1], " ", ""))
+				require.NoError(t, err)
+				how := m[3]
+				if how == "not" {
+					how = "with contents"
+				}
+				usage := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+				t.Logf("%-8d %-22s %-12s %-10.3f %-10s %d MB", mb, how, m[1], d.Seconds()*1000/float64(mb), m[2], usage.Maxrss>>10)
+				require.NoError(t, os.Remove(out))
+			}
+		}
+		out := temp(t, "theirs")
+		start := time.Now()
+		require.Equal(t, "dumped", v.ask("dump "+out))
+		d := time.Since(start)
+		t.Logf("%-8d %-22s %-12s %-10.3f", mb, "WriteHeapDump", d.Round(time.Millisecond), d.Seconds()*1000/float64(mb))
+		require.NoError(t, os.Remove(out))
+		v.cmd.Process.Kill()
+		v.cmd.Wait()
+	}
+}
