@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes docs/flame.png: pprof's flame graph of what retains the memory of leakcheck/cmd/leakcheck/testdata/shop.
-# Needs Go and Chromium. Usage: docs/flame.sh [file.png]
+# Needs Go and Chromium. Usage: docs/flame.sh [file.png [profile.pb.gz]], where the profile is another one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=$(realpath "${1:-docs/flame.png}")
@@ -12,9 +12,13 @@ finish() {
 }
 trap finish EXIT
 
-go build -o "$dir/shop" ./leakcheck/cmd/leakcheck/testdata/shop
-"$dir/shop" 20000 "$dir/before.dump" "$dir/after.dump"
-go run ./leakcheck/cmd/leakcheck flame -exe "$dir/shop" "$dir/after.dump" "$dir/retained.pb.gz"
+if [ $# -gt 1 ]; then
+	cp "$2" "$dir/retained.pb.gz"
+else
+	go build -o "$dir/shop" ./leakcheck/cmd/leakcheck/testdata/shop
+	"$dir/shop" 20000 "$dir/before.dump" "$dir/after.dump"
+	go run ./leakcheck/cmd/leakcheck flame -exe "$dir/shop" "$dir/after.dump" "$dir/retained.pb.gz"
+fi
 
 pprof=$(go tool -n pprof) # its path: go tool would be a parent that does not pass signals on
 port=$((20000 + $$ % 20000))
