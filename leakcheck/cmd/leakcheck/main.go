@@ -1,5 +1,6 @@
 // Leakcheck reads heap dumps that a service or a test has saved, and says what grew and who keeps it.
 //
+//	leakcheck dump    -pid N | -core file out.dump   a dump of a process that runs, or of a core file
 //	leakcheck summary [flags] one.dump             what is in the heap, by allocation site
 //	leakcheck compare [flags] before.dump after.dump   what is new in the second
 //	leakcheck why     [flags] one.dump -site F     who keeps what F allocated (or -addr 0xc000…, or -type T)
@@ -11,6 +12,7 @@
 //	-exe file    the executable that wrote the dump, with symbols, names variables, types and functions
 //	-json        for machines
 //	-n rows      how many rows or paths to print (20; 0 for all)
+//	-pid N       look at this process instead of at the last dump
 //
 // This is the server of examples/ssr, before and after 500 requests to each of its two pages. The first row is the line that leaks:
 //
@@ -65,6 +67,21 @@
 //
 // The exit code is 0 for steady, 1 for growing and 2 when it cannot tell: an error, a service that was started again meanwhile, or growth
 // that is not even. A cache that fills at an even pace looks like a leak until it is full: watch again later.
+//
+// # A dump of any process
+//
+// The command dump reads the memory of a process that never heard of this module, on Linux on amd64 and arm64, of Go 1.26 and 1.27:
+//
+//	$ leakcheck dump -pid 4711 out.dump
+//	out.dump: 182 692 objects, 63 MiB, 9 goroutines; process 4711 was stopped for 36.5 ms; file 66 MiB, redacted
+//
+// The process stands still while its memory is copied and goes on before the copy is read. It goes on too if this command is killed.
+// Reading it takes the right to debug it: the same user, or root; an error says what is missing. A redacted dump holds pointers, types and lengths, and zeros
+// instead of strings, map keys and numbers; with -contents it holds everything. An executable that was linked with -s or -w needs
+// an unstripped build of the same source as -exe. With -core, the command reads a core file of such a process, by gcore or
+// GOTRACEBACK=crash, on any system. A process whose runtime is not understood is refused.
+//
+// why, flame, summary and compare take -pid in the place of their last dump.
 //
 // # Taking a dump from a service
 //
