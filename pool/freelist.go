@@ -100,7 +100,10 @@ func (f *freeList) take(class int) *block {
 		now := f.current.Load() & 1
 		h, ok := f.small[now][class].idle.Get().(*block)
 		if !ok {
-			h, _ = f.small[now^1][class].idle.Get().(*block)
+			h, ok = f.small[now^1][class].idle.Get().(*block)
+		}
+		if ok {
+			h.home = nil // growth may have given it memory of another class
 		}
 		return h
 	}

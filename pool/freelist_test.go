@@ -9,6 +9,7 @@ import (
 	"weak"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/leaksafe/leaksafe/pool"
 )
@@ -222,4 +223,37 @@ func TestTheTierUnderLoad(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+// Growth exchanges the memory of two blocks. Each must go back to the class that its memory is of.
+func TestABlockGoesBackToTheClassOfItsMemory(t *testing.T) {
+	for name, o := range everyOption {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := pool.NewBytes(o)
+				for range 200 {
+					burst(p, 8, 2000) // so that there is something to drop in each interval
+					for range 2 {     // the second lease has the block by Get's short cut
+						p.Get(512).Release()
+						p.Get(256).Release()
+					}
+					b := p.Get(256)
+					b.Write(make([]byte, 10)) // takes the idle block of 512 bytes
+					b.Release()
+					time.Sleep(pool.DecayEvery * 11 / 10) // what is idle is not current any more
+					for _, n := range []int{256, 512, 1024} {
+						b := p.Get(n)
+						require.GreaterOrEqual(t, pool.Capacity(b), n)
+						b.Release()
+					}
+					for _, n := range []int{256, 512, 1024} {
+						b := p.Get(n)
+						require.GreaterOrEqual(t, pool.Capacity(b), n)
+						require.Less(t, pool.Capacity(b), 2*n)
+						b.Release()
+					}
+				}
+			})
+		})
+	}
 }

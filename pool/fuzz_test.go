@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -136,7 +137,7 @@ func (w *world) rent(n int) *tenant {
 // marked returns n bytes with the mark.
 func (x *tenant) marked(n int) []byte { return bytes.Repeat([]byte{x.mark}, n) }
 
-const steps = 11
+const steps = 14
 
 // step does one thing with the lease. It returns the lease to go on with, and
 // what was copied.
@@ -171,6 +172,31 @@ func (w *world) step(x *tenant, op byte, arg int) (*tenant, ownCopy) {
 		size, _ := body.Read(got)
 		body.Close()
 		return w.rent(n), ownCopy{x.mark, got[:size]}
+	case 11:
+		c := x.b.Retain()
+		x.b.Release() // the other has the memory now, and may not write
+		data := c.Clone()
+		c.Release()
+		return w.rent(n), ownCopy{x.mark, data}
+	case 12:
+		s := w.pool.Slices(n + 1)
+		lent := s.Get()
+		data, err := w.lent(lent)
+		s.Put(lent)
+		s.Put(make([]byte, n+1))
+		if err {
+			x.mark = 0
+		}
+		return x, data
+	case 13:
+		q := w.pool.Pointers()
+		lent := q.Get(n)
+		data, err := w.lent(*lent)
+		q.Put(lent)
+		if err {
+			x.mark = 0
+		}
+		return x, data
 	case 10:
 		other := <-w.left
 		w.left <- x
@@ -179,10 +205,23 @@ func (w *world) step(x *tenant, op byte, arg int) (*tenant, ownCopy) {
 	return x, ownCopy{}
 }
 
+// lent marks a slice, lets others run, and says whether it shows bytes of others.
+func (w *world) lent(s []byte) (ownCopy, bool) {
+	mark := byte(w.marks.Add(1)%120 + 1)
+	if w.zeroes && !allZero(s[:cap(s)]) {
+		return ownCopy{}, true
+	}
+	for i := range s {
+		s[i] = mark
+	}
+	runtime.Gosched()
+	return ownCopy{mark, append([]byte{}, s...)}, !only(s, mark, mark)
+}
+
 // check returns an error if something is seen that is not the lease's own.
 func (w *world) check(x *tenant, copies []ownCopy) error {
 	if x.mark == 0 {
-		return fmt.Errorf("a new lease shows earlier bytes")
+		return fmt.Errorf("a new lease or a lent slice shows bytes of another")
 	}
 	zero := byte(0)
 	if !w.zeroes {
