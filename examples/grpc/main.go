@@ -1,5 +1,5 @@
-// Command grpc gives every RPC a scope of its own: what the handler starts
-// ends with the RPC, and nothing keeps the RPC afterwards.
+// Command grpc gives every RPC a scope of its own: what the handler starts ends with the RPC, and
+// nothing keeps the RPC afterwards.
 //
 //	go run -C examples/grpc .
 //	go run -C examples/grpc . -leaky
@@ -12,19 +12,41 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"runtime"
+	"syscall"
 
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
 func main() {
-	leaky := flag.Bool("leaky", false, "start the audit as a bare goroutine, as the story's service did")
+	leaky := flag.Bool("leaky", false, "start the audit as a plain goroutine, which outlives its RPC")
 	calls := flag.Int("calls", 5000, "how many RPCs of each kind to make")
+	flag.Usage = usage
 	flag.Parse()
-	if err := run(context.Background(), os.Stdout, *leaky, *calls); err != nil {
+	if flag.NArg() > 0 || *calls <= 0 {
+		usage()
+		os.Exit(2)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Stdout, *leaky, *calls)
+	if ctx.Err() != nil {
+		err = errors.New("interrupted")
+	}
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "grpc:", err)
 		os.Exit(1)
 	}
+}
+
+func usage() {
+	fmt.Fprint(flag.CommandLine.Output(), `grpc serves RPCs over memory.
+Each starts an audit that never gets an answer.
+It counts the goroutines and the memory that the RPCs leave behind. It takes some seconds.
+
+`)
+	flag.PrintDefaults()
 }
 
 // run makes the calls and says what is left of them. It fails if something is.
@@ -39,9 +61,10 @@ func run(ctx context.Context, out io.Writer, leaky bool, calls int) error {
 
 	how := "a scope for each RPC"
 	if leaky {
-		how = "a bare goroutine for each RPC"
+		how = "a plain goroutine for each RPC"
 	}
-	fmt.Fprintf(out, "%d unary RPCs and %d streams, each with an audit of its own: %s.\n\n", calls, calls, how)
+	fmt.Fprintf(out, "%d unary RPCs and %d streams, each with an audit of its own: %s.\n\n",
+		calls, calls, how)
 	if err := client.round(ctx); err != nil { // connections and caches are there
 		return err
 	}
@@ -53,13 +76,19 @@ func run(ctx context.Context, out io.Writer, leaky bool, calls int) error {
 		}
 		progress(n + 1)
 	}
+	s.settle()
 	left := runtime.NumGoroutine() - goroutines
 	fmt.Fprintf(out, "scopes in flight   %d\n", len(s.scopes.InFlight()))
 	fmt.Fprintf(out, "goroutines left    %d\n", left)
-	fmt.Fprintf(out, "heap kept          %d bytes for each RPC\n", max(0, memory()-heap)/int64(2*calls))
+	kept := max(0, memory()-heap) / int64(2*calls)
+	fmt.Fprintf(out, "heap kept          %d bytes for each RPC\n", kept)
 
 	_, err = client.echo(ctx, "panic")
-	fmt.Fprintf(out, "a panic in a handler answers %q and is reported: %v\n", err, s.reports.last())
+	fmt.Fprintln(out, "a panic in a handler")
+	fmt.Fprintf(out, "  the client sees    %v\n  the report says    %v\n", err, s.reports.last())
+	_, err = client.echo(ctx, "failing audit")
+	fmt.Fprintf(out, "an audit that fails beside a handler that succeeds\n")
+	fmt.Fprintf(out, "  the client sees    %v\n  the report says    %v\n", err, s.reports.last())
 	if left > calls/10 {
 		return errors.New("the audits outlive their RPCs: run without -leaky")
 	}

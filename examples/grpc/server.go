@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -23,7 +24,8 @@ var user = ctxreq.NewKey[string]("user")
 
 // unary is ctxreq.Unary with a Config of our own.
 func unary(c *ctxreq.Config) grpc.UnaryServerInterceptor {
-	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
+	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo,
+		handler grpc.UnaryHandler) (resp any, err error) {
 		err = c.RPC(ctx, info.FullMethod, func(ctx context.Context) error {
 			setUser(ctx)
 			resp, err = handler(ctx, req)
@@ -35,7 +37,8 @@ func unary(c *ctxreq.Config) grpc.UnaryServerInterceptor {
 
 // stream is ctxreq.Stream with a Config of our own.
 func stream(c *ctxreq.Config) grpc.StreamServerInterceptor {
-	return func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	return func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo,
+		handler grpc.StreamHandler) error {
 		return answer(c.RPC(ss.Context(), info.FullMethod, func(ctx context.Context) error {
 			setUser(ctx)
 			return handler(srv, scoped{ss, ctx})
@@ -88,7 +91,8 @@ type server struct {
 func startServer(leaky bool) *server {
 	s := &server{leaky: leaky, wire: bufconn.Listen(1 << 16), slow: make(chan struct{})}
 	s.scopes.Reporter = &s.reports
-	s.grpc = grpc.NewServer(grpc.UnaryInterceptor(unary(&s.scopes)), grpc.StreamInterceptor(stream(&s.scopes)))
+	s.grpc = grpc.NewServer(
+		grpc.UnaryInterceptor(unary(&s.scopes)), grpc.StreamInterceptor(stream(&s.scopes)))
 	s.grpc.RegisterService(&desc, s)
 	s.serving.Go(func() { _ = s.grpc.Serve(s.wire) })
 	return s
@@ -101,10 +105,10 @@ func (s *server) stop() {
 	close(s.slow)
 }
 
-// audit starts what outlives the handler unless something ends it.
+// audit starts a goroutine that outlives the handler unless something ends it.
 func (s *server) audit(ctx context.Context) error {
 	if s.leaky {
-		go s.write(context.WithoutCancel(ctx)) // keeps the RPC's context for ever
+		go s.write(context.WithoutCancel(ctx)) // keeps the RPC's context
 		return nil
 	}
 	return ctxreq.From(ctx).Go("audit", func(ctx context.Context) error { s.write(ctx); return nil })
@@ -118,9 +122,31 @@ func (s *server) write(ctx context.Context) {
 	}
 }
 
-func (s *server) echo(ctx context.Context, in *wrapperspb.StringValue) (*wrapperspb.StringValue, error) {
-	if in.Value == "panic" {
-		panic("a handler's mistake")
+// settle waits until the last RPCs have ended: a client has its answer a little earlier.
+func (s *server) settle() {
+	for end := time.Now().Add(5 * time.Second); len(s.scopes.InFlight()) > 0 && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+type text = wrapperspb.StringValue
+
+func (s *server) echo(ctx context.Context, in *text) (*text, error) {
+	switch in.Value {
+	case "panic":
+		panic("connect postgres://app:hunter2@db/app")
+	case "not found":
+		return nil, fmt.Errorf("looking in /var/lib: %w", status.Error(codes.NotFound, "no such text"))
+	case "failing audit":
+		scope := ctxreq.From(ctx)
+		_ = scope.Go("audit", func(context.Context) error {
+			return errors.New("the audit's disk is full")
+		})
+		_ = scope.Wait()
+	case "failing cleanup":
+		_ = ctxreq.From(ctx).Defer(func(context.Context) error {
+			return errors.New("the temporary file is gone")
+		})
 	}
 	if err := s.audit(ctx); err != nil {
 		return nil, err
@@ -145,23 +171,28 @@ func (s *server) count(n *wrapperspb.Int32Value, ss grpc.ServerStream) error {
 var desc = grpc.ServiceDesc{
 	ServiceName: "leaksafe.Echo",
 	HandlerType: (*any)(nil),
-	Methods: []grpc.MethodDesc{{MethodName: "Echo", Handler: func(srv any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
-		in := new(wrapperspb.StringValue)
-		if err := decode(in); err != nil {
-			return nil, err
-		}
-		info := &grpc.UnaryServerInfo{Server: srv, FullMethod: "/leaksafe.Echo/Echo"}
-		return interceptor(ctx, in, info, func(ctx context.Context, req any) (any, error) {
-			return srv.(*server).echo(ctx, req.(*wrapperspb.StringValue))
-		})
-	}}},
-	Streams: []grpc.StreamDesc{{StreamName: "Count", ServerStreams: true, Handler: func(srv any, ss grpc.ServerStream) error {
-		n := new(wrapperspb.Int32Value)
-		if err := ss.RecvMsg(n); err != nil {
-			return err
-		}
-		return srv.(*server).count(n, ss)
-	}}},
+	Methods:     []grpc.MethodDesc{{MethodName: "Echo", Handler: echoHandler}},
+	Streams:     []grpc.StreamDesc{{StreamName: "Count", ServerStreams: true, Handler: countHandler}},
+}
+
+func echoHandler(srv any, ctx context.Context, decode func(any) error,
+	interceptor grpc.UnaryServerInterceptor) (any, error) {
+	in := new(wrapperspb.StringValue)
+	if err := decode(in); err != nil {
+		return nil, err
+	}
+	info := &grpc.UnaryServerInfo{Server: srv, FullMethod: "/leaksafe.Echo/Echo"}
+	return interceptor(ctx, in, info, func(ctx context.Context, req any) (any, error) {
+		return srv.(*server).echo(ctx, req.(*wrapperspb.StringValue))
+	})
+}
+
+func countHandler(srv any, ss grpc.ServerStream) error {
+	n := new(wrapperspb.Int32Value)
+	if err := ss.RecvMsg(n); err != nil {
+		return err
+	}
+	return srv.(*server).count(n, ss)
 }
 
 // reports keeps the last one.
@@ -189,8 +220,11 @@ func (r *reports) last() string {
 type client struct{ conn *grpc.ClientConn }
 
 func (s *server) dial() (*client, error) {
-	conn, err := grpc.NewClient("passthrough:///memory", grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return s.wire.DialContext(ctx) }))
+	conn, err := grpc.NewClient("passthrough:///memory",
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+			return s.wire.DialContext(ctx)
+		}))
 	return &client{conn}, err
 }
 
@@ -198,7 +232,8 @@ func (c *client) close() { _ = c.conn.Close() }
 
 func (c *client) echo(ctx context.Context, text string) (string, error) {
 	out := new(wrapperspb.StringValue)
-	err := c.conn.Invoke(metadata.AppendToOutgoingContext(ctx, "user", "ada"), "/leaksafe.Echo/Echo", wrapperspb.String(text), out)
+	ctx = metadata.AppendToOutgoingContext(ctx, "user", "ada")
+	err := c.conn.Invoke(ctx, "/leaksafe.Echo/Echo", wrapperspb.String(text), out)
 	return out.Value, err
 }
 
@@ -206,7 +241,8 @@ func (c *client) echo(ctx context.Context, text string) (string, error) {
 func (c *client) count(ctx context.Context, n int32, each func(*wrapperspb.StringValue)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	ss, err := c.conn.NewStream(metadata.AppendToOutgoingContext(ctx, "user", "ada"), &desc.Streams[0], "/leaksafe.Echo/Count")
+	ctx = metadata.AppendToOutgoingContext(ctx, "user", "ada")
+	ss, err := c.conn.NewStream(ctx, &desc.Streams[0], "/leaksafe.Echo/Count")
 	if err != nil {
 		return err
 	}

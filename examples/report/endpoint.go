@@ -12,8 +12,8 @@ import (
 	"github.com/getsentry/sentry-go"
 )
 
-// An endpoint speaks as much of Sentry's protocol as the client asks for: it
-// takes envelopes and keeps the last event.
+// An endpoint speaks as much of Sentry's protocol as the client asks for: it takes envelopes and
+// keeps the last event.
 type endpoint struct {
 	server *httptest.Server
 	mu     sync.Mutex
@@ -28,8 +28,7 @@ func startEndpoint() *endpoint {
 	return e
 }
 
-// ServeHTTP reads an envelope: a header line, then for each item a line of
-// its own and its payload.
+// ServeHTTP reads an envelope: a header line, then for each item a line of its own and its payload.
 func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	event, err := readEvent(r)
 	e.mu.Lock()

@@ -1,12 +1,13 @@
-// Command report shows the error reporter that kept every request, and the
-// one that does not: 100,000 requests to each, in a process of its own, with errors
-// and panics reported to a local endpoint that speaks Sentry's protocol.
+// Command report shows the error reporter that kept every request, and the one that does not:
+// 100,000 requests to each, in a process of its own, with errors and panics reported to a local
+// endpoint that speaks Sentry's protocol.
 //
 //	go run -C examples/report .
 //	go run -C examples/report . -leaky
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -17,28 +18,52 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"os/signal"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
-// childEnv makes any binary of this package the service of its value's kind:
-// in a test it is the test's.
+// childEnv makes any binary of this package the service of its value's kind: in a test it is the
+// test's.
 const childEnv = "LEAKSAFE_REPORT_CHILD"
 
 func main() {
-	leaky := flag.Bool("leaky", false, "run the leaky service only, and fail as it does")
-	requests := flag.Int("n", 100_000, "how many requests the safe service gets; the leaky one gets a fifth")
-	flag.Parse()
-	var err error
 	if kind := os.Getenv(childEnv); kind != "" {
-		err = child(kind)
-	} else {
-		err = run(os.Stdout, *leaky, *requests)
+		exitIf(child(kind))
+		return
 	}
+	leaky := flag.Bool("leaky", false, "run the leaky service only, and fail as it does")
+	requests := flag.Int("n", 100_000, "requests to the safe service; the leaky one gets a fifth")
+	flag.Usage = usage
+	flag.Parse()
+	if flag.NArg() > 0 || *requests < 1000 {
+		usage()
+		os.Exit(2)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Stdout, *leaky, *requests)
+	if ctx.Err() != nil {
+		err = errors.New("interrupted")
+	}
+	stop()
+	exitIf(err)
+}
+
+func usage() {
+	fmt.Fprint(flag.CommandLine.Output(), `report runs services that report errors to a local Sentry endpoint.
+It says what each service keeps of a request, and what the last report shows of its headers.
+It takes about half a minute; -n makes it shorter (at least 1000).
+
+`)
+	flag.PrintDefaults()
+}
+
+func exitIf(err error) {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "report:", err)
 		os.Exit(1)
@@ -57,15 +82,17 @@ type result struct {
 
 func (r result) perRequest() float64 { return float64(r.After-r.Before) / float64(r.Requests) }
 
-func run(out io.Writer, leaky bool, requests int) error {
-	fmt.Fprintln(out, "One request in a thousand panics, one fails; both are reported to a local Sentry endpoint.")
-	fmt.Fprintln(out, "A dashboard keeps the contexts of recent requests: the last 100, or, by mistake, all.")
+func run(ctx context.Context, out io.Writer, leaky bool, requests int) error {
+	fmt.Fprintln(out, `One request in a thousand panics, one fails; both are reported to a local Sentry endpoint.
+A dashboard keeps the contexts of recent requests: the last 100, or, by mistake, all.`)
 	fmt.Fprintln(out)
-	fmt.Fprintln(out, "service                       requests  reports  requests/s  heap before → after   kept per request")
+	fmt.Fprintln(out, "service                       requests  reports  requests/s  "+
+		"heap before → after   kept per request")
 	row := func(name, kind string, n int) (result, error) {
-		r, err := runChild(kind, n)
+		r, err := runChild(ctx, kind, n)
 		if err == nil {
-			fmt.Fprintf(out, "%-28s %9d %8d %11.0f %8.1f → %5.1f MiB %12.0f B\n", name, r.Requests, r.Reports, r.PerSecond, mib(r.Before), mib(r.After), max(0, r.perRequest()))
+			fmt.Fprintf(out, "%-28s %9d %8d %11.0f %8.1f → %5.1f MiB %12.0f B\n", name, r.Requests,
+				r.Reports, r.PerSecond, mib(r.Before), mib(r.After), max(0, r.perRequest()))
 		}
 		return r, err
 	}
@@ -92,7 +119,8 @@ func run(out io.Writer, leaky bool, requests int) error {
 		fmt.Fprintf(out, "  %-16s %s\n", name, shown.Headers[name])
 	}
 	if leaky {
-		return fmt.Errorf("every request stays alive, %.0f bytes each: run without -leaky", bad.perRequest())
+		return fmt.Errorf("every request stays alive, %.0f bytes each: run without -leaky",
+			bad.perRequest())
 	}
 	if safe.perRequest() > 20 {
 		return fmt.Errorf("the safe service keeps %.0f bytes of each request", safe.perRequest())
@@ -102,12 +130,13 @@ func run(out io.Writer, leaky bool, requests int) error {
 
 func mib(n int64) float64 { return float64(n) / (1 << 20) }
 
-func runChild(kind string, requests int) (result, error) {
+// runChild starts a service as a process that ends when ctx does.
+func runChild(ctx context.Context, kind string, requests int) (result, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return result{}, err
 	}
-	cmd := exec.Command(self)
+	cmd := exec.CommandContext(ctx, self)
 	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d", childEnv, kind, requests))
 	cmd.Stderr = os.Stderr
 	text, err := cmd.Output()
@@ -164,8 +193,8 @@ func newHandler(kind, endpoint string) (http.Handler, *service, error) {
 	return s.safe(), s, nil
 }
 
-// drive sends requests over real HTTP, eight at a time, and measures the heap
-// before and after, warm.
+// drive sends requests over real HTTP, eight at a time, and measures the heap before and after,
+// warm.
 func drive(handler http.Handler, requests int) (result, error) {
 	server := httptest.NewServer(handler)
 	defer server.Close()

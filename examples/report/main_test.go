@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -60,7 +61,13 @@ func TestRequestsAreNotKept(t *testing.T) {
 
 func TestRun(t *testing.T) {
 	var out bytes.Buffer
-	require.NoError(t, run(&out, false, 10_000))
+	require.NoError(t, run(t.Context(), &out, false, 10_000))
 	assert.Regexp(t, `ctxreq, the last 100 +10000 +22 .*\n`, out.String(), "one in a thousand panics, one fails, in 11,000 requests")
-	assert.ErrorContains(t, run(&out, true, 10_000), "every request stays alive")
+	assert.ErrorContains(t, run(t.Context(), &out, true, 10_000), "every request stays alive")
+}
+
+func TestInterruptedRunEndsItsService(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	assert.ErrorIs(t, run(ctx, new(bytes.Buffer), false, 1000), context.Canceled)
 }

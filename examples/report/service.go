@@ -16,15 +16,15 @@ import (
 	"github.com/leaksafe/leaksafe/ctxreq"
 )
 
-// A service answers requests; one in a thousand panics and one in a thousand
-// fails. It keeps what its dashboard shows of recent requests.
+// A service answers requests; one in a thousand panics and one in a thousand fails. It keeps what
+// its dashboard shows of recent requests.
 type service struct {
 	hub    *sentry.Hub
 	recent keeper
 }
 
-// newService reports to a Sentry endpoint. Its transport sends before it
-// returns, so that no report waits in a queue when the process ends.
+// newService reports to a Sentry endpoint. Its transport sends before it returns, so that no report
+// waits in a queue when the process ends.
 func newService(endpoint string, recent keeper) (*service, error) {
 	transport := sentry.NewHTTPSyncTransport()
 	client, err := sentry.NewClient(sentry.ClientOptions{
@@ -61,8 +61,8 @@ func (s *service) work(w http.ResponseWriter, r *http.Request, fail func(error))
 	}
 }
 
-// safe is the service in a request scope: reports are snapshots, and the
-// context that the dashboard keeps is cut loose when the request ends.
+// safe is the service in a request scope: reports are snapshots, and the context that the dashboard
+// keeps is disconnected when the request ends.
 func (s *service) safe() http.Handler {
 	scopes := &ctxreq.Config{Reporter: reporter{s.hub}}
 	return scopes.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -70,19 +70,20 @@ func (s *service) safe() http.Handler {
 	}))
 }
 
-// leaky is the service under sentryhttp: the context carries a hub whose scope
-// holds the request, so that whoever keeps the context keeps everything.
+// leaky is the service under sentryhttp: the context carries a hub whose scope holds the request,
+// so that whatever keeps the context keeps everything.
 func (s *service) leaky() http.Handler {
-	inner := sentryhttp.New(sentryhttp.Options{}).Handle(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	work := func(w http.ResponseWriter, r *http.Request) {
 		s.work(w, r, func(err error) { sentry.GetHubFromContext(r.Context()).CaptureException(err) })
-	}))
+	}
+	inner := sentryhttp.New(sentryhttp.Options{}).Handle(http.HandlerFunc(work))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		inner.ServeHTTP(w, r.WithContext(sentry.SetHubOnContext(r.Context(), s.hub.Clone())))
 	})
 }
 
-// A reporter sends what went wrong to Sentry. The report is a snapshot with
-// scrubbed headers: nothing of it is the request's.
+// A reporter sends what went wrong to Sentry. The report is a scrubbed snapshot: nothing of it is
+// the request's.
 type reporter struct{ hub *sentry.Hub }
 
 func (s reporter) Report(_ context.Context, r *ctxreq.Report) {
@@ -96,7 +97,9 @@ func (s reporter) Report(_ context.Context, r *ctxreq.Report) {
 		for name, values := range r.Request.Header {
 			headers[name] = strings.Join(values, ", ")
 		}
-		event.Request = &sentry.Request{Method: r.Request.Method, URL: r.Request.URL.String(), Headers: headers}
+		event.Request = &sentry.Request{
+			Method: r.Request.Method, URL: r.Request.URL.String(), Headers: headers,
+		}
 	}
 	s.hub.CaptureEvent(event)
 }
