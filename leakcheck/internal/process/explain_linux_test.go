@@ -31,32 +31,36 @@ const (
 	noTrace   = "Uid:\t0\t0\t0\t0\nCapEff:\t00000000a80425fb\n" // root in a container
 )
 
-// Each reason for which a process cannot be read says what to do.
+const yamaScope = "sys/kernel/yama/ptrace_scope"
+
+// reasons are those for which a process cannot be read.
+var reasons = []struct {
+	name string
+	proc map[string]string
+	err  error
+	want string
+}{
+	{"ended", map[string]string{"self/status": plainUser}, syscall.EPERM, "process 7 ended"},
+	{"ended just now", map[string]string{"7/status": plainUser}, syscall.ESRCH, "process 7 ended"},
+	{"kernel thread", map[string]string{"7/status": otherUser}, errNoMemory, "it is a thread of the kernel"},
+	{"debugged", map[string]string{"7/status": traced, "self/status": plainUser}, syscall.EPERM, "process 99, a debugger or strace, traces it already"},
+	{"other user", map[string]string{"7/status": otherUser, "self/status": plainUser}, syscall.EACCES, "it belongs to user 0, and this is user 1000; run the command as that user, or as root"},
+	{"yama 1", map[string]string{"7/status": plainUser, "self/status": plainUser, yamaScope: "1\n"}, syscall.EPERM, "kernel.yama.ptrace_scope is 1; run the command as root (sudo)"},
+	{"yama 2", map[string]string{"7/status": plainUser, "self/status": plainUser, yamaScope: "2\n"}, syscall.EPERM, "--cap-add=SYS_PTRACE"},
+	{"yama 3", map[string]string{"7/status": plainUser, "self/status": plainUser, yamaScope: "3\n"}, syscall.EPERM, "nobody can undo before the next boot; let the process write its own dump"},
+	{"no yama", map[string]string{"7/status": plainUser, "self/status": plainUser}, syscall.EPERM, "it may have more rights than this process"},
+	{"root, container", map[string]string{"7/status": otherUser, "self/status": noTrace, yamaScope: "1\n"}, syscall.EPERM, "docker run --cap-add=SYS_PTRACE"},
+	{"seccomp", map[string]string{"7/status": otherUser, "self/status": mighty}, syscall.EPERM, "the seccomp profile of the container forbids it"},
+	{"another error", map[string]string{"7/status": plainUser}, syscall.EIO, "WriteHeapDump"},
+}
+
+// Each reason says what to do.
 func TestExplain(t *testing.T) {
-	const scope = "sys/kernel/yama/ptrace_scope"
-	for name, row := range map[string]struct {
-		proc map[string]string
-		err  error
-		want string
-	}{
-		"ended":           {map[string]string{"self/status": plainUser}, syscall.EPERM, "process 7 ended"},
-		"ended just now":  {map[string]string{"7/status": plainUser}, syscall.ESRCH, "process 7 ended"},
-		"kernel thread":   {map[string]string{"7/status": otherUser}, errNoMemory, "it is a thread of the kernel"},
-		"debugged":        {map[string]string{"7/status": traced, "self/status": plainUser}, syscall.EPERM, "process 99, a debugger or strace, traces it already"},
-		"other user":      {map[string]string{"7/status": otherUser, "self/status": plainUser}, syscall.EACCES, "it belongs to user 0, and this is user 1000; run the command as that user, or as root"},
-		"yama 1":          {map[string]string{"7/status": plainUser, "self/status": plainUser, scope: "1\n"}, syscall.EPERM, "kernel.yama.ptrace_scope is 1; run the command as root (sudo)"},
-		"yama 2":          {map[string]string{"7/status": plainUser, "self/status": plainUser, scope: "2\n"}, syscall.EPERM, "--cap-add=SYS_PTRACE"},
-		"yama 3":          {map[string]string{"7/status": plainUser, "self/status": plainUser, scope: "3\n"}, syscall.EPERM, "nobody can undo before the next boot; let the process write its own dump"},
-		"no yama":         {map[string]string{"7/status": plainUser, "self/status": plainUser}, syscall.EPERM, "it may have more rights than this process"},
-		"root, container": {map[string]string{"7/status": otherUser, "self/status": noTrace, scope: "1\n"}, syscall.EPERM, "docker run --cap-add=SYS_PTRACE"},
-		"seccomp":         {map[string]string{"7/status": otherUser, "self/status": mighty}, syscall.EPERM, "the seccomp profile of the container forbids it"},
-		"another error":   {map[string]string{"7/status": plainUser}, syscall.EIO, "WriteHeapDump"},
-	} {
-		t.Run(name, func(t *testing.T) {
+	for _, row := range reasons {
+		t.Run(row.name, func(t *testing.T) {
 			err := explain(files(t, row.proc), 7, row.err)
 			assert.ErrorContains(t, err, row.want)
 			assert.True(t, strings.HasPrefix(err.Error(), "process: "))
-			t.Log(err)
 		})
 	}
 }
