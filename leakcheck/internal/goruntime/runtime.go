@@ -36,6 +36,7 @@ type Runtime struct {
 	maskSteps int
 	funcs     map[uint64]function
 	pcs       map[pcKey]int32
+	maps      map[mapKey]stackBits
 }
 
 // Source is a process or a core.
@@ -46,7 +47,7 @@ type Source interface {
 
 // New finds the runtime of the executable in the process.
 func New(x *Exe, src Source) (*Runtime, error) {
-	r := &Runtime{x: x, Arch: x.Arch, reading: reading{mem: src}, masks: map[uint64]*mask{}, funcs: map[uint64]function{}, pcs: map[pcKey]int32{}}
+	r := &Runtime{x: x, Arch: x.Arch, reading: reading{mem: src}, masks: map[uint64]*mask{}, funcs: map[uint64]function{}, pcs: map[pcKey]int32{}, maps: map[mapKey]stackBits{}}
 	entry, err := src.Entry()
 	if err != nil {
 		return nil, err

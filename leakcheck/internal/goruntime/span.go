@@ -77,16 +77,11 @@ func (r *Runtime) Survey(threads []process.Thread, contents bool) ([]process.Ran
 func (r *Runtime) Estimate(now process.Memory, contents bool) uint64 {
 	probe := *r
 	probe.reading = reading{mem: now}
-	if probe.readSpans() != nil {
+	ranges, err := probe.Survey(nil, contents)
+	if err != nil {
 		return 0
 	}
-	n := probe.Data().End - probe.Data().Addr + probe.BSS().End - probe.BSS().Addr
-	for i := range probe.spans {
-		if s := &probe.spans[i]; contents || !s.noPointers() {
-			n += s.npages * pageSize
-		}
-	}
-	return n
+	return process.Total(ranges)
 }
 
 func (r *Runtime) readSpans() error {

@@ -224,8 +224,29 @@ func (w *walk) arguments(f function, pc uint64) region {
 	return g
 }
 
+// A mapKey is a function's map of arguments or variables at a code address.
+type mapKey struct{ function, which, pc uint64 }
+
+type stackBits struct {
+	bits []byte
+	n    uint64
+}
+
 // stackMap is the map of a function's arguments or variables that holds where it goes on at pc.
 func (r *Runtime) stackMap(f function, which, pc uint64) (bits []byte, n uint64) {
+	key := mapKey{f.at, which, pc}
+	if m, ok := r.maps[key]; ok {
+		return m.bits, m.n
+	}
+	bits, n = r.readStackMap(f, which, pc)
+	if len(r.maps) >= maxCache {
+		clear(r.maps)
+	}
+	r.maps[key] = stackBits{bits, n}
+	return bits, n
+}
+
+func (r *Runtime) readStackMap(f function, which, pc uint64) (bits []byte, n uint64) {
 	at := r.funcdata(f, which)
 	if at == 0 {
 		return nil, 0

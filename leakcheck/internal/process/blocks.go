@@ -7,6 +7,7 @@ type Blocks struct {
 	read  func(addr uint64, b []byte) error
 	kept  map[uint64][]byte // by address; a block that cannot be read as a whole is nil
 	spare []byte            // memory for blocks, which costs no more time
+	done  bool              // nothing more is read
 	last  uint64            // address of hot
 	hot   []byte
 }
@@ -25,6 +26,9 @@ func (c *Blocks) View(addr uint64, n int, scratch []byte) ([]byte, error) {
 		if b := c.block(addr - off); b != nil {
 			return b[off : off+uint64(n)], nil
 		}
+	}
+	if c.done {
+		return c.known(addr, n, scratch)
 	}
 	if n > blockSize {
 		out := grown(scratch, n)
@@ -45,13 +49,27 @@ func (c *Blocks) View(addr uint64, n int, scratch []byte) ([]byte, error) {
 	return out, nil
 }
 
+// known returns memory that was read before.
+func (c *Blocks) known(addr uint64, n int, scratch []byte) ([]byte, error) {
+	out := grown(scratch, n)
+	for done := 0; done < n; {
+		at := addr + uint64(done)
+		b := c.block(at - at%blockSize)
+		if b == nil {
+			return nil, ErrUnmapped // without words: it is the normal case, and there is another place to look
+		}
+		done += copy(out[done:], b[at%blockSize:])
+	}
+	return out, nil
+}
+
 // block returns the block at an address, or nil if not all of it is mapped.
 func (c *Blocks) block(addr uint64) []byte {
 	if c.hot != nil && c.last == addr {
 		return c.hot
 	}
 	b, ok := c.kept[addr]
-	if !ok {
+	if !ok && !c.done {
 		if b = c.room(); c.read(addr, b) != nil {
 			b = nil
 		}

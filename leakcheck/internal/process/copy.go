@@ -43,7 +43,10 @@ func (p *piece) slice(addr uint64, n int) ([]byte, bool) {
 	return p.data[off : off+uint64(n)], true
 }
 
-// merge sorts ranges and joins those that overlap or touch.
+// maxGap is less than a page, so what is between two ranges that are so close is in pages that are wanted anyway.
+const maxGap = 512
+
+// merge sorts ranges and joins those that overlap or nearly touch: a piece has its price.
 func merge(ranges []Range) []Range {
 	slices.SortFunc(ranges, func(a, b Range) int { return cmp.Compare(a.Start, b.Start) })
 	var out []Range
@@ -51,7 +54,7 @@ func merge(ranges []Range) []Range {
 		if r.End <= r.Start {
 			continue
 		}
-		if n := len(out); n > 0 && r.Start <= out[n-1].End {
+		if n := len(out); n > 0 && r.Start <= out[n-1].End+maxGap {
 			out[n-1].End = max(out[n-1].End, r.End)
 			continue
 		}
@@ -59,6 +62,9 @@ func merge(ranges []Range) []Range {
 	}
 	return out
 }
+
+// Total is how many bytes Copy takes for ranges.
+func Total(ranges []Range) uint64 { return total(merge(ranges)) }
 
 // total is the number of bytes in ranges.
 func total(ranges []Range) uint64 {

@@ -13,9 +13,10 @@ import (
 )
 
 func TestMerge(t *testing.T) {
-	got := merge([]Range{{30, 40}, {10, 20}, {20, 25}, {12, 13}, {50, 50}, {60, 55}, {35, 45}})
-	assert.Equal(t, []Range{{10, 25}, {30, 45}}, got)
-	assert.Equal(t, uint64(30), total(got))
+	const k = 1 << 13
+	ranges := []Range{{30 * k, 40 * k}, {10 * k, 20 * k}, {20 * k, 25 * k}, {12 * k, 13 * k}, {50 * k, 50 * k}, {60 * k, 55 * k}, {35 * k, 45 * k}, {45*k + 512, 46 * k}, {47 * k, 48 * k}}
+	assert.Equal(t, uint64(32*k), Total(ranges))
+	assert.Equal(t, []Range{{10 * k, 25 * k}, {30 * k, 46 * k}, {47 * k, 48 * k}}, merge(ranges))
 }
 
 func TestCopyFindsPieces(t *testing.T) {

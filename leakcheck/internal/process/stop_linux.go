@@ -81,7 +81,7 @@ func (p *Process) Continue() {
 	close(p.tracer.release)
 	<-p.tracer.done
 	p.tracer = nil
-	p.still.read = func(addr uint64, b []byte) error { return unmapped(addr, len(b)) }
+	p.still.done = true
 }
 
 func (t *tracer) run(ready chan<- error) {
