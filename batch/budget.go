@@ -36,6 +36,11 @@ func (e *engine[K, T, R]) add(ctx context.Context, key K, v T, how manner) (spot
 		}
 	}
 	e.mu.Lock()
+	if e.lanes.quick > 0 && !how.asks {
+		at := e.admitQuickLocked(v).last()
+		e.mu.Unlock()
+		return at, nil
+	}
 	l := e.laneLocked(key)
 	if !e.closed && e.budget.queue.n == 0 && e.fitsLocked(size) && e.openToLocked(l, size) {
 		b := e.admitLocked(l, v, size)
@@ -272,13 +277,15 @@ func (e *engine[K, T, R]) reserveLocked(l *lane[K, T, R], rooms *[]room[K, T, R]
 }
 
 func (e *engine[K, T, R]) changeRoomLocked(l *lane[K, T, R], items, bytes int) {
+	e.lanes.quick = 0
 	e.budget.reserved += items
 	e.budget.reservedBytes += bytes
 	l.reserved += items
 	l.reservedForBytes += bytes
 }
 
-// takeRoomLocked gives room that r has reserved to an item of l, if that makes it fit.
+// takeRoomLocked gives room that r has reserved to an item of l. An item that is not larger than what
+// is reserved always fits: the sums stay as they are.
 func (e *engine[K, T, R]) takeRoomLocked(r *report[K, T, R], l *lane[K, T, R], size int) bool {
 	for i := range r.rooms {
 		m := &r.rooms[i]
@@ -287,13 +294,12 @@ func (e *engine[K, T, R]) takeRoomLocked(r *report[K, T, R], l *lane[K, T, R], s
 		}
 		bytes := min(size, m.bytes)
 		e.changeRoomLocked(l, -1, -bytes)
-		if e.fitsLocked(size) && (!e.keyed || e.shareLocked(l, size)) {
+		if size == bytes || e.fitsLocked(size) && (!e.keyed || e.shareLocked(l, size)) {
 			m.items--
 			m.bytes -= bytes
 			return true
 		}
 		e.changeRoomLocked(l, 1, bytes)
-		return false
 	}
 	return false
 }
@@ -365,7 +371,11 @@ func (e *engine[K, T, R]) withdraw(at spot[K, T, R]) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	b := at.batch
-	if b.group != at.group || b.inQueued.on == nil || b.notes[at.index].size == gone {
+	if b.group != at.group || b.inQueued.on == nil {
+		return false
+	}
+	b.noteLocked()
+	if b.notes[at.index].size == gone {
 		return false
 	}
 	e.stats.Withdrawn++

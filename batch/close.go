@@ -159,6 +159,7 @@ func (e *engine[K, T, R]) giveBackLocked(cause error) *remains[K, T] {
 // takeBackLocked adds the items of b that have no outcome to items. It leaves the array alone: a
 // worker may be reading it.
 func (e *engine[K, T, R]) takeBackLocked(items []Entry[K, T], b *batch[K, T, R], err error) []Entry[K, T] {
+	b.noteLocked()
 	for i, n := range b.notes {
 		if n.size != gone {
 			items = append(items, Entry[K, T]{b.lane.key, b.items[i]})

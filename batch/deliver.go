@@ -340,7 +340,7 @@ func (e *engine[K, T, R]) settle(b *batch[K, T, R], lo, hi int, v *verdict[R]) (
 
 // judge asks Retry about the errors of v, with mu free. It returns the indexes of b to be tried again.
 func (e *engine[K, T, R]) judge(b *batch[K, T, R], lo, hi int, v *verdict[R]) map[int]bool {
-	if v.final || e.plain == 1 || v.err == nil && v.items == nil && v.results == nil {
+	if v.final || e.retries == 1 || v.err == nil && v.items == nil && v.results == nil {
 		return nil
 	}
 	var again map[int]bool
@@ -352,7 +352,7 @@ func (e *engine[K, T, R]) judge(b *batch[K, T, R], lo, hi int, v *verdict[R]) ma
 		}
 		i++
 		err := v.of(i).Err
-		if err == nil || int(b.notes[k].tries) >= e.plain || v.err != nil && !shared || v.err == nil && !e.again(err) {
+		if err == nil || int(b.notes[k].tries) >= e.retries || v.err != nil && !shared || v.err == nil && !e.again(err) {
 			continue
 		}
 		if again == nil {

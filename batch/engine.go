@@ -17,7 +17,8 @@ type engine[K comparable, T, R any] struct {
 	keyed   bool // a lane for each key, with one call at a time
 	tickets bool // callers wait for the result of each item
 	largest int  // bytes that an item may have
-	plain   int  // hand-overs of an item after which an error is not tried again
+	plain   bool // items have no size, and there is one lane
+	retries int  // hand-overs of an item after which an error is not tried again
 	most    int  // hand-overs of an item, splitting included
 
 	self   *identity       // marks the contexts of the handlers
@@ -59,7 +60,9 @@ type budget[K comparable, T, R any] struct {
 //
 // Invariants: a batch in queued is in the queue of its lane, and in lingers unless it is due. A lane is
 // in ready if, and only if, its first batch is due, no worker has its key, and it is not held. A keyed
-// lane is in byKey while it has anything that must be remembered.
+// lane is in byKey while it has anything that must be remembered. While quick is more than 0 the only
+// lane has an open batch that is not due, nobody waits, nothing is closed, and after quick more items
+// neither batch nor budget is full: whatever changes that sets it to 0.
 type lanes[K comparable, T, R any] struct {
 	byKey   map[K]*lane[K, T, R]
 	only    *lane[K, T, R]        // the lane when not keyed
@@ -70,6 +73,7 @@ type lanes[K comparable, T, R any] struct {
 	size    int                   // of the last batch that was used up
 	seq     uint64                // of the newest batch
 	held    int                   // lanes on hold
+	quick   int                   // items that the open batch of only takes without another look
 }
 
 // A flight is what workers do.
@@ -105,7 +109,7 @@ type lane[K comparable, T, R any] struct {
 type batch[K comparable, T, R any] struct {
 	lane  *lane[K, T, R]
 	items []T
-	notes []note // of the items
+	notes []note // of the items; the last ones may be missing, see noteLocked
 	live  int    // items without an outcome
 	bytes int    // of the live ones
 	seq   uint64
@@ -166,7 +170,7 @@ func newEngine[K comparable, T, R any](opt Options[T], keyed bool, handle func(c
 		return nil, err
 	}
 	e := &engine[K, T, R]{opt: opt, handle: handle, keyed: keyed, self: new(identity), epoch: time.Now(),
-		largest: min(opt.MaxBytes, opt.PendingBytes), plain: opt.Attempts, most: opt.Attempts}
+		largest: min(opt.MaxBytes, opt.PendingBytes), plain: opt.SizeOf == nil && !keyed, retries: opt.Attempts, most: opt.Attempts}
 	if attempts == 0 && opt.Split != nil {
 		e.most = 4 * (1 + log2(opt.MaxItems))
 	}

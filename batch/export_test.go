@@ -26,6 +26,7 @@ func (e *engine[K, T, R]) audit() error {
 	}
 	var items, bytes int
 	for n := e.lanes.queued.head; n != nil; n = n.next {
+		n.of.noteLocked()
 		if err := n.of.audit(); err != nil {
 			return err
 		}
@@ -60,6 +61,10 @@ func (e *engine[K, T, R]) audit() error {
 		return fmt.Errorf("batches linger and no timer is set for the first")
 	case q.queued.n > 0 && e.alarm.at == 0:
 		return fmt.Errorf("items wait and no timer is set for their age")
+	}
+	if open := q.quick; open > 0 && (e.closed || e.budget.waiting > 0 || q.only.open == nil || q.only.open.due ||
+		len(q.only.open.items)+open >= e.opt.MaxItems || int(s.Pending)+open+e.budget.reserved >= e.opt.PendingItems) {
+		return fmt.Errorf("%d items are let in without a look: %+v", open, s)
 	}
 	for n := q.lingers.head; n != nil; n = n.next {
 		if n.of.bytes >= e.opt.MaxBytes || n.of.asked && e.flight.list.n == 0 {

@@ -27,11 +27,33 @@ func (e *engine[K, T, R]) admitLocked(l *lane[K, T, R], v T, size int) *batch[K,
 		b = e.placeLocked(l, size)
 	}
 	b.items = append(b.items, v)
-	b.notes = append(b.notes, note{b.stamp, int32(size), 0})
+	if !e.plain {
+		b.notes = append(b.notes, note{b.stamp, int32(size), 0})
+	}
 	if e.countLocked(b, 1, size) {
 		e.fullLocked(b)
+	} else if e.plain && !b.due {
+		e.lanes.quick = min(e.opt.MaxItems-len(b.items), e.opt.PendingItems-int(e.stats.Pending)-e.budget.reserved) - 1
 	}
 	return b
+}
+
+// admitQuickLocked is admitLocked while lanes.quick says that there is nothing else to look at.
+func (e *engine[K, T, R]) admitQuickLocked(v T) *batch[K, T, R] {
+	b := e.lanes.only.open
+	b.items = append(b.items, v)
+	b.live++
+	e.lanes.quick--
+	e.stats.Admitted++
+	e.stats.Pending++
+	return b
+}
+
+// noteLocked makes the notes of b complete: without sizes they are made when they are needed.
+func (b *batch[K, T, R]) noteLocked() {
+	for len(b.notes) < len(b.items) {
+		b.notes = append(b.notes, note{stamp: b.stamp})
+	}
 }
 
 // placeLocked returns the open batch of l with room for size and the stamp of now, which may be a
@@ -43,6 +65,7 @@ func (e *engine[K, T, R]) placeLocked(l *lane[K, T, R], size int) *batch[K, T, R
 	if l.open == nil {
 		return e.openLocked(l, e.now())
 	}
+	l.open.noteLocked()
 	l.open.stamp = e.now() // it may have been waiting for a worker for long
 	return l.open
 }
@@ -59,6 +82,9 @@ func (e *engine[K, T, R]) admitMoreLocked(b *batch[K, T, R], vs []T, sizes []int
 	n = max(n, 0)
 	bytes := 0
 	for i, size := range sizes[:n] {
+		if e.plain {
+			break
+		}
 		if bytes+size > room {
 			n = i
 			break
@@ -66,6 +92,7 @@ func (e *engine[K, T, R]) admitMoreLocked(b *batch[K, T, R], vs []T, sizes []int
 		bytes += size
 		b.notes = append(b.notes, note{b.stamp, int32(size), 0})
 	}
+	e.lanes.quick = 0
 	b.items = append(b.items, vs[:n]...)
 	if e.countLocked(b, n, bytes) {
 		e.fullLocked(b)
@@ -161,6 +188,7 @@ func (e *engine[K, T, R]) makeDueLocked(b *batch[K, T, R]) {
 		return
 	}
 	b.due = true
+	e.lanes.quick = 0
 	e.lanes.lingers.remove(&b.inLingers)
 	e.refreshLocked(b.lane)
 }
@@ -252,6 +280,7 @@ func (e *engine[K, T, R]) dequeueLocked(b *batch[K, T, R]) {
 	l := b.lane
 	if l.open == b {
 		l.open = nil
+		e.lanes.quick = 0
 	}
 	l.queue.remove(&b.inLane)
 	e.lanes.queued.remove(&b.inQueued)
@@ -305,6 +334,7 @@ func (b *batch[K, T, R]) wakeLocked() {
 // expireLocked drops what is older than MaxAge from a queued batch, and returns the stamp of the
 // oldest item left; 0 is none, and then the batch is gone.
 func (e *engine[K, T, R]) expireLocked(b *batch[K, T, R], now int64, lost *expired[K, T, R]) int64 {
+	b.noteLocked()
 	for i, n := range b.notes {
 		if n.size == gone {
 			continue

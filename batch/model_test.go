@@ -336,7 +336,7 @@ func (m *model) putBack(its []item) {
 		if err := m.s.add(context.Background(), again); err == nil {
 			m.admit(again)
 		} else if !errors.Is(err, batch.ErrClosed) {
-			m.errorf("the Observer cannot add %+v again: %v", it, err)
+			m.errorf("the Observer cannot add %+v again: %v; %+v %+v", it, err, m.s.stats(), m.opt)
 		}
 	}
 	if d := time.Since(start); d > 0 {
