@@ -2,7 +2,10 @@ package batch_test
 
 import (
 	"context"
+	"fmt"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/leaksafe/leaksafe/batch"
 )
@@ -35,4 +38,47 @@ func BenchmarkAddAll64(b *testing.B) {
 		_, _ = x.AddAll(context.Background(), ms)
 	}
 	_ = x.Close(context.Background())
+}
+
+// A Do with nobody else there: what it costs over the handler, which does nothing.
+func BenchmarkLoneDo(b *testing.B) {
+	c, err := batch.NewCaller(batch.Options[int]{}, func(_ context.Context, items []int) ([]batch.Result[int], error) {
+		return make([]batch.Result[int], len(items)), nil
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		_, _ = c.Do(context.Background(), 1)
+	}
+	_ = c.Close(context.Background())
+}
+
+// Callers that ask one thing after the other, and a handler of a millisecond: how full are the batches?
+// It reports items per call, of 500 at most.
+func BenchmarkDoUnderLoad(b *testing.B) {
+	for _, callers := range []int{10, 500, 2000} {
+		b.Run(fmt.Sprint(callers, " callers"), func(b *testing.B) {
+			c, err := batch.NewCaller(batch.Options[int]{PendingItems: 10_000, MaxWaiters: 10_000}, func(_ context.Context, items []int) ([]batch.Result[int], error) {
+				time.Sleep(time.Millisecond)
+				return make([]batch.Result[int], len(items)), nil
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+			var wg sync.WaitGroup
+			for range callers {
+				wg.Go(func() {
+					for range b.N/callers + 1 {
+						_, _ = c.Do(context.Background(), 1)
+					}
+				})
+			}
+			wg.Wait()
+			s := c.Stats()
+			b.ReportMetric(float64(s.Delivered)/float64(s.Calls), "items/call")
+			_ = c.Close(context.Background())
+		})
+	}
 }
