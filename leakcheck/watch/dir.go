@@ -14,6 +14,9 @@ import (
 	"runtime/pprof"
 	"slices"
 	"time"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/ownheap"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/profile"
 )
 
 const (
@@ -24,7 +27,10 @@ const (
 )
 
 // captureName matches the profiles that are watch's own, and nothing else.
-var captureName = regexp.MustCompile(`^leaksafe-\d{8}T\d{6}\.\d{3}Z-(heap-before|heap|goroutine)\.pb\.gz$`)
+var captureName = regexp.MustCompile(`^leaksafe-\d{8}T\d{6}\.\d{3}Z-(heap-before|heap|goroutine|goroutineleak|retained)\.pb\.gz$`)
+
+// dumpName matches the redacted dumps that are watch's own. They are not served.
+var dumpName = regexp.MustCompile(`^leaksafe-\d{8}T\d{6}\.\d{3}Z-redacted\.dump$`)
 
 // A dir is the folder with captures and history. Only names of watch's own are
 // written or removed.
@@ -163,7 +169,9 @@ func (d *dir) halve() error {
 // capture writes the heap profile, the one from before where there is one, and
 // the goroutine profile, unless it did so a short while ago. It returns the
 // names of the files. w.mu is held.
-func (w *Watcher) capture(before []byte) []string {
+//
+// leaked asks for the goroutineleak profile too, which makes the runtime collect garbage.
+func (w *Watcher) capture(before []byte, leaked bool) []string {
 	now := time.Now()
 	if !w.dir.lastCapture.IsZero() && now.Sub(w.dir.lastCapture) < coolDown {
 		return nil
@@ -188,19 +196,42 @@ func (w *Watcher) capture(before []byte) []string {
 	if err := pprof.Lookup("goroutine").WriteTo(&goroutines, 0); err == nil {
 		write("goroutine", goroutines.Bytes())
 	}
+	if leaked {
+		write("goroutineleak", goroutineLeaks())
+	}
 	w.fault(w.dir.prune())
 	return names
 }
 
+// goroutineLeaks is the goroutineleak profile, nil where this runtime has none. The runtime dies when it writes a heap dump after the
+// profile has found something.
+func goroutineLeaks() []byte {
+	p := pprof.Lookup("goroutineleak")
+	if p == nil {
+		return nil
+	}
+	lift := ownheap.Forbid()
+	var b bytes.Buffer
+	if err := p.WriteTo(&b, 0); err != nil {
+		return nil
+	}
+	if found, err := profile.Read(bytes.NewReader(b.Bytes())); err == nil && len(found.Samples) == 0 {
+		lift()
+	}
+	return b.Bytes()
+}
+
 // captures lists the profiles in the folder, the oldest first.
-func (d *dir) captures() ([]string, error) {
+func (d *dir) captures() ([]string, error) { return d.list(captureName) }
+
+func (d *dir) list(own *regexp.Regexp) ([]string, error) {
 	entries, err := os.ReadDir(d.path)
 	if err != nil {
 		return nil, err
 	}
 	var names []string
 	for _, e := range entries {
-		if e.Type().IsRegular() && captureName.MatchString(e.Name()) {
+		if e.Type().IsRegular() && own.MatchString(e.Name()) {
 			names = append(names, e.Name())
 		}
 	}
@@ -209,12 +240,29 @@ func (d *dir) captures() ([]string, error) {
 }
 
 // prune removes the oldest profiles of watch's own.
-func (d *dir) prune() error {
-	names, err := d.captures()
+func (d *dir) prune() error { return d.keep(captureName, maxCaptures) }
+
+// pruneDumps removes the oldest dumps.
+func (d *dir) pruneDumps() error { return d.keep(dumpName, maxDumps) }
+
+// removeParts removes what a process that was killed while it read a copy has left. Another one that shares the folder may be at it.
+func (d *dir) removeParts(now time.Time) error {
+	parts, err := filepath.Glob(filepath.Join(d.path, partName))
+	for _, p := range parts {
+		if info, e := os.Stat(p); e == nil && now.Sub(info.ModTime()) > coolDown {
+			err = errors.Join(err, os.Remove(p))
+		}
+	}
+	return err
+}
+
+// keep removes the oldest files but n.
+func (d *dir) keep(own *regexp.Regexp, n int) error {
+	names, err := d.list(own)
 	if err != nil {
 		return err
 	}
-	for len(names) > maxCaptures {
+	for len(names) > n {
 		if err := os.Remove(filepath.Join(d.path, names[0])); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

@@ -35,8 +35,18 @@ type Finding struct {
 	DoubleBuys  Seconds `json:"doubleBuys,omitempty"`
 	// Sites grew in that time, the most first: lines that allocate, or that start goroutines.
 	Sites []Site `json:"sites,omitempty"`
+	// RetainedBy says in words what retains the objects of the first site that a frozen copy has samples of, and Retainers are the
+	// roots that retain most of the heap. NoRetainers says why there are none.
+	RetainedBy  string     `json:"retainedBy,omitempty"`
+	Retainers   []Retainer `json:"retainers,omitempty"`
+	NoRetainers string     `json:"noRetainers,omitempty"`
 	// Captures are the names of the profiles written for it in Options.Dir.
 	Captures []string `json:"captures,omitempty"`
+	// Work is the work done a second, lately, and WorkBest at its best, in WorkUnit: "requests", by Options.Traffic, or "bytes
+	// allocated". For "collection" only.
+	Work     float64 `json:"work,omitempty"`
+	WorkBest float64 `json:"workBest,omitempty"`
+	WorkUnit string  `json:"workUnit,omitempty"`
 	// Lives is how many restarts the finding covers; for "restarts" only.
 	Lives int `json:"lives,omitempty"`
 }
@@ -67,7 +77,11 @@ func (f Finding) String() string {
 	var b strings.Builder
 	switch f.Signal {
 	case signalCollection:
-		fmt.Fprintf(&b, "collection takes %.0f %% of the CPU, for %v: throughput falls; the live heap is close to the limit, or GOGC is too low", f.To*100, f.Over)
+		fmt.Fprintf(&b, "collection takes %.0f %% of the CPU, for %v", f.To*100, f.Over)
+		if f.WorkBest > 0 {
+			fmt.Fprintf(&b, " (%s)", workText(f.Work, f.WorkBest, f.WorkUnit))
+		}
+		b.WriteString(": throughput falls; the live heap is close to the limit, or GOGC is too low")
 	case signalRestarts:
 		fmt.Fprintf(&b, "memory climbed and fell with a restart %d times in a row, to about %s each, about every %v", f.Lives, size(f.To), f.Over)
 	case signalGoroutines, signalFiles:
@@ -82,7 +96,22 @@ func (f Finding) String() string {
 		s := f.Sites[0]
 		fmt.Fprintf(&b, "; most at %s (%s:%d)", s.Func, s.File, s.Line)
 	}
+	switch {
+	case f.RetainedBy != "":
+		fmt.Fprintf(&b, "; %s", f.RetainedBy)
+	case len(f.Retainers) > 0:
+		fmt.Fprintf(&b, "; %s", f.Retainers[0])
+	}
 	return b.String()
+}
+
+// workText is the throughput, lately and at its best.
+func workText(now, best float64, unit string) string {
+	format := func(n float64) string { return fmt.Sprintf("%.0f", n) }
+	if unit != unitRequests {
+		format = size
+	}
+	return fmt.Sprintf("%s %s a second, up to %s before", format(now), unit, format(best))
 }
 
 // size formats bytes as people read them.

@@ -11,9 +11,10 @@ import (
 
 // A baseline is what the process held before the windows that are judged.
 type baseline struct {
-	heap, goroutines snapshot
-	age              int    // windows since it was taken
-	profile          []byte // heap profile, taken when growth was first suspected
+	heap, middle snapshot // heap is half of the judged windows older than middle, which is at most half of them old
+	goroutines   snapshot
+	age          int    // windows since middle was taken
+	profile      []byte // heap profile, taken when growth was first suspected
 }
 
 // A ceiling is where a signal may not get to.
@@ -40,6 +41,7 @@ func (w *Watcher) judge(lv int) {
 	w.judgeSignal(lv, signalGoroutines, goroutines, countFloor, ceiling{})
 	w.judgeSignal(lv, signalFiles, files, countFloor, ceiling{})
 	w.judgeCollection(all[max(0, len(all)-climb.Windows):])
+	w.before[lv].renew()
 }
 
 // liveCeiling is how much may live. Without GOMEMLIMIT the heap grows to its
@@ -116,7 +118,7 @@ func (w *Watcher) judgeSignal(lv int, signal string, s climb.Series, floor float
 	case signalGoroutines:
 		f.Sites = goroutineSites().grown(w.before[lv].goroutines)
 	case signalLive:
-		f.Sites = heapSites().grown(w.before[lv].heap)
+		f.Sites = heapSites().grownTwice(w.before[lv].heap, w.before[lv].middle)
 	}
 	w.found(f, w.before[lv].profile)
 }
@@ -139,12 +141,16 @@ func (w *Watcher) judgeCollection(all []*bucket) {
 		return
 	}
 	w.open[signalCollection] = collectionShare / 2
+	work, best, unit := w.throughput()
 	w.found(Finding{
-		Signal: signalCollection,
-		Time:   time.Now(),
-		Over:   Seconds(seconds(all[len(all)-1].last.Up - all[0].first.Up)),
-		From:   all[0].collection,
-		To:     sum / float64(len(all)),
+		Signal:   signalCollection,
+		Time:     time.Now(),
+		Over:     Seconds(seconds(all[len(all)-1].last.Up - all[0].first.Up)),
+		From:     all[0].collection,
+		To:       sum / float64(len(all)),
+		Work:     work,
+		WorkBest: best,
+		WorkUnit: unit,
 	}, nil)
 }
 
@@ -169,25 +175,31 @@ func (w *Watcher) judgeRestarts() {
 	}, nil)
 }
 
-// prepare keeps what a finding will be compared with: the sites as they were
-// between one and two times the judged stretch ago, or at the first suspicion.
+// prepare keeps what a finding will be compared with, at the first suspicion.
 func (w *Watcher) prepare(lv int, heapRises, goroutinesRise bool) {
 	b := &w.before[lv]
-	b.age++
 	if !heapRises {
 		b.profile = nil
-		if b.heap == nil || b.age >= climb.Windows {
-			b.heap = heapSites()
-			b.age = 0
-		}
-	}
-	if heapRises && b.profile == nil {
+	} else if b.profile == nil {
 		b.profile = heapProfile()
 	}
 	if !goroutinesRise {
 		b.goroutines = nil
 	} else if b.goroutines == nil {
 		b.goroutines = goroutineSites()
+	}
+}
+
+// renew keeps what each line holds, as of two moments within the windows that the next finding judges. It does so also while
+// memory rises: a cache that filled before those windows is no part of the finding.
+func (b *baseline) renew() {
+	b.age++
+	if b.middle != nil && b.age < suspected {
+		return
+	}
+	b.heap, b.middle, b.age = b.middle, heapSites(), 0
+	if b.heap == nil {
+		b.heap = b.middle
 	}
 }
 
@@ -202,40 +214,36 @@ func heapProfile() []byte {
 // found records a finding and tells whoever asked. w.mu is held, but at Start.
 func (w *Watcher) found(f Finding, before []byte) {
 	if w.dir != nil && f.Signal != signalRestarts {
-		f.Captures = w.capture(before)
+		f.Captures = w.capture(before, f.Signal == signalGoroutines)
 	}
 	w.findings = append(w.findings, f)
 	if len(w.findings) > maxFindings {
 		w.findings = w.findings[1:]
 	}
-	if w.o.Log != nil {
+	call := func() { w.o.OnFinding(f) }
+	switch {
+	case w.copies && f.Signal == signalLive:
+		now := time.Now()
+		call = func() { w.report(w.explain(f, now)) }
+	case w.o.OnFinding == nil:
+		w.report(f)
+		return
+	case w.o.Log != nil:
 		w.o.Log.Warn("leak", "finding", f.String())
 	}
-	if w.o.OnFinding == nil {
-		return
-	}
 	select {
-	case w.calls <- func() { w.o.OnFinding(f) }:
+	case w.calls <- call:
 	default:
 		w.fault(errors.New("watch: OnFinding has not returned while 32 more findings came: they are on the page only; let it return"))
 	}
 }
 
-// press calls OnPressure when memory in use passes the mark. w.mu is held.
-func (w *Watcher) press(s Sample) {
-	if w.limit.bytes == 0 || w.o.OnPressure == nil {
-		return
+// report tells the log and the caller of a finding.
+func (w *Watcher) report(f Finding) {
+	if w.o.Log != nil {
+		w.o.Log.Warn("leak", "finding", f.String())
 	}
-	share := float64(s.used()) / float64(w.limit.bytes)
-	switch {
-	case !w.pressed && share >= pressureAt:
-		w.pressed = true
-		p := Pressure{Used: s.used(), Limit: w.limit.bytes, LimitSource: w.limit.source, Sample: s}
-		if w.dir != nil {
-			w.capture(nil)
-		}
-		go w.o.OnPressure(p)
-	case w.pressed && share < pressureOff:
-		w.pressed = false
+	if w.o.OnFinding != nil {
+		w.o.OnFinding(f)
 	}
 }

@@ -144,6 +144,8 @@ type limit struct {
 	// soft: the runtime keeps to it by collecting more often, so that live heap
 	// alone reaches it. Otherwise the heap reaches it at its goal, before a collection.
 	soft bool
+	// hard: the kernel kills a process that passes it, or somebody said so.
+	hard bool
 }
 
 // findLimit takes the configured limit, GOMEMLIMIT, the cgroup's limit or the
@@ -153,14 +155,14 @@ func findLimit(configured int64) limit {
 	isSet := memlimit < math.MaxInt64
 	switch {
 	case configured > 0:
-		return limit{configured, "Options.Limit", isSet && memlimit <= configured}
+		return limit{configured, "Options.Limit", isSet && memlimit <= configured, true}
 	case isSet:
-		return limit{memlimit, "GOMEMLIMIT", true}
+		return limit{memlimit, "GOMEMLIMIT", true, false}
 	}
 	if n := cgroupLimit(); n > 0 {
-		return limit{n, "the cgroup's limit", false}
+		return limit{n, "the cgroup's limit", false, true}
 	}
-	return limit{machineMemory(), "the machine's memory", false}
+	return limit{machineMemory(), "the machine's memory", false, false}
 }
 
 // used is what s holds that no collection frees: what counts against the limit.

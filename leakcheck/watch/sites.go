@@ -21,7 +21,7 @@ type Site struct {
 }
 
 const (
-	sitesKept  = 512 // in a snapshot: the largest
+	sitesKept  = 256 // in a snapshot: the largest
 	sitesShown = 10
 )
 
@@ -165,6 +165,22 @@ func (s snapshot) grown(before snapshot) []Site {
 		if a.bytes > b.bytes || (a.bytes == 0 && a.objects > b.objects) {
 			diff[site] = amount{a.bytes - b.bytes, a.objects - b.objects}
 		}
+	}
+	sites := diff.sorted()
+	return sites[:min(len(sites), sitesShown)]
+}
+
+// grownTwice lists what grew before middle and again since, the most first; where nothing did, what grew since.
+func (s snapshot) grownTwice(before, middle snapshot) []Site {
+	diff := make(snapshot)
+	for site, a := range s {
+		early, late := middle[site].bytes-before[site].bytes, a.bytes-middle[site].bytes
+		if early > 0 && late > 0 {
+			diff[site] = amount{a.bytes - before[site].bytes, max(a.objects-before[site].objects, 0)}
+		}
+	}
+	if len(diff) == 0 {
+		return s.grown(middle)
 	}
 	sites := diff.sorted()
 	return sites[:min(len(sites), sitesShown)]

@@ -2,6 +2,7 @@
 package ownheap
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -22,9 +23,12 @@ import (
 // Options of Take.
 type Options struct {
 	Keep   string // the directory to keep the dump's file in; empty: it is deleted
+	Name   string // of the file, with a * for what makes it unique; empty: leakcheck-*.dump
 	Source func(file string, line int) string
 	// OnlyFrozen refuses a dump that would stop the world.
 	OnlyFrozen bool
+	// Redact leaves strings and other contents out of a dump of a frozen copy. A dump that stops the world has them.
+	Redact bool
 }
 
 // deadly is not 0 once the goroutineleak profile has found a leak: the runtime then throws in WriteHeapDump,
@@ -81,7 +85,7 @@ func (d *Dump) Close() {
 // stops for it.
 func Take(o Options) (*Dump, error) {
 	open.Lock()
-	f, err := create(o.Keep)
+	f, err := create(o.Keep, cmp.Or(o.Name, "leakcheck-*.dump"))
 	if err != nil {
 		open.Unlock()
 		return nil, fmt.Errorf("cannot write a heap dump: %w", err)
@@ -96,8 +100,8 @@ func Take(o Options) (*Dump, error) {
 
 // create makes a file that only this user can read. Where the system allows, it has no name from the start, so that
 // nothing is left behind even when the process dies.
-func create(keep string) (*os.File, error) {
-	f, err := os.CreateTemp(keep, "leakcheck-*.dump")
+func create(keep, name string) (*os.File, error) {
+	f, err := os.CreateTemp(keep, name)
 	if err == nil && keep == "" && runtime.GOOS != "windows" {
 		os.Remove(f.Name())
 	}
@@ -110,7 +114,7 @@ const clockAhead = 1000 * time.Hour
 func (d *Dump) take(o Options) error {
 	clock := time.AfterFunc(clockAhead, func() {})
 	defer clock.Stop()
-	h, err := d.written(d.freeze)
+	h, err := d.written(func() error { return d.freeze(!o.Redact) })
 	if err != nil && !o.OnlyFrozen {
 		d.why = err
 		h, err = d.written(d.stopTheWorld)
@@ -150,7 +154,7 @@ func (d *Dump) written(write func() error) (*heapdump.Dump, error) {
 // frozenLife is far longer than a dump of a frozen copy takes.
 const frozenLife = 2 * time.Minute
 
-func (d *Dump) freeze() error {
+func (d *Dump) freeze(contents bool) error {
 	exe, err := layout()
 	if err != nil {
 		return err
@@ -161,7 +165,7 @@ func (d *Dump) freeze() error {
 	}
 	defer c.Close()
 	d.stood = c.Stood()
-	_, err = dumpwrite.Memory(c, exe, true, d.file)
+	_, err = dumpwrite.Memory(c, exe, contents, d.file)
 	return err
 }
 

@@ -29,6 +29,9 @@ type Node struct {
 	Objects, Bytes int64 // that end here: without those of the nodes below
 }
 
+// TreeSite begins the label of a line that allocates.
+const TreeSite = "allocated at "
+
 // The kinds of roots.
 const (
 	TreeVariable  = "variable"
@@ -333,7 +336,7 @@ func (b *treeBuilder) leaf(node, o int32, sites []int32) int32 {
 		sites[i] = -1
 		if c, ok := b.h.userCall(b.h.Allocs[i].Stack); ok {
 			name := symbols.Short(b.h.function(heapdump.Call(c)))
-			sites[i] = b.intern(treeLabel{text: fmt.Sprintf("allocated at %s:%d", name, c.Line), file: c.File, line: c.Line}) + 1
+			sites[i] = b.intern(treeLabel{text: fmt.Sprintf(TreeSite+"%s:%d", name, c.Line), file: c.File, line: c.Line}) + 1
 		}
 	}
 	if sites[i] < 0 {

@@ -1,0 +1,200 @@
+package watch
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/flame"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/ownheap"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/retain"
+)
+
+// A Retainer is a root of the heap, such as a package variable, the goroutines
+// that one function created, or pending timers, and what it alone retains.
+type Retainer struct {
+	Root    string  `json:"root"`              // "main.store (variable)"
+	Through string  `json:"through,omitempty"` // the last step that most of it is below
+	Site    string  `json:"site,omitempty"`    // the line that allocated most of it, where the heap profile has samples of it
+	Bytes   int64   `json:"bytes"`             // that would be freed with it
+	Objects int64   `json:"objects"`
+	Share   float64 `json:"share"` // of the heap, 0 to 1
+}
+
+// String is the retainer in words.
+func (r Retainer) String() string {
+	s := fmt.Sprintf("%s retains %s (%.0f %% of the heap) in %s objects", r.Root, size(float64(r.Bytes)), r.Share*100, retain.Number(int(r.Objects)))
+	if r.Through != "" {
+		s += ", most of it through " + r.Through
+	}
+	if r.Site != "" {
+		s += ", allocated at " + r.Site
+	}
+	return s
+}
+
+// retainersShown is how many retainers a finding has.
+const retainersShown = 3
+
+// What reading a copy takes, in bytes: for each object, and besides. The executable's symbols and types are read too.
+const (
+	bytesPerObject = 200
+	bytesBesides   = 32 << 20
+)
+
+// An inside is what a frozen copy has shown.
+type inside struct {
+	retainers []Retainer
+	path      string // how the objects of the first site are retained
+	captures  []string
+}
+
+// A copier takes frozen copies, one at a time.
+type copier struct {
+	mu   sync.Mutex
+	last time.Time // when one was taken for a finding
+}
+
+// errRest says that a copy was taken a short while ago.
+var errRest = errors.New("watch: a frozen copy was taken less than an hour ago")
+
+// copyPause is the least time between two copies for findings.
+const copyPause = time.Hour
+
+// look takes a frozen copy, reads what retains the memory, and keeps the profile of it and the redacted dump in Dir. The program
+// goes on meanwhile. It needs Options.Dir, and room: near the limit it gives up and says why.
+func (w *Watcher) look(sites []Site) (inside, error) {
+	if w.dir == nil {
+		return inside{}, errors.New("watch: no frozen copy without Options.Dir: its dump needs a place")
+	}
+	w.copier.mu.Lock()
+	defer w.copier.mu.Unlock()
+	if err := w.roomToLook(newMeter(nil).read()); err != nil {
+		return inside{}, err
+	}
+	d, err := ownheap.Take(ownheap.Options{Keep: w.dir.path, Name: partName, OnlyFrozen: true, Redact: true})
+	if err != nil {
+		return inside{}, fmt.Errorf("watch: no frozen copy: %w", err)
+	}
+	file := d.File()
+	in, profile := read(d, sites)
+	d.Close()
+	in.captures = w.keepCopy(file, profile, time.Now())
+	return in, nil
+}
+
+// read closes nothing. profile is the retention profile.
+func read(d *ownheap.Dump, sites []Site) (in inside, profile []byte) {
+	tree := d.Tree()
+	top, total := flame.Top(tree, retainersShown)
+	for _, r := range top {
+		in.retainers = append(in.retainers, Retainer{r.Root, r.Through, r.Site, r.Bytes, r.Objects, float64(r.Bytes) / float64(max(total, 1))})
+	}
+	for _, s := range sites {
+		objects := d.ObjectsAllocatedAt(s.Func, s.File, s.Line)
+		if len(objects) > 0 {
+			in.path = d.Search(objects).Explain(objects).Answer
+			break
+		}
+	}
+	var b bytes.Buffer
+	p := flame.Of(tree)
+	p.Time = time.Now().UnixNano()
+	if p.Write(&b) != nil {
+		return in, nil
+	}
+	return in, b.Bytes()
+}
+
+// roomToLook refuses a copy whose reading could take the process over its limit, or fill the disk.
+func (w *Watcher) roomToLook(s Sample) error {
+	need := s.Objects*bytesPerObject + bytesBesides
+	if exe, err := os.Executable(); err == nil {
+		if info, err := os.Stat(exe); err == nil {
+			need += 2 * info.Size()
+		}
+	}
+	if free := w.limit.bytes - max(s.RSS, s.used()); w.limit.bytes > 0 && need > free/4*3 {
+		return fmt.Errorf("watch: no frozen copy: reading it takes about %s, and %s are left below the limit", size(float64(need)), size(float64(max(free, 0))))
+	}
+	if free := diskFree(w.dir.path); free >= 0 && s.Heap*3/2+64<<20 > free {
+		return fmt.Errorf("watch: no frozen copy: its dump takes about %s, and %s are free in %s", size(float64(s.Heap)), size(float64(free)), w.dir.path)
+	}
+	return nil
+}
+
+// partName is the file of a copy that is being read.
+const partName = ".leaksafe-copy-*.part"
+
+const (
+	maxDumps    = 2       // redacted dumps kept in the folder
+	maxDumpSize = 1 << 30 // bytes; a larger one is read and deleted
+)
+
+// keepCopy names the files of a copy as captures, bounded in number and size.
+func (w *Watcher) keepCopy(dump string, profile []byte, now time.Time) (names []string) {
+	stamp := "leaksafe-" + now.UTC().Format("20060102T150405.000Z")
+	fault := func(err error) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.fault(err)
+	}
+	if name := stamp + "-retained.pb.gz"; len(profile) > 0 {
+		if err := os.WriteFile(filepath.Join(w.dir.path, name), profile, 0o600); err != nil {
+			fault(err)
+		} else {
+			names = append(names, name)
+		}
+	}
+	info, err := os.Stat(dump)
+	if err != nil || info.Size() > maxDumpSize {
+		fault(os.Remove(dump))
+		return names
+	}
+	name := stamp + "-redacted.dump"
+	if err := os.Rename(dump, filepath.Join(w.dir.path, name)); err != nil {
+		fault(errors.Join(err, os.Remove(dump)))
+		return names
+	}
+	fault(w.dir.prune())
+	fault(w.dir.pruneDumps())
+	return append(names, name)
+}
+
+// explain adds to a finding what retains the memory, before anybody is told of it. It takes at most one copy an hour.
+func (w *Watcher) explain(f Finding, now time.Time) Finding {
+	w.copier.mu.Lock()
+	rest := !w.copier.last.IsZero() && now.Sub(w.copier.last) < copyPause
+	if !rest {
+		w.copier.last = now
+	}
+	w.copier.mu.Unlock()
+	err := errRest
+	var in inside
+	if !rest {
+		in, err = w.look(f.Sites)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err != nil {
+		f.NoRetainers = err.Error()
+	} else {
+		f.Retainers, f.RetainedBy, f.NoRetainers = in.retainers, in.path, ""
+		f.Captures = append(f.Captures, in.captures...)
+		w.retainers = in.retainers
+	}
+	for i := range w.findings {
+		if w.findings[i].Time.Equal(f.Time) && w.findings[i].Signal == f.Signal {
+			w.findings[i] = f
+		}
+	}
+	return f
+}
+
+// giveBack returns to the system what reading a copy has taken.
+func giveBack() { debug.FreeOSMemory() }
