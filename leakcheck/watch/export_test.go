@@ -58,3 +58,12 @@ const (
 	MaxCaptures  = maxCaptures
 	HistoryLimit = historyLimit
 )
+
+// TakeCopies makes a Watcher that is fed take frozen copies.
+func (w *Watcher) TakeCopies() { w.copies = true }
+
+// Explain asks for what retains a finding's objects, as if it had been found now.
+func (w *Watcher) Explain(f Finding) (Finding, error) {
+	f.Retainers, f.RetainedBy = nil, ""
+	return w.explain(f, time.Now()), nil
+}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 
@@ -41,10 +42,13 @@ func (r Retainer) String() string {
 // retainersShown is how many retainers a finding has.
 const retainersShown = 3
 
-// What reading a copy takes, in bytes: for each object, and besides. The executable's symbols and types are read too.
+// What reading a copy takes, in bytes: for each object, for each byte of the executable, whose symbols and types are read, and besides.
+// Garbage is collected as soon as it is a twentieth of what lives.
 const (
-	bytesPerObject = 200
-	bytesBesides   = 32 << 20
+	bytesPerObject  = 200
+	bytesPerExeByte = 4
+	bytesBesides    = 16 << 20
+	percentMeantime = 5 // of GOGC
 )
 
 // An inside is what a frozen copy has shown.
@@ -77,6 +81,9 @@ func (w *Watcher) look(sites []Site) (inside, error) {
 	if err := w.roomToLook(newMeter(nil).read()); err != nil {
 		return inside{}, err
 	}
+	if w.limit.bytes > 0 {
+		defer debug.SetGCPercent(debug.SetGCPercent(percentMeantime))
+	}
 	d, err := ownheap.Take(ownheap.Options{Keep: w.dir.path, Name: partName, OnlyFrozen: true, Redact: true})
 	if err != nil {
 		return inside{}, fmt.Errorf("watch: no frozen copy: %w", err)
@@ -91,8 +98,11 @@ func (w *Watcher) look(sites []Site) (inside, error) {
 // read closes nothing. profile is the retention profile.
 func read(d *ownheap.Dump, sites []Site) (in inside, profile []byte) {
 	tree := d.Tree()
-	top, total := flame.Top(tree, retainersShown)
+	top, total := flame.Top(tree, 2*retainersShown)
 	for _, r := range top {
+		if own := strings.Contains(r.Through, "watch.Watcher"); own || len(in.retainers) == retainersShown || r.Bytes*100 < total {
+			continue
+		}
 		in.retainers = append(in.retainers, Retainer{r.Root, r.Through, r.Site, r.Bytes, r.Objects, float64(r.Bytes) / float64(max(total, 1))})
 	}
 	for _, s := range sites {
@@ -113,10 +123,10 @@ func read(d *ownheap.Dump, sites []Site) (in inside, profile []byte) {
 
 // roomToLook refuses a copy whose reading could take the process over its limit, or fill the disk.
 func (w *Watcher) roomToLook(s Sample) error {
-	need := s.Objects*bytesPerObject + bytesBesides
+	need := s.Objects*bytesPerObject + s.Live*percentMeantime/100 + bytesBesides
 	if exe, err := os.Executable(); err == nil {
 		if info, err := os.Stat(exe); err == nil {
-			need += 2 * info.Size()
+			need += bytesPerExeByte * info.Size()
 		}
 	}
 	if free := w.limit.bytes - max(s.RSS, s.used()); w.limit.bytes > 0 && need > free/4*3 {

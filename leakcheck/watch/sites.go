@@ -52,6 +52,9 @@ func heapSites() snapshot {
 		}
 		bytes, objects = unsample(bytes, objects)
 		site := userSite(r.Stack())
+		if ownFunction(site.Func) {
+			continue
+		}
 		a := all[site]
 		all[site] = amount{a.bytes + bytes, a.objects + objects}
 	}
@@ -87,6 +90,12 @@ func userSite(stack []uintptr) Site {
 			return innermost
 		}
 	}
+}
+
+// ownFunction tells what watch itself allocates, which is bounded.
+func ownFunction(function string) bool {
+	rest, ok := strings.CutPrefix(function, "github.com/leaksafe/leaksafe/leakcheck/")
+	return ok && (strings.HasPrefix(rest, "watch.") || strings.HasPrefix(rest, "internal/"))
 }
 
 // standard reports whether a function is of the standard library: the first

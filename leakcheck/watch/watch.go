@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/ownheap"
 )
 
 // ExitPressure is the code with which a process should end after
@@ -129,7 +131,9 @@ func Start(o Options) (*Watcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.copies = w.dir != nil
+	if w.copies = w.dir != nil; w.copies {
+		w.done.Go(ownheap.Prepare)
+	}
 	w.done.Go(w.run)
 	w.done.Go(w.call)
 	return w, nil

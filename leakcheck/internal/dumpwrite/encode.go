@@ -35,7 +35,7 @@ const (
 const (
 	bufferSize = 1 << 20
 	// From this size on zeros become a hole in the file.
-	holeSize = 64 << 10
+	holeSize = 4 << 10
 )
 
 // An encoder writes numbers, strings and memory. Errors stay until close.

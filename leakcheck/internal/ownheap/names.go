@@ -79,10 +79,24 @@ func executable(d *heapdump.Dump) (*symbols.Table, error) {
 	return t, nil
 }
 
+// Prepare reads what a dump of a frozen copy needs to know of the executable, so that a later Take has it at hand. A test reads it
+// when it needs it.
+func Prepare() {
+	if testing.Testing() {
+		return
+	}
+	open.Lock()
+	defer open.Unlock()
+	_, _ = layout() // Take tells
+}
+
 // layout says where the fields of the runtime's structures are.
 func layout() (*goruntime.Exe, error) {
 	if known.layout == nil && known.layoutErr == nil {
 		readExecutable()
+		if !testing.Testing() {
+			known.table, known.tableErr = nil, nil // it would be in the copy
+		}
 	}
 	return known.layout, known.layoutErr
 }

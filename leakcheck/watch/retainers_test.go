@@ -1,0 +1,152 @@
+package watch_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/leakcheck/watch"
+)
+
+// What the process really holds while a made series is fed.
+var (
+	filled  [][]byte // by a cache that is full before the windows that are judged
+	growing [][]byte
+)
+
+//go:noinline
+func fill() { filled = append(filled, make([]byte, 1<<20)) }
+
+//go:noinline
+func grow() { growing = append(growing, make([]byte, 1<<20)) }
+
+// A cache that filled while memory was rising already is no part of the finding, though it holds more than what leaks.
+func TestFindingNamesWhatGrewInItsTime(t *testing.T) {
+	filled, growing = nil, nil
+	defer func() { filled, growing = nil, nil }()
+	n := 0
+	w, err := watch.FeedEach(watch.Options{Limit: 8 << 30}, (curve{lasts: 90 * min, live: func(t float64) float64 {
+		if t < 10*min { // faster than what follows, which for some windows looks like a cache that fills
+			return 40*mib + 512*kib*t
+		}
+		return 40*mib + 512*kib*10*min + 64*kib*(t-10*min)
+	}}).samples(), func(*watch.Watcher) {
+		switch n++; {
+		case n < 60:
+			fill()
+		case n%2 == 0:
+			grow()
+		}
+		if n%8 == 0 {
+			runtime.GC()
+			runtime.GC() // the profile is as of the collection before the last
+		}
+	})
+	require.NoError(t, err)
+	var last watch.Finding
+	for _, f := range w.Findings() {
+		if f.Signal == "live heap" {
+			last = f
+		}
+	}
+	require.NotEmpty(t, last.Sites, "%v", w.Findings())
+	for _, s := range last.Sites {
+		t.Log(s)
+	}
+	assert.Contains(t, last.Sites[0].Func, "watch_test.grow")
+}
+
+// The finding names what retains the objects, from a frozen copy; the retention profile and the redacted dump are in Dir.
+func TestFindingNamesTheRetainer(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("no frozen copies here")
+	}
+	growing = nil
+	defer func() { growing = nil }()
+	dir := t.TempDir()
+	told := make(chan watch.Finding, 10)
+	w, err := watch.FeedEach(watch.Options{Dir: dir, TerminationLog: "none", OnFinding: func(f watch.Finding) { told <- f }}, leaking().samples(),
+		func(w *watch.Watcher) {
+			w.TakeCopies()
+			grow()
+			if len(growing)%8 == 0 {
+				runtime.GC()
+				runtime.GC()
+			}
+		})
+	require.NoError(t, err)
+	w.Begin()
+	defer w.Stop()
+	var f watch.Finding
+	select {
+	case f = <-told:
+	case <-time.After(2 * time.Minute):
+		t.Fatal("nobody was told")
+	}
+	require.Empty(t, f.NoRetainers)
+	require.NotEmpty(t, f.Retainers)
+	assert.Contains(t, f.Sites[0].Func, "watch_test.grow")
+	assert.Contains(t, f.RetainedBy, "the package variable watch_test.growing holds it")
+	found := false
+	for _, r := range f.Retainers {
+		t.Log(r)
+		found = found || r.Root == "watch_test.growing (variable)"
+	}
+	assert.True(t, found)
+	assert.Equal(t, f, w.Findings()[len(w.Findings())-1])
+	assert.Contains(t, f.String(), "watch_test.growing")
+	text, err := json.Marshal(f)
+	require.NoError(t, err)
+	assert.Contains(t, string(text), `"retainedBy":"the package variable`)
+	for _, kind := range []string{"retained.pb.gz", "redacted.dump"} {
+		files, err := filepath.Glob(filepath.Join(dir, "leaksafe-*-"+kind))
+		require.NoError(t, err)
+		require.Len(t, files, 1, kind)
+		info, err := os.Stat(files[0])
+		require.NoError(t, err)
+		assert.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+	}
+	left, err := filepath.Glob(filepath.Join(dir, ".*"))
+	require.NoError(t, err)
+	assert.Empty(t, left)
+
+	second, err := w.Explain(f)
+	require.NoError(t, err)
+	assert.Contains(t, second.NoRetainers, "less than an hour ago", "one copy an hour")
+}
+
+func TestTerminationLog(t *testing.T) {
+	_, err := watch.Start(watch.Options{TerminationLog: filepath.Join(t.TempDir(), "missing", "file")})
+	assert.ErrorContains(t, err, "watch: Options.TerminationLog cannot be written")
+
+	// It is told once, and emptied when memory falls again.
+	file := filepath.Join(t.TempDir(), "log")
+	w, err := watch.FeedEach(watch.Options{Limit: 1024 * mib, TerminationLog: file}, (curve{lasts: 5 * min, live: flat(100 * mib)}).samples(), none)
+	require.NoError(t, err)
+	read := func() string {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		return string(text)
+	}
+	assert.Empty(t, read())
+	s := w.Last()
+	s.Up += 10
+	s.Live, s.Collection = 900*mib, .4
+	w.Take(s)
+	assert.Contains(t, read(), "memory is near the limit of 1.0 GiB (Options.Limit)")
+	assert.Contains(t, read(), "the collector takes 40 % of the CPU: ")
+	require.NoError(t, os.WriteFile(file, []byte("mine"), 0o600))
+	s.Up += 10
+	w.Take(s)
+	assert.Equal(t, "mine", read(), "told once")
+	s.Up += 10
+	s.Live, s.RSS = 100*mib, 100*mib
+	w.Take(s)
+	assert.Empty(t, read(), "it was not the end")
+}
