@@ -198,9 +198,9 @@ var sink int
 
 func keys() []side.Case {
 	plain := layers(context.WithValue(context.Background(), ownKey{}, 7))
-	oneCtx, _ := ctxreq.Start(context.Background(), "one")
+	oneCtx, _ := ctxreq.Start(context.Background(), "one") //nolint:leakvet // it lives as long as the program
 	few.Set(oneCtx, 7)
-	manyCtx, _ := ctxreq.Start(context.Background(), "many")
+	manyCtx, _ := ctxreq.Start(context.Background(), "many") //nolint:leakvet // it lives as long as the program
 	for _, k := range many {
 		k.Set(manyCtx, 7)
 	}
@@ -228,7 +228,7 @@ func keys() []side.Case {
 func derived() []side.Case {
 	parent, cancel := context.WithCancel(context.Background())
 	_ = cancel // it lives as long as the program
-	ours, _ := ctxreq.Start(parent, "bench")
+	ours, _ := ctxreq.Start(parent, "bench") //nolint:leakvet // it lives as long as the program
 	derive := func(ctx context.Context) func(int) {
 		return func(n int) {
 			for range n {
