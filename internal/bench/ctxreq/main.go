@@ -227,7 +227,7 @@ func keys() []side.Case {
 
 func derived() []side.Case {
 	parent, cancel := context.WithCancel(context.Background())
-	_ = cancel // it lives as long as the program
+	_ = cancel                               // it lives as long as the program
 	ours, _ := ctxreq.Start(parent, "bench") //nolint:leakvet // it lives as long as the program
 	derive := func(ctx context.Context) func(int) {
 		return func(n int) {
