@@ -2,7 +2,7 @@
 // adds to a request, what children and keys cost, and what a kept part of a
 // request retains.
 //
-//	go run -C internal/bench ./ctxreq [requests children keys derived]
+//	go run -C internal/bench ./ctxreq [requests routes children keys derived]
 package main
 
 import (
@@ -36,6 +36,7 @@ func main() {
 		print func()
 	}{
 		{"requests", func() { added(side.Compare(requests(), o)) }},
+		{"routes", func() { side.Table(os.Stdout, "a route of ServeMux with a variable", side.Compare(routes(), o)) }},
 		{"children", func() {
 			side.Table(os.Stdout, "4 children that do nothing, waited for", side.Compare(children(nothing), o))
 			side.Table(os.Stdout, "4 children that hash 4 KB, waited for", side.Compare(children(hash), o))
@@ -94,6 +95,17 @@ func requests() []side.Case {
 		request("otelhttp", otelhttp.NewHandler(plain, "users", otelhttp.WithTracerProvider(tracer))),
 		request("ctxreq", new(ctxreq.Config).Middleware(plain)),
 		request("ctxreq, sealed", new(ctxreq.Config).Middleware(ctxreq.Seal(plain))),
+	}
+}
+
+// routes are the same around a ServeMux: the path values that it writes have to be handed back.
+func routes() []side.Case {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /users/{id}", func(w http.ResponseWriter, _ *http.Request) { w.Write(answer) })
+	return []side.Case{
+		request("ServeMux", mux),
+		request("ctxreq", new(ctxreq.Config).Middleware(mux)),
+		request("ctxreq, sealed", new(ctxreq.Config).Middleware(ctxreq.Seal(mux))),
 	}
 }
 
