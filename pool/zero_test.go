@@ -100,3 +100,22 @@ func TestTheZeroingOfALeaseGoesToItsHighWaterMarkOnly(t *testing.T) {
 	assert.Equal(t, byte('x'), beyond[200])
 	runtime.KeepAlive(b)
 }
+
+// A slice from before growth is still the lease's: what was written there later is a secret too.
+func TestALostSecretIsClearedInOutgrownMemoryToo(t *testing.T) {
+	if raceEnabled {
+		t.Skip("looks at memory while the collector's cleanup clears it")
+	}
+	p := pool.NewBytes(pool.Options{Secret: true})
+	outgrown := loseOutgrown(p)
+	eventually(t, func() bool { return p.Stats().Lost == 1 && allZero(outgrown) })
+}
+
+//go:noinline
+func loseOutgrown(p *pool.Bytes) []byte {
+	b := p.Get(256)
+	before := b.Bytes()
+	b.Write(make([]byte, 1000))
+	copy(before, "secret")
+	return before
+}

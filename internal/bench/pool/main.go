@@ -50,7 +50,7 @@ func speed(part string) {
 		table(s.title, func() []side.Case { return leases(s.size, s.fill) })
 	}
 	table("behind an interface: get 4 KiB, touch, put", func() []side.Case { return adapters(4 << 10) })
-	table("64 goroutines, 256 B to 256 KiB, fill at most 1 KiB", crowd)
+	table("64 goroutines, fill 256 B to 256 KiB", crowd)
 	table("lease an object, use it, release", objects)
 	table("encode 2.6 KB of JSON", encoders)
 }

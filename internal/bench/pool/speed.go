@@ -238,7 +238,7 @@ func adapters(size int) []side.Case {
 	}
 }
 
-// crowd returns pools under 64 goroutines with buffers of 256 B to 256 KiB, small ones more often.
+// crowd returns pools under 64 goroutines that fill buffers of 256 B to 256 KiB, small ones more often.
 func crowd() []side.Case {
 	ours := pool.NewBytes(pool.Options{})
 	var raw rawPointers
@@ -261,8 +261,7 @@ func mixed[H any](get func(int) H, bytes func(H) []byte, put func(H)) func(n int
 				for range n/goroutines + 1 {
 					size := 256 << min(r.IntN(11), r.IntN(11), r.IntN(11))
 					h := get(size)
-					b := bytes(h)
-					copy(b[:min(len(b), 1024)], page[:])
+					copy(bytes(h), page[:])
 					put(h)
 				}
 			})
