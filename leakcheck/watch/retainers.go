@@ -62,6 +62,8 @@ type inside struct {
 type copier struct {
 	mu   sync.Mutex
 	last time.Time // when one was taken for a finding
+
+	served time.Time // when one was taken for the handler
 }
 
 // errRest says that a copy was taken a short while ago.
@@ -78,19 +80,10 @@ func (w *Watcher) look(sites []Site) (inside, error) {
 	}
 	w.copier.mu.Lock()
 	defer w.copier.mu.Unlock()
-	if err := w.roomToLook(newMeter(nil).read()); err != nil {
+	in, profile, file, err := w.takeCopy(sites, ownheap.Options{Keep: w.dir.path, Name: partName})
+	if err != nil {
 		return inside{}, err
 	}
-	if w.limit.bytes > 0 {
-		defer debug.SetGCPercent(debug.SetGCPercent(percentMeantime))
-	}
-	d, err := ownheap.Take(ownheap.Options{Keep: w.dir.path, Name: partName, OnlyFrozen: true, Redact: true})
-	if err != nil {
-		return inside{}, fmt.Errorf("watch: no frozen copy: %w", err)
-	}
-	file := d.File()
-	in, profile := read(d, sites)
-	d.Close()
 	in.captures = w.keepCopy(file, profile, time.Now())
 	return in, nil
 }
@@ -132,8 +125,12 @@ func (w *Watcher) roomToLook(s Sample) error {
 	if free := w.limit.bytes - max(s.RSS, s.used()); w.limit.bytes > 0 && need > free/4*3 {
 		return fmt.Errorf("watch: no frozen copy: reading it takes about %s, and %s are left below the limit", size(float64(need)), size(float64(max(free, 0))))
 	}
-	if free := diskFree(w.dir.path); free >= 0 && s.Heap*3/2+64<<20 > free {
-		return fmt.Errorf("watch: no frozen copy: its dump takes about %s, and %s are free in %s", size(float64(s.Heap)), size(float64(free)), w.dir.path)
+	folder := os.TempDir()
+	if w.dir != nil {
+		folder = w.dir.path
+	}
+	if free := diskFree(folder); free >= 0 && s.Heap*3/2+64<<20 > free {
+		return fmt.Errorf("watch: no frozen copy: its dump takes up to %s, and %s are free in %s", size(float64(s.Heap)), size(float64(free)), folder)
 	}
 	return nil
 }

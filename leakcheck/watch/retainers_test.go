@@ -2,6 +2,8 @@ package watch_test
 
 import (
 	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -11,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leaksafe/leaksafe/leakcheck/internal/profile"
 	"github.com/leaksafe/leaksafe/leakcheck/watch"
 )
 
@@ -149,4 +152,75 @@ func TestTerminationLog(t *testing.T) {
 	s.Live, s.RSS = 100*mib, 100*mib
 	w.Take(s)
 	assert.Empty(t, read(), "it was not the end")
+}
+
+func TestRetainedIsServed(t *testing.T) {
+	growing = nil
+	defer func() { growing = nil }()
+	for range 32 {
+		grow()
+	}
+	w, err := watch.Start(watch.Options{TerminationLog: "none"})
+	require.NoError(t, err)
+	defer w.Stop()
+	ask := func(method string) *httptest.ResponseRecorder {
+		rec := httptest.NewRecorder()
+		w.Retained().ServeHTTP(rec, httptest.NewRequest(method, "/debug/leaks/retained", nil))
+		return rec
+	}
+	assert.Equal(t, http.StatusMethodNotAllowed, ask(http.MethodPost).Code)
+	assert.Equal(t, http.StatusMethodNotAllowed, ask(http.MethodHead).Code, "it costs a copy")
+	answer := ask(http.MethodGet)
+	if runtime.GOOS != "linux" {
+		assert.Equal(t, http.StatusServiceUnavailable, answer.Code)
+		return
+	}
+	require.Equal(t, http.StatusOK, answer.Code, answer.Body)
+	p, err := profile.Read(answer.Body)
+	require.NoError(t, err)
+	assert.Equal(t, "inuse_space", p.Default)
+	var bytes int64
+	for _, s := range p.Samples {
+		if p.Frames[s.Stack[len(s.Stack)-1]].Func == "watch_test.growing (variable)" {
+			bytes += s.Values[1]
+		}
+	}
+	assert.GreaterOrEqual(t, bytes, int64(32<<20))
+	again := ask(http.MethodGet)
+	assert.Equal(t, http.StatusServiceUnavailable, again.Code)
+	assert.Contains(t, again.Body.String(), "less than 10 s ago")
+
+	// It is mounted on purpose, not with the page.
+	rec := httptest.NewRecorder()
+	w.Handler().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/debug/leaks/retained", nil))
+	assert.Equal(t, http.StatusNotFound, rec.Code)
+}
+
+// What was left by a process that was killed goes; what another process is at stays.
+func TestHalfReadCopiesAreRemoved(t *testing.T) {
+	dir := t.TempDir()
+	old, fresh, other := filepath.Join(dir, ".leaksafe-copy-1.part"), filepath.Join(dir, ".leaksafe-copy-2.part"), filepath.Join(dir, "copy.part")
+	for _, f := range []string{old, fresh, other} {
+		require.NoError(t, os.WriteFile(f, nil, 0o600))
+	}
+	hourAgo := time.Now().Add(-time.Hour)
+	require.NoError(t, os.Chtimes(old, hourAgo, hourAgo))
+	require.NoError(t, os.Chtimes(other, hourAgo, hourAgo))
+	w, err := watch.Start(watch.Options{Dir: dir, TerminationLog: "none"})
+	require.NoError(t, err)
+	w.Stop()
+	assert.NoFileExists(t, old)
+	assert.FileExists(t, fresh)
+	assert.FileExists(t, other)
+}
+
+// Near the limit reading a copy could be what ends the process.
+func TestNoCopyNearTheLimit(t *testing.T) {
+	w, err := watch.Start(watch.Options{Limit: 64 * mib, TerminationLog: "none"})
+	require.NoError(t, err)
+	defer w.Stop()
+	rec := httptest.NewRecorder()
+	w.Retained().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/", nil))
+	assert.Equal(t, http.StatusServiceUnavailable, rec.Code)
+	assert.Contains(t, rec.Body.String(), "are left below the limit")
 }

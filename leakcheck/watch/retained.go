@@ -1,0 +1,78 @@
+package watch
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/ownheap"
+)
+
+// retainedPause is the least time between two copies for the handler.
+const retainedPause = 10 * time.Second
+
+// Retained serves what retains the memory of this process, as a pprof profile: in its flame graph a box is as wide as
+// what would be freed with it.
+//
+//	mux.Handle("/debug/leaks/retained", w.Retained())
+//	go tool pprof -http=: http://host/debug/leaks/retained
+//
+// Each GET takes a frozen copy of the process: see [Options.Dir] for what that costs and where it is possible. One is taken at a
+// time, and at most one in ten seconds; otherwise, and near the memory limit, the answer is 503. The profile names types, variables and
+// functions, and has no contents of memory. It is not part of [Watcher.Handler]: mount it only where operators may look. Where Options.Dir is
+// not set, the dump that is read for it is a file without a name in the directory for temporary files.
+func (w *Watcher) Retained() http.Handler {
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet {
+			rw.Header().Set("Allow", http.MethodGet)
+			http.Error(rw, "watch: only GET is served here", http.StatusMethodNotAllowed)
+			return
+		}
+		rw.Header().Set("Cache-Control", "no-store")
+		profile, err := w.retained(time.Now())
+		if err != nil {
+			rw.Header().Set("Retry-After", fmt.Sprint(int(retainedPause.Seconds())))
+			http.Error(rw, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		rw.Header().Set("Content-Type", "application/octet-stream")
+		rw.Header().Set("Content-Disposition", "attachment; filename=retained.pb.gz")
+		_, _ = rw.Write(profile)
+	})
+}
+
+// errOften says that the handler was asked too often.
+var errOften = errors.New("watch: a frozen copy is being read, or was taken less than 10 s ago: ask again")
+
+func (w *Watcher) retained(now time.Time) ([]byte, error) {
+	if !w.copier.mu.TryLock() {
+		return nil, errOften
+	}
+	defer w.copier.mu.Unlock()
+	if !w.copier.served.IsZero() && now.Sub(w.copier.served) < retainedPause {
+		return nil, errOften
+	}
+	w.copier.served = now
+	_, profile, _, err := w.takeCopy(nil, ownheap.Options{})
+	return profile, err
+}
+
+// takeCopy takes a frozen copy and reads it. file is that of its dump, if o keeps it. copier.mu is held.
+func (w *Watcher) takeCopy(sites []Site, o ownheap.Options) (in inside, profile []byte, file string, err error) {
+	if err := w.roomToLook(newMeter(nil).read()); err != nil {
+		return in, nil, "", err
+	}
+	if w.limit.bytes > 0 {
+		defer debug.SetGCPercent(debug.SetGCPercent(percentMeantime))
+	}
+	o.OnlyFrozen, o.Redact = true, true
+	d, err := ownheap.Take(o)
+	if err != nil {
+		return in, nil, "", fmt.Errorf("watch: no frozen copy: %w", err)
+	}
+	defer d.Close()
+	in, profile = read(d, sites)
+	return in, profile, d.File(), nil
+}
