@@ -34,7 +34,13 @@
 // A cache that fills at an even pace looks like a leak until it is full. Memory
 // outside the Go heap and file descriptors are measured on Linux only. Which line
 // grew comes from the heap profile's samples: one in 512 KiB allocated
-// ([runtime.MemProfileRate]), so that a small leak's line may be missing at first. Who
-// keeps the memory is not here: a heap dump stops the world and can end the process;
-// the command leakcheck shows how to take one by hand and read it.
+// ([runtime.MemProfileRate]), so that a small leak's line may be missing at first.
+//
+// # What retains the memory
+//
+// With [Options.Dir], and on Linux, a finding also says what retains the objects: watch takes a frozen copy of the process,
+// at most once an hour, and reads it while the program goes on. When memory comes near the limit, it writes the
+// finding and the three largest retainers to the log and to the container's termination message, before the kernel may kill the
+// process, and then the retention profile and a redacted dump to Dir. [Watcher.Retained] serves that profile. Everywhere else the command
+// leakcheck shows how to take a dump and read it.
 package watch
