@@ -69,12 +69,12 @@ func crashed(t *testing.T, v *victim, dir, pattern, exe string, k keeper) {
 	if len(cores) != 1 {
 		t.Skip("this system wrote no core file")
 	}
-	out := leakcheck(t, "dump", "-core", cores[0], "-exe", exe, "-contents", ours)
+	out := built(t, "dump", "-core", cores[0], "-exe", exe, "-contents", ours)
 	assert.Regexp(t, `^\S+: .* objects, .*, \d+ goroutines?; file .*iB, not redacted`, out)
 	sameObjects(t, read(t, theirs), read(t, ours))
-	want := leakcheck(t, "why", theirs, "-exe", exe, k.question, "-n", "0")
+	want := built(t, "why", theirs, "-exe", exe, k.question, "-n", "0")
 	assert.Regexp(t, k.answer, want)
-	assert.Equal(t, withoutKeys(want), withoutKeys(leakcheck(t, "why", ours, "-exe", exe, k.question, "-n", "0")))
+	assert.Equal(t, withoutKeys(want), withoutKeys(built(t, "why", ours, "-exe", exe, k.question, "-n", "0")))
 
 	b, err := os.ReadFile(cores[0])
 	require.NoError(t, err)

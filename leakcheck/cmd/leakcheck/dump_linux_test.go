@@ -226,10 +226,10 @@ func testVictim(t *testing.T, runs, symbols build, k keeper) {
 	v := runs.run(t, k.service)
 	theirs, ours, redacted := temp(t, "theirs"), temp(t, "ours"), temp(t, "redacted")
 	require.Equal(t, "dumped", v.ask("dump "+theirs))
-	out := leakcheck(t, "dump", "-pid", v.pid, "-exe", exe, "-contents", ours)
+	out := built(t, "dump", "-pid", v.pid, "-exe", exe, "-contents", ours)
 	assert.Regexp(t, `^\S+: .* objects, .*iB, \d+ goroutines?; process `+v.pid+` was stopped for \d+\.\d ms; file .*iB, not redacted`, out)
 	v.goesOn()
-	assert.Regexp(t, `iB, redacted\n$`, leakcheck(t, "dump", "-pid", v.pid, "-exe", exe, redacted))
+	assert.Regexp(t, `iB, redacted\n$`, built(t, "dump", "-pid", v.pid, "-exe", exe, redacted))
 	v.goesOn()
 
 	sameObjects(t, read(t, theirs), read(t, ours))
@@ -237,10 +237,10 @@ func testVictim(t *testing.T, runs, symbols build, k keeper) {
 		assert.Greater(t, read(t, ours).Sample, 600)
 	}
 	sameGraph(t, read(t, ours), read(t, redacted))
-	want := leakcheck(t, "why", theirs, "-exe", exe, k.question, "-n", "0")
+	want := built(t, "why", theirs, "-exe", exe, k.question, "-n", "0")
 	assert.Regexp(t, k.answer, want)
-	assert.Equal(t, withoutKeys(want), withoutKeys(leakcheck(t, "why", ours, "-exe", exe, k.question, "-n", "0")))
-	said := leakcheck(t, "why", redacted, "-exe", exe, k.question, "-n", "0")
+	assert.Equal(t, withoutKeys(want), withoutKeys(built(t, "why", ours, "-exe", exe, k.question, "-n", "0")))
+	said := built(t, "why", redacted, "-exe", exe, k.question, "-n", "0")
 	assert.Regexp(t, k.answer, said)
 	assert.NotContains(t, said, v.secret)
 }
@@ -427,6 +427,15 @@ func tool(t *testing.T, args ...string) *exec.Cmd {
 	return exec.Command(build{name: "leakcheck", pkg: "."}.exe(t), args...)
 }
 
+// built runs the command as a process of its own: with the race detector in it, it would take most of the time of all tests.
+func built(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := tool(t, args...).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	t.Logf("leakcheck %s\n%s", strings.Join(args, " "), out)
+	return string(out)
+}
+
 // untilStopped waits until the process is stopped by a tracer, and returns 1 if it saw that.
 func untilStopped(pid string, ended chan error) int {
 	for {
@@ -498,20 +507,20 @@ func TestDumpOfABusyVictim(t *testing.T) {
 
 func TestWhyOfAProcess(t *testing.T) {
 	v := plain.run(t, "cache")
-	assert.Regexp(t, `main\.users\.byName\["key:`+v.secret+`\d+"\]`, leakcheck(t, "why", "-pid", v.pid, "-type", "main.account", "-n", "1"))
-	assert.Contains(t, leakcheck(t, "summary", "-pid", v.pid, "-n", "3"), "main.account")
+	assert.Regexp(t, `main\.users\.byName\["key:`+v.secret+`\d+"\]`, built(t, "why", "-pid", v.pid, "-type", "main.account", "-n", "1"))
+	assert.Contains(t, built(t, "summary", "-pid", v.pid, "-n", "3"), "main.account")
 	profile := temp(t, "p.pb.gz")
-	assert.Contains(t, leakcheck(t, "flame", "-pid", v.pid, profile), profile)
+	assert.Contains(t, built(t, "flame", "-pid", v.pid, profile), profile)
 	before := temp(t, "before")
-	leakcheck(t, "dump", "-pid", v.pid, before)
-	leakcheck(t, "compare", before, "-pid", v.pid)
+	built(t, "dump", "-pid", v.pid, before)
+	built(t, "compare", before, "-pid", v.pid)
 	v.goesOn()
 }
 
 // What AddCleanup holds is in no dump of the runtime.
 func TestDumpKnowsCleanups(t *testing.T) {
 	v := plain.run(t, "timers")
-	assert.Regexp(t, `AddCleanup`, leakcheck(t, "why", "-pid", v.pid, "-site", "main.timers", "-n", "0"))
+	assert.Regexp(t, `AddCleanup`, built(t, "why", "-pid", v.pid, "-site", "main.timers", "-n", "0"))
 }
 
 func TestDumpOfAnotherNamespace(t *testing.T) {
@@ -525,7 +534,7 @@ func TestDumpOfAnotherNamespace(t *testing.T) {
 		c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS, Chroot: root}
 	})
 	require.NoError(t, os.Remove(filepath.Join(root, "service"))) // as after a deployment
-	assert.Regexp(t, `main\.users\.byName\[`, leakcheck(t, "why", "-pid", v.pid, "-type", "main.account", "-n", "1"))
+	assert.Regexp(t, `main\.users\.byName\[`, built(t, "why", "-pid", v.pid, "-type", "main.account", "-n", "1"))
 	v.goesOn()
 }
 
