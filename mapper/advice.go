@@ -227,8 +227,9 @@ func (c *compiler) isIgnored(src, part route) bool {
 	return false
 }
 
-// suggest finds a source field that was perhaps meant: one that nothing else reads and that maps. Of
-// several it takes the one whose name is the most like the missing one's, if it is like it at all.
+// suggest finds a source field that was perhaps meant: one that nothing else reads and that maps.
+// Of several it takes the one whose name is the most like the missing one's, if it is like it at
+// all.
 func (m *matcher) suggest(miss missing) (best route, ok bool) {
 	if m.c.trial {
 		return best, false

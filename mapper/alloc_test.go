@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// allocs counts exactly what n calls of f allocate, the least of some tries:
-// the runtime itself allocates now and then.
+// allocs counts exactly what n calls of f allocate, the least of some tries: the runtime itself
+// allocates now and then.
 func allocs(n int, f func()) (objects, bytes uint64) {
 	objects, bytes = 1<<62, 1<<62
 	f()
@@ -87,9 +87,8 @@ func TestAllocationsAreThoseByHand(t *testing.T) {
 	assert.Equal(t, bytes, gotBytes, "Map: bytes")
 }
 
-// TestNothingAllocated checks what by hand allocates nothing, on the caller's
-// stack: neither does the Mapper, nor does it move the caller's values to the
-// heap.
+// TestNothingAllocated checks what by hand allocates nothing, on the caller's stack: neither does
+// the Mapper, nor does it move the caller's values to the heap.
 func TestNothingAllocated(t *testing.T) {
 	users := mapper.Must[User, UserDTO](
 		mapper.Set(func(d *UserDTO) *string { return &d.Name }, func(u User) string { return u.FirstName }),

@@ -156,9 +156,9 @@ type CacheStats struct {
 	Hits, Misses, Evictions uint64 // since the program started
 }
 
-// Stats returns the state of the cache that Map, MapSlice and MapAny share.
-// Evictions that go on rising mean that a program uses more pairs of types
-// than the cache holds, and builds plans again and again: use Mappers.
+// Stats returns the state of the cache that Map, MapSlice and MapAny share. Evictions that go on
+// rising mean that a program uses more pairs of types than the cache holds, and builds plans again
+// and again: use Mappers.
 func Stats() CacheStats {
 	plans.mu.RLock()
 	defer plans.mu.RUnlock()
@@ -168,10 +168,10 @@ func Stats() CacheStats {
 	}
 }
 
-// Map maps src to a D by the default plan of the two types, without options.
-// Plans are cached, up to a bound, for all of the package: see Stats. The
-// error is a *BuildError if the types do not map and an *Error if the value
-// does not. A Mapper is faster and tells at start-up that types do not map.
+// Map maps src to a D by the default plan of the two types, without options. Plans are cached, up
+// to a bound, for all of the package: see Stats. The error is a *BuildError if the types do not map
+// and an *Error if the value does not. A Mapper is faster and tells at start-up that types do not
+// map.
 func Map[D, S any](src S) (dst D, err error) {
 	p, err := cached[S, D]()
 	if err != nil {

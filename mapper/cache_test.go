@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// madeTypes makes struct types at run time, with their pointer types. Such
-// types are never freed, so a test makes them before it looks at the heap.
+// madeTypes makes struct types at run time, with their pointer types. Such types are never freed,
+// so a test makes them before it looks at the heap.
 func madeTypes(n int) []reflect.Type {
 	types := make([]reflect.Type, n)
 	for i := range types {
@@ -35,8 +35,8 @@ func mapMade(t testing.TB, typ reflect.Type) {
 	}
 }
 
-// TestMadeTypes maps far more types made at run time than the cache holds: its
-// bound holds, it shows the evictions, and the heap stays flat within 1 MiB.
+// TestMadeTypes maps far more types made at run time than the cache holds: its bound holds, it
+// shows the evictions, and the heap stays flat within 1 MiB.
 func TestMadeTypes(t *testing.T) {
 	n := 4 * mapper.MaxPlans
 	if long {
@@ -58,8 +58,7 @@ func TestMadeTypes(t *testing.T) {
 	assert.GreaterOrEqual(t, after.Misses-stats.Misses, uint64(n-after.Limit))
 }
 
-// TestCacheKeepsWhatIsUsed uses one pair again and again among many that are
-// used once.
+// TestCacheKeepsWhatIsUsed uses one pair again and again among many that are used once.
 func TestCacheKeepsWhatIsUsed(t *testing.T) {
 	types := madeTypes(3 * mapper.MaxPlans)
 	mapMade(t, types[0])
@@ -73,8 +72,7 @@ func TestCacheKeepsWhatIsUsed(t *testing.T) {
 	assert.Equal(t, uint64(len(types)-1), after.Misses-before.Misses)
 }
 
-// TestTypesInInterfaces meets more types in an interface than one Mapper keeps
-// plans for.
+// TestTypesInInterfaces meets more types in an interface than one Mapper keeps plans for.
 func TestTypesInInterfaces(t *testing.T) {
 	m := mapper.Must[struct{ V any }, struct{ V any }]()
 	for round := range 2 {
@@ -89,8 +87,8 @@ func TestTypesInInterfaces(t *testing.T) {
 	}
 }
 
-// Account is the name of two types, in two scopes: a cache by name would give
-// one the plan of the other.
+// Account is the name of two types, in two scopes: a cache by name would give one the plan of the
+// other.
 func TestCacheIsNotByName(t *testing.T) {
 	type Account struct{ ID, Secret int }
 	type Public struct{ ID int }
@@ -106,8 +104,8 @@ func TestCacheIsNotByName(t *testing.T) {
 	}()
 }
 
-// TestManyGoroutines uses one Mapper, builds others, and asks for one new pair
-// from 64 goroutines at once: no race, and one plan.
+// TestManyGoroutines uses one Mapper, builds others, and asks for one new pair from 64 goroutines
+// at once: no race, and one plan.
 func TestManyGoroutines(t *testing.T) {
 	type src struct{ A, B any }
 	type dst struct{ A, B any }

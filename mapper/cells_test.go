@@ -115,8 +115,8 @@ func mapBoth(t *testing.T, src any, dst reflect.Type, opts ...mapper.Option) (an
 	return d.Elem().Interface(), nil
 }
 
-// TestErrors checks what fails while mapping: the path and the reason, and
-// that no value of the source is in the text.
+// TestErrors checks what fails while mapping: the path and the reason, and that no value of the
+// source is in the text.
 func TestErrors(t *testing.T) {
 	loop := Loop{nil}
 	loop[0] = loop

@@ -195,7 +195,8 @@ func stringsIn(t reflect.Type, off uintptr, list []uintptr) []uintptr {
 // isAssigned reports whether Options.Assign names the type.
 func (c *compiler) isAssigned(src, dst reflect.Type) bool { return src == dst && c.cfg.assigned[src] }
 
-// buildStructs maps field by field. A null that is copied whole remembers that it is one, for Patch.
+// buildStructs maps field by field. A null that is copied whole remembers that it is one, for
+// Patch.
 func (c *compiler) buildStructs(n *node) {
 	n.op = opStruct
 	if o, ok := nullOf(n.src); ok && isNull(n.dst) && !c.isChosen(n.src, n.dst) {
@@ -242,8 +243,8 @@ func (c *compiler) buildOptional(n *node) bool {
 }
 
 // buildOfWhole maps a null as a whole, and not the value inside it, if a Convert says so or if only
-// the null has a method that makes a text. It is called only for what is present: the text of what is
-// absent is no data.
+// the null has a method that makes a text. It is called only for what is present: the text of what
+// is absent is no data.
 func (c *compiler) buildOfWhole(n *node, value, dst reflect.Type) bool {
 	_, converts := c.cfg.converters[pair{n.src, dst}]
 	if !converts && (dst.Kind() != reflect.String || !implements(n.src, textMarshaler) && !implements(n.src, stringer) || c.maps(value, dst)) {
@@ -364,8 +365,8 @@ func isImmutable(t reflect.Type) bool {
 	return false
 }
 
-// isShared reports whether Share assigns a reference. What structs and arrays
-// hold is decided one by one.
+// isShared reports whether Share assigns a reference. What structs and arrays hold is decided one
+// by one.
 func (c *compiler) isShared(src, dst reflect.Type) bool {
 	switch src.Kind() {
 	case reflect.Slice, reflect.Map, reflect.Pointer, reflect.Interface, reflect.Chan, reflect.Func, reflect.UnsafePointer:
@@ -374,8 +375,8 @@ func (c *compiler) isShared(src, dst reflect.Type) bool {
 	return false
 }
 
-// sameLayout reports whether assigning the bits of a src to a dst is what the
-// language's conversion does.
+// sameLayout reports whether assigning the bits of a src to a dst is what the language's conversion
+// does.
 func sameLayout(src, dst reflect.Type) bool {
 	return src == dst || src.Kind() == dst.Kind() && src.Kind() != reflect.Interface && src.ConvertibleTo(dst)
 }

@@ -12,14 +12,13 @@ import (
 // An Error says which part of a value could not be mapped, and why. Neither its fields nor its text
 // hold values of the source, which may be secret. The one exception is Err, if a user's function or
 // an UnmarshalText method returned it: errors.Unwrap and errors.As give it, but Error's text leaves
-// its text out, unless it or an error that it wraps declares that its own text holds no values, by a
-// method Safe() bool that returns true.
+// its text out, unless it or an error that it wraps declares that its own text holds no values, by
+// a method Safe() bool that returns true.
 type Error struct {
-	// Path leads from the destination's top to the part: "Items[3].Price".
-	// It is empty for the top itself. Keys of maps are written [*].
+	// Path leads from the destination's top to the part: "Items[3].Price". It is empty for the top
+	// itself. Keys of maps are written [*].
 	Path string
-	// Src and Dst are the types of the two parts. Src is nil where the
-	// destination has no source.
+	// Src and Dst are the types of the two parts. Src is nil where the destination has no source.
 	Src, Dst reflect.Type
 	// Err is the reason.
 	Err error

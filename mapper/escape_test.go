@@ -98,3 +98,33 @@ func TestResultsDoNotReferToTheStack(t *testing.T) {
 		assert.Equal(t, "hello", got, name)
 	}
 }
+
+type keepsDst struct {
+	P *[4]int
+	N int
+}
+
+var (
+	keptDst *keepsDst
+	keeping = mapper.Must[struct{ N int }, keepsDst](mapper.Lenient(), mapper.After(func(d *keepsDst, _ struct{ N int }) error {
+		keptDst = d
+		return nil
+	}))
+)
+
+//go:noinline
+func stackedDst(n int) int {
+	d := keepsDst{P: &[4]int{n, n, n, n}}
+	if keeping.Into(&d, &struct{ N int }{n}) != nil {
+		return 0
+	}
+	return d.P[0]
+}
+
+// TestAfterDoesNotSeeTheStack keeps the pointer that After got, and what it refers to.
+func TestAfterDoesNotSeeTheStack(t *testing.T) {
+	require.Equal(t, 7, stackedDst(7))
+	burn(100)
+	assert.Equal(t, &keepsDst{P: &[4]int{7, 7, 7, 7}, N: 7}, keptDst)
+	keptDst = nil
+}

@@ -191,3 +191,49 @@ func ExampleCacheStats() {
 	fmt.Println(s.Plans > 0, s.Plans <= s.Limit)
 	// Output: true true
 }
+
+// A field inside a list has another name: Bind says by its types that it is for the items.
+func ExampleBind_list() {
+	orders := mapper.Must[Order, OrderDTO](
+		mapper.Bind(func(d *OrderDTO) *string { return &d.Customer }, func(o *Order) *string { return &o.Buyer }),
+		mapper.Bind(func(d *ItemDTO) *string { return &d.Title }, func(i *Item) *string { return &i.Name }),
+		mapper.SetErr(func(d *ItemDTO) *string { return &d.Price }, priceOf),
+		mapper.Options{Parse: true})
+	dto, err := orders.Map(Order{ID: 1, Buyer: "ada", Items: []Item{{"pen", 120}}})
+	fmt.Println(dto.ID, dto.Customer, dto.Items, err)
+	// Output: 1 ada [{pen 1.20}] <nil>
+}
+
+// Two conversions of the same types: one for the whole Mapper, one inside the items.
+func ExampleFor() {
+	orders := mapper.Must[Order, OrderDTO](
+		mapper.Bind(func(d *OrderDTO) *string { return &d.Customer }, func(o *Order) *string { return &o.Buyer }),
+		mapper.Options{Parse: true},
+		mapper.For[Item, ItemDTO](
+			mapper.Bind(func(d *ItemDTO) *string { return &d.Title }, func(i *Item) *string { return &i.Name }),
+			mapper.Bind(func(d *ItemDTO) *string { return &d.Price }, func(i *Item) *int64 { return &i.Cents }),
+			mapper.Convert(func(cents int64) (string, error) { return priceOf(Item{Cents: cents}) })))
+	dto, err := orders.Map(Order{ID: 1, Buyer: "ada", Items: []Item{{"pen", 120}}})
+	fmt.Println(dto.ID, dto.Customer, dto.Items, err)
+	// Output: 1 ada [{pen 1.20}] <nil>
+}
+
+// After checks the whole, and sets what depends on several fields.
+func ExampleAfter() {
+	type span struct{ From, To int }
+	type spanDTO struct{ From, To, Days int }
+	spans := mapper.Must[span, spanDTO](
+		mapper.Ignore(func(d *spanDTO) *int { return &d.Days }),
+		mapper.After(func(d *spanDTO, _ span) error {
+			if d.Days = d.To - d.From; d.Days < 0 {
+				return errors.New("it ends before it begins")
+			}
+			return nil
+		}))
+	fmt.Println(spans.Map(span{3, 10}))
+	_, err := spans.Map(span{10, 3})
+	fmt.Println(errors.Unwrap(err))
+	// Output:
+	// {3 10 7} <nil>
+	// it ends before it begins
+}

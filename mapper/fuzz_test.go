@@ -13,9 +13,9 @@ import (
 	"github.com/leaksafe/leaksafe/mapper"
 )
 
-// FuzzExecutors makes a pair of types and a value, and maps it with the kernels
-// and with reflection: the results and the errors must be the same. Where JSON
-// can say what the value is, a round trip through it must agree too.
+// FuzzExecutors makes a pair of types and a value, and maps it with the kernels and with
+// reflection: the results and the errors must be the same. Where JSON can say what the value is, a
+// round trip through it must agree too.
 func FuzzExecutors(f *testing.F) {
 	for i := range uint16(600) {
 		f.Add(i, uint64(i))

@@ -446,8 +446,8 @@ func (n *node) sharedInBox() bool {
 	return (n.src.Kind() == reflect.Struct || n.src.Kind() == reflect.Array) && !isWord(n.src) && (refers(n.src) || n.src.Size() > longText)
 }
 
-// isWord knows types that an interface holds in its second word: pointers, and what consists of
-// one pointer.
+// isWord knows types that an interface holds in its second word: pointers, and what consists of one
+// pointer.
 func isWord(t reflect.Type) bool {
 	switch t.Kind() {
 	case reflect.Struct:
@@ -481,8 +481,8 @@ func (n *node) runHeld(to reflect.Value, src unsafe.Pointer, st *state) *failure
 	return nil
 }
 
-// hide keeps the compiler from moving what p points to to the heap. It is safe
-// because of the executor's third rule. The runtime has the same function.
+// hide keeps the compiler from moving what p points to to the heap. It is safe because of the
+// executor's third rule. The runtime has the same function.
 func hide(p unsafe.Pointer) unsafe.Pointer {
 	x := uintptr(p)
 	return *(*unsafe.Pointer)(unsafe.Pointer(&x))

@@ -7,25 +7,24 @@ import (
 	"unsafe"
 )
 
-// A Mapper maps values of type S to values of type D by one plan. Create it
-// with New or Must, once: in a package-level variable or in the constructor of
-// what uses it. It is safe for concurrent use, never changes, and holds
-// nothing of what it maps. When it is no longer referenced it is collected
+// A Mapper maps values of type S to values of type D by one plan. Create it with New or Must, once:
+// in a package-level variable or in the constructor of what uses it. It is safe for concurrent use,
+// never changes, and holds nothing of what it maps. When it is no longer referenced it is collected
 // with its plan.
 type Mapper[S, D any] struct {
 	plan *plan
 	flat *straight // all there is to do, if that is moves only
 }
 
-// New builds the Mapper from S to D. The error is a *BuildError, which lists everything that prevents
-// it: fields of D without a source (unless Lenient), types that do not map, and options that do not
-// fit. Each problem ends with lines of code that solve it. New takes ten to a hundred microseconds
-// and allocates; nothing of it stays behind when the Mapper is dropped.
+// New builds the Mapper from S to D. The error is a *BuildError, which lists everything that
+// prevents it: fields of D without a source (unless Lenient), types that do not map, and options
+// that do not fit. Each problem ends with lines of code that solve it. New takes ten to a hundred
+// microseconds and allocates; nothing of it stays behind when the Mapper is dropped.
 //
 // To build the same pair at the same line again and again is misuse: the 64th time New logs one
-// warning (slog, level Warn) with the line, or with the line that calls it if it stands in a generic
-// function. It logs none if the Mappers are still in use, as those of one service for each tenant
-// are; only a garbage collection can show that.
+// warning (slog, level Warn) with the line, or with the line that calls it if it stands in a
+// generic function. It logs none if the Mappers are still in use, as the Mappers of one service for
+// each tenant are; only a garbage collection can show that.
 func New[S, D any](opts ...Option) (*Mapper[S, D], error) {
 	return build[S, D](opts)
 }
@@ -76,10 +75,10 @@ func (m *Mapper[S, D]) MapContext(ctx context.Context, src S) (D, error) {
 }
 
 // Into maps *src into *dst. It writes the fields that the plan fills and leaves the others as they
-// are. It makes new slices, new maps and new objects for pointers. There are two exceptions, which it
-// fills in place if dst has them already: what an embedded pointer of dst points to, if its fields
-// are filled one by one as promoted fields, and what a pointer points to behind which Bind or Set
-// chose a field. After an *Error some fields of dst may have been written.
+// are. It makes new slices, new maps and new objects for pointers. There are two exceptions, which
+// it fills in place if dst has them already: what an embedded pointer of dst points to, if its
+// fields are filled one by one as promoted fields, and what a pointer points to behind which Bind
+// or Set chose a field. After an *Error some fields of dst may have been written.
 func (m *Mapper[S, D]) Into(dst *D, src *S) error {
 	if m != nil && m.flat != nil && dst != nil && src != nil {
 		m.flat.run(unsafe.Pointer(dst), unsafe.Pointer(src))
@@ -96,6 +95,7 @@ func (m *Mapper[S, D]) IntoContext(ctx context.Context, dst *D, src *S) error {
 func (m *Mapper[S, D]) into(ctx context.Context, dst *D, src *S) error {
 	if m == nil || m.plan == nil || dst == nil || src == nil {
 		leak(src)
+		leak(dst) // After sees what dst refers to
 		return m.misused()
 	}
 	if onlyReflect {
@@ -104,12 +104,12 @@ func (m *Mapper[S, D]) into(ctx context.Context, dst *D, src *S) error {
 	return m.plan.run(ctx, hide(unsafe.Pointer(dst)), hide(unsafe.Pointer(src)))
 }
 
-// leak does nothing, but the compiler must assume that it keeps what *src refers to. So strings
-// and objects that a source refers to are never on the caller's stack, from where the result
-// would refer to memory that is used again. The source itself may be on the stack: see hide.
-func leak[S any](src *S) {
+// leak does nothing, but the compiler must assume that it keeps what *src refers to. So strings and
+// objects that a source refers to are never on the caller's stack, from where the result would
+// refer to memory that is used again. The source itself may be on the stack: see hide.
+func leak[T any](p *T) {
 	if leaked.really {
-		leaked.value = *src
+		leaked.value = *p
 	}
 }
 
@@ -127,8 +127,8 @@ func (m *Mapper[S, D]) misused() error {
 	return &Error{Src: p.src, Dst: p.dst, Err: errNil}
 }
 
-// Slice maps every element. Nil gives nil, empty gives empty. After an *Error,
-// whose path begins with the index, the result is nil.
+// Slice maps every element. Nil gives nil, empty gives empty. After an *Error, whose path begins
+// with the index, the result is nil.
 func (m *Mapper[S, D]) Slice(src []S) ([]D, error) {
 	if m == nil || m.plan == nil {
 		return nil, m.misused()
@@ -143,9 +143,8 @@ func (m *Mapper[S, D]) Slice(src []S) ([]D, error) {
 	return dst, nil
 }
 
-// Append appends what src maps to to dst and returns the longer slice. The
-// memory behind dst is used if it suffices, as by the built-in append. After
-// an *Error it returns dst as it was.
+// Append appends what src maps to to dst and returns the longer slice. The memory behind dst is
+// used if it suffices, as by the built-in append. After an *Error it returns dst as it was.
 func (m *Mapper[S, D]) Append(dst []D, src []S) ([]D, error) {
 	if m == nil || m.plan == nil {
 		return dst, m.misused()
@@ -176,10 +175,9 @@ func (m *Mapper[S, D]) fill(dst []D, src []S) error {
 	return m.plan.runList(unsafe.Pointer(unsafe.SliceData(dst)), unsafe.Pointer(unsafe.SliceData(src)), len(src))
 }
 
-// Seq maps a stream lazily: one value each time the caller's loop asks. A value
-// that does not map yields the zero value and its *Error, whose path begins
-// with its index, and the stream goes on: break to stop. It keeps nothing of
-// the values it has yielded.
+// Seq maps a stream lazily: one value each time the caller's loop asks. A value that does not map
+// yields the zero value and its *Error, whose path begins with its index, and the stream goes on:
+// break to stop. It keeps nothing of the values it has yielded.
 func (m *Mapper[S, D]) Seq(src iter.Seq[S]) iter.Seq2[D, error] {
 	return func(yield func(D, error) bool) {
 		i := 0

@@ -130,10 +130,9 @@ func destinations() map[reflect.Type]bool {
 	return types
 }
 
-// TestMatrix maps every source to every destination. A cell maps, is refused
-// when the plan is built, or is an Error with the types. What maps must map
-// the same way with both executors, and map back to an equal source, or the
-// way back must fail loudly: nothing is lost in silence.
+// TestMatrix maps every source to every destination. A cell maps, is refused when the plan is
+// built, or is an Error with the types. What maps must map the same way with both executors, and
+// map back to an equal source, or the way back must fail loudly: nothing is lost silently.
 func TestMatrix(t *testing.T) {
 	var mapped, refused, failed int
 	for name, v := range sources() {
@@ -197,9 +196,9 @@ func equal(a, b any) bool {
 
 func deref(v any) any { return reflect.ValueOf(v).Elem().Interface() }
 
-// oneWay are the sources whose way back is another value by design: those
-// that say "no value" map to zero values, which cannot say so, and what is
-// taken out of an interface goes back into it with its new type.
+// oneWay are the sources whose way back is another value by design: those that say "no value" map
+// to zero values, which cannot say so, and what is taken out of an interface goes back into it with
+// its new type.
 var oneWay = map[string]bool{
 	"*int nil": true, "*Point nil": true, "NullString invalid": true, "EmbedPtr nil": true, "[]byte nil": true, "[]int nil": true, "Tree": true,
 	"Knot": true, "struct of any": true, "struct of any nil": true, "struct of any pointer": true,

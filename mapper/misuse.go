@@ -104,7 +104,8 @@ func (c *siteCount) add(built *plan) bool {
 	return false
 }
 
-// haveOwners reports whether a garbage collection has shown that most of the early plans are in use.
+// haveOwners reports whether a garbage collection has shown that most of the early plans are in
+// use.
 func (c *siteCount) haveOwners() bool {
 	inUse := 0
 	for _, p := range c.early {

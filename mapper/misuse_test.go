@@ -47,8 +47,8 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// TestMillionBuilds builds one pair at one line again and again: one warning
-// that names the line, and a heap that stays flat within 1 MiB.
+// TestMillionBuilds builds one pair at one line again and again: one warning that names the line,
+// and a heap that stays flat within 1 MiB.
 func TestMillionBuilds(t *testing.T) {
 	builds := 20_000
 	if long {
@@ -97,8 +97,8 @@ type tenant struct {
 
 func newTenant() *tenant { return &tenant{mapper.Must[Point, Point32]()} }
 
-// TestOwnersAreNoMisuse builds a Mapper in the constructor of its owner: few owners, and many that a
-// garbage collection has shown to be in use.
+// TestOwnersAreNoMisuse builds a Mapper in the constructor of its owner: few owners, and many that
+// a garbage collection has shown to be in use.
 func TestOwnersAreNoMisuse(t *testing.T) {
 	mapper.ResetSites()
 	var tenants []*tenant
@@ -165,8 +165,8 @@ func TestWarningTableIsBounded(t *testing.T) {
 	assert.False(t, mapper.CountSite(3), "and warns about none again")
 }
 
-// A provider stands for a container's function that runs for each request: the
-// story's misuse in its modern form.
+// A provider stands for a container's function that runs for each request: the story's misuse in
+// its modern form.
 type provider func() *mapper.Mapper[User, UserDTO]
 
 func (p provider) handle(t testing.TB, u User) {
@@ -175,8 +175,7 @@ func (p provider) handle(t testing.TB, u User) {
 	}
 }
 
-// TestProviderPerRequest builds the Mapper for every request: it warns once and
-// leaks nothing.
+// TestProviderPerRequest builds the Mapper for every request: it warns once and leaks nothing.
 func TestProviderPerRequest(t *testing.T) {
 	p := provider(func() *mapper.Mapper[User, UserDTO] { return mapper.Must[User, UserDTO](userOptions()...) })
 	text := logged(t, func() {
@@ -188,7 +187,7 @@ func TestProviderPerRequest(t *testing.T) {
 // registry keeps every Mapper that was ever built, as the story's did.
 var registry []*mapper.Mapper[User, UserDTO]
 
-// TestRegistryLeaks is the twin: the same check catches the story's leak.
+// TestRegistryLeaks is the leaky counterpart: the same check catches the story's leak.
 func TestRegistryLeaks(t *testing.T) {
 	defer func() { registry = nil }()
 	p := provider(func() *mapper.Mapper[User, UserDTO] {

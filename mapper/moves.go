@@ -9,17 +9,16 @@ import (
 	"unsafe"
 )
 
-// A move assigns one piece of memory: from an offset to an offset. Offsets of
-// 32 bits are a tenth faster, and maxOffset keeps within them.
+// A move assigns one piece of memory: from an offset to an offset. Offsets of 32 bits are a tenth
+// faster, and maxOffset keeps within them.
 type move struct{ dst, src uint32 }
 
 const maxOffset = math.MaxUint32
 
 func moveOf(dst, src uintptr) move { return move{uint32(dst), uint32(src)} }
 
-// Moves are assignments, grouped by what they assign so that each group is a
-// loop without decisions. Bytes hold no pointers; a run of neighbouring bytes
-// on both sides is one piece.
+// Moves are assignments, grouped by what they assign so that each group is a loop without
+// decisions. Bytes hold no pointers; a run of neighbouring bytes on both sides is one piece.
 type moves struct {
 	strings, times           []move
 	pointers, interfaces     []move
@@ -32,9 +31,8 @@ type moves struct {
 // A stretch is a move of n bytes.
 type stretch struct{ dst, src, n uintptr }
 
-// straight is moves for one value, as fast as the processor takes them: the
-// commonest groups lie in arrays, so that their loops have few loads and no
-// bounds to check. What does not fit is in rest.
+// straight is moves for one value, as fast as the processor takes them: the commonest groups lie in
+// arrays, so that their loops have few loads and no bounds to check. What does not fit is in rest.
 type straight struct {
 	nStrings, nTimes, nBytes1, nBytes8, nBytes16 uint8
 
@@ -228,12 +226,11 @@ func (s stretch) run(dst, src unsafe.Pointer) {
 	copy(unsafe.Slice((*byte)(unsafe.Add(dst, s.dst)), s.n), unsafe.Slice((*byte)(unsafe.Add(src, s.src)), s.n))
 }
 
-// block is how many elements are moved at a time, so that they are still in
-// the processor's nearest cache when the next group moves its part of them.
+// block is how many elements are moved at a time, so that they are still in the processor's nearest
+// cache when the next group moves its part of them.
 const block = 32
 
-// runAll makes all moves for n elements: step and size are the distances from
-// one to the next.
+// runAll makes all moves for n elements: step and size are the distances from one to the next.
 func (m *moves) runAll(dst, src unsafe.Pointer, step, size, n uintptr) {
 	for i := uintptr(0); i < n; i += block {
 		m.runBlock(unsafe.Add(dst, i*step), unsafe.Add(src, i*size), step, size, min(block, n-i))

@@ -28,8 +28,8 @@ const (
 	opAfter // a user's function on the destination and the source
 )
 
-// A node maps one type to another. Nodes never change once a plan is built;
-// those of recursive types form cycles.
+// A node maps one type to another. Nodes never change once a plan is built; nodes of recursive
+// types form cycles.
 type node struct {
 	// What the kernels read most stands first, in one or two lines of the processor's cache.
 	op        op

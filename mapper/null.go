@@ -94,8 +94,8 @@ func isValuer(t reflect.Type) bool {
 		m.Type.Out(0).PkgPath() == "database/sql/driver" && m.Type.Out(1) == errorType
 }
 
-// keepsInvalid reports whether the value of an invalid null is mapped all the same: a struct such as
-// {Code string; Valid bool} may be no null but two fields, of which none may get lost.
+// keepsInvalid reports whether the value of an invalid null is mapped all the same: a struct such
+// as {Code string; Valid bool} may be no null but two fields, of which none may get lost.
 func (o optional) keepsInvalid(src reflect.Type, to optional, dst reflect.Type) bool {
 	const sql = "database/sql"
 	return o.form == null && to.form == null && len(o.rest)+len(to.rest) == 0 &&

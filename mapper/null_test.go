@@ -60,8 +60,8 @@ func (n NullText) MarshalText() ([]byte, error)  { return []byte(n.NullString.St
 func (n NullBits) String() string                { return "bits" }
 func (n NullStamp) Value() (driver.Value, error) { return n.Time, nil }
 
-// TestNulls maps nulls of every shape, present and absent: what is absent is nil, not Valid, or zero,
-// and never a text.
+// TestNulls maps nulls of every shape, present and absent: what is absent is nil, not Valid, or
+// zero, and never a text.
 func TestNulls(t *testing.T) {
 	moment := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
 	stringer := []mapper.Option{mapper.Options{Stringer: true}}

@@ -8,24 +8,24 @@ import (
 	"unsafe"
 )
 
-// An Option changes how a Mapper is built. A Mapper's options never change afterwards. The functions
-// below make options, and Options is one itself.
+// An Option changes how a Mapper is built. A Mapper's options never change afterwards. The
+// functions below make options, and Options is one itself.
 type Option interface{ apply(*config) }
 
 // Options are the switches that are seldom needed. Give them to New beside the other options; the
 // zero value of each is the default.
 type Options struct {
-	// MatchCase tells names apart by case. By default a field finds the one of its exact name
-	// and, if there is none, one that differs in case only.
+	// MatchCase tells names apart by case. By default a field finds the one of its exact name and,
+	// if there is none, one that differs in case only.
 	MatchCase bool
-	// AllRead also checks the source: New reports every exported field that nothing reads. A Set
-	// or an After reads the whole source, which does not count. Ignore of a source field says
-	// that it is left out on purpose.
+	// AllRead also checks the source: New reports every exported field that nothing reads. A Set or
+	// an After reads the whole source, which does not count. Ignore of a source field says that it
+	// is left out on purpose.
 	AllRead bool
 	// DetachStrings copies the bytes of every string. By default a string shares them, as
-	// assignment does, and so retains whatever bigger string it was cut from. Strings that a
-	// user's function returns are copied too, unless they lie behind a pointer, in a slice or in a
-	// map. The name of a time.Time's Location is not copied.
+	// assignment does, and so retains whatever bigger string it was cut from. Strings that a user's
+	// function returns are copied too, unless they lie behind a pointer, in a slice or in a map.
+	// The name of a time.Time's Location is not copied.
 	DetachStrings bool
 	// Parse maps numbers and bools to strings and back as strconv does, in base 10. A text that is
 	// no such number is an Error.
@@ -33,9 +33,9 @@ type Options struct {
 	// Stringer maps what has a String method to strings with it.
 	Stringer bool
 	// Assign holds a value, of which only the type counts, for each type that maps to itself by
-	// assignment: a type whose values never change once they are made, such as decimal.Decimal{}.
-	// A pointer, such as (*timestamppb.Timestamp)(nil), makes the result share what it points to,
-	// so that nobody may change it.
+	// assignment: a type whose values never change once they are made, such as decimal.Decimal{}. A
+	// pointer, such as (*timestamppb.Timestamp)(nil), makes the result share what it points to, so
+	// that nobody may change it.
 	Assign []any
 	// Trees copies what several paths of the source lead to once for each path, so that a change in
 	// one place of the result is seen in no other. By default it is copied once, and the result
@@ -156,9 +156,9 @@ func Lenient() Option {
 	return option(func(c *config) { c.lenient = true })
 }
 
-// Tag gives fields the names in their struct tag key, up to the first comma, on both sides. The name
-// "-" takes a field out of the mapping; a field without the tag keeps its name. As in encoding/json,
-// an embedded struct that has a name by its tag is a field like others.
+// Tag gives fields the names in their struct tag key, up to the first comma, on both sides. The
+// name "-" takes a field out of the mapping; a field without the tag keeps its name. As in
+// encoding/json, an embedded struct that has a name by its tag is a field like others.
 func Tag(key string) Option {
 	return option(func(c *config) {
 		if c.tag != "" && c.tag != key {
@@ -307,10 +307,10 @@ func (o *override) option() Option {
 //
 //	mapper.Bind(func(d *UserDTO) *string { return &d.City }, func(u *User) *string { return &u.Address.City })
 //
-// Bind holds wherever an S is mapped to a D: for the Mapper's own pair, and for pairs that lie inside
-// it, such as the elements of a list. The selectors run once, when the Mapper is built, on a value
-// whose pointers are allocated, to learn the field's place. If a pointer on the way to the source
-// field is nil, the destination becomes its zero value.
+// Bind holds wherever an S is mapped to a D: for the Mapper's own pair, and for pairs that lie
+// inside it, such as the elements of a list. The selectors run once, when the Mapper is built, on a
+// value whose pointers are allocated, to learn the field's place. If a pointer on the way to the
+// source field is nil, the destination becomes its zero value.
 func Bind[D, F, S, G any](dst func(*D) *F, src func(*S) *G) Option {
 	o := &override{kind: "Bind", dst: selectorOf(dst), src: selectorOf(src), fromType: reflect.TypeFor[S]()}
 	return o.option()
@@ -340,10 +340,11 @@ func set[D, F, A any](dst func(*D) *F, kind string, f function) Option {
 	return o.option()
 }
 
-// After runs f wherever an S has been mapped to a D, once the other fields are filled: to set what no
-// other option can, such as a field whose type has no exported name, or to check the whole. Its
+// After runs f wherever an S has been mapped to a D, once the other fields are filled: to set what
+// no other option can, such as a field whose type has no exported name, or to check the whole. Its
 // error becomes an Error with the path. f works on a copy of the destination, which each call
-// allocates, so f may keep the pointer. Patch calls f too. Fields that only f fills must be Ignored.
+// allocates, so f may keep the pointer. Patch calls f too. Fields that only f fills must be
+// Ignored.
 func After[S, D any](f func(d *D, s S) error) Option {
 	o := &override{kind: "After", dst: selector{owner: reflect.TypeFor[D]()}, fromType: reflect.TypeFor[S]()}
 	if f == nil {

@@ -5,15 +5,15 @@ import (
 	"reflect"
 )
 
-// Patch maps into *dst only what is set in *src: a nil pointer, an invalid
-// sql.Null and any other zero value are not set, and leave their part of dst
-// alone. What a non-nil pointer or a valid sql.Null holds is set even if it is
-// zero. Structs are patched field by field, also through pointers; everything
-// else is replaced as a whole, so an empty slice that is not nil clears. After
+// Patch maps into *dst only what is set in *src: a nil pointer, an invalid sql.Null and any other
+// zero value are not set, and leave their part of dst alone. What a non-nil pointer or a valid
+// sql.Null holds is set even if it is zero. Structs are patched field by field, also through
+// pointers; everything else is replaced as a whole, so an empty slice that is not nil clears. After
 // an *Error some fields may have been written. Patch uses reflection.
 func (m *Mapper[S, D]) Patch(dst *D, src *S) error {
 	if m == nil || m.plan == nil || dst == nil || src == nil {
 		leak(src)
+		leak(dst)
 		return m.misused()
 	}
 	st := m.plan.state(context.Background())

@@ -11,9 +11,8 @@ var opNames = [...]string{
 	opFromInterface: "by the type it holds", opToInterface: "deep copy",
 }
 
-// Plan describes what the Mapper does, a line for each field of the
-// destination, for people to read and for tests to compare. The format may
-// change between versions.
+// Plan describes what the Mapper does, a line for each field of the destination, for people to read
+// and for tests to compare. The format may change between versions.
 func (m *Mapper[S, D]) Plan() string {
 	if m == nil || m.plan == nil {
 		return m.misused().Error()

@@ -8,9 +8,9 @@ import (
 	"unsafe"
 )
 
-// This is the executor that uses reflection only. It runs where the build tag
-// leaksafe_safe is set, it runs Patch, and it is the oracle that the kernels
-// are tested against. The two share the plan and nothing else.
+// This is the executor that uses reflection only. It runs where the build tag leaksafe_safe is set,
+// it runs Patch, and it is the oracle that the kernels are tested against. The two share the plan
+// and nothing else.
 
 // reflect maps what src points to to what dst points to.
 func (p *plan) reflect(ctx context.Context, dst, src reflect.Value) error {
@@ -376,8 +376,8 @@ func (n *node) reflectHolding(src reflect.Value, inner *node, st *state) (reflec
 	return holder, nil
 }
 
-// dynamic returns the node for a type met in an interface. Its plan is built
-// at run time and kept in a cache of this Mapper, which has a bound.
+// dynamic returns the node for a type met in an interface. Its plan is built at run time and kept
+// in a cache of this Mapper, which has a bound.
 func (n *node) dynamic(held reflect.Type) (*node, *failure) {
 	f := &failure{src: held, dst: n.dst}
 	dst := n.dst

@@ -75,8 +75,8 @@ func keep(t testing.TB, v any) {
 // long is set for proofs that take minutes: see .ci/long.
 var long = os.Getenv("LEAKSAFE_LONG") != ""
 
-// TestNothingRetained keeps the result and drops the source: every part of the
-// source must be collected.
+// TestNothingRetained keeps the result and drops the source: every part of the source must be
+// collected.
 func TestNothingRetained(t *testing.T) {
 	m := mapper.Must[Deep, Deep2]()
 	for name, part := range parts {
@@ -86,8 +86,8 @@ func TestNothingRetained(t *testing.T) {
 	}
 }
 
-// TestShareRetains is the twin: the same check sees what Share keeps. Each
-// takes two seconds, so only the long proofs go through all shapes.
+// TestShareRetains is the leaky counterpart: the same check sees what Share keeps. Each takes two
+// seconds, so only the long proofs go through all shapes.
 func TestShareRetains(t *testing.T) {
 	m := mapper.Must[Deep, Deep2](mapper.Share())
 	for name, part := range parts {
@@ -151,8 +151,8 @@ func cut() (line, *[1 << 20]byte) {
 	return line{Text: word, Words: []string{word}, Index: map[string]string{word: word}, Any: word}, buffer
 }
 
-// TestDetachStrings keeps lines whose strings were cut from a megabyte. The
-// twin keeps the megabyte.
+// TestDetachStrings keeps lines whose strings were cut from a megabyte. The leaky counterpart
+// retains the megabyte.
 func TestDetachStrings(t *testing.T) {
 	t.Parallel()
 	keepLine(t, mapper.Must[line, line](mapper.Options{DetachStrings: true}).Map)
@@ -171,8 +171,8 @@ func keepLine(t testing.TB, mapTo func(line) (line, error)) {
 	})
 }
 
-// TestSourceChanges changes every part of the source after mapping: the result
-// must not change. With Share it must.
+// TestSourceChanges changes every part of the source after mapping: the result must not change.
+// With Share it must.
 func TestSourceChanges(t *testing.T) {
 	scribble := func(s *Deep) {
 		s.Ptr.N, s.Slice[0].N, s.Ptrs[0].N, s.Map["k"].N, (*s.Nested.Ptr).N, s.Any.([]*Big)[0].N, s.Bytes[0], s.Array[0].N = 9, 9, 9, 9, 9, 9, 9, 9

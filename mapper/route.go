@@ -8,8 +8,8 @@ import (
 	"unsafe"
 )
 
-// A route leads from a struct to a part of it, perhaps through pointers. It is
-// kept twice: as steps for reflection and as offsets for kernels.
+// A route leads from a struct to a part of it, perhaps through pointers. It is kept twice: as steps
+// for reflection and as offsets for kernels.
 type route struct {
 	steps []step
 	key   string // of the steps; equal keys are equal routes
@@ -45,8 +45,7 @@ func (r route) then(s step, key string) route {
 	return r
 }
 
-// field continues r to field i of the struct it leads to. A pointer before it
-// is followed.
+// field continues r to field i of the struct it leads to. A pointer before it is followed.
 func (r route) field(i int) route {
 	if r.typ.Kind() == reflect.Pointer {
 		r = r.deref()
@@ -150,8 +149,8 @@ func (s step) follow(v reflect.Value) reflect.Value {
 	}
 }
 
-// expose makes an unexported field readable and settable. Only routes that a
-// selector chose, or that lead to a field of the same type, lead to one.
+// expose makes an unexported field readable and settable. Only routes that a selector chose, or
+// that lead to a field of the same type, lead to one.
 func expose(v reflect.Value) reflect.Value {
 	if v.CanInterface() {
 		return v

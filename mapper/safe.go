@@ -2,6 +2,6 @@
 
 package mapper
 
-// onlyReflect is true when the build tag leaksafe_safe is set: the kernels,
-// which use unsafe, are then never run.
+// onlyReflect is true when the build tag leaksafe_safe is set: the kernels, which use unsafe, are
+// then never run.
 const onlyReflect = true

@@ -54,8 +54,8 @@ type origin struct {
 	len  int // of a slice
 }
 
-// A copied is what an origin became. To is nil as long as it is not finished: to meet it then
-// means that the data is cyclic.
+// A copied is what an origin became. To is nil as long as it is not finished: to meet it then means
+// that the data is cyclic.
 type copied struct {
 	origin
 	to   unsafe.Pointer

@@ -43,8 +43,8 @@ func levels[T any](n int, first T, next func(T) T) T {
 	return first
 }
 
-// TestDiamonds maps values of 60 objects with 2^60 paths through them. The result is as large as the
-// source and shares as it does.
+// TestDiamonds maps values of 60 objects with 2^60 paths through them. The result is as large as
+// the source and shares as it does.
 func TestDiamonds(t *testing.T) {
 	const n = 60
 	pointers := levels(n, &Diamond{}, func(d *Diamond) *Diamond { return &Diamond{"x", d, d} })
@@ -211,7 +211,8 @@ func TestListSharesAcrossElements(t *testing.T) {
 	assert.NotSame(t, got[0].P, again.P, "one call shares nothing with another")
 }
 
-// TestHostileInput maps an input of 1 MB whose parts lead to the same large objects again and again.
+// TestHostileInput maps an input of 1 MB whose parts lead to the same large objects again and
+// again.
 func TestHostileInput(t *testing.T) {
 	type src struct {
 		Texts []string

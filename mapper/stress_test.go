@@ -67,8 +67,8 @@ func (d *ChainDTO) check(n, seed int) string {
 	return d.Next.check(n-1, seed)
 }
 
-// TestCollectorStress maps on many goroutines, on stacks that grow, while the
-// collector runs all the time, and checks every string that was mapped.
+// TestCollectorStress maps on many goroutines, on stacks that grow, while the collector runs all
+// the time, and checks every string that was mapped.
 func TestCollectorStress(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(1))
 	rounds := 20

@@ -19,8 +19,9 @@ func (c *compiler) isStructs(src, dst reflect.Type) bool {
 	return !isNull(src) && !isNull(dst) || c.isChosen(src, dst) || nullsByField(src, dst)
 }
 
-// nullsByField reports whether two structs, of which one or both look like nulls, map field by field:
-// a null to its own type, so that it is copied whole, and one to a struct that has its fields by name.
+// nullsByField reports whether two structs, of which one or both look like nulls, map field by
+// field: a null to its own type, so that it is copied whole, and one to a struct that has its
+// fields by name.
 func nullsByField(src, dst reflect.Type) bool {
 	from, fromNull := nullOf(src)
 	to, toNull := nullOf(dst)

@@ -17,7 +17,7 @@ import (
 
 // The types and pairs of a user's program: each pair does not map, and its BuildError names lines of
 // code that make it map.
-const remedyTypes = `
+const solutionTypes = `
 type Item struct { Name string; Cents int64 }
 type Order struct { ID int64; Buyer string; Items []Item; Gift *Item }
 type ItemDTO struct { Title string; Price string }
@@ -44,7 +44,7 @@ type NoteDTO struct { Body string; Extra string; At time.Time; N int }
 type Self struct { *Self; X int }
 `
 
-var remedyPairs = []struct{ name, src, dst, opts string }{
+var solutionPairs = []struct{ name, src, dst, opts string }{
 	{"a rename in a list", "Order", "OrderDTO", ""},
 	{"an enum to text", "F[Status]", "F[string]", ""},
 	{"a text to an enum", "F[string]", "F[Status]", ""},
@@ -84,8 +84,8 @@ func program(t *testing.T, opts func(i int) [][]string) []string {
 	t.Helper()
 	var b strings.Builder
 	b.WriteString("package main\n\nimport (\n\t\"flag\"\n\t\"fmt\"\n\t\"net/url\"\n\t\"sync\"\n\t\"sync/atomic\"\n\t\"time\"\n\n\t\"github.com/leaksafe/leaksafe/mapper\"\n)\n")
-	b.WriteString(remedyTypes + "\nvar _ flag.Value\nvar _ atomic.Bool\nvar _ url.URL\nvar _ sync.Mutex\nvar _ time.Time\n\nfunc main() {\n")
-	for i, p := range remedyPairs {
+	b.WriteString(solutionTypes + "\nvar _ flag.Value\nvar _ atomic.Bool\nvar _ url.URL\nvar _ sync.Mutex\nvar _ time.Time\n\nfunc main() {\n")
+	for i, p := range solutionPairs {
 		for _, o := range opts(i) {
 			if p.opts != "" {
 				o = append([]string{p.opts}, o...)
@@ -103,9 +103,9 @@ func program(t *testing.T, opts func(i int) [][]string) []string {
 	return strings.Split(strings.TrimSuffix(string(out), "\x00"), "\x00")
 }
 
-// remedies reads the lines of code that a BuildError's text offers for each problem. A set of lines
+// solutions reads the lines of code that a BuildError's text offers for each problem. A set of lines
 // belongs together.
-func remedies(text string) (problems [][][]string) {
+func solutions(text string) (problems [][][]string) {
 	for _, line := range strings.Split(text, "\n")[1:] {
 		code, ok := strings.CutPrefix(line, "\t\t")
 		if !ok {
@@ -126,22 +126,22 @@ func remedies(text string) (problems [][][]string) {
 	return problems
 }
 
-// TestRemediesBuild pastes the lines that every BuildError offers into the call of New, one choice
+// TestSolutionsBuild pastes the lines that every BuildError offers into the call of New, one choice
 // after the other, in a program of its own: it must compile, and the Mapper must build.
-func TestRemediesBuild(t *testing.T) {
+func TestSolutionsBuild(t *testing.T) {
 	if testing.Short() {
 		t.Skip("compiles two programs: run without -short")
 	}
 	texts := program(t, func(int) [][]string { return [][]string{nil} })
-	require.Len(t, texts, len(remedyPairs))
+	require.Len(t, texts, len(solutionPairs))
 	var from []string
 	offered := map[int][][]string{}
 	for i, text := range texts {
-		require.NotEqual(t, "<nil>", text, remedyPairs[i].name)
-		problems := remedies(text)
+		require.NotEqual(t, "<nil>", text, solutionPairs[i].name)
+		problems := solutions(text)
 		most := 0
 		for _, p := range problems {
-			assert.NotEmpty(t, p, "%s: no line of code in\n%s", remedyPairs[i].name, text)
+			assert.NotEmpty(t, p, "%s: no line of code in\n%s", solutionPairs[i].name, text)
 			most = max(most, len(p))
 		}
 		for choice := range most {
@@ -157,7 +157,7 @@ func TestRemediesBuild(t *testing.T) {
 				}
 			}
 			offered[i] = append(offered[i], opts)
-			from = append(from, fmt.Sprintf("%s, choice %d\n%s\npasted:\n%s", remedyPairs[i].name, choice, text, strings.Join(opts, "\n")))
+			from = append(from, fmt.Sprintf("%s, choice %d\n%s\npasted:\n%s", solutionPairs[i].name, choice, text, strings.Join(opts, "\n")))
 		}
 	}
 	built := program(t, func(i int) [][]string { return offered[i] })
