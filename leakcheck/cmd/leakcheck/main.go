@@ -13,18 +13,22 @@
 //	-json        for machines
 //	-n rows      how many rows or paths to print (20; 0 for all)
 //	-pid N       look at this process instead of at the last dump
+//	-html file   of summary and compare: write a page too
 //
-// This is the server of examples/ssr, before and after 500 requests to each of its two pages. The first row is the line that leaks:
+// This is the server of examples/ssr, before and after 500 requests to each of its two pages. First come the suspects: places that retain
+// a tenth of the growth or more. The first row of the table is the line that leaks:
 //
-//	$ leakcheck compare before.dump after.dump -exe ./ssr -n 5
+//	$ leakcheck compare before.dump after.dump -exe ./ssr -n 2
 //	before.dump → after.dump (963 of 3 166 objects have an allocation site; run with runtime.MemProfileRate = 1 to have all)
 //
+//	2.3 MiB more than before, 93 % of the growth, is retained by the package variable main.history, in 553 objects
+//	  → main.history.pages → []*main.page
+//	  → []*main.page[…] → main.page
+//	  → allocated at main.memoryLeak:28
+//
 //	# new  # deleted  # delta  size delta  retained
-//	  500          0     +500    +2.3 MiB  +2.3 MiB  main.memoryLeak (ssr/pages.go:28)  p := &page{Title: "Shop", Products: catalogue}  never freed
+//	  500          0     +500    +2.3 MiB  +2.3 MiB  main.memoryLeak (ssr/pages.go:28)  never freed  p := &page{Title: "S…
 //	    1          0       +1     +80 KiB   +80 KiB  watch.(*level).push (watch/history.go:65)  l.ring = make([]bucket, 0, keep)
-//	   73          1      +72     +36 KiB   +47 KiB  the runtime
-//	   53          0      +53     +14 KiB   +14 KiB  watch.(*meter).read (watch/sample.go:85)  metrics.Read(m.values[:])  never freed
-//	    1          1       +0    +4.2 KiB  +2.3 MiB  main.remember (ssr/pages.go:19)  history.pages = append(history.pages, p)
 //
 //	$ leakcheck why after.dump -exe ./ssr -site main.memoryLeak -n 1
 //	553 objects, on 1 path or more (-n 0 prints all)
@@ -32,10 +36,16 @@
 //	the package variable main.history holds it: main.history.pages[254]
 //	  variable main.history.pages
 //	  → []*main.page [254]           ssr/pages.go:19  history.pages = append(history.pages, p)
-//	  → the object: main.page (550 like it, 2.6 MiB retained)  ssr/pages.go:28  p := &page{Title: "Shop", Products: catalogue}
+//	  → the object: main.page (550 like it, 2.6 MiB retained)  ssr/pages.go:28  p := &page{Title: "Shop", Products: catal…
 //
-// A row says how many objects of a site are new, how many are gone, and by how much the site's own bytes and what would be freed with them have
-// grown; rows are sorted by the latter, but a site with hardly more objects than before by its own bytes: what a list or a map holds has a row of its own. Dumps of two processes, or of two builds, are compared too: then lines are left out of sites and objects are only counted.
+// A row says how many objects of a site are new, how many are gone, and by how much the site's own bytes and what would be freed with
+// them have grown. Rows are sorted by the latter; a site with hardly more objects than before is sorted by its own bytes, because what
+// a list or a map holds has a row of its own. Dumps of two processes, or of two builds, are compared too: then sites are matched without
+// their lines, and objects are only counted. With -html file, summary and compare write a page that shows the suspects and the whole
+// tree of what retains the memory, or its growth.
+//
+// A path of why begins at a root. Where several roots retain an object, it is the nearest package variable that was declared
+// outside the standard library, and the lines "also held by" name others.
 //
 // # A flame graph of what retains the memory
 //

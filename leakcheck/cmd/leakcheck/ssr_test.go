@@ -86,7 +86,7 @@ func TestCompareFindsTheLeakOfTheServer(t *testing.T) {
 	_, rows, _ := strings.Cut(text, "# new")
 	first := strings.Split(rows, "\n")[1]
 	assert.Contains(t, first, "main.memoryLeak (ssr/pages.go:")
-	assert.Contains(t, first, `p := &page{Title: "Shop", Products: catalogue}`)
+	assert.Contains(t, first, `never freed  p := &page{Title: "`)
 	why := leakcheck(t, "why", after, "-site", "main.memoryLeak", "-exe", exe)
 	assert.Contains(t, why, "the package variable main.history holds it: main.history.pages[")
 }

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -41,13 +43,13 @@ func summary(c *command, args []string) error {
 	fmt.Fprintln(c.out, d.about(file, census))
 	c.printSuspects(suspects)
 	fmt.Fprintln(c.out)
-	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprint(w, "count\tshallow\tretained\t  \t\n")
-	for _, i := range c.top(len(census.Sites)) {
-		s := census.Sites[i]
-		fmt.Fprintf(w, "%s\t%s\t%s\t  %s\n", retain.Number(s.Count), retain.Bytes(s.Bytes), retain.Bytes(s.Retained), where(s))
-	}
-	return w.Flush()
+	return c.printTable(func(w io.Writer) {
+		fmt.Fprint(w, "count\tshallow\tretained\t  \t\n")
+		for _, i := range c.top(len(census.Sites)) {
+			s := census.Sites[i]
+			fmt.Fprintf(w, "%s\t%s\t%s\t  %s\n", retain.Number(s.Count), retain.Bytes(s.Bytes), retain.Bytes(s.Retained), where(s))
+		}
+	})
 }
 
 func (c *command) htmlFlag() *string {
@@ -136,18 +138,18 @@ func compareDumps(c *command, args []string) error {
 	}
 	c.printSuspects(suspects)
 	fmt.Fprintln(c.out)
-	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprint(w, "# new\t# deleted\t# delta\tsize delta\tretained\t  \t\n")
-	for _, i := range c.top(len(rows)) {
-		r := rows[i]
-		never := ""
-		if r.NeverFreed {
-			never = "  never freed"
+	return c.printTable(func(w io.Writer) {
+		fmt.Fprint(w, "# new\t# deleted\t# delta\tsize delta\tretained\t  \t\n")
+		for _, i := range c.top(len(rows)) {
+			r := rows[i]
+			never := ""
+			if r.NeverFreed {
+				never = "  never freed"
+			}
+			fmt.Fprintf(w, "%s\t%s\t%+d\t%s\t%s\t  %s  %s\n", retain.Number(r.New), retain.Number(r.Deleted), r.Delta, signed(r.SizeDelta),
+				signed(r.RetainedDelta), r.Site+never, r.Source)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%+d\t%s\t%s\t  %s%s\n", retain.Number(r.New), retain.Number(r.Deleted), r.Delta, signed(r.SizeDelta),
-			signed(r.RetainedDelta), strings.TrimRight(r.Site+"  "+r.Source, " "), never)
-	}
-	return w.Flush()
+	})
 }
 
 func signed(n int64) string {
@@ -274,4 +276,20 @@ func (c *command) inventory(file string) (*inventory, error) {
 	i.census, i.tree = d.Survey()
 	d.Forget()
 	return i, nil
+}
+
+// printTable prints lines with columns aligned, and none of them too wide.
+func (c *command) printTable(rows func(w io.Writer)) error {
+	var b bytes.Buffer
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
+	rows(w)
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for line := range strings.Lines(b.String()) {
+		if _, err := fmt.Fprintln(c.out, strings.TrimRight(cut(strings.TrimSuffix(line, "\n"), lineWidth), " ")); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -3,8 +3,12 @@ package main
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
+	"unicode/utf8"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/retain"
 )
 
 // A question says which objects why is about.
@@ -43,10 +47,72 @@ func (c *command) explain(d *dump, objects []int32) error {
 		more = " or more (-n 0 prints all)"
 	}
 	fmt.Fprintf(c.out, "%s, on %s%s%s\n", count(len(objects), "object"), count(len(paths), "path"), more, d.redacted())
-	for _, p := range paths {
-		fmt.Fprintf(c.out, "\n%s\n", p)
-	}
+	c.printPaths(paths)
 	return nil
+}
+
+// lineWidth is how many columns a line has at most.
+const lineWidth = 120
+
+// printPaths prints paths. Steps that a path shares with the one before are not printed again.
+func (c *command) printPaths(paths []retain.Path) {
+	var before []string
+	for _, p := range paths {
+		answer, steps := p.Answer, strings.Split(strings.TrimPrefix(p.String(), p.Answer+"\n"), "\n")
+		if len(p.Hops) == 0 {
+			steps = nil
+		}
+		fmt.Fprintf(c.out, "\n%s\n", wrap(answer, lineWidth))
+		shared := 0
+		for shared < min(len(steps), len(before)) && bare(steps[shared]) == bare(before[shared]) {
+			shared++
+		}
+		if shared < 2 {
+			shared = 0
+		} else {
+			fmt.Fprintf(c.out, "  (the first %d steps are those of the path above)\n", shared)
+		}
+		for _, line := range steps[shared:] {
+			fmt.Fprintln(c.out, cut(line, lineWidth))
+		}
+		before = steps
+	}
+}
+
+// bare is a line without the spaces that align columns, and without keys and indexes.
+func bare(line string) string {
+	return instance.ReplaceAllString(strings.Join(strings.Fields(line), " "), "[…]")
+}
+
+var instance = regexp.MustCompile(`\[("[^"]*"…?|-?[0-9]+|…)\]`)
+
+// cut shortens a line to a width.
+func cut(line string, width int) string {
+	if r := []rune(line); len(r) > width {
+		return strings.TrimRight(string(r[:width-1]), " ") + "…"
+	}
+	return line
+}
+
+// wrap breaks a sentence into lines of a width.
+func wrap(text string, width int) string {
+	var b strings.Builder
+	at := 0
+	for i, word := range strings.Split(text, " ") {
+		n := utf8.RuneCountInString(word)
+		switch {
+		case i == 0:
+		case at+1+n > width:
+			b.WriteString("\n  ")
+			at = 2
+		default:
+			b.WriteByte(' ')
+			at++
+		}
+		b.WriteString(word)
+		at += n
+	}
+	return b.String()
 }
 
 // wanted are the objects that a flag names.
@@ -55,11 +121,11 @@ func (c *command) wanted(d *dump, q question) ([]int32, error) {
 	case q.addr != "":
 		addr, err := strconv.ParseUint(strings.TrimPrefix(q.addr, "0x"), 16, 64)
 		if err != nil {
-			return nil, fmt.Errorf("-addr %s is no hexadecimal address", q.addr)
+			return nil, fmt.Errorf("-addr %s is not a hexadecimal address: give one such as 0xc000012340", q.addr)
 		}
 		o, ok := d.ObjectAt(addr)
 		if !ok {
-			return nil, fmt.Errorf("no object at %s", q.addr)
+			return nil, fmt.Errorf("no object at %s: the address is not in the heap, or the object was freed", q.addr)
 		}
 		return []int32{o}, nil
 	case q.site != "":

@@ -231,7 +231,7 @@ func (p *parser) reserved(size uint64) (n uint64) {
 
 // greenTea tells whether the runtime marks small objects within their page.
 func (p *parser) greenTea() bool {
-	version, experiments, _ := strings.Cut(p.d.GoVersion, " X:")
+	version, experiments, _ := strings.Cut(p.d.GoVersion, "X:") // after a space, from Go 1.27 on after a hyphen
 	for e := range strings.SplitSeq(experiments, ",") {
 		switch strings.TrimSpace(e) {
 		case "greenteagc":

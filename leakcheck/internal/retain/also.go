@@ -24,12 +24,23 @@ func (s *Search) also(o int32, found root) []string {
 	count := map[string]int{}
 	var order []string
 	seen := map[int32]bool{o: true}
+	counted := map[int]bool{} // goroutines: one may hold in several frames
 	for queue := []int32{o}; len(queue) > 0 && len(seen) < alsoVisited; queue = queue[1:] {
 		for _, i := range roots[queue[0]] {
-			if name := h.holderName(all.seeds[i], found); name != "" {
-				if count[name]++; count[name] == 1 {
-					order = append(order, name)
+			r := all.seeds[i]
+			name := h.holderName(r, found)
+			if name == "" {
+				continue
+			}
+			if r.kind != rootVariable {
+				g := h.goroutineOf(r)
+				if counted[g] {
+					continue
 				}
+				counted[g] = true
+			}
+			if count[name]++; count[name] == 1 {
+				order = append(order, name)
 			}
 		}
 		for _, from := range back.of(queue[0]) {

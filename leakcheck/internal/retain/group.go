@@ -1,10 +1,10 @@
 package retain
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
-	"sort"
 	"strings"
 )
 
@@ -44,7 +44,7 @@ type Group struct {
 }
 
 // Group puts objects together whose paths differ only in which instance of each kind they go through, and in how often they go
-// round a loop of kinds. The largest group comes first. Objects that were not reached form none.
+// round a loop of kinds. The largest group comes first, of equal ones the one nearest to its root. Objects that were not reached form none.
 func (s *Search) Group(objects []int32) []Group {
 	g := grouper{s: s, of: map[int32]int{}, ids: map[signature]int{}}
 	byID := map[int]*Group{}
@@ -66,11 +66,8 @@ func (s *Search) Group(objects []int32) []Group {
 	for _, b := range byID {
 		out = append(out, *b)
 	}
-	sort.Slice(out, func(i, j int) bool {
-		if len(out[i].Objects) != len(out[j].Objects) {
-			return len(out[i].Objects) > len(out[j].Objects)
-		}
-		return out[i].Example < out[j].Example
+	slices.SortFunc(out, func(a, b Group) int {
+		return cmp.Or(cmp.Compare(len(b.Objects), len(a.Objects)), cmp.Compare(g.depth(a.Example), g.depth(b.Example)), cmp.Compare(a.Example, b.Example))
 	})
 	return out
 }

@@ -52,7 +52,8 @@ type hop struct {
 	group  string // hops of one group become one
 	via    link   // from the hop before
 	step   step
-	more   int // how many more like it follow
+	more   int    // how many more like it follow
+	made   string // by which function of another module, where File is a line of the program's own
 }
 
 // Path names the way to the object.
@@ -214,10 +215,37 @@ func (h *Heap) locate(x *hop) {
 	if a == nil {
 		return
 	}
-	if c, ok := h.userCall(a.Stack); ok {
-		x.File, x.Line = c.File, c.Line
-		x.Source = h.source(c.File, c.Line)
+	c, ok := h.userCall(a.Stack)
+	if !ok {
+		return
 	}
+	if own, ok := h.ownCall(a.Stack); ok {
+		x.made = "made by " + symbols.Short(h.function(heapdump.Call(c)))
+		c = own
+	}
+	x.File, x.Line = c.File, c.Line
+	x.Source = h.source(c.File, c.Line)
+}
+
+// ownCall is the innermost call of the program's own modules, where another module has allocated for it.
+func (h *Heap) ownCall(stack []heapdump.Call) (call, bool) {
+	foreign := false
+	for _, c := range stack {
+		switch {
+		case h.standard(c):
+		case otherModule(c.File):
+			foreign = true
+		default:
+			return call(c), foreign
+		}
+	}
+	return call{}, false
+}
+
+// otherModule tells files of modules that were downloaded, and of a vendor directory.
+func otherModule(file string) bool {
+	file = strings.ReplaceAll(file, `\\`, "/")
+	return strings.Contains(file, "@v") || strings.Contains(file, "/vendor/")
 }
 
 // code is the user's call at a code address.
@@ -494,7 +522,7 @@ func (h *Heap) typeName(v view, via link) string {
 		}
 	}
 	switch {
-	case v.typ != nil && v.delta != 0 && !(v.many || v.delta == uint64(h.PtrSize)):
+	case v.typ != nil && v.delta != 0 && !(v.many || v.delta == mallocHeader):
 		return "" // only a part of it is known
 	case v.typ != nil && isMapPart(v.typ):
 		return mapName(symbols.Name(v.typ))
@@ -693,6 +721,9 @@ func (w *walker) collapse() []Hop {
 				out[len(out)-1].Name = pattern
 			}
 		default:
+			if x.made != "" && x.Kind == "object" {
+				x.Name = strings.TrimSpace(x.Name + ", " + x.made)
+			}
 			out = append(out, x.Hop)
 			last = x
 		}

@@ -105,7 +105,12 @@ func (g *siteFinder) sampled(a *heapdump.Alloc) Site {
 	if !ok {
 		return Site{By: "site", Name: "the runtime"}
 	}
-	return Site{By: "site", Name: g.h.place(call), File: call.File, Line: call.Line, Source: g.h.source(call.File, call.Line)}
+	name := g.h.place(call)
+	if own, ok := g.h.ownCall(a.Stack); ok {
+		name = g.h.place(own) + ", in " + name
+		call = own
+	}
+	return Site{By: "site", Name: name, File: call.File, Line: call.Line, Source: g.h.source(call.File, call.Line)}
 }
 
 func (g *siteFinder) add(s Site) int32 {

@@ -95,6 +95,8 @@ func (h *Heap) member(s *dwarf.StructType, at, off uint64) link {
 		switch {
 		case isGroup(s) && f.Name == "slots":
 			l.expr = h.slot(f, at+start, off-start) + afterSlot(l.expr)
+		case isGroup(s) && (f.Name == "elems" || f.Name == "keys"):
+			l.expr = h.splitSlot(s, f, at, off-start) + afterElem(l.expr, f.Name)
 		case isMapPart(s):
 			l.expr = ""
 		default:
@@ -117,6 +119,27 @@ func (h *Heap) slot(slots *dwarf.StructField, at, off uint64) string {
 	}
 	size := uint64(slot.ByteSize)
 	return "[" + h.value(slot.Field[0].Type, at+off/size*size) + "]"
+}
+
+// splitSlot is the map key of the element at offset off of a group that keeps keys and elements apart, as under
+// GOEXPERIMENT=mapsplitgroup.
+func (h *Heap) splitSlot(group *dwarf.StructType, array *dwarf.StructField, at, off uint64) string {
+	a, ok := bare(array.Type).(*dwarf.ArrayType)
+	keys, isArray := bare(fieldType(group, "keys")).(*dwarf.ArrayType)
+	if !ok || !isArray {
+		return "[…]"
+	}
+	i := off / uint64(max(a.Type.Size(), 1))
+	return "[" + h.value(keys.Type, at+uint64(offsetOf(group, "keys"))+i*uint64(max(keys.Type.Size(), 0))) + "]"
+}
+
+// afterElem drops the index in the array of elements or keys.
+func afterElem(expr, array string) string {
+	if array == "keys" {
+		return " (key)"
+	}
+	_, rest, _ := strings.Cut(expr, "]")
+	return rest
 }
 
 // afterSlot drops [3].elem, which is the map's own business.
@@ -328,9 +351,13 @@ func (h *Heap) guess(l link, o int32, delta uint64) view {
 	return h.headed(o, delta)
 }
 
-// headed reads the type that the allocator writes before objects of more than 512 bytes with pointers.
+const mallocHeader = 8
+
+// headed reads the type that the allocator writes before objects of more than 512 bytes with pointers, 128 where
+// pointers have 4 bytes.
 func (h *Heap) headed(o int32, delta uint64) view {
-	if to, _ := h.Edges(o); h.names.Types == nil || len(to) == 0 || h.Size(o) <= 512 || h.Size(o) > 32<<10 {
+	word := uint64(h.PtrSize)
+	if to, _ := h.Edges(o); h.names.Types == nil || len(to) == 0 || h.Size(o) <= word*word*8 || h.Size(o) > 32<<10 {
 		return view{delta: delta}
 	}
 	b, err := h.Contents(o, 0, h.PtrSize)
@@ -338,7 +365,7 @@ func (h *Heap) headed(o int32, delta uint64) view {
 		return view{delta: delta}
 	}
 	if t, ok := h.names.Types.Runtime(h.Word(b)); ok {
-		return view{typ: t, delta: uint64(h.PtrSize), many: true}
+		return view{typ: t, delta: mallocHeader, many: true}
 	}
 	return view{delta: delta}
 }
