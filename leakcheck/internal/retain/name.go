@@ -390,7 +390,7 @@ func (w *walker) next(v *view, st stop) link {
 	case "closure":
 		return w.captured(last, off)
 	case "method value":
-		return h.receiver(last, off)
+		return h.receiver(o, last.view.name, off)
 	}
 	l := h.follow(h.Addr(o), *v, off)
 	if h.cutOff(last.via, *v, off) {
@@ -418,16 +418,16 @@ func (h *Heap) cutOff(via link, v view, off uint64) bool {
 }
 
 // receiver is the reference of a method value to its receiver, whose type is that of the method's first parameter.
-func (h *Heap) receiver(last *hop, off uint64) link {
-	at := h.Addr(last.object) + off
+func (h *Heap) receiver(o int32, function string, off uint64) link {
+	at := h.Addr(o) + off
 	if h.names.Types == nil {
 		return link{addr: at, opaque: true}
 	}
-	c, ok := h.names.Types.Receiver(strings.TrimSuffix(last.view.name, "-fm"))
+	c, ok := h.names.Types.Receiver(strings.TrimSuffix(function, "-fm"))
 	if !ok {
 		return link{addr: at, opaque: true}
 	}
-	l := h.field(c.Type, h.Addr(last.object)+uint64(h.PtrSize), off-uint64(h.PtrSize))
+	l := h.field(c.Type, h.Addr(o)+uint64(h.PtrSize), off-uint64(h.PtrSize))
 	l.opaque = true
 	return l
 }

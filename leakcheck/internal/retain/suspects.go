@@ -45,10 +45,11 @@ func (t *Tree) Suspects(before *Tree) []Suspect {
 		}
 	}
 	var out []Suspect
-	within := make([]bool, len(t.Nodes)) // at or below a suspect
+	within := make([]bool, len(t.Nodes)) // at or below a suspect, or what is the runtime's own
 	for n := range t.Nodes {
 		x := &t.Nodes[n]
-		if within[n] = x.Parent >= 0 && within[x.Parent]; within[n] || !heavy[n] || x.Root == TreeGarbage {
+		within[n] = x.Parent >= 0 && within[x.Parent] || x.Root == TreeGarbage || strings.HasPrefix(x.Label, "runtime.") && x.Parent < 0
+		if within[n] || !heavy[n] {
 			continue
 		}
 		if float64(light[n]) < gathers*float64(weight[n]) {

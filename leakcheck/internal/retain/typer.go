@@ -249,6 +249,11 @@ func (t *typer) template(o, kind int32, off uint64) *linkTemplate {
 		if h.names.Types == nil {
 			return x
 		}
+		if strings.HasSuffix(k.fn, "-fm") {
+			x.link, x.from = h.receiver(o, k.fn, off), "receiver of "+k.text
+			x.back = at - x.link.addr
+			return x
+		}
 		if c, ok := h.names.Types.Captured(k.fn, off); ok {
 			x.link = h.field(c.Type, at-off+c.Off, off-c.Off)
 			x.from = "variable " + strings.TrimPrefix(c.Name, "&") + " of " + k.text
