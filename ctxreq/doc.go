@@ -55,10 +55,11 @@
 //
 //	go run -C internal/bench ./ctxreq
 //
-// What a middleware adds to a request, as a share of what chi's RequestID and Recoverer add: ctxreq
-// 0.32 (+2 allocations), with Seal under 0.7 (+4). A route with variables adds one allocation more for
-// each of the two, which hand back the path values. Four empty children take about as long as with
-// errgroup.WithContext, context.WithCancel below a scope 1.07 times as long as below a cancelCtx.
+// What a middleware adds to a request, as a share of what chi's RequestID and Recoverer add, on a busy
+// machine with two cores: ctxreq 0.32 to 0.42 (+2 allocations), with Seal about 0.8 (+4); a route with
+// variables adds no allocation. Four empty children take 0.94 times as long as with
+// errgroup.WithContext; context.WithCancel below a scope takes 1.07 times as long as below a
+// cancelCtx.
 //
 // # Limits
 //

@@ -22,6 +22,8 @@ import (
 	"github.com/leaksafe/leaksafe/ctxreq"
 )
 
+var noContext context.Context
+
 // misuses are the calls that panic at once, because only a programmer can get them wrong.
 var misuses = map[string]func(){
 	"Scope.Go(nil)":            func() { _, s := ctxreq.Start(context.Background(), "s"); defer s.End(nil); s.Go("audit", nil) },
@@ -32,8 +34,8 @@ var misuses = map[string]func(){
 	"Config.RPC(nil)":          func() { new(ctxreq.Config).RPC(context.Background(), "/svc/M", nil) },
 	"Middleware(nil)":          func() { new(ctxreq.Config).Middleware(nil) },
 	"Seal(nil)":                func() { ctxreq.Seal(nil) },
-	"Start without a parent":   func() { ctxreq.Start(nil, "s") }, //nolint:staticcheck // the misuse
-	"Run without a parent":     func() { ctxreq.Run(nil, "s", idle) },
+	"Start without a parent":   func() { ctxreq.Start(noContext, "s") },
+	"Run without a parent":     func() { ctxreq.Run(noContext, "s", idle) },
 	"NewKey with a taken name": func() { ctxreq.NewKey[int]("test.owner") },
 }
 

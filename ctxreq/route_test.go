@@ -99,11 +99,11 @@ func TestEveryReportHasTheRoute(t *testing.T) {
 			ctxreq.From(r.Context()).Defer(func(context.Context) error { return errors.New("e") })
 		},
 		"Info": func(_ *ctxreq.Config, rec *recorder, _ http.ResponseWriter, r *http.Request) {
-			rec.Report(nil, &ctxreq.Report{Info: ctxreq.From(r.Context()).Info()})
+			rec.Report(t.Context(), &ctxreq.Report{Info: ctxreq.From(r.Context()).Info()})
 		},
 		"InFlight": func(c *ctxreq.Config, rec *recorder, _ http.ResponseWriter, r *http.Request) {
 			for _, info := range c.InFlight() {
-				rec.Report(nil, &ctxreq.Report{Info: info})
+				rec.Report(t.Context(), &ctxreq.Report{Info: info})
 			}
 		},
 		"late use": func(_ *ctxreq.Config, _ *recorder, w http.ResponseWriter, r *http.Request) {

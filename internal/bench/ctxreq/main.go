@@ -135,6 +135,7 @@ func request(name string, h http.Handler) side.Case {
 		w := nobody{make(http.Header)}
 		for range n {
 			clear(w.header)
+			r.Pattern = "" // as a server's new request
 			h.ServeHTTP(w, r)
 		}
 	}}
