@@ -114,8 +114,11 @@ func (t *tracer) stopAll() error {
 	known := map[int]bool{}
 	for deadline := time.Now().Add(giveUp); ; {
 		fresh, err := t.seize(known)
-		if err != nil || len(fresh) == 0 {
+		if err != nil {
 			return err
+		}
+		if len(fresh) == 0 {
+			return t.any()
 		}
 		t.held = append(t.held, fresh...)
 		for _, x := range fresh {
@@ -130,6 +133,16 @@ func (t *tracer) stopAll() error {
 			return fmt.Errorf("process: process %d starts threads faster than they can be stopped", t.pid)
 		}
 	}
+}
+
+// any fails where no thread is left.
+func (t *tracer) any() error {
+	for _, x := range t.held {
+		if !x.gone {
+			return nil
+		}
+	}
+	return fmt.Errorf("process: process %d ended", t.pid)
 }
 
 // seize attaches to the threads that are not known yet. They run on.
