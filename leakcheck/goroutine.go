@@ -124,7 +124,7 @@ func closeIdle() {
 // ignores reports whether g is no failure of this test: an option or the baseline says so, or NoGrowth
 // has failed the test for it.
 func (s *scope) ignores(g *gostack.Goroutine, l gostack.Snapshot) bool {
-	return s.cfg.ignoresGoroutine(g, l) || !s.Planted && (record.Reported(g) || knownGoroutine(g, s.Name))
+	return s.cfg.ignoresGoroutine(g, l) || g.Scope == s.ID && record.Reported(g) || !s.Planted && knownGoroutine(g, s.Name)
 }
 
 // ignoresGoroutine reports whether an option ignores g, or a creator of g that still runs.

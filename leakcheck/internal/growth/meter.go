@@ -94,7 +94,6 @@ const (
 	defaultIterations = 20
 	defaultRounds     = 3
 	largerRounds      = 2
-	confirmRounds     = 4
 )
 
 func (m *Meter) measure() *Result {
@@ -103,7 +102,7 @@ func (m *Meter) measure() *Result {
 	m.look()
 	for p := judge.Small; p <= judge.Large; p++ {
 		for range m.roundsIn(p) {
-			m.round(p)
+			m.round(p, m.limited(m.iterations*judge.Scales[p]))
 		}
 	}
 	if suspects := m.suspects(); len(suspects) > 0 {
@@ -144,11 +143,19 @@ func (m *Meter) warmUp() {
 		m.cost = took[len(took)/2]
 	}
 	if m.iterations == 0 {
-		m.iterations = defaultIterations
-		if m.cost > 5*time.Millisecond {
-			m.iterations = max(2, int(100*time.Millisecond/m.cost))
-		}
+		m.iterations = iterationsFor(m.cost)
 	}
+}
+
+// iterationsFor is the length of the smallest round, so that an operation of this cost is checked in less
+// than a second, unless one takes more than 5 ms.
+func iterationsFor(cost time.Duration) int {
+	const smallest = 16 * time.Millisecond
+	least := 4
+	if cost > 25*time.Millisecond {
+		least = 2
+	}
+	return min(defaultIterations, max(least, int(smallest/max(cost, 1))))
 }
 
 // run is the frame at which an operation's stacks are cut: see frames.
@@ -162,8 +169,8 @@ func (m *Meter) run(n int) {
 	m.ran += n
 }
 
-func (m *Meter) round(p judge.Phase) {
-	n := m.operationsIn(p)
+// round runs n operations and looks.
+func (m *Meter) round(p judge.Phase, n int) {
 	start := time.Now()
 	m.run(n)
 	if took := time.Since(start) / time.Duration(n); m.cost == 0 || took < m.cost {
@@ -179,37 +186,89 @@ func (m *Meter) record(p judge.Phase, n int) {
 	m.last = now
 }
 
-// confirm runs the suspects again. Idle rounds stand between, unless
-// everything suspicious was allocated beneath the operation; longer ones, and
-// twice as many, where a neighbour could pass for a site that grows in steps.
+// confirm runs the suspects again: a second time where the verdict is still open, or where a neighbour
+// could pass for a site that grows in steps.
 func (m *Meter) confirm(suspects []suspect) {
-	beside := slices.ContainsFunc(suspects, func(s suspect) bool { return !s.direct })
-	inSteps := slices.ContainsFunc(suspects, func(s suspect) bool { return !s.direct && !judge.EveryRound(m.rounds, s.series.Objects, judge.Active) })
 	for attempt := range 2 {
-		for i := range confirmRounds {
-			p := judge.Confirm
-			if attempt == 0 && i == 0 {
-				p = judge.Burst
-			}
-			m.round(p)
-			took := m.rounds[len(m.rounds)-1].Took
-			if inSteps {
-				took = max(took, min(3*took, 100*time.Millisecond))
-			}
-			if beside {
-				m.pause(took)
-			}
-		}
+		m.retry(suspects)
 		r := m.report()
-		if r.Verdict == judge.Growing && attempt == 0 && r.growsBesideInSteps() {
+		if attempt == 0 && (r.Verdict == judge.Noisy || r.Verdict == judge.Growing && r.growsBesideInSteps()) {
 			continue
 		}
 		if r.Verdict == judge.Growing {
+			m.pace()
 			m.waitForGoroutines()
 		}
-		if r.Verdict != judge.Noisy {
-			return
+		return
+	}
+}
+
+// retry runs the rounds of judge.Retry. Idle rounds stand between, unless everything suspicious was
+// allocated beneath the operation; longer ones where a neighbour could pass for a site that grows in steps.
+func (m *Meter) retry(suspects []suspect) {
+	beside := slices.ContainsFunc(suspects, func(s suspect) bool { return !s.direct })
+	inSteps := slices.ContainsFunc(suspects, func(s suspect) bool { return !s.direct && !judge.EveryRound(m.rounds, s.series.Objects, judge.Active) })
+	budget := m.budget()
+	for i, length := range judge.Retry {
+		p := judge.Confirm
+		if i == 0 && m.rounds[len(m.rounds)-1].Phase <= judge.Large {
+			p = judge.Burst
 		}
+		m.round(p, m.retryLength(length, budget))
+		took := m.rounds[len(m.rounds)-1].Took
+		if inSteps {
+			took = max(took, min(3*took, 100*time.Millisecond))
+		}
+		if beside && i%2 == 0 {
+			m.pause(took)
+		}
+	}
+}
+
+// budget is the time for the operations of one retry: about as long as the check took so far.
+func (m *Meter) budget() time.Duration {
+	var spent time.Duration
+	for _, r := range m.rounds {
+		spent += r.Took
+	}
+	return min(max(spent, time.Second), 4*time.Second)
+}
+
+// retryLength is the operations in a round of judge.Retry: less than its length where as much more of the
+// leak so far would exhaust the machine, or would take too long.
+func (m *Meter) retryLength(length float64, budget time.Duration) int {
+	longest, all := judge.Retry[0], 0.0
+	for _, l := range judge.Retry {
+		all += l
+	}
+	n := float64(m.limited(int(longest * float64(m.iterations))))
+	if m.cost > 0 {
+		n = min(n, float64(budget)/float64(m.cost)*longest/all)
+	}
+	return max(int(n*length/longest+0.5), m.iterations, 1)
+}
+
+// pace runs few operations, spread evenly over the time that many took: what a site gains then follows the
+// clock and not the operation.
+func (m *Meter) pace() {
+	const share, least = 8, 1200 * time.Microsecond
+	_, ops, took := judge.Gained(m.rounds, m.alive, judge.Retrying)
+	rounds := 0
+	for _, r := range m.rounds {
+		if judge.Retrying(r) {
+			rounds++
+		}
+	}
+	length := took / time.Duration(rounds)
+	n := max(1, min(ops/rounds/share, int(length/least)))
+	for range len(judge.Retry) / 2 {
+		start := time.Now()
+		for i := range n {
+			m.run(1)
+			time.Sleep(time.Until(start.Add(length * time.Duration(i+1) / time.Duration(n))))
+		}
+		m.look()
+		m.record(judge.Paced, n)
 	}
 }
 
@@ -235,21 +294,12 @@ func (m *Meter) waitForGoroutines() {
 	m.record(judge.Closing, 0)
 }
 
-// operationsIn is the length of the phase's next round: less than its scale
-// where that much more of the leak so far would exhaust the machine, or take
-// seconds.
-func (m *Meter) operationsIn(p judge.Phase) int {
-	n := m.iterations * judge.Scales[p]
-	if p == judge.Small {
-		return n
-	}
-	least := m.iterations
-	n = m.within(n, m.heap, 64<<20)
-	n = m.within(n, m.open, 64)
-	n = m.within(n, m.alive, 250)
-	if m.cost > 0 {
-		n = min(n, max(16*m.iterations, int(500*time.Millisecond/m.cost)))
-	}
+// limited is n, or less where as much more of the leak so far would exhaust the machine.
+func (m *Meter) limited(n int) int {
+	least := min(n, m.iterations)
+	n = m.within(n, m.heap, 32<<20)
+	n = m.within(n, m.open, 32)
+	n = m.within(n, m.alive, 125)
 	return max(n, least)
 }
 

@@ -24,6 +24,7 @@ type Result struct {
 type Site struct {
 	Kind         Kind
 	Verdict      judge.Verdict
+	Reason       judge.Reason // of a Saturating site
 	At           source.Frame // see suspect; File is empty where it is not known
 	Caller       source.Frame // the line of the module under test that led there, where At is in another module
 	ObjectsPerOp float64
@@ -58,8 +59,8 @@ func (m *Meter) report() *Result {
 		return r
 	}
 	for _, s := range m.suspects() {
-		if v, steps := judge.Judge(m.rounds, s.series, m.allowed(s)); v != judge.Steady {
-			r.Sites = append(r.Sites, m.newSite(s, v, steps))
+		if found := judge.Judge(m.rounds, s.series, m.allowed(s)); found.Verdict != judge.Steady {
+			r.Sites = append(r.Sites, m.newSite(s, found))
 		}
 	}
 	r.Sites = worstFirst(r.Sites)
@@ -89,21 +90,21 @@ func (m *Meter) allowed(s suspect) float64 {
 	return 0
 }
 
-func (m *Meter) newSite(s suspect, v judge.Verdict, steps bool) Site {
-	found := Site{
-		Kind: s.kind, Verdict: v, At: s.site, Caller: callerOf(s),
+func (m *Meter) newSite(s suspect, found judge.Finding) Site {
+	site := Site{
+		Kind: s.kind, Verdict: found.Verdict, Reason: found.Reason, At: s.site, Caller: callerOf(s),
 		Objects: deltas(s.series.Objects), Bytes: deltas(s.series.Bytes),
-		steps: steps, direct: s.direct, Stack: s.stack, sample: s.sample, Started: s.started, Opens: s.opens, target: s.target,
+		steps: found.Steps, direct: s.direct, Stack: s.stack, sample: s.sample, Started: s.started, Opens: s.opens, target: s.target,
 	}
 	objects, ops, _ := judge.Gained(m.rounds, s.series.Objects, judge.Active)
 	bytes, _, _ := judge.Gained(m.rounds, s.series.Bytes, judge.Active)
-	found.ObjectsPerOp = float64(objects) / float64(ops)
+	site.ObjectsPerOp = float64(objects) / float64(ops)
 	if s.kind == Heap {
-		found.BytesPerOp = float64(bytes) / float64(ops)
+		site.BytesPerOp = float64(bytes) / float64(ops)
 	} else {
-		found.Bytes = nil
+		site.Bytes = nil
 	}
-	return found
+	return site
 }
 
 // callerOf is the innermost line of the module under test on the suspect's stack, where the site itself is

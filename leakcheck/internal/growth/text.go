@@ -109,13 +109,21 @@ func (r *Result) Title() string {
 	s := &r.Sites[0]
 	switch {
 	case s.Verdict == judge.Saturating:
-		return "ok: grew at first, then stopped: a cache that filled"
+		return "ok: " + reasons[s.Reason]
 	case s.Verdict == judge.Noisy:
 		return "inconclusive: too much noise: " + s.Rate() + ", but it shrinks as well"
 	case s.steps:
 		return s.what() + ": " + s.Rate() + ", in steps"
 	}
 	return fmt.Sprintf("%s: %s, in all %d rounds", s.what(), s.Rate(), r.active())
+}
+
+// reasons say why a site that gained something is no leak.
+var reasons = map[judge.Reason]string{
+	judge.Filled:  "grew at first, then stopped: a cache that filled",
+	judge.Bounded: "grows and shrinks: a buffer that is emptied when it is full",
+	judge.ByTime:  "grows with time, not with the operation: a window, or entries that expire",
+	judge.Allowed: "grows by no more than leakcheck.AllowPerOp allows",
 }
 
 func (s *Site) what() string {
@@ -182,7 +190,8 @@ func (r *Result) Doubt(s *Site) []string {
 	if s.Kind != Heap || s.Verdict != judge.Growing || !advice.MayBeCache(s.Held.Steps) {
 		return nil
 	}
-	return []string{fmt.Sprintf("a cache that holds more than %d entries: fill it first with leakcheck.Warmup(n)", r.Operations)}
+	// What fills must have stopped in the first half of the operations: see package judge.
+	return []string{fmt.Sprintf("a cache that holds more than %s entries: fill it first with leakcheck.Warmup(n)", source.Number(r.Operations/2))}
 }
 
 // Silence is the option that makes NoGrowth ignore the site; a file has none.

@@ -1,6 +1,9 @@
 package source
 
-import "fmt"
+import (
+	"fmt"
+	"strconv"
+)
 
 // Count is a number of things per operation: "1.00 object", "0.20 objects".
 func Count(n float64, what string) string {
@@ -20,6 +23,15 @@ func Plural(n int, what string) string {
 		return "1 " + what
 	}
 	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// Number is a whole number with its thousands apart: "6,000".
+func Number(n int) string {
+	s := strconv.Itoa(n)
+	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
 }
 
 // Size is a number of bytes: "24 B", "94 KiB", "1.5 MiB".

@@ -1,0 +1,233 @@
+package judge
+
+import (
+	"math"
+	"slices"
+)
+
+// Suspicious says after the last scale whether s must be run again.
+func Suspicious(rounds []Round, s Series) bool {
+	if EveryRound(rounds, s.Objects, scaling) {
+		return true
+	}
+	late, _, _ := Gained(rounds, s.Bytes, phases(Large, Large))
+	early, _, _ := Gained(rounds, s.Bytes, phases(Small, Medium))
+	return late > 0 && (early > 0 || EveryRound(rounds, s.Bytes, phases(Large, Large)))
+}
+
+// Judge gives the verdict on one suspect after it was run again. allow is in bytes per operation. A Noisy
+// site should be run again once more, in all rounds of [Retry]; then it is Noisy no more, unless its size
+// leaps about.
+func Judge(rounds []Round, s Series, allow float64) Finding {
+	if !Suspicious(rounds, s) || released(rounds, s.Bytes) || negligible(rounds, s) {
+		return Finding{Verdict: Steady}
+	}
+	bytes, ops, _ := Gained(rounds, s.Bytes, Retrying)
+	if float64(bytes) <= allow*float64(ops) {
+		return Finding{Verdict: Saturating, Reason: Allowed}
+	}
+	found := growth(rounds, s)
+	if found.Verdict == Growing && byTime(rounds, s) {
+		return Finding{Verdict: Saturating, Reason: ByTime}
+	}
+	return found
+}
+
+// growth applies the two rules. A neighbour's site fits the one for objects only by chance, and the one for
+// steps easily: so less may have grown there beside the operation.
+func growth(rounds []Round, s Series) Finding {
+	aside := idleShare(rounds, s.Bytes)
+	switch {
+	case growsByObjects(rounds, s.Objects) && aside < 0.25:
+		return Finding{Verdict: Growing}
+	case aside < 0.1 && !gainsAlone(rounds, s.Objects):
+		return growsInSteps(rounds, s)
+	}
+	return Finding{Verdict: Steady}
+}
+
+// idleShare is how fast the site grew while the operation did not run, as a share of how fast it grew
+// beside the operation, per unit of time. It is 1 where the site shrank by half of that.
+func idleShare(rounds []Round, bytes []int64) float64 {
+	alone, _, pause := Gained(rounds, bytes, idle)
+	beside, _, work := Gained(rounds, bytes, Retrying)
+	switch {
+	case beside <= 0, -2*alone >= beside: // a leak gives nothing back
+		return 1
+	case alone <= 0:
+		return 0
+	}
+	return float64(alone) / float64(pause) * float64(work) / float64(beside)
+}
+
+// gainsAlone reports whether the site gained objects in every idle round: a neighbour that was held up in
+// them can catch up beside the operation, and then its share is small.
+func gainsAlone(rounds []Round, objects []int64) bool {
+	rested := false
+	for i, r := range rounds {
+		if !idle(r) {
+			continue
+		}
+		rested = true
+		if objects[i+1] <= objects[i] {
+			return false
+		}
+	}
+	return rested
+}
+
+// released reports whether at least half of what the site gained went away once goroutines that still ran
+// had been given time to end.
+func released(rounds []Round, bytes []int64) bool {
+	held, _, _ := Gained(rounds, bytes, Active)
+	after, _, _ := Gained(rounds, bytes, last)
+	return after < 0 && -2*after >= held
+}
+
+// negligible reports whether all that the site gained is what comes and goes by chance: see enough.
+func negligible(rounds []Round, s Series) bool {
+	objects, _, _ := Gained(rounds, s.Objects, Active)
+	return objects < enough && rate(rounds, s.Bytes, Active) < atLeast
+}
+
+// growsByObjects is the rule for objects. Before is the fastest phase: the short rounds show how fast a
+// buffer fills, the long ones how full it is.
+func growsByObjects(rounds []Round, objects []int64) bool {
+	if !EveryRound(rounds, objects, Active) {
+		return false
+	}
+	before := 0.0
+	for p := Small; p <= Large; p++ {
+		before = max(before, rate(rounds, objects, phases(p, p)))
+	}
+	// A cache that fills up stops within a round: each counts by itself.
+	for i, r := range rounds {
+		if Retrying(r) && 2*float64(objects[i+1]-objects[i]) < before*float64(r.Ops) {
+			return false
+		}
+	}
+	return true
+}
+
+// Fewer objects than enough come and go by chance, with connections or timers: a site must gain more in
+// the last rounds, unless it gains bytes without objects, and then atLeast bytes per operation. A map of
+// integers gains eight objects when it doubles, a slice of bytes 0.8 bytes.
+const (
+	enough  = 6
+	atLeast = 0.5
+)
+
+// leap is how many times as fast a site may grow in the end as before. What doubles stays below 3.5, and an
+// operation that keeps more each time below 5: a jump larger than this is a one-time event, such as a new
+// connection.
+const leap = 8
+
+// What a site gives back of what it gains, in the rounds that confirm. A leak gives back nothing, and a
+// leak beside noise a little: more than someBack is unclear, and needs more rounds. A buffer that is emptied gives
+// back at least 0.39 of it.
+const someBack = 0.125
+
+// growsInSteps is the rule for steps.
+func growsInSteps(rounds []Round, s Series) Finding {
+	now := lateRate(rounds, s.Bytes)
+	before := max(rate(rounds, s.Bytes, phases(Small, Medium)), rate(rounds, s.Bytes, phases(Large, Burst)))
+	objects, _, _ := Gained(rounds, s.Objects, phases(Confirm, Confirm))
+	back := givenBack(rounds, s.Bytes)
+	switch {
+	case now <= 0, 4*now < before:
+		if back > someBack {
+			return Finding{Verdict: Saturating, Reason: Bounded}
+		}
+		return Finding{Verdict: Saturating, Reason: Filled}
+	case 0 < objects && objects < enough, objects <= 0 && now < atLeast:
+		return Finding{Verdict: Saturating, Reason: Filled}
+	case now > leap*before:
+		return Finding{Verdict: Steady}
+	case back <= someBack:
+		return Finding{Verdict: Growing, Steps: true}
+	}
+	return settle(rounds, s.Bytes)
+}
+
+// lateRate is the growth per operation in the confirming rounds after half of all operations: what doubles
+// has doubled once in them, and a cache of at most half as many entries has not grown.
+func lateRate(rounds []Round, live []int64) float64 {
+	total := 0
+	for _, r := range rounds {
+		if Active(r) {
+			total += r.Ops
+		}
+	}
+	from, before := 0, 0
+	for i, r := range rounds {
+		if Active(r) {
+			before += r.Ops
+		}
+		if 2.05*float64(before) <= float64(total) {
+			from = i + 1
+		}
+	}
+	return rate(rounds[from:], live[from:], phases(Confirm, Confirm))
+}
+
+// givenBack is what the confirming rounds lost that lost anything, as a share of what the others gained.
+func givenBack(rounds []Round, bytes []int64) float64 {
+	var gained, lost int64
+	for i, r := range rounds {
+		if phases(Confirm, Confirm)(r) {
+			gained += max(0, bytes[i+1]-bytes[i])
+			lost += max(0, bytes[i]-bytes[i+1])
+		}
+	}
+	return float64(lost) / float64(max(gained, 1))
+}
+
+// settle decides about a site that gives back part of what it gains: it grows when it never falls again
+// to where it has been. That takes a second set of rounds.
+func settle(rounds []Round, bytes []int64) Finding {
+	var live []int64
+	for i, r := range rounds {
+		if phases(Confirm, Confirm)(r) {
+			live = append(live, bytes[i+1])
+		}
+	}
+	if len(live) < 2*len(Retry)-2 {
+		return Finding{Verdict: Noisy, Steps: true}
+	}
+	third := len(live) / 3
+	first, last := live[:third], live[len(live)-third:]
+	if slices.Min(last) > slices.Max(first) {
+		return Finding{Verdict: Growing, Steps: true}
+	}
+	return Finding{Verdict: Saturating, Reason: Bounded}
+}
+
+// byTime reports whether the site gained, in the rounds that ran few operations in the time of many, what
+// the time lets expect and not what the operations do. Both are counts of events, such as objects: the
+// likelier of two Poisson distributions, by a margin.
+func byTime(rounds []Round, s Series) bool {
+	const few, margin = 3, 3
+	count := func(in func(Round) bool) (events float64) {
+		for i, r := range rounds {
+			if in(r) && s.Bytes[i+1] > s.Bytes[i] {
+				events++
+			}
+		}
+		return events
+	}
+	if objects, _, _ := Gained(rounds, s.Objects, Retrying); objects >= enough {
+		count = func(in func(Round) bool) float64 {
+			n, _, _ := Gained(rounds, s.Objects, in)
+			return float64(n)
+		}
+	}
+	_, ops, took := Gained(rounds, s.Objects, Retrying)
+	_, fewOps, sameTime := Gained(rounds, s.Objects, paced)
+	if fewOps == 0 || ops == 0 {
+		return false
+	}
+	events, seen := count(Retrying), count(paced)
+	byOps := events * float64(fewOps) / float64(ops)
+	byTime := events * sameTime.Seconds() / took.Seconds()
+	return seen >= 2 && byTime >= few && seen*math.Log(byTime/byOps) > byTime-byOps+margin
+}
