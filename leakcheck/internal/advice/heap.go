@@ -2,6 +2,7 @@ package advice
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
@@ -43,6 +44,9 @@ func ObjectFix(path []Step) string {
 
 // fixOfPath is the fix for the last thing on the path that has one; empty where none has.
 func fixOfPath(path []Step) string {
+	if slices.ContainsFunc(path, func(s Step) bool { return isContext(s.Type) && strings.Contains(s.Name, "children") }) {
+		return "call the context's cancel function when its work ends"
+	}
 	for i := len(path) - 1; i >= 0; i-- {
 		s := path[i]
 		switch {
@@ -50,8 +54,6 @@ func fixOfPath(path []Step) string {
 			return "call Stop on the timer when it is no longer needed"
 		case s.Kind == "finalizer":
 			return "break the cycle at a link named above, or replace the finalizer by runtime.AddCleanup"
-		case isContext(s.Type) && retainsChildren(path[i:]):
-			return "call the context's cancel function when its work ends"
 		case i == len(path)-1:
 		case s.Kind == "map" || strings.HasPrefix(s.Type, "map[") || strings.Contains(s.Type, "sync.Map"):
 			return "remove the entry when it is no longer needed, or bound the map"
@@ -70,16 +72,6 @@ func fixOfPath(path []Step) string {
 
 func isContext(typ string) bool {
 	return strings.Contains(typ, "context.cancelCtx") || strings.Contains(typ, "context.timerCtx")
-}
-
-// retainsChildren reports whether the path leads on through a context's table of children.
-func retainsChildren(path []Step) bool {
-	for _, s := range path {
-		if strings.Contains(s.Name, "children") || strings.HasPrefix(s.Type, "map[context.canceler]") {
-			return true
-		}
-	}
-	return false
 }
 
 // MayBeCache reports whether what retains an object may be a cache that has not filled yet: a map, a

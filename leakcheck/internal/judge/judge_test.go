@@ -17,6 +17,7 @@ type recording struct {
 	live   func(ops int, clock time.Duration) (objects, bytes int64)
 	ops    int
 	clock  time.Duration
+	rest   bool // idle rounds stand between those that confirm
 }
 
 // newRecording starts with the look after the warm-up.
@@ -64,7 +65,9 @@ func (r *recording) confirm(look, cost time.Duration) {
 		ops := int(20*f + 0.5)
 		took := look + time.Duration(ops)*cost
 		r.run(p, ops, took)
-		r.run(Confirm, 0, took)
+		if r.rest {
+			r.run(Confirm, 0, took)
+		}
 	}
 }
 
@@ -165,6 +168,7 @@ const (
 
 func record(warmup int, s shape, cost time.Duration) *recording {
 	r := newRecording(warmup, s)
+	r.rest = true
 	r.scales(look, cost)
 	r.confirm(look, cost)
 	return r
@@ -458,6 +462,39 @@ func TestJudgeAllowsBytesPerOperation(t *testing.T) {
 	assert.Equal(t, Saturating.String(), v.String())
 	v, _ = r.judge(63)
 	assert.Equal(t, Growing.String(), v.String())
+}
+
+// What grows with the clock gains as much in rounds of few operations as in rounds of many.
+func TestByTime(t *testing.T) {
+	window := func(width, span time.Duration) shape { // one bucket for each width, dropped after span
+		return func(_ int, clock time.Duration) (int64, int64) {
+			n := int64(clock/width) - max(0, int64((clock-span)/width))
+			return n, 48 * n
+		}
+	}
+	for _, row := range []struct {
+		name  string
+		shape shape
+		cost  time.Duration
+		want  Finding
+	}{
+		{"windows of 10 ms, slow operations", window(10*time.Millisecond, time.Minute), slow, Finding{Verdict: Saturating, Reason: ByTime}},
+		{"windows of 250 ms, slow operations", window(250*time.Millisecond, time.Minute), slow, Finding{Verdict: Saturating, Reason: ByTime}},
+		{"a leak, slow operations", perOp(1, 1, 48), slow, Finding{Verdict: Growing}},
+		{"a leak, cheap operations", perOp(1, 1, 48), cheap, Finding{Verdict: Growing}},
+		{"a rare leak, slow operations", perOp(1, 50, 48), slow, Finding{Verdict: Growing, Steps: true}},
+		{"a slice, slow operations", appended, slow, Finding{Verdict: Growing, Steps: true}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			r := newRecording(20, row.shape)
+			r.scales(look, row.cost)
+			r.confirm(look, row.cost)
+			f := Judge(r.rounds, r.series, 0)
+			assert.Equal(t, Growing.String(), f.Verdict.String(), "before another pace was tried")
+			r.pace(look, row.cost)
+			assert.Equal(t, row.want, Judge(r.rounds, r.series, 0))
+		})
+	}
 }
 
 func TestJudgeLetsGoroutinesEnd(t *testing.T) {

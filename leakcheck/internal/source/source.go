@@ -145,12 +145,16 @@ func above(dir, name string) string {
 	}
 }
 
-// ShortFile is the path within the module, as an editor opens it, or within the standard library.
+// ShortFile is the path within the module, as an editor opens it, within the standard library, or within the
+// module cache.
 func ShortFile(file string) string {
 	if rel, ok := strings.CutPrefix(file, Library()); ok {
 		return rel
 	}
 	if rel, ok := within(ModuleRoot(), file); ok {
+		return rel
+	}
+	if _, rel, ok := strings.Cut(filepath.ToSlash(file), "/pkg/mod/"); ok {
 		return rel
 	}
 	return file
