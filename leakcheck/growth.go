@@ -1,11 +1,19 @@
 package leakcheck
 
 import (
+	"cmp"
+	"fmt"
+	"maps"
 	"runtime"
+	"slices"
 	"testing"
 
+	"github.com/leaksafe/leaksafe/leakcheck/internal/baseline"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/growth"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/judge"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/page"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/recorder"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 )
 
 // NoGrowth fails t when repeating op makes the heap grow, leaves goroutines
@@ -82,4 +90,211 @@ func startMeter(op func(), c config) (*growth.Meter, error) {
 	c.growth.Grace = c.grace
 	c.growth.Ignores = c.names
 	return growth.New(op, c.growth)
+}
+
+// A Verdict is what [NoGrowth] and [Measure] find. The zero value is none of
+// them.
+type Verdict int
+
+const (
+	Steady     = Verdict(judge.Steady)     // nothing grows
+	Saturating = Verdict(judge.Saturating) // something grew and stopped: a cache that filled
+	Growing    = Verdict(judge.Growing)    // something grows with every operation, at every scale
+	Noisy      = Verdict(judge.Noisy)      // growth and shrinking are too close to tell; fails
+	Unmeasured = Verdict(judge.Unmeasured) // nothing was measured; fails
+)
+
+func (v Verdict) String() string { return judge.Verdict(v).String() }
+
+// MarshalText writes the verdict's name.
+func (v Verdict) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
+
+// UnmarshalText reads what MarshalText writes.
+func (v *Verdict) UnmarshalText(text []byte) error {
+	parsed, ok := judge.ParseVerdict(string(text))
+	if !ok {
+		return fmt.Errorf("leakcheck: %q is no verdict", text)
+	}
+	*v = Verdict(parsed)
+	return nil
+}
+
+// A Report is what one [NoGrowth] or [Measure] found.
+type Report struct {
+	Verdict Verdict
+	// Sites are those that led to the verdict, the worst first; none where it is Steady.
+	Sites []Site
+	// Operations counts all runs of the operation, warm-up included.
+	Operations int
+	// HeapBytes is what the heap held before the first round.
+	HeapBytes int64
+	// Rounds are the rounds in order.
+	Rounds []Round
+}
+
+// A Round is a number of operations, and the heap after them.
+type Round struct {
+	Operations int   // 0 in an idle round
+	HeapBytes  int64 // live at its end, without what the check itself takes
+}
+
+// A Place is a line of code.
+type Place struct {
+	Func string // with its import path; empty where nothing is known
+	File string // absolute, or as -trimpath names it
+	Line int
+}
+
+// A Site is a place in the source where something that grows was made.
+type Site struct {
+	Kind    Kind    // KindHeap, KindGoroutine or KindFile
+	Verdict Verdict // Growing, Noisy or Saturating
+	// Place is the innermost line of the allocation outside the standard library, or the go statement of a
+	// goroutine, or where a file was opened, which is not always known.
+	Place
+	// Caller is the line of the module under test that led there, where Place is in another module.
+	Caller Place
+	// ObjectsPerOp and BytesPerOp are the growth over all rounds; goroutines and files count as objects
+	// without bytes.
+	ObjectsPerOp float64
+	BytesPerOp   float64
+	// Rounds is the growth in each of the report's rounds.
+	Rounds []Gain
+	// RetainedBy says what retains the objects of the worst sites; nil where that was not asked or not
+	// found.
+	RetainedBy *Path
+}
+
+// A Gain is what a site gained in a round; it is negative where the site shrank.
+type Gain struct{ Objects, Bytes int64 }
+
+// A Kind is what a [Site] or a [Hop] is. A hop has others too: any word that says what it is.
+type Kind string
+
+// The kinds that a program may want to tell apart.
+const (
+	KindHeap      Kind = "heap"      // Site: objects or bytes
+	KindGoroutine Kind = "goroutine" // Site or Hop: a goroutine that still runs
+	KindFile      Kind = "file"      // Site: descriptors
+	KindVariable  Kind = "variable"  // Hop: a package variable
+	KindTimer     Kind = "timer"     // Hop: a pending timer
+	KindMap       Kind = "map"       // Hop
+	KindClosure   Kind = "closure"   // Hop: a function with its variables
+	KindObject    Kind = "object"    // Hop: anything else
+)
+
+// forgive takes the leaks of the baseline file out of the verdict.
+func forgive(t testing.TB, r *growth.Result) {
+	t.Helper()
+	if recorder.Planted(t) {
+		return
+	}
+	r.Forgive(func(s *growth.Site) bool {
+		if !baseline.Known("growth", string(s.Kind)+" "+cmp.Or(s.At.Func, s.Opens)) {
+			return false
+		}
+		t.Logf("leakcheck: known leak, in the baseline file: %s at %s", s.Rate(), s.Place())
+		return true
+	})
+}
+
+// tell reports the verdict to the test.
+func tell(t testing.TB, r *growth.Result) (paths map[int]*Path) {
+	t.Helper()
+	switch r.Verdict {
+	case judge.Unmeasured:
+		t.Error(growth.ErrUnmeasured)
+	case judge.Steady:
+		write(t, r, nil)
+	case judge.Saturating:
+		t.Log(r.Failure(write(t, r, nil)))
+	default:
+		paths = explainResult(t, r)
+		report(t, r.Failure(write(t, r, paths)))
+		for _, s := range r.Sites {
+			if s.Verdict == judge.Growing && !recorder.Planted(t) {
+				record.NoteReported(s.Started...)
+			}
+		}
+	}
+	return paths
+}
+
+// explained is how many sites are searched for in one heap dump.
+const explained = 6
+
+// explainResult asks what retains the objects of the worst sites: the paths by the index of their site.
+func explainResult(t testing.TB, r *growth.Result) map[int]*Path {
+	if r.Verdict != judge.Growing || recorder.Planted(t) {
+		return nil
+	}
+	var sites []*growth.Site
+	var stacks [][]source.Frame
+	found := map[int]*Path{}
+	for i := range r.Sites {
+		if s := &r.Sites[i]; s.Verdict == judge.Growing && len(s.Stack) > 0 && len(sites) < explained {
+			sites = append(sites, s)
+			stacks = append(stacks, growth.Frames(s.Stack))
+			found[i] = nil
+		}
+	}
+	if len(sites) == 0 {
+		return nil
+	}
+	worst := r.Sites[0].Where()
+	paths, err := explainSites(t, fmt.Sprintf("%s at %s:%d", r.Title(), worst.File, worst.Line), stacks)
+	if err != nil {
+		sites[0].Held.Lines = unknown(err)
+		return nil
+	}
+	for n, i := range slices.Sorted(maps.Keys(found)) {
+		if paths[n].Answer == "" {
+			sites[n].Held.Lines = []string{"unknown: the heap dump has no object that was allocated there; it may have been released since"}
+			continue
+		}
+		found[i] = &paths[n]
+		sites[n].Held = paths[n].held()
+	}
+	return found
+}
+
+func newReport(r *growth.Result, paths map[int]*Path) Report {
+	report := Report{Verdict: Verdict(r.Verdict), Operations: r.Operations, HeapBytes: r.Heap[0]}
+	for i, ops := range r.Rounds {
+		report.Rounds = append(report.Rounds, Round{ops, r.Heap[i+1]})
+	}
+	for i, s := range r.Sites {
+		site := Site{
+			Kind: Kind(s.Kind), Verdict: Verdict(s.Verdict), Place: Place(s.At), Caller: Place(s.Caller),
+			ObjectsPerOp: s.ObjectsPerOp, BytesPerOp: s.BytesPerOp, RetainedBy: paths[i],
+		}
+		for n, objects := range s.Objects {
+			gain := Gain{Objects: objects}
+			if s.Bytes != nil {
+				gain.Bytes = s.Bytes[n]
+			}
+			site.Rounds = append(site.Rounds, gain)
+		}
+		report.Sites = append(report.Sites, site)
+	}
+	return report
+}
+
+// write puts the result's numbers and its page where they are wanted, and returns the page's path; empty
+// where they are not.
+func write(t testing.TB, r *growth.Result, paths map[int]*Path) string {
+	t.Helper()
+	dir := page.Dir(t)
+	if dir == "" {
+		return ""
+	}
+	numbers := struct {
+		Test string
+		Report
+	}{t.Name(), newReport(r, paths)}
+	file, err := page.Write(dir, t.Name(), r, numbers)
+	if err != nil {
+		t.Logf("leakcheck: the report is not written: %v", err)
+	}
+	return file
 }

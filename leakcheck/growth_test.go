@@ -91,7 +91,7 @@ func TestNoGrowthFinds(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, leakcheck.Growing.String(), report.Verdict.String(), "%v %+v", report.Rounds, report.Sites)
 			worst := report.Sites[0]
-			assert.Equal(t, r.kind, worst.Kind)
+			assert.Equal(t, r.kind, string(worst.Kind))
 			assert.Contains(t, lineOf(t, worst), r.line)
 		})
 	}

@@ -21,37 +21,37 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 )
 
-// A Path says who keeps an object alive: a chain of references that begins at a root, such as
-// a package variable or a goroutine's frame, and ends at the object.
+// A Path says what retains an object: a chain of references that begins at a root, such as a package
+// variable or a goroutine's frame, and ends at the object.
 type Path struct {
-	Answer        string // who keeps it, in one sentence
+	Answer        string // what retains it, in one sentence
 	Expr          string // the same as a Go expression, when there is one: cache.defaultStore.items["x"].buf
-	Hops          []Hop  // root first, the object last
-	Count         int    // how many objects like this one are kept on this path
-	RetainedBytes int64  // what would be freed if they were let go
+	Hops          []Hop  // the root first, the object last
+	Count         int    // how many objects like this one are retained on this path
+	RetainedBytes int64  // what would be freed with them
 
-	// What else holds it, nearest first, three at most: without this path it would still be alive.
+	// Also is what else retains it, nearest first, three at most: without this path it would still be
+	// alive.
 	Also []string `json:",omitempty"`
 
-	byTest bool // only tests themselves keep it
+	byTest bool // only tests themselves retain it
 }
 
 // A Hop is one step of a [Path]: a root, or an object that the step before refers to.
 type Hop struct {
-	Kind   string // "variable", "goroutine", "map", "closure", "object" and so on
+	Kind   Kind   // KindVariable, KindGoroutine, KindMap and so on
 	Name   string `json:",omitempty"` // of the variable, function or field
-	Type   string `json:",omitempty"` // Go type, when known
-	File   string `json:",omitempty"` // where it was allocated, or for a goroutine where it stands
+	Type   string `json:",omitempty"` // the Go type, where it is known
+	File   string `json:",omitempty"` // where it was allocated, or where a goroutine is blocked
 	Line   int    `json:",omitempty"`
-	Source string `json:",omitempty"` // text of that line
+	Source string `json:",omitempty"` // the text of that line
 }
 
 // String returns the answer, and below it the path, one hop a line.
 func (p Path) String() string {
 	q := retain.Path{Answer: p.Answer, Expr: p.Expr, Count: p.Count, RetainedBytes: p.RetainedBytes, Also: p.Also}
 	for _, h := range p.Hops {
-		h.File = source.ShortFile(h.File)
-		q.Hops = append(q.Hops, retain.Hop(h))
+		q.Hops = append(q.Hops, retain.Hop{Kind: string(h.Kind), Name: h.Name, Type: h.Type, File: source.ShortFile(h.File), Line: h.Line, Source: h.Source})
 	}
 	return q.String()
 }
@@ -60,7 +60,7 @@ func (p Path) String() string {
 func (p Path) held() growth.Held {
 	h := growth.Held{Lines: strings.Split(p.String(), "\n")}
 	for _, hop := range p.Hops {
-		h.Steps = append(h.Steps, advice.Step{Kind: hop.Kind, Name: hop.Name, Type: hop.Type})
+		h.Steps = append(h.Steps, advice.Step{Kind: string(hop.Kind), Name: hop.Name, Type: hop.Type})
 	}
 	return h
 }
@@ -68,12 +68,17 @@ func (p Path) held() growth.Held {
 func pathOf(q explain.Path) Path {
 	p := Path{Answer: q.Answer, Expr: q.Expr, Count: q.Count, RetainedBytes: q.RetainedBytes, Also: q.Also, byTest: q.ByTest}
 	for _, h := range q.Hops {
-		p.Hops = append(p.Hops, Hop(h))
+		p.Hops = append(p.Hops, Hop{Kind(h.Kind), h.Name, h.Type, h.File, h.Line, h.Source})
 	}
 	return p
 }
 
-// WhyAlive says who else keeps *p alive: what only the caller holds is said to be the caller's. In words, such as
+// WhyAlive says what retains *p. What only the caller references is reported as the caller's.
+//
+//	path, err := leakcheck.WhyAlive(p)
+//	fmt.Println(path)
+//
+// prints, for example:
 //
 //	the package variable cache.defaultStore holds it: cache.defaultStore.items["x"].buf
 //	  variable cache.defaultStore.items
@@ -81,16 +86,18 @@ func pathOf(q explain.Path) Path {
 //	  → cache.entry .buf   cache/store.go:77  s.items[k] = &entry{key: k, buf: v}
 //	  → the object: []uint8 (112 B retained)  cache/store.go:76  v := make([]byte, 100)
 //
-// Lines of allocations are known for objects that were allocated while [runtime.MemProfileRate] was 1, variables and
-// types where the executable has symbols. Plain go test links without: then the test is built once more, if the go command is on PATH.
+// The lines of allocations are known for objects that were allocated while [runtime.MemProfileRate] was
+// 1, variables and types where the executable has symbols. Plain go test links without them: then the
+// test is built once more, if the go command is on PATH.
 //
-// It collects garbage, stops the world, and writes the whole heap to a temporary file that only this
-// user can read and that is deleted at once: about a second per 160 MB. It is for
-// tests and for an operator's request, not for a hot path. With Go 1.26 and 1.27 the runtime can, very rarely, die while it
-// writes (golang/go's dumpgs throws when a goroutine is just leaving a system call).
+// WhyAlive collects garbage, stops the world, and writes the whole heap to a temporary file that only this
+// user can read and that is deleted at once: about a second for each 160 MB. The heap holds whatever is in
+// memory, passwords too. WhyAlive is for tests and for an operator's request, not for a hot path. Calls
+// wait for each other. With Go 1.26 and 1.27 the runtime can, very rarely, die while it writes (dumpgs
+// throws when a goroutine is just leaving a system call).
 //
-// The error says why there is no path: the dump could not be written or read. An
-// object that nothing keeps has a path without hops, and an Answer that says so.
+// The error says why there is no path: the dump could not be written or read. An object that nothing
+// retains has a path without hops, and an Answer that says so.
 func WhyAlive[T any](p *T) (Path, error) {
 	if p == nil {
 		return Path{}, errors.New("leakcheck: WhyAlive of a nil pointer: pass the object to look for")

@@ -82,7 +82,7 @@ func measure(t *testing.T, op func()) (leakcheck.Verdict, []string) {
 	var blamed []string
 	for _, s := range r.Sites {
 		if s.Verdict == r.Verdict {
-			blamed = append(blamed, fmt.Sprintf("%s: objects %v, bytes %v in rounds of %v", s.Func, s.Objects, s.Bytes, r.Rounds))
+			blamed = append(blamed, fmt.Sprintf("%s: %v in rounds %v", s.Func, s.Rounds, r.Rounds))
 		}
 	}
 	return r.Verdict, blamed

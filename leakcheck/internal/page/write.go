@@ -1,4 +1,4 @@
-package leakcheck
+package page
 
 import (
 	"encoding/json"
@@ -11,39 +11,28 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
-
 	"github.com/leaksafe/leaksafe/leakcheck/internal/growth"
-	"github.com/leaksafe/leaksafe/leakcheck/internal/page"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 )
 
-// write puts the result's figures and its page where they are wanted, and
-// returns the page's path; empty where they are not.
-func write(t testing.TB, r *growth.Result, paths map[int]*Path) string {
-	t.Helper()
-	dir := artefactDir(t)
-	if dir == "" {
-		return ""
-	}
+// Write puts the page, and numbers as JSON beside it, into a folder, and returns the page's path. It numbers the
+// checks that write to one folder: growth, growth-2.
+func Write(dir, test string, r *growth.Result, numbers any) (file string, err error) {
 	name := filepath.Join(dir, artefactName(dir))
-	figures, err := json.MarshalIndent(struct {
-		Test string
-		Report
-	}{t.Name(), newReport(r, paths)}, "", "\t")
+	text, err := json.MarshalIndent(numbers, "", "\t")
 	err = errors.Join(err,
 		os.MkdirAll(dir, 0o777),
-		os.WriteFile(name+".json", append(figures, '\n'), 0o666),
-		os.WriteFile(name+".html", []byte(page.HTML(r, t.Name())), 0o666))
+		os.WriteFile(name+".json", append(text, '\n'), 0o666),
+		os.WriteFile(name+".html", []byte(HTML(r, test)), 0o666))
 	if err != nil {
-		t.Logf("leakcheck: the report is not written: %v", err)
-		return ""
+		return "", err
 	}
-	return name + ".html"
+	return name + ".html", nil
 }
 
-// artefactDir is $LEAKSAFE_DIR/Test/Name, relative to the module's root, or the
+// Dir is $LEAKSAFE_DIR/Test/Name, relative to the module's root, or the
 // test's own folder under go test -artifacts; empty where neither is asked for.
-func artefactDir(t testing.TB) string {
+func Dir(t testing.TB) string {
 	if dir := os.Getenv("LEAKSAFE_DIR"); dir != "" {
 		if !filepath.IsAbs(dir) {
 			dir = filepath.Join(source.ModuleRoot(), dir)
@@ -72,7 +61,6 @@ var artefacts struct {
 	in map[string]int // by folder
 }
 
-// artefactName numbers the checks that write to one folder: growth, growth-2.
 func artefactName(dir string) string {
 	artefacts.Lock()
 	defer artefacts.Unlock()
