@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/advice"
@@ -184,7 +183,7 @@ func (s *scope) addPaths(f *failure.Failure, paths []Path, objects int) (leaked 
 		} else {
 			leaked = true
 		}
-		lines := strings.Split(p.String(), "\n")
+		lines := p.lines()
 		if objects > 1 {
 			lines[0] = fmt.Sprintf("(%d of %d) %s", p.Count, objects, lines[0])
 		}

@@ -249,7 +249,7 @@ func TestTrackAsksTheHeap(t *testing.T) {
 	assert.Regexp(t, `(?m)^    track_test\.go:\d+: `+regexp.QuoteMeta(title), o.text, "at a line of the test")
 	_, said, _ := strings.Cut(o.text, title)
 	assert.Contains(t, said, "leakcheck.Track(t, x)", "the line that tracks them")
-	assert.Contains(t, said, "(2 of 3) the package variable leakcheck_test.planted holds it")
+	assert.Contains(t, said, "(2 of 3) package variable leakcheck_test.planted")
 	assert.Contains(t, said, "2 like it")
 	assert.Contains(t, said, "no leak        (1 of 3) your test still holds it")
 	assert.Contains(t, said, "fix")

@@ -56,9 +56,19 @@ func (p Path) String() string {
 	return q.String()
 }
 
+// lines are the text below "retained by": the answer without its verb, and the path.
+func (p Path) lines() []string {
+	lines := strings.Split(p.String(), "\n")
+	subject, rest, ok := strings.Cut(lines[0], " holds it")
+	if ok && (rest == "" || strings.ContainsAny(rest[:1], ":,") || strings.HasPrefix(rest, " (")) {
+		lines[0] = strings.TrimPrefix(subject, "the ") + rest
+	}
+	return lines
+}
+
 // held is the path for a failure's text and its fix.
 func (p Path) held() growth.Held {
-	h := growth.Held{Lines: strings.Split(p.String(), "\n")}
+	h := growth.Held{Lines: p.lines()}
 	for _, hop := range p.Hops {
 		h.Steps = append(h.Steps, advice.Step{Kind: string(hop.Kind), Name: hop.Name, Type: hop.Type})
 	}

@@ -69,7 +69,7 @@ var heap = []Case{
 		Issue: "https://github.com/kubernetes/kubernetes/pull/105031",
 		Cure:  "clear the slot before stepping over it",
 		Finds: []Find{{Track, "*zoo.Object"}},
-		Keeps: "package variable zoo.workqueue holds it, in a slot that the slice has stepped over",
+		Keeps: "package variable zoo.workqueue, in a slot that the slice has stepped over",
 		Leak:  queueHeadReslice, Twin: queueHeadCleared,
 	},
 	{
