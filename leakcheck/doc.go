@@ -1,17 +1,26 @@
-// Package leakcheck proves in a test that nothing leaks, and names who keeps
-// what does.
+// Package leakcheck finds leaks in tests (goroutines, open files, a growing heap, objects that are never
+// collected) and reports what keeps the leaked object alive.
 //
-//	func TestMain(m *testing.M) { leakcheck.Main(m) } // the process: no goroutine is left, or which test left it
+//	func TestMain(m *testing.M) { leakcheck.Main(m) } // no goroutine is left, or which test left it
 //
 //	func TestPut(t *testing.T) {
-//		leakcheck.Check(t) // this test: its goroutines and files; safe with t.Parallel
+//		leakcheck.Check(t)                   // this test's goroutines and files; safe with t.Parallel
 //		s := leakcheck.Track(t, cache.New()) // s can be collected when the test has ended
 //		t.Cleanup(s.Close)
-//		leakcheck.NoGrowth(t, func() { s.Put("key", "value") }) // no growth per operation
+//		leakcheck.NoGrowth(t, func() { s.Put(key(), "value") }) // no growth per operation
 //	}
 //
-// A failure says what leaked, where it was started or allocated, who keeps it,
-// how to mend it, and the line that silences it.
+// What to read first:
+//
+//   - per test: [Check], with its parts [Goroutines] and [Files], and [Context] for profiler labels
+//   - growth: [NoGrowth]; [Measure] and its [Report] without a test
+//   - objects: [Track], [Collected]; [WhyAlive] and its [Path] for programs
+//   - the process: [Main]
+//   - the negative control of a leak test: [MustDetect]
+//   - what to ignore and how long to wait: [Option]
+//
+// A failure says what leaked, where it was started or allocated, what retains it, how to fix it, and the
+// line that silences it.
 //
 // # Leak
 //
@@ -23,8 +32,8 @@
 //		}()
 //	}
 //
-// The rule: who starts a goroutine ends it, and waits for it. The proof, with
-// its negative control, which shows that the test would catch the leak:
+// The rule: the code that starts a goroutine ends it, and waits for it. The proof, with its negative
+// control, which shows that the test would catch the leak:
 //
 //	func TestReload(t *testing.T) {
 //		leakcheck.Check(t)
@@ -35,38 +44,43 @@
 //
 //	func TestReloadWithoutClose(t *testing.T) {
 //		c := New()
-//		t.Cleanup(c.Close) // lets the planted goroutine go
+//		t.Cleanup(c.Close) // releases the planted goroutine
 //		leakcheck.MustDetect(t, func(t testing.TB) {
 //			leakcheck.Check(t)
 //			c.Reload()
 //		})
 //	}
 //
-// TestEightParallelTests and its neighbours prove it for goroutines,
-// TestFilesOfSeveralTests for files, TestTrackAsksTheHeap for objects.
+// TestEightParallelTests and its neighbours prove it for goroutines, TestFilesOfSeveralTests for files,
+// TestTrackAsksTheHeap for objects, TestNoGrowthFinds and TestBoundedBuffersDoNotGrow for growth.
 //
 // # Known leaks
 //
-// For a code base that begins to check, LEAKSAFE_BASELINE names a file of known
-// leaks, relative to the module's root, which [Main], [Check], [Goroutines], [Files]
-// and [NoGrowth] accept; LEAKSAFE_BASELINE_UPDATE=1 adds what is found instead of
-// failing. A line names functions, not lines of code, and so survives edits. It is
-// taken out by hand, or by writing the file anew. A failing run prints the command.
+// For a code base that begins to check, LEAKSAFE_BASELINE names a file of known leaks, relative to the
+// module's root, which all checks accept; with LEAKSAFE_BASELINE_UPDATE=1 they add what they find instead
+// of failing. A line names functions, not lines of code, and so survives edits. Delete a line by hand, or
+// write the file again. A failing run prints the command.
 //
 // # Environment
 //
-// LEAKSAFE_BASELINE and LEAKSAFE_BASELINE_UPDATE as above; LEAKSAFE_DIR is where
-// reports are written; LEAKSAFE_DUMP=1 keeps heap dumps. In GitHub Actions
+// LEAKSAFE_BASELINE and LEAKSAFE_BASELINE_UPDATE as above. LEAKSAFE_DIR is where reports are written.
+// LEAKSAFE_DUMP=1 keeps heap dumps, which hold whatever was in memory. In GitHub Actions
 // (GITHUB_ACTIONS=true) a failure is also an ::error line at its source line.
 //
 // # Cost
 //
-// A Check that finds nothing costs two goroutine profiles, and a Track one
-// collection. With 1,000 goroutines alive, in profiles of that process
-// (go test -run '^$' -bench CleanCheck ./leakcheck):
+// A Check that finds nothing costs two goroutine profiles, and a Track one collection. With 1,000
+// goroutines alive, in profiles of that process (go test -run '^$' -bench CleanCheck ./leakcheck):
 //
 //	Check      2.2 times the processor time of a profile, 2.0 times its allocations
 //
-// The first look of a check that finds something sets GODEBUG=tracebacklabels=1
-// for its duration, where the Go release does not print labels by itself.
+// The first look of a check that finds something sets GODEBUG=tracebacklabels=1 for its duration, where
+// the Go release does not print labels by itself.
+//
+// # State
+//
+// The variables of this package that change: tests, the registry of running tests; record, what verdicts
+// said about goroutines; descriptors, the files of the tests that run; suite, the options given to Main; escaped, which moves an object to the heap.
+// Below it: growth's measuring, which lets one check measure at a time; gostack's buffer of stacks; source's
+// names of packages; page's numbers of reports; baseline's file. All may be used by several goroutines.
 package leakcheck

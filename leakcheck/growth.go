@@ -16,41 +16,46 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 )
 
-// NoGrowth fails t when repeating op makes the heap grow, leaves goroutines
-// running or files open. It names the site, its rate per operation and its
-// source line.
+// NoGrowth fails t when repeating op makes the heap grow, leaves goroutines running or files open. The
+// failure names the line, its rate per operation, what retains the objects, and a fix.
 //
 //	func TestPut(t *testing.T) {
 //		s := cache.New()
-//		leakcheck.NoGrowth(t, func() { s.Put(key(), "value") })
+//		n := 0
+//		leakcheck.NoGrowth(t, func() {
+//			n++
+//			if err := s.Put(strconv.Itoa(n), "value"); err != nil { // another key each time
+//				t.Error(err) // an operation that fails does not do what it should be checked for
+//			}
+//			s.Delete(strconv.Itoa(n))
+//		})
 //	}
 //
-// It runs op on the calling goroutine: a warm-up, then rounds of 20, 80 and
-// 320 operations ([Iterations], [Rounds], [Warmup] change them; an operation
-// that takes over 5 ms gets fewer). After each round it collects garbage until
-// no finalizer waits and counts what is live at every allocation site, with
-// [runtime.MemProfileRate] at 1. What grew at every scale is run again, four
-// times, at up to 64x, and beside idle rounds, before the test fails. An
-// operation with side effects must stand being run some thousand times.
+// Vary the key, and check the answer: op must do the same kind of work each time. A handler that answers
+// 429 after the first ten requests, or one key that is overwritten, measures something else.
 //
-// What cannot be seen: less than one object per round of 16x (320
-// operations); a cache that takes more than some 3,000 operations to fill is
-// called growing (give it [Warmup], or [IgnoreSite]); growth in steps at a
-// line where another goroutine gains all the time as well; memory outside the
-// Go heap; files on systems other than Linux.
+// NoGrowth runs op on the calling goroutine and blocks: a warm-up, then rounds of 20, 80 and 320
+// operations ([Iterations], [Rounds] and [Warmup] change them; an operation that takes over 0.8 ms gets
+// fewer). After each round it collects garbage until no finalizer waits, and counts what is live at every
+// allocation site, with [runtime.MemProfileRate] at 1. What grew at every scale is run again before the
+// test fails: in ten rounds of ten different lengths, beside idle rounds, and few operations in the time
+// of many. So op is called up to 11,000 times; its side effects must allow that. op may start goroutines;
+// those that still run after [Grace] are leaks.
 //
-// A cheap operation is checked in a tenth of a second. Every allocation is
-// recorded meanwhile, at about a microsecond each: a page served over HTTP takes
-// some 1.5 s, and Iterations(5) a quarter of that. A leak costs more: suspects
-// are run again, running goroutines get the grace, and who keeps the objects is
-// searched for.
+// It misses growth below one object per 320 operations, growth in steps at a line where another goroutine
+// gains all the time as well, memory outside the Go heap, and files on systems other than Linux. It reports
+// a cache that still fills after about 5,000 operations as a leak: fill it first with Warmup, or use
+// [IgnoreSite]. For operations that get shorter rounds, both limits are half of what the report's
+// Operations says. What is bounded by less, or grows as time passes, is no leak; then the report says so.
 //
-// One such check runs at a time in a process; others wait, so that it may be
-// used in parallel tests. The growth of tests that run beside it is told from
-// op's by the idle rounds. In a benchmark its time counts: call it before
-// b.Loop. NoGrowth within op measures nothing and fails. A panic or t.FailNow
-// in op passes through. op may start goroutines; those that still run after
-// [Grace] are leaked.
+// A cheap operation is checked in a tenth of a second. Every allocation is recorded meanwhile, at about a
+// microsecond each. A leak costs more: suspects are run again for about as long, running goroutines get
+// the grace, and the heap is searched for what retains the objects.
+//
+// One such check runs at a time in a process; others wait, so it may be used in parallel tests. The growth
+// of tests that run beside it is told from op's by the idle rounds. In a benchmark its time counts: call
+// it before b.Loop. NoGrowth within op measures nothing and fails. A panic or t.FailNow in op passes
+// through.
 func NoGrowth(t testing.TB, op func(), opts ...Option) Report {
 	t = must(t, "NoGrowth")
 	t.Helper()
@@ -68,8 +73,8 @@ func NoGrowth(t testing.TB, op func(), opts ...Option) Report {
 	return newReport(r, paths)
 }
 
-// Measure is [NoGrowth] without a test: what grew is in the report. The error
-// says why nothing was measured.
+// Measure is [NoGrowth] without a test: what grew is in the report. It blocks, and does not search the heap
+// for what retains the objects. The error says why nothing was measured.
 func Measure(op func(), opts ...Option) (Report, error) {
 	m, err := startMeter(op, newConfig("Measure", opts))
 	if err != nil {

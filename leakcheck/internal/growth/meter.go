@@ -43,6 +43,7 @@ type Meter struct {
 
 	iterations int
 	ran        int
+	retries    int
 	cost       time.Duration // of one operation
 	stuck      int64         // finalizers and cleanups that do not end
 	patience   time.Duration // with those that do not run
@@ -108,7 +109,11 @@ func (m *Meter) measure() *Result {
 	if suspects := m.suspects(); len(suspects) > 0 {
 		m.confirm(suspects)
 	}
-	return m.report()
+	r := m.report()
+	if m.retries == 1 {
+		r.dropUnproven()
+	}
+	return r
 }
 
 func (m *Meter) roundsIn(p judge.Phase) int {
@@ -192,7 +197,7 @@ func (m *Meter) confirm(suspects []suspect) {
 	for attempt := range 2 {
 		m.retry(suspects)
 		r := m.report()
-		if attempt == 0 && (r.Verdict == judge.Noisy || r.Verdict == judge.Growing && r.growsBesideInSteps()) {
+		if attempt == 0 && (r.Verdict == judge.Noisy || r.Verdict == judge.Growing && r.Sites[0].besideInSteps()) {
 			continue
 		}
 		if r.Verdict == judge.Growing {
@@ -206,6 +211,7 @@ func (m *Meter) confirm(suspects []suspect) {
 // retry runs the rounds of judge.Retry. Idle rounds stand between, unless everything suspicious was
 // allocated beneath the operation; longer ones where a neighbour could pass for a site that grows in steps.
 func (m *Meter) retry(suspects []suspect) {
+	m.retries++
 	beside := slices.ContainsFunc(suspects, func(s suspect) bool { return !s.direct })
 	inSteps := slices.ContainsFunc(suspects, func(s suspect) bool { return !s.direct && !judge.EveryRound(m.rounds, s.series.Objects, judge.Active) })
 	budget := m.budget()
@@ -231,7 +237,7 @@ func (m *Meter) budget() time.Duration {
 	for _, r := range m.rounds {
 		spent += r.Took
 	}
-	return min(max(spent, time.Second), 4*time.Second)
+	return min(max(spent, 600*time.Millisecond), 2*time.Second)
 }
 
 // retryLength is the operations in a round of judge.Retry: less than its length where as much more of the

@@ -146,10 +146,15 @@ func worstFirst(sites []Site) []Site {
 	return sites
 }
 
-// growsBesideInSteps says whether a site grows by the weaker rule, on other
-// goroutines than the operation's.
-func (r *Result) growsBesideInSteps() bool {
-	return slices.ContainsFunc(r.Sites, func(s Site) bool { return s.Verdict == judge.Growing && s.steps && !s.direct })
+// besideInSteps reports whether the site grows by the weaker rule, on other goroutines than the
+// operation's: once is not enough to tell it from a neighbour's.
+func (s *Site) besideInSteps() bool { return s.Verdict == judge.Growing && s.steps && !s.direct }
+
+// dropUnproven takes sites that grow beside the operation in steps out of a result that has better ones.
+func (r *Result) dropUnproven() {
+	if len(r.Sites) > 0 && r.Verdict == judge.Growing && !r.Sites[0].besideInSteps() {
+		r.Sites = slices.DeleteFunc(r.Sites, func(s Site) bool { return s.besideInSteps() })
+	}
 }
 
 // rank puts first what explains the rest: goroutines hold heap and files, and
