@@ -54,7 +54,7 @@ func TestBoundedBuffersDoNotGrow(t *testing.T) {
 // A window of counters is bounded by time, not by operations.
 func TestChildWindow(t *testing.T) {
 	childTest(t)
-	const width, span = 20 * time.Millisecond, 10 * time.Second
+	const width, span = 100 * time.Millisecond, 10 * time.Second
 	window := map[int64]*entry{}
 	leakcheck.NoGrowth(t, func() {
 		now := time.Now().UnixNano() / int64(width)

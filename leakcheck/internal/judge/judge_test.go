@@ -480,6 +480,14 @@ func TestByTime(t *testing.T) {
 	}{
 		{"windows of 10 ms, slow operations", window(10*time.Millisecond, time.Minute), slow, Finding{Verdict: Saturating, Reason: ByTime}},
 		{"windows of 250 ms, slow operations", window(250*time.Millisecond, time.Minute), slow, Finding{Verdict: Saturating, Reason: ByTime}},
+		{"windows of 20 ms on a busy machine, where most operations begin one", func(ops int, clock time.Duration) (int64, int64) {
+			n := min(int64(clock/(20*time.Millisecond)), int64(ops))
+			return n, 48 * n
+		}, 12 * time.Millisecond, Finding{Verdict: Saturating, Reason: ByTime}},
+		{"a leak that takes a step while few operations run", func(ops int, _ time.Duration) (int64, int64) {
+			n := int64(ops/10 + (ops+600)/1500*500)
+			return n, 16 * n
+		}, cheap, Finding{Verdict: Growing}},
 		{"a leak, slow operations", perOp(1, 1, 48), slow, Finding{Verdict: Growing}},
 		{"a leak, cheap operations", perOp(1, 1, 48), cheap, Finding{Verdict: Growing}},
 		{"a rare leak, slow operations", perOp(1, 50, 48), slow, Finding{Verdict: Growing, Steps: true}},

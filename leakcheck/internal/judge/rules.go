@@ -202,32 +202,43 @@ func settle(rounds []Round, bytes []int64) Finding {
 	return Finding{Verdict: Saturating, Reason: Bounded}
 }
 
-// byTime reports whether the site gained, in the rounds that ran few operations in the time of many, what
-// the time lets expect and not what the operations do. Both are counts of events, such as objects: the
-// likelier of two Poisson distributions, by a margin.
+// byTime reports whether the site gained, in the rounds that ran few operations in the time of many, more
+// than the operations let expect: as much as the time does, by the likelier of two Poisson distributions
+// and a margin, or twice as much and more. Events are objects, or rounds that gained bytes where there are few
+// objects. The round that gained most does not count: something that grows in steps may have taken one.
 func byTime(rounds []Round, s Series) bool {
 	const few, margin = 3, 3
-	count := func(in func(Round) bool) (events float64) {
-		for i, r := range rounds {
-			if in(r) && s.Bytes[i+1] > s.Bytes[i] {
-				events++
-			}
+	gain := func(i int) float64 {
+		if s.Bytes[i+1] > s.Bytes[i] {
+			return 1
 		}
-		return events
+		return 0
 	}
 	if objects, _, _ := Gained(rounds, s.Objects, Retrying); objects >= enough {
-		count = func(in func(Round) bool) float64 {
-			n, _, _ := Gained(rounds, s.Objects, in)
-			return float64(n)
+		gain = func(i int) float64 { return float64(s.Objects[i+1] - s.Objects[i]) }
+	}
+	var events, seen, most float64
+	n := 0.0
+	for i, r := range rounds {
+		switch {
+		case Retrying(r):
+			events += gain(i)
+		case paced(r):
+			n++
+			seen += gain(i)
+			most = max(most, gain(i))
 		}
 	}
 	_, ops, took := Gained(rounds, s.Objects, Retrying)
 	_, fewOps, sameTime := Gained(rounds, s.Objects, paced)
-	if fewOps == 0 || ops == 0 {
+	if n < 2 || fewOps == 0 || ops == 0 || took == 0 {
 		return false
 	}
-	events, seen := count(Retrying), count(paced)
-	byOps := events * float64(fewOps) / float64(ops)
-	byTime := events * sameTime.Seconds() / took.Seconds()
+	seen -= most
+	byOps := events * float64(fewOps) / float64(ops) * (n - 1) / n
+	byTime := events * sameTime.Seconds() / took.Seconds() * (n - 1) / n
+	if seen >= 2*byOps+4 {
+		return true
+	}
 	return seen >= 2 && byTime >= few && seen*math.Log(byTime/byOps) > byTime-byOps+margin
 }
