@@ -240,6 +240,7 @@ func explainResult(t testing.TB, r *growth.Result) map[int]*Path {
 		if s := &r.Sites[i]; s.Verdict == judge.Growing && len(s.Stack) > 0 && len(sites) < explained {
 			sites = append(sites, s)
 			stacks = append(stacks, growth.Frames(s.Stack))
+			_, _ = s.At.Name(), s.Caller.Name() // reads the names of their packages, which the path may have too
 			found[i] = nil
 		}
 	}

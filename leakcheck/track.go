@@ -165,6 +165,7 @@ func (s *scope) explainTracked(t testing.TB, groups []tracked.Group) ([][]Path, 
 	}
 	addrs := make([][]uintptr, len(groups))
 	for i, g := range groups {
+		_ = g[0].At.Name() // reads the name of its package, which the path may have too
 		for _, o := range g {
 			addrs[i] = append(addrs[i], o.Address())
 		}

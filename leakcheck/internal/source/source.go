@@ -90,12 +90,22 @@ func splitFunc(name string) (path, rest string) {
 	return name, ""
 }
 
+// PackageName is the own name of a package by its import path, where a [Frame] of that package has been
+// named before.
+func PackageName(path string) (name string, ok bool) {
+	known, ok := packageNames.Load(path)
+	if !ok {
+		return "", false
+	}
+	return known.(string), true
+}
+
 // packageNames holds the names that were read, by import path.
 var packageNames sync.Map
 
 func packageName(path, file string) string {
-	if name, ok := packageNames.Load(path); ok {
-		return name.(string)
+	if name, ok := PackageName(path); ok {
+		return name
 	}
 	name := guessName(path)
 	if file != "" {

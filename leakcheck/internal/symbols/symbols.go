@@ -12,6 +12,8 @@ import (
 	"os"
 	"sort"
 	"strings"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 )
 
 // ErrStripped says that the executable has no symbol table.
@@ -375,6 +377,9 @@ func shortWord(word string) string {
 		return word
 	}
 	pkg, rest, dot := strings.Cut(word[i+1:], ".")
+	if own, ok := source.PackageName(word[:i+1] + pkg); ok && dot {
+		return own + "." + rest
+	}
 	if len(pkg) > 1 && pkg[0] == 'v' && strings.Trim(pkg[1:], "0123456789") == "" { // a major version
 		dir := word[:i]
 		pkg = dir[strings.LastIndexByte(dir, '/')+1:]
