@@ -81,8 +81,8 @@ func Files(t testing.TB, opts ...Option) {
 }
 
 // Context is t.Context() with the label of the test's [Check], for pprof.Do
-// and pprof.SetGoroutineLabels, which replace all labels by those of their
-// context: goroutines started under them stay the test's. Without a Check of t
+// and pprof.SetGoroutineLabels, which replace all labels by the labels of
+// their context: goroutines started under them stay the test's. Without a Check of t
 // or a test around it, it is t.Context().
 func Context(t testing.TB) context.Context {
 	t = must(t, "Context")

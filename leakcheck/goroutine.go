@@ -114,7 +114,7 @@ func (s *scope) leakedIn(l, first gostack.Snapshot, suspects map[string]bool) []
 	return slices.DeleteFunc(found.Leaked, func(g *gostack.Goroutine) bool { return s.ignores(g, l) })
 }
 
-// closeIdle ends the connections that net/http keeps for everyone.
+// closeIdle ends the idle connections of net/http's default transport.
 func closeIdle() {
 	if transport, ok := http.DefaultTransport.(*http.Transport); ok {
 		transport.CloseIdleConnections()

@@ -59,7 +59,7 @@ const (
 // suite holds the options given to Main, the defaults of all checks.
 var suite atomic.Pointer[[]Option]
 
-// newConfig reads the suite's options, and then those of a check by name.
+// newConfig reads the suite's options, and then the options of a check, by the check's name.
 func newConfig(check string, opts []Option) config {
 	c := config{grace: 2 * time.Second}
 	if defaults := suite.Load(); defaults != nil {

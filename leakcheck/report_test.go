@@ -70,7 +70,7 @@ func TestGrowthText(t *testing.T) {
 	require.Greater(t, len(r.Sites[0].RetainedBy.Hops), 1)
 	_, steps, _ := strings.Cut(r.Sites[0].RetainedBy.String(), "\n")
 	for line := range strings.SplitSeq(steps, "\n") {
-		assert.Contains(t, text, line, "who keeps it is in the text and in the figures")
+		assert.Contains(t, text, line, "what retains it is in the text and in the numbers")
 		assert.Contains(t, string(page), "<div>"+html.EscapeString(line)+"</div>", "and on the page")
 	}
 }

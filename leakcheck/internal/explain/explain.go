@@ -1,4 +1,4 @@
-// Package explain asks a heap dump who keeps objects alive.
+// Package explain asks a heap dump what retains objects.
 package explain
 
 import (
@@ -16,7 +16,7 @@ type Path struct {
 	ByTest bool // only tests themselves keep it
 }
 
-// Objects finds who keeps the objects of each set of addresses: all paths of set i, at least one, those
+// Objects finds what retains the objects of each set of addresses: all paths of set i, at least one, those
 // that only a test keeps last. The addresses are uintptr, so that the caller does not keep the objects
 // itself. The frames of the goroutine that took the dump rank last.
 func Objects(d *ownheap.Dump, sets [][]uintptr) [][]Path {
@@ -45,7 +45,7 @@ func Objects(d *ownheap.Dump, sets [][]uintptr) [][]Path {
 	return paths
 }
 
-// Sites finds who keeps the objects that were allocated at each stack, innermost call first: path i is
+// Sites finds what retains the objects that were allocated at each stack, innermost call first: path i is
 // that of most of the objects of site i, with their count and what they retain. The objects must have been
 // allocated while [runtime.MemProfileRate] was 1; the stack may be cut short at its outer end. The same
 // order applies as for objectPaths.

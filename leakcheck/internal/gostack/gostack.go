@@ -273,7 +273,7 @@ func parseFrame(function, at string) source.Frame {
 }
 
 // A Headcount counts the goroutines of the process. It costs a fraction of a
-// look, and the world hardly stops for it.
+// look, and stops the world for a moment only.
 type Headcount struct {
 	ByScope map[int]int    // labelled ones
 	ByRoot  map[string]int // the others, by the function they were started with; "" before they run
@@ -386,7 +386,7 @@ func OfHarness(root string) bool {
 		strings.HasPrefix(root, "testing.") ||
 		strings.HasPrefix(root, "testing/synctest.") ||
 		strings.HasPrefix(root, RecorderRun) ||
-		root == "os/signal.loop" // one for ever from the first signal.Notify
+		root == "os/signal.loop" // one, for the rest of the process, from the first signal.Notify
 }
 
 // Mentions reports whether g runs, or was started in, function or a closure

@@ -352,7 +352,7 @@ func (m *Meter) sawSentinels() bool {
 
 // withinOperation says whether the calling goroutine is, or descends from, the
 // one that is being measured. One whose ancestor has ended might: to wait for
-// the lock could be for ever.
+// the lock could be forever.
 func withinOperation() bool {
 	all := gostack.Snapshot{}
 	for text := range (&Meter{}).goroutines() {

@@ -16,8 +16,7 @@ func Suspicious(rounds []Round, s Series) bool {
 }
 
 // Judge gives the verdict on one suspect after it was run again. allow is in bytes per operation. A Noisy
-// site should be run again once more, in all rounds of [Retry]; then it is Noisy no more, unless its size
-// leaps about.
+// site should be run again once more, in all rounds of [Retry]; then it is Noisy no more.
 func Judge(rounds []Round, s Series, allow float64) Finding {
 	if !Suspicious(rounds, s) || released(rounds, s.Bytes) || negligible(rounds, s) {
 		return Finding{Verdict: Steady}

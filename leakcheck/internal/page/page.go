@@ -15,7 +15,7 @@ import (
 )
 
 // pageSites is how many sites the page shows in colour; the others are in the
-// figures.
+// numbers.
 const pageSites = 5
 
 // page is the report as one HTML page that needs nothing else.
