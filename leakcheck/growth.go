@@ -103,9 +103,9 @@ type Verdict int
 
 const (
 	Steady     = Verdict(judge.Steady)     // nothing grows
-	Saturating = Verdict(judge.Saturating) // something grew and stopped: a cache that filled
+	Saturating = Verdict(judge.Saturating) // something grew, but is no leak: a cache that filled, a buffer, a window of time
 	Growing    = Verdict(judge.Growing)    // something grows with every operation, at every scale
-	Noisy      = Verdict(judge.Noisy)      // growth and shrinking are too close to tell; fails
+	Noisy      = Verdict(judge.Noisy)      // too close to tell after a first run; a second settles it, so no Report says it
 	Unmeasured = Verdict(judge.Unmeasured) // nothing was measured; fails
 )
 
@@ -153,7 +153,7 @@ type Place struct {
 // A Site is a place in the source where something that grows was made.
 type Site struct {
 	Kind    Kind    // KindHeap, KindGoroutine or KindFile
-	Verdict Verdict // Growing, Noisy or Saturating
+	Verdict Verdict // Growing or Saturating
 	// Place is the innermost line of the allocation outside the standard library, or the go statement of a
 	// goroutine, or where a file was opened, which is not always known.
 	Place

@@ -110,8 +110,6 @@ func (r *Result) Title() string {
 	switch {
 	case s.Verdict == judge.Saturating:
 		return "ok: " + reasons[s.Reason]
-	case s.Verdict == judge.Noisy:
-		return "inconclusive: too much noise: " + s.Rate() + ", but it shrinks as well"
 	case s.steps:
 		return s.what() + ": " + s.Rate() + ", in steps"
 	}
@@ -168,13 +166,9 @@ func (s *Site) Place() string {
 
 // Fix says what to change.
 func (s *Site) Fix() []string {
-	switch s.Verdict {
-	case judge.Saturating:
-		return nil
-	case judge.Noisy:
-		return []string{"do not run background work during the test, or raise leakcheck.Iterations"}
-	}
 	switch {
+	case s.Verdict != judge.Growing:
+		return nil
 	case s.Kind == Goroutine && s.sample != nil:
 		return advice.Fix(s.sample)
 	case s.Kind == Goroutine:
