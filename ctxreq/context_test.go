@@ -171,7 +171,7 @@ func TestParentDeadlineThatIsSoonerWins(t *testing.T) {
 	})
 }
 
-// wrapped hides what package context looks for: the leaky twin, for which it
+// wrapped hides what package context looks for: the leaky counterpart, for which it
 // starts a goroutine per derived context.
 type wrapped struct{ context.Context }
 
@@ -207,7 +207,7 @@ func TestDerivedContextsCostNoGoroutine(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
-		assert.Greater(t, grown(wrapped{ctx}), n/2, "the twin that has to be caught")
+		assert.Greater(t, grown(wrapped{ctx}), n/2, "the counterpart that has to be caught")
 		cancel()
 		synctest.Wait()
 	})

@@ -100,7 +100,7 @@ func retained(t *testing.T, protocol string, middleware func(http.Handler) http.
 }
 
 // TestRetentionMatrix keeps a part of every request and weighs it, beside the
-// twin, the same server without scopes, which has to be caught wherever its
+// counterpart, the same server without scopes, which has to be caught wherever its
 // context or writer keeps the request. (HTTP/2's own writer and bodies that were
 // read to the end keep little without us too.)
 func TestRetentionMatrix(t *testing.T) {
@@ -120,7 +120,7 @@ func TestRetentionMatrix(t *testing.T) {
 			slack := 40_000 / float64(n) // what the process does beside
 			assert.LessOrEqual(t, ours, row.budget+slack, "%s, %s", row.what, protocol)
 			if strings.HasPrefix(row.what, "With") || row.what == "ctx" || row.what == "w" && protocol == "HTTP/1.1" {
-				assert.Greater(t, without, 1000.0, "the twin: %s, %s", row.what, protocol)
+				assert.Greater(t, without, 1000.0, "the counterpart: %s, %s", row.what, protocol)
 			}
 		}
 		table.WriteByte('\n')

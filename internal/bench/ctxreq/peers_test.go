@@ -84,7 +84,7 @@ func TestRetentionUnderOtherMiddleware(t *testing.T) {
 				with := retained(t, protocol, ordered(new(ctxreq.Config), other), n)
 				t.Logf("bytes kept per request (%d requests): %.0f with Seal, %.0f without", n, with, without)
 				assert.LessOrEqual(t, with, 96+200_000/float64(n))
-				assert.Greater(t, without, 1_000.0, "the twin")
+				assert.Greater(t, without, 1_000.0, "the counterpart")
 			})
 		}
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestLateWritesCorruptOthersWithoutAGuard is the twin: the same harness on a
+// TestLateWritesCorruptOthersWithoutAGuard is the leaky counterpart: the same harness on a
 // plain server. (Under -race the server's own buffers are reported instead.)
 func TestLateWritesCorruptOthersWithoutAGuard(t *testing.T) {
 	giveUp := time.Now().Add(60 * time.Second)
