@@ -9,7 +9,7 @@
 //	mux.Handle("/debug/leaks/", w.Handler()) // behind authentication
 //
 // It samples the runtime's metrics without stopping the world, keeps them in
-// fixed memory, and judges the least value of eight windows in a row: growth
+// fixed memory, and judges the least value of ten windows in a row: growth
 // in every one of them that more work does not explain and that does not level
 // off is a [Finding], with the time at which it reaches the limit, and the lines
 // that grew. A window is eight samples; the same rule is applied to windows of

@@ -67,3 +67,9 @@ func (w *Watcher) Explain(f Finding) (Finding, error) {
 	f.Retainers, f.RetainedBy = nil, ""
 	return w.explain(f, time.Now()), nil
 }
+
+// UserSite is the site of an allocation that the caller makes.
+func UserSite(stack []uintptr) Site { return userSite(stack) }
+
+// Standard tells functions of the standard library.
+func Standard(function string) bool { return standard(function) }

@@ -47,7 +47,9 @@ type Finding struct {
 	Work     float64 `json:"work,omitempty"`
 	WorkBest float64 `json:"workBest,omitempty"`
 	WorkUnit string  `json:"workUnit,omitempty"`
-	// Lives is how many restarts the finding covers; for "restarts" only.
+	// Stopped is when growth came to its last new height, if it has stopped since; zero while it goes on.
+	Stopped time.Time `json:"stopped,omitzero"`
+	// Lives is how many lives of the process before this one climbed until they ended: what restarts hid. For "restarts" and "live heap".
 	Lives int `json:"lives,omitempty"`
 }
 
@@ -92,9 +94,18 @@ func (f Finding) String() string {
 	if f.ETA > 0 {
 		fmt.Fprintf(&b, "; reaches %s (%s) in about %v; doubling the limit buys %v", size(float64(f.Limit)), f.LimitSource, f.ETA, f.DoubleBuys)
 	}
+	if !f.Stopped.IsZero() {
+		fmt.Fprintf(&b, "; it has stopped: no new height since %s", f.Stopped.UTC().Format("2006-01-02 15:04:05 UTC"))
+	}
+	if f.Lives > 0 && f.Signal != signalRestarts {
+		fmt.Fprintf(&b, "; it climbed so in the %d lives before too, until the process ended", f.Lives)
+	}
 	if len(f.Sites) > 0 {
 		s := f.Sites[0]
 		fmt.Fprintf(&b, "; most at %s (%s:%d)", s.Func, s.File, s.Line)
+		if s.Caller != "" {
+			fmt.Fprintf(&b, ", called from %s", s.Caller)
+		}
 	}
 	switch {
 	case f.RetainedBy != "":

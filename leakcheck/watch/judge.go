@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"runtime/pprof"
+	"slices"
 	"time"
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/climb"
@@ -86,10 +87,13 @@ func (w *Watcher) judgeSignal(lv int, signal string, s climb.Series, floor float
 	if len(s.Low) == 0 {
 		return
 	}
-	if stands, ok := w.open[signal]; ok {
+	if x, ok := w.open[signal]; ok {
 		// The finest windows know first; the last coarse one may be from before the climb.
-		if lv == 1 && s.Low[len(s.Low)-1] < stands {
+		if lv == 1 && s.Low[len(s.Low)-1] < x.below {
 			delete(w.open, signal)
+		}
+		if lv == x.level {
+			w.goesOn(signal, x, s.Low[len(s.Low)-1])
 		}
 		return
 	}
@@ -100,7 +104,7 @@ func (w *Watcher) judgeSignal(lv int, signal string, s climb.Series, floor float
 	if verdict != climb.Climbs {
 		return
 	}
-	w.open[signal] = (c.From + c.To) / 2
+	w.open[signal] = &standing{below: (c.From + c.To) / 2, level: lv, highest: c.To, at: time.Now()}
 	f := Finding{
 		Signal:  signal,
 		Time:    time.Now(),
@@ -119,8 +123,47 @@ func (w *Watcher) judgeSignal(lv int, signal string, s climb.Series, floor float
 		f.Sites = goroutineSites().grown(w.before[lv].goroutines)
 	case signalLive:
 		f.Sites = heapSites().grownTwice(w.before[lv].heap, w.before[lv].middle)
+		f.Lives = w.livesThatClimbed()
 	}
 	w.found(f, w.before[lv].profile)
+}
+
+// A standing is a finding that has not fallen yet.
+type standing struct {
+	below   float64 // the value below which it falls
+	level   int     // of the windows in which it was found
+	highest float64
+	at      time.Time // when that was reached
+	since   int       // windows since then
+}
+
+// goesOn notes whether growth goes on: it has stopped when half as many windows as make a finding have come to no new height.
+func (w *Watcher) goesOn(signal string, x *standing, low float64) {
+	if x.since++; low > x.highest {
+		x.highest, x.at, x.since = low, time.Now(), 0
+	}
+	for i := range slices.Backward(w.findings) {
+		f := &w.findings[i]
+		if f.Signal != signal {
+			continue
+		}
+		if f.Stopped = (time.Time{}); x.since >= suspected {
+			f.Stopped = x.at
+		}
+		return
+	}
+}
+
+// livesThatClimbed is how many lives of the process before this one, in a row, climbed until they ended.
+func (w *Watcher) livesThatClimbed() int {
+	if w.dir == nil {
+		return 0
+	}
+	rising, ok := mountains(w.dir.past.lives(), w.o.Floor)
+	if !ok {
+		return 0
+	}
+	return len(rising)
 }
 
 // judgeCollection finds that collection took a large share of the CPU in every
@@ -131,8 +174,8 @@ func (w *Watcher) judgeCollection(all []*bucket) {
 		least = min(least, all[i].collection)
 		sum += all[i].collection
 	}
-	if stands, ok := w.open[signalCollection]; ok {
-		if all[len(all)-1].collection < stands {
+	if x, ok := w.open[signalCollection]; ok {
+		if all[len(all)-1].collection < x.below {
 			delete(w.open, signalCollection)
 		}
 		return
@@ -140,7 +183,7 @@ func (w *Watcher) judgeCollection(all []*bucket) {
 	if len(all) < climb.Windows || least < collectionShare {
 		return
 	}
-	w.open[signalCollection] = collectionShare / 2
+	w.open[signalCollection] = &standing{below: collectionShare / 2}
 	work, best, unit := w.throughput()
 	w.found(Finding{
 		Signal:   signalCollection,

@@ -196,8 +196,8 @@ func (w *Watcher) explain(f Finding, now time.Time) Finding {
 		w.retainers = in.retainers
 	}
 	for i := range w.findings {
-		if w.findings[i].Time.Equal(f.Time) && w.findings[i].Signal == f.Signal {
-			w.findings[i] = f
+		if x := &w.findings[i]; x.Time.Equal(f.Time) && x.Signal == f.Signal {
+			x.RetainedBy, x.Retainers, x.NoRetainers, x.Captures = f.RetainedBy, f.Retainers, f.NoRetainers, f.Captures
 		}
 	}
 	return f

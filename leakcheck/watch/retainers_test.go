@@ -2,6 +2,7 @@ package watch_test
 
 import (
 	"encoding/json"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -223,4 +224,68 @@ func TestNoCopyNearTheLimit(t *testing.T) {
 	w.Retained().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/", nil))
 	assert.Equal(t, http.StatusServiceUnavailable, rec.Code)
 	assert.Contains(t, rec.Body.String(), "are left below the limit")
+}
+
+// A finding says whether growth goes on, and what restarts hid.
+func TestFindingSaysWhetherGrowthGoesOn(t *testing.T) {
+	top := 30 * min
+	climb := curve{lasts: 60 * min, live: func(t float64) float64 { return 40*mib + 64*kib*math.Min(t, top) }}
+	w, err := watch.FeedEach(watch.Options{Limit: 8 << 30}, climb.samples(), none)
+	require.NoError(t, err)
+	f := w.Findings()
+	require.Len(t, f, 1)
+	assert.False(t, f[0].Stopped.IsZero())
+	assert.Contains(t, f[0].String(), "; it has stopped: no new height since ")
+
+	w, err = watch.FeedEach(watch.Options{Limit: 8 << 30}, leaking().samples(), none)
+	require.NoError(t, err)
+	require.Len(t, w.Findings(), 1)
+	assert.True(t, w.Findings()[0].Stopped.IsZero())
+
+	dir := t.TempDir()
+	for life := range int64(4) {
+		for i := range int64(10) {
+			require.NoError(t, watch.Append(dir, 1+life, float64(60*i), (50+20*i)*mib))
+		}
+	}
+	w, err = watch.FeedEach(watch.Options{Limit: 8 << 30, Dir: dir}, leaking().samples(), none)
+	require.NoError(t, err)
+	var heap watch.Finding
+	for _, f := range w.Findings() {
+		if f.Signal == "live heap" {
+			heap = f
+		}
+	}
+	assert.Equal(t, 4, heap.Lives)
+	assert.Contains(t, heap.String(), "it climbed so in the 4 lives before too")
+}
+
+// A line of another module is named with the program's own line that called it.
+func TestSiteNamesTheProgramsOwnLine(t *testing.T) {
+	pcs := make([]uintptr, 32)
+	own := watch.UserSite(pcs[:runtime.Callers(1, pcs)])
+	assert.Contains(t, own.Func, "watch_test.TestSiteNamesTheProgramsOwnLine")
+	assert.Empty(t, own.Caller)
+
+	var inner []uintptr
+	assert.Condition(t, func() bool {
+		inner = callersWithoutInnermost()
+		return true
+	})
+	s := watch.UserSite(inner)
+	assert.Contains(t, s.Func, "testify/assert.Condition")
+	assert.Regexp(t, `^watch_test\.TestSiteNamesTheProgramsOwnLine \(retainers_test\.go:\d+\)$`, s.Caller)
+
+	for function, want := range map[string]bool{
+		"main.main": false, "net/http.(*conn).serve": true, "runtime.mallocgc": true, "github.com/x/y.F": false,
+		"github.com/leaksafe/leaksafe/leakcheck/watch_test.grow": false,
+	} {
+		assert.Equal(t, want, watch.Standard(function), function)
+	}
+}
+
+// callersWithoutInnermost is a stack whose innermost frame is testify's.
+func callersWithoutInnermost() []uintptr {
+	pcs := make([]uintptr, 32)
+	return pcs[:runtime.Callers(3, pcs)]
 }

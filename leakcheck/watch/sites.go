@@ -2,10 +2,14 @@ package watch
 
 import (
 	"cmp"
+	"fmt"
 	"math"
+	"path"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // A Site is a line of code: one that allocates what the heap profile says is
@@ -14,6 +18,8 @@ type Site struct {
 	Func string `json:"func"`
 	File string `json:"file"`
 	Line int    `json:"line"`
+	// Caller is the program's own line that called, where Func is of another module.
+	Caller string `json:"caller,omitempty"`
 	// Bytes and Objects are by how much the site grew, estimated from the heap
 	// profile's samples. For goroutines Objects is their number and Bytes is 0.
 	Bytes   int64 `json:"bytes"`
@@ -73,23 +79,51 @@ func unsample(bytes, objects int64) (int64, int64) {
 }
 
 // userSite is the innermost frame that is not the standard library's, or the
-// innermost one where all are.
+// innermost one where all are; and the program's own that called it.
 func userSite(stack []uintptr) Site {
 	frames := runtime.CallersFrames(stack)
-	var innermost Site
+	var innermost, site Site
 	for {
 		f, more := frames.Next()
-		site := Site{Func: f.Function, File: f.File, Line: f.Line}
-		if f.Function != "" && !standard(f.Function) {
+		at := Site{Func: f.Function, File: f.File, Line: f.Line}
+		switch {
+		case f.Function == "" || standard(f.Function):
+		case ofProgram(f.Function) && site.Func == "":
+			return at
+		case ofProgram(f.Function):
+			site.Caller = fmt.Sprintf("%s (%s:%d)", f.Function[strings.LastIndexByte(f.Function, '/')+1:], path.Base(f.File), f.Line)
 			return site
+		case site.Func == "":
+			site = at
 		}
 		if innermost.Func == "" {
-			innermost = site
+			innermost = at
 		}
 		if !more {
-			return innermost
+			break
 		}
 	}
+	if site.Func == "" {
+		return innermost
+	}
+	return site
+}
+
+// program is the module of the program.
+var program = sync.OnceValue(func() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Main.Path
+	}
+	return ""
+})
+
+// ofProgram tells functions of the program's own module.
+func ofProgram(function string) bool {
+	if strings.HasPrefix(function, "main.") {
+		return true
+	}
+	rest, ok := strings.CutPrefix(function, program())
+	return ok && program() != "" && rest != "" && strings.ContainsRune("/._", rune(rest[0])) // _: a package's tests
 }
 
 // ownFunction tells what watch itself allocates, which is bounded.
@@ -101,6 +135,9 @@ func ownFunction(function string) bool {
 // standard reports whether a function is of the standard library: the first
 // element of its import path has no dot, and it is not a program's.
 func standard(function string) bool {
+	if ofProgram(function) {
+		return false // also where the module's name has no dot
+	}
 	first, _, inPath := strings.Cut(function, "/")
 	if !inPath {
 		first, _, _ = strings.Cut(function, ".")
@@ -147,7 +184,7 @@ func (s snapshot) largest(n int) snapshot {
 	}
 	kept := make(snapshot, n)
 	for _, site := range s.sorted()[:n] {
-		key := Site{Func: site.Func, File: site.File, Line: site.Line}
+		key := Site{Func: site.Func, File: site.File, Line: site.Line, Caller: site.Caller}
 		kept[key] = s[key]
 	}
 	return kept

@@ -18,7 +18,7 @@ const ExitPressure = 75
 // and shows the last 24 hours.
 type Options struct {
 	// Interval is the time between two samples; 10 s where it is 0. A window of
-	// the rule is eight samples or more, and eight windows make a finding.
+	// the rule is eight samples or more, and ten windows make a finding.
 	Interval time.Duration
 
 	// History is how far back the page and the JSON go; 24 h where it is 0.
@@ -105,8 +105,8 @@ type Watcher struct {
 	history   history
 	marks     []mark
 	findings  []Finding
-	open      map[string]float64 // signals whose finding stands, with the value below which it falls
-	before    [levels]baseline   // what later sites and profiles are compared with, a level
+	open      map[string]*standing // signals whose finding stands
+	before    [levels]baseline     // what later sites and profiles are compared with, a level
 	pressed   bool
 	evident   bool       // evidence was written, and memory has not fallen since
 	retainers []Retainer // as the last copy has shown them
@@ -147,7 +147,7 @@ func newWatcher(o Options) (*Watcher, error) {
 	w := &Watcher{
 		o:     o,
 		limit: findLimit(o.Limit),
-		open:  make(map[string]float64),
+		open:  make(map[string]*standing),
 		calls: make(chan func(), maxFindings),
 		stop:  make(chan struct{}),
 	}
