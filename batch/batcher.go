@@ -68,7 +68,8 @@ func (b *Batcher[T]) Flush(ctx context.Context) error { return b.e.flush(ctx) }
 // until its own ctx ends.
 //
 // If ctx ends first, Close ends the contexts of the calls in flight and returns at once with a
-// *[DrainError] that holds every item without an outcome. A handler that heeds its context is gone
+// *[DrainError] that holds every item without an outcome; it may hold none, while an Observer is still
+// being told. A handler that heeds its context is gone
 // soon after; one that does not keeps its goroutine, and is counted as Stuck by this Close and later
 // ones.
 //

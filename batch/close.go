@@ -130,9 +130,9 @@ type remains[K comparable, T any] struct {
 }
 
 // giveBackLocked takes every item without an outcome, and ends the contexts of the calls that still
-// run. It is nil if there was nothing left after all.
+// run. It is nil if there was nothing left after all, and no Observer that is still being told.
 func (e *engine[K, T, R]) giveBackLocked(cause error) *remains[K, T] {
-	if e.stats.Pending == 0 && e.stats.InFlight == 0 {
+	if e.stats.Pending == 0 && e.stats.InFlight == 0 && e.reports.list.n == 0 {
 		return nil
 	}
 	e.gaveUp = true

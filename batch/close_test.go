@@ -310,3 +310,22 @@ func TestIdle(t *testing.T) {
 		}
 	})
 }
+
+// Close does not say that all is done while the Observer is still being told.
+func TestCloseDuringTheObserver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		told := 0
+		b := start(t, batch.Options[int]{Linger: batch.Immediately, Observer: func(items []int, _ error) { time.Sleep(time.Second); told += len(items) }}, record(nil).handle)
+		addAll(t, b, 1)
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), ms)
+		defer cancel()
+		var drain *batch.DrainError[int]
+		require.ErrorAs(t, b.Close(ctx), &drain)
+		require.ErrorIs(t, drain, context.DeadlineExceeded)
+		assert.Empty(t, drain.Undelivered)
+		assert.Empty(t, drain.InDoubt)
+		finish(t, b)
+		assert.Equal(t, 1, told)
+	})
+}

@@ -18,7 +18,7 @@ func TestMain(m *testing.M) { leakcheck.Main(m) }
 
 type message struct{ payload [100]byte }
 
-// Every way an item can leave lets go of it, while the batcher goes on.
+// However an item leaves, it is released while the batcher goes on.
 func TestItemsAreCollected(t *testing.T) {
 	nothing := func(context.Context, []*message) error { return nil }
 	fails := func(context.Context, []*message) error { return errDown }
@@ -137,7 +137,7 @@ func TestATicketDoesNotKeepWhatDoTook(t *testing.T) {
 	require.NoError(t, c.Close(t.Context()))
 }
 
-// The twin: a handler that keeps its slices keeps every item.
+// The leaky counterpart: a handler that keeps its slices keeps every item.
 func TestCollectedSeesAHandlerThatKeepsItems(t *testing.T) {
 	var kept [][]*message
 	b := start(t, batch.Options[*message]{}, func(_ context.Context, items []*message) error {
@@ -191,7 +191,7 @@ func TestAFastProducerDoesNotGrowTheHeap(t *testing.T) {
 	assert.NotZero(t, b.Stats().Rejected)
 }
 
-// The twin, which is the code of the package comment: a queue without a bound.
+// The leaky counterpart, which is the code of the package comment: a queue without a bound.
 func TestAnUnboundedQueueGrowsTheHeap(t *testing.T) {
 	var mu sync.Mutex
 	var queue []*message
@@ -252,7 +252,7 @@ func TestNoGrowth(t *testing.T) {
 		})
 		finish(t, c)
 	})
-	t.Run("the twin: keys that are never forgotten", func(t *testing.T) {
+	t.Run("the leaky counterpart: keys that are never forgotten", func(t *testing.T) {
 		seen := map[int]*message{}
 		key := 0
 		leakcheck.MustDetect(t, func(t testing.TB) {

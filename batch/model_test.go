@@ -482,7 +482,7 @@ func (m *model) flush(ctx context.Context) {
 	if err != nil && (m.opt.HoldKeys || !strings.Contains(err.Error(), "since the last Flush")) {
 		return
 	}
-	time.Sleep(1) // a Close beside it may have taken the items, and not told the model yet
+	time.Sleep(time.Nanosecond) // a Close beside it may have taken the items, and not told the model yet
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, tr := range before {
@@ -668,7 +668,7 @@ func (m *model) act(ctx context.Context, behaviour int, its []item) (failed []in
 				break
 			}
 		}
-	case 10: // calls back, though not for ever
+	case 10: // calls back, but not without end
 		if m.items() > 2000 {
 			break
 		}
