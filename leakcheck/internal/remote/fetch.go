@@ -68,7 +68,7 @@ func (f *fetcher) get(ctx context.Context, page string) (io.ReadCloser, error) {
 	case http.StatusUnauthorized, http.StatusForbidden:
 		return nil, fmt.Errorf("remote: %s: %s: give a user and a password as in http://user:password@host, or an address behind the authorization", f.shown(page), resp.Status)
 	}
-	return nil, fmt.Errorf("remote: %s: %s", f.shown(page), resp.Status)
+	return nil, fmt.Errorf("remote: %s: %s: the service's log may say why", f.shown(page), resp.Status)
 }
 
 // shown is a page's address without a password.

@@ -181,6 +181,8 @@ func quiet(all []Measurement, floor float64) (answer, reason string) {
 			reason = "the " + x.name + " grew with the work"
 		case v == climb.Uneven && stopped(s.Low):
 			reason = "the " + x.name + " grew at first, and then no more: a cache that filled"
+		case v == climb.Uneven && jumped(s.Low):
+			return Unknown, "the " + x.name + " grew in one step: a one-time event, or something that grows in steps, as a large slice does: watch longer (-n, -interval)"
 		case v == climb.Uneven && higher(s.Low):
 			return Unknown, "the " + x.name + " is higher than at first, but did not grow in every fetch: watch longer (-n, -interval)"
 		}
@@ -210,4 +212,13 @@ func stopped(v []float64) bool {
 func median(v []float64) float64 {
 	v = slices.Sorted(slices.Values(v))
 	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
+}
+
+// jumped tells whether nearly all of the growth came between two fetches.
+func jumped(v []float64) bool {
+	step := 0.0
+	for i := 1; i < len(v); i++ {
+		step = max(step, v[i]-v[i-1])
+	}
+	return step >= 0.9*(v[len(v)-1]-v[0])
 }

@@ -5,7 +5,6 @@ package remote
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -128,7 +127,7 @@ func (o *Options) check() error {
 	case o.Interval <= 0:
 		return fmt.Errorf("remote: the interval is %v: give a positive one", o.Interval)
 	case o.Floor < 0:
-		return errors.New("remote: the floor is negative")
+		return fmt.Errorf("remote: the floor is %d bytes: give 0 or more", o.Floor)
 	}
 	return nil
 }
