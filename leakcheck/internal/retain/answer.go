@@ -63,7 +63,7 @@ func (w *walker) holder() string {
 	case rootPool:
 		return "only a sync.Pool holds it: not a leak, the next two collections empty it"
 	}
-	return "the runtime holds it"
+	return w.h.Others[r.index].Description + " holds it"
 }
 
 func (w *walker) variableAnswer() string {

@@ -149,7 +149,7 @@ func (w *walker) begin(r root) (view, link) {
 	case rootPool:
 		w.say("sync.Pool", "(emptied by the next two collections)")
 	default:
-		w.say("root", "of the runtime")
+		w.say("root", h.Others[r.index].Description)
 	}
 	return view{}, link{opaque: true}
 }

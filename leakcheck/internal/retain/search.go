@@ -93,12 +93,12 @@ func New(d *heapdump.Dump, names Names) *Heap {
 	h.addSegment(&d.Data)
 	h.addSegment(&d.BSS)
 	h.addGoroutines()
-	for _, o := range d.Others {
+	for i, o := range d.Others {
 		if o.Description == heapdump.CleanupRoot && o.Object != heapdump.None {
 			h.known = append(h.known, root{kind: rootCleanup, rank: Cleanup, object: o.Object})
 			continue
 		}
-		h.add(root{kind: rootOther, rank: Program, object: o.Object})
+		h.add(root{kind: rootOther, rank: Program, object: o.Object, index: i})
 	}
 	return h
 }
