@@ -107,7 +107,7 @@ var retentionMatrix = []struct {
 	{"cycle with a finalizer", plantFinalizer, []string{"a cycle with a finalizer", "use runtime.AddCleanup"}, ""},
 	{"argument of AddCleanup", plantCleanup, []string{"runtime.AddCleanup"}, ""},
 	{"stack object behind a callee", plantStackObject, []string{"a goroutine blocked in chan receive holds it", "on the stack of leakcheck_test.holdOnStack"}, ""},
-	{"linked list of 10,000", plantList, []string{"the package variable leakcheck_test.keptHead holds it", "9 99", "more like it"}, ""},
+	{"linked list of 10,000", plantList, []string{"the package variable leakcheck_test.keptHead holds it", "9,99", "more like it"}, ""},
 	{"tail of a slice", plantTail, []string{"the package variable leakcheck_test.keptTail holds it", "a slice of it is kept: the 16 KiB array stays for 10 bytes (use slices.Clone)", "the object: []byte"}, ""},
 	{"substring", plantSubstring, []string{"the package variable leakcheck_test.keptSub holds it", "a substring is kept: the 16 KiB string stays for 10 bytes (use strings.Clone)"}, ""},
 	{"handler of a ServeMux", plantHandler, []string{"the package variable leakcheck_test.keptMux holds it", "closure leakcheck_test.plantHandler.func1", "its variable captured"}, ""},

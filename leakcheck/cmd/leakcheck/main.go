@@ -19,16 +19,16 @@
 // a tenth of the growth or more. The first row of the table is the line that leaks:
 //
 //	$ leakcheck compare before.dump after.dump -exe ./ssr -n 2
-//	before.dump → after.dump (963 of 3 166 objects have an allocation site; run with runtime.MemProfileRate = 1 to have all)
+//	before.dump → after.dump (963 of 3,166 objects have an allocation site; run with runtime.MemProfileRate = 1 to have all)
 //
-//	2.3 MiB more than before, 93 % of the growth, is retained by the package variable main.history, in 553 objects
+//	2.3 MiB more than before, 95 % of the growth, is retained by the package variable main.history, in 550 objects
 //	  → main.history.pages → []*main.page
 //	  → []*main.page[…] → main.page
 //	  → allocated at main.memoryLeak:28
 //
 //	# new  # deleted  # delta  size delta  retained
 //	  500          0     +500    +2.3 MiB  +2.3 MiB  main.memoryLeak (ssr/pages.go:28)  never freed  p := &page{Title: "S…
-//	    1          0       +1     +80 KiB   +80 KiB  watch.(*level).push (watch/history.go:65)  l.ring = make([]bucket, 0, keep)
+//	    1          0       +1     +80 KiB   +80 KiB  watch.(*level).push (watch/history.go:65)  l.ring = make([]bucket, 0…
 //
 //	$ leakcheck why after.dump -exe ./ssr -site main.memoryLeak -n 1
 //	553 objects, on 1 path or more (-n 0 prints all)
@@ -83,7 +83,7 @@
 // The command dump reads the memory of a process that never heard of this module, on Linux on amd64 and arm64, of Go 1.26 and 1.27:
 //
 //	$ leakcheck dump -pid 4711 out.dump
-//	out.dump: 182 692 objects, 63 MiB, 9 goroutines; process 4711 was stopped for 36.5 ms; file 66 MiB, redacted
+//	out.dump: 182,692 objects, 63 MiB, 9 goroutines; process 4711 was stopped for 36.5 ms; file 66 MiB, redacted
 //
 // The process stands still while its memory is copied and goes on before the copy is read. It goes on too if this command is killed.
 // Reading it takes the right to debug it: the same user, or root; an error says what is missing. A redacted dump holds pointers, types and lengths, and zeros

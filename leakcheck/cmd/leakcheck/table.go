@@ -146,7 +146,7 @@ func compareDumps(c *command, args []string) error {
 			if r.NeverFreed {
 				never = "  never freed"
 			}
-			fmt.Fprintf(w, "%s\t%s\t%+d\t%s\t%s\t  %s  %s\n", retain.Number(r.New), retain.Number(r.Deleted), r.Delta, signed(r.SizeDelta),
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t  %s  %s\n", retain.Number(r.New), retain.Number(r.Deleted), signedCount(r.Delta), signed(r.SizeDelta),
 				signed(r.RetainedDelta), r.Site+never, r.Source)
 		}
 	})
@@ -157,6 +157,13 @@ func signed(n int64) string {
 		return "-" + retain.Bytes(-n)
 	}
 	return "+" + retain.Bytes(n)
+}
+
+func signedCount(n int) string {
+	if n < 0 {
+		return "-" + retain.Number(-n)
+	}
+	return "+" + retain.Number(n)
 }
 
 // sameProcess tells whether objects at the same address may be the same.

@@ -79,12 +79,12 @@ func (c *command) printPaths(paths []retain.Path) {
 	}
 }
 
-// bare is a line without the spaces that align columns, and without keys and indexes.
+// bare is a line without the spaces that align columns, and without what tells one of many alike from another.
 func bare(line string) string {
-	return instance.ReplaceAllString(strings.Join(strings.Fields(line), " "), "[…]")
+	return instance.ReplaceAllString(strings.Join(strings.Fields(line), " "), "…")
 }
 
-var instance = regexp.MustCompile(`\[("[^"]*"…?|-?[0-9]+|…)\]`)
+var instance = regexp.MustCompile(`\[("[^"]*"…?|-?[0-9]+|…)\]|goroutine [0-9]+`)
 
 // cut shortens a line to a width.
 func cut(line string, width int) string {

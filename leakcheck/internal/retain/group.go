@@ -178,24 +178,34 @@ func (g *grouper) depth(o int32) int {
 }
 
 // merge puts groups together whose paths read the same. Without allocation stacks, the parts of one map look like different things.
+// Of groups of one size that with the shortest path comes first.
 func (s *Search) merge(groups []Group) []Group {
 	const named = 64 // the largest
 	at := map[string]int{}
 	var out []Group
-	for i, g := range groups {
-		if i >= named {
-			return append(out, groups[i:]...)
-		}
+	var texts []string
+	for _, g := range groups[:min(len(groups), named)] {
 		text := s.Path(g.Example).shape()
 		if k, ok := at[text]; ok {
 			out[k].Objects = append(out[k].Objects, g.Objects...)
 			continue
 		}
 		at[text] = len(out)
-		out = append(out, g)
+		out, texts = append(out, g), append(texts, text)
 	}
-	slices.SortStableFunc(out, func(a, b Group) int { return len(b.Objects) - len(a.Objects) })
-	return out
+	order := make([]int, len(out))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int {
+		return cmp.Or(cmp.Compare(len(out[b].Objects), len(out[a].Objects)), cmp.Compare(strings.Count(texts[a], "\n"), strings.Count(texts[b], "\n")),
+			strings.Compare(texts[a], texts[b]))
+	})
+	sorted := make([]Group, 0, len(groups))
+	for _, i := range order {
+		sorted = append(sorted, out[i])
+	}
+	return append(sorted, groups[min(len(groups), named):]...)
 }
 
 var instance = regexp.MustCompile(`\[[^\]]*\]|[0-9]+|".*"|…`)
