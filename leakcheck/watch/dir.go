@@ -1,18 +1,16 @@
 package watch
 
 import (
-	"bufio"
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
 	"runtime/pprof"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/ownheap"
@@ -20,89 +18,40 @@ import (
 )
 
 const (
-	historyFile  = "leaksafe-history.jsonl"
-	historyLimit = 1 << 20 // bytes; the older half goes when it is passed
-	maxCaptures  = 24      // profiles kept in the folder
-	coolDown     = 10 * time.Minute
+	maxCaptures = 24 // profiles kept in the folder
+	coolDown    = 10 * time.Minute
+	stampLayout = "20060102T150405.000Z" // of the time in a file's name, UTC
 )
 
 // captureName matches the profiles that are watch's own, and nothing else.
 var captureName = regexp.MustCompile(`^leaksafe-\d{8}T\d{6}\.\d{3}Z-(heap-before|heap|goroutine|goroutineleak|retained)\.pb\.gz$`)
 
-// dumpName matches the redacted dumps that are watch's own. They are not served.
+// dumpName matches the redacted dumps that are watch's own.
 var dumpName = regexp.MustCompile(`^leaksafe-\d{8}T\d{6}\.\d{3}Z-redacted\.dump$`)
 
 // A dir is the folder with captures and history. Only names of watch's own are
 // written or removed.
 type dir struct {
 	path        string
-	life        int64 // when this life began, in Unix nanoseconds: its name in the history
+	life        int64 // when this run began, in Unix nanoseconds
+	slot        slot
 	past        past
-	size        int64 // of the history file
 	lastCapture time.Time
 }
 
-// A point is a line of the history file.
-type point struct {
-	Life int64     `json:"life"`
-	Time time.Time `json:"time"`
-	Up   float64   `json:"up"`
-	Used int64     `json:"used"`
-	Live int64     `json:"live"`
-	RSS  int64     `json:"rss"`
-}
-
-// past is what the lives before this one left, the oldest first.
-type past []point
-
-// openDir makes the folder, proves that it can be written, and reads the past.
+// openDir makes the folder and reads the past. The folder is returned in any case: what cannot be written now may be later.
 func openDir(path string, now time.Time) (*dir, error) {
 	d := &dir{path: path, life: now.UnixNano()}
 	if err := os.MkdirAll(path, 0o700); err != nil {
-		return nil, fmt.Errorf("watch: Options.Dir cannot be made: %w; name a folder that this process may write", err)
+		return d, fmt.Errorf("watch: Options.Dir cannot be made: %w; name a folder that this process may write", err)
 	}
-	f, err := os.OpenFile(d.history(), os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("watch: Options.Dir cannot be written: %w; name a folder that this process may write", err)
+	var err error
+	if d.slot, err = openSlot(path); err != nil {
+		return d, fmt.Errorf("watch: Options.Dir cannot be written: %w; name a folder that this process may write", err)
 	}
-	defer f.Close()
-	if err := d.readPast(f); err != nil {
-		return nil, fmt.Errorf("watch: reading the history of earlier runs: %w; move the file away to begin anew", err)
-	}
-	return d, nil
-}
-
-func (d *dir) history() string { return filepath.Join(d.path, historyFile) }
-
-// readPast takes the lines that are points. A line cut short by a crash is
-// passed over.
-func (d *dir) readPast(r io.Reader) error {
-	s := bufio.NewScanner(io.LimitReader(r, 2*historyLimit))
-	for s.Scan() {
-		d.size += int64(len(s.Bytes())) + 1
-		var p point
-		if json.Unmarshal(s.Bytes(), &p) == nil && p.Life != 0 {
-			d.past = append(d.past, p)
-		}
-	}
-	return s.Err()
-}
-
-// lives sums up the points of each life.
-func (p past) lives() []life {
-	var out []life
-	var current int64
-	for _, pt := range p {
-		if pt.Life != current || len(out) == 0 {
-			current = pt.Life
-			out = append(out, life{first: pt.Used})
-		}
-		l := &out[len(out)-1]
-		l.peak = max(l.peak, pt.Used)
-		l.last = pt.Used
-		l.lasted = seconds(pt.Up)
-	}
-	return out
+	points, err := d.slot.read(now)
+	d.past = newPast(points)
+	return d, err
 }
 
 // remember appends a point to the history, so that a later life sees this one.
@@ -110,7 +59,7 @@ func (w *Watcher) remember(s Sample) {
 	if w.dir == nil {
 		return
 	}
-	err := w.dir.append(point{Life: w.dir.life, Time: s.Time, Up: s.Up, Used: s.used(), Live: s.Live, RSS: s.RSS})
+	err := w.dir.slot.append(point{Life: w.dir.life, Time: s.Time, Up: s.Up, Used: s.used(), Live: s.Live, RSS: s.RSS})
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.fault(err)
@@ -123,47 +72,9 @@ func (w *Watcher) fault(err error) {
 		return
 	}
 	if w.o.Log != nil && w.problem != err.Error() {
-		w.o.Log.Error("watch", "error", err)
+		w.o.Log.Warn("watch", "error", err)
 	}
 	w.problem = err.Error()
-}
-
-func (d *dir) append(p point) error {
-	line, err := json.Marshal(p)
-	if err != nil {
-		return err
-	}
-	line = append(line, '\n')
-	if d.size+int64(len(line)) > historyLimit {
-		if err := d.halve(); err != nil {
-			return err
-		}
-	}
-	f, err := os.OpenFile(d.history(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	n, err := f.Write(line)
-	d.size += int64(n)
-	return errors.Join(err, f.Close())
-}
-
-// halve drops the older half of the history.
-func (d *dir) halve() error {
-	text, err := os.ReadFile(d.history())
-	if err != nil {
-		return err
-	}
-	text = text[len(text)/2:]
-	if i := bytes.IndexByte(text, '\n'); i >= 0 {
-		text = text[i+1:]
-	}
-	temp := d.history() + ".new"
-	if err := os.WriteFile(temp, text, 0o600); err != nil {
-		return err
-	}
-	d.size = int64(len(text))
-	return os.Rename(temp, d.history())
 }
 
 // capture writes the heap profile, the one from before where there is one, and
@@ -177,14 +88,13 @@ func (w *Watcher) capture(before []byte, leaked bool) []string {
 		return nil
 	}
 	w.dir.lastCapture = now
-	stamp := "leaksafe-" + now.UTC().Format("20060102T150405.000Z")
 	var names []string
 	write := func(kind string, content []byte) {
 		if len(content) == 0 {
 			return
 		}
-		name := stamp + "-" + kind + ".pb.gz"
-		if err := os.WriteFile(filepath.Join(w.dir.path, name), content, 0o600); err != nil {
+		name, err := w.dir.create(now, kind, content)
+		if err != nil {
 			w.fault(err)
 			return
 		}
@@ -201,6 +111,27 @@ func (w *Watcher) capture(before []byte, leaked bool) []string {
 	}
 	w.fault(w.dir.prune())
 	return names
+}
+
+// create writes a capture under a name that no other process has taken. Of a full disk no part of a file is left.
+func (d *dir) create(now time.Time, kind string, content []byte) (name string, err error) {
+	var f *os.File
+	for range 1000 { // more processes than that do not share a millisecond
+		name = "leaksafe-" + now.UTC().Format(stampLayout) + "-" + kind + ".pb.gz"
+		f, err = os.OpenFile(filepath.Join(d.path, name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		if !errors.Is(err, fs.ErrExist) {
+			break
+		}
+		now = now.Add(time.Millisecond)
+	}
+	if err != nil {
+		return "", err
+	}
+	_, err = f.Write(content)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return "", errors.Join(err, os.Remove(f.Name()))
+	}
+	return name, nil
 }
 
 // goroutineLeaks is the goroutineleak profile, nil where this runtime has none. The runtime dies when it writes a heap dump after the
@@ -240,10 +171,10 @@ func (d *dir) list(own *regexp.Regexp) ([]string, error) {
 }
 
 // prune removes the oldest profiles of watch's own.
-func (d *dir) prune() error { return d.keep(captureName, maxCaptures) }
+func (d *dir) prune() error { return d.keep(captureName, maxCaptures, time.Now()) }
 
 // pruneDumps removes the oldest dumps.
-func (d *dir) pruneDumps() error { return d.keep(dumpName, maxDumps) }
+func (d *dir) pruneDumps() error { return d.keep(dumpName, maxDumps, time.Now()) }
 
 // removeParts removes what a process that was killed while it read a copy has left. Another one that shares the folder may be at it.
 func (d *dir) removeParts(now time.Time) error {
@@ -256,12 +187,26 @@ func (d *dir) removeParts(now time.Time) error {
 	return err
 }
 
-// keep removes the oldest files but n.
-func (d *dir) keep(own *regexp.Regexp, n int) error {
+// stampPattern finds the time in a file's name.
+var stampPattern = regexp.MustCompile(`\d{8}T\d{6}\.\d{3}Z`)
+
+// keep removes the oldest files but n. A name from the future is from before the clock was set back: it goes first.
+func (d *dir) keep(own *regexp.Regexp, n int, now time.Time) error {
 	names, err := d.list(own)
 	if err != nil {
 		return err
 	}
+	latest := now.Add(time.Minute).UTC().Format(stampLayout)
+	slices.SortStableFunc(names, func(a, b string) int {
+		a, b = stampPattern.FindString(a), stampPattern.FindString(b)
+		switch {
+		case a > latest && b <= latest:
+			return -1
+		case a <= latest && b > latest:
+			return 1
+		}
+		return strings.Compare(a, b)
+	})
 	for len(names) > n {
 		if err := os.Remove(filepath.Join(d.path, names[0])); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err

@@ -17,6 +17,9 @@ func FeedEach(o Options, samples iter.Seq[Sample], each func(*Watcher)) (*Watche
 		w.take(s)
 		each(w)
 	}
+	if w.dir != nil {
+		w.dir.slot.close() // as if the process had ended: the next one has its history
+	}
 	return w, nil
 }
 
@@ -47,8 +50,12 @@ func (w *Watcher) Last() Sample {
 
 // Append writes a point of an earlier life to a folder's history.
 func Append(path string, life int64, up float64, used int64) error {
-	d := dir{path: path}
-	return d.append(point{Life: life, Time: time.Unix(0, life).Add(time.Duration(up * float64(time.Second))), Up: up, Used: used, Live: used, RSS: 2 * used})
+	s, err := openSlot(path)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	return s.append(point{Life: life, Time: time.Unix(0, life).Add(time.Duration(up * float64(time.Second))), Up: up, Used: used, Live: used, RSS: 2 * used})
 }
 
 // ReadOne is one sample of this process.
@@ -57,6 +64,7 @@ func ReadOne() Sample { return newMeter(nil).read() }
 const (
 	MaxCaptures  = maxCaptures
 	HistoryLimit = historyLimit
+	MaxAside     = maxAside
 )
 
 // TakeCopies makes a Watcher that is fed take frozen copies.
@@ -73,3 +81,41 @@ func UserSite(stack []uintptr) Site { return userSite(stack) }
 
 // Standard tells functions of the standard library.
 func Standard(function string) bool { return standard(function) }
+
+// FeedEachOpen gives a series of samples to a Watcher that holds its history until Stop.
+func FeedEachOpen(o Options, samples iter.Seq[Sample]) (*Watcher, error) {
+	w, err := newWatcher(o)
+	if err != nil {
+		return nil, err
+	}
+	for s := range samples {
+		w.take(s)
+	}
+	return w, nil
+}
+
+// AddFinding adds a finding to the page.
+func (w *Watcher) AddFinding(f Finding) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.findings = append(w.findings, f)
+}
+
+// Own tells watch's own functions.
+func Own(function string) bool { return ownFunction(function) }
+
+// HeldSites are the lines that hold memory of this process.
+func HeldSites() []Site { return heapSites().sorted() }
+
+// Ticks is what the axes of a graph say, from 0 to top, and over a span of time.
+func Ticks(top float64, wholes bool, n int) []string {
+	step, per, unit := roundStep(top, n, wholes)
+	var texts []string
+	for i := 0; float64(i)*step <= top; i++ {
+		texts = append(texts, tickText(float64(i)*step, per, unit))
+	}
+	return texts
+}
+
+// TimeStep is the step of the axis of time.
+func TimeStep(span time.Duration, n int) (time.Duration, string) { return timeStep(span, n) }

@@ -102,7 +102,7 @@ func (f Finding) String() string {
 	}
 	if len(f.Sites) > 0 {
 		s := f.Sites[0]
-		fmt.Fprintf(&b, "; most at %s (%s:%d)", s.Func, s.File, s.Line)
+		fmt.Fprintf(&b, "; most at %s (%s)", s.Func, s.Place())
 		if s.Caller != "" {
 			fmt.Fprintf(&b, ", called from %s", s.Caller)
 		}

@@ -112,7 +112,7 @@ func (w *Watcher) evidence(s Sample, retainers []Retainer, noCopy error) string 
 			if i == retainersShown {
 				break
 			}
-			fmt.Fprintf(&b, "%d. allocated at %s (%s:%d): %s\n", i+1, x.Func, x.File, x.Line, size(float64(x.Bytes)))
+			fmt.Fprintf(&b, "%d. allocated at %s (%s): %s\n", i+1, x.Func, x.Place(), size(float64(x.Bytes)))
 		}
 	}
 	if noCopy != nil {

@@ -30,6 +30,10 @@ func TestMain(m *testing.M) {
 		serve(interval)
 		return
 	}
+	if dir := os.Getenv(shareEnv); dir != "" {
+		share(dir)
+		return
+	}
 	leakcheck.Main(m)
 }
 

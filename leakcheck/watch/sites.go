@@ -126,6 +126,34 @@ func ofProgram(function string) bool {
 	return ok && program() != "" && rest != "" && strings.ContainsRune("/._", rune(rest[0])) // _: a package's tests
 }
 
+// Place is the line as people know it, relative to the program's module: "orders/list.go:27", or
+// "example.com/lib/pkg/file.go:27" of another module.
+func (s Site) Place() string {
+	return fmt.Sprintf("%s:%d", path.Join(folderOf(s.Func), path.Base(strings.ReplaceAll(s.File, `\`, "/"))), s.Line)
+}
+
+// folderOf is the folder of a function's package, relative to the program's module. A package's name has no dot before its last slash.
+func folderOf(function string) string {
+	slash := strings.LastIndexByte(function, '/') + 1
+	name, _, _ := strings.Cut(function[slash:], ".")
+	pkg := strings.ReplaceAll(function[:slash]+strings.TrimSuffix(name, "_test"), "%2e", ".")
+	if pkg == "main" {
+		pkg = mainPackage()
+	}
+	if rest, ok := strings.CutPrefix(pkg, program()); ok && program() != "" && (rest == "" || rest[0] == '/') {
+		return strings.TrimPrefix(rest, "/")
+	}
+	return pkg
+}
+
+// mainPackage is the import path of the program's package main.
+var mainPackage = sync.OnceValue(func() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Path != "command-line-arguments" {
+		return strings.TrimSuffix(info.Path, ".test")
+	}
+	return program()
+})
+
 // ownFunction tells what watch itself allocates, which is bounded.
 func ownFunction(function string) bool {
 	rest, ok := strings.CutPrefix(function, "github.com/leaksafe/leaksafe/leakcheck/")
@@ -157,6 +185,9 @@ func goroutineSites() snapshot {
 	all := make(snapshot)
 	for i := range records[:min(n, len(records))] {
 		site := outermost(records[i].Stack())
+		if ownFunction(site.Func) {
+			continue
+		}
 		a := all[site]
 		all[site] = amount{0, a.objects + 1}
 	}

@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -54,11 +55,19 @@ type Options struct {
 	// outlives a restart. It is made where it does not exist. Files in it that
 	// are not watch's own are left alone. Empty: nothing is written.
 	//
+	// The folder holds at most 24 profiles, 2 dumps, and a history of 1 MiB for each process that shares it; up to 256 processes may. A
+	// history file that is damaged is renamed to NAME.damaged-TIME, and what can be read of it is used; three such files are kept.
+	// When the disk is full or the folder is gone, watch logs it once, shows it on the page, and tries again at the next point.
+	//
 	// With it, watch takes a frozen copy of the process to see what retains the memory: at a finding, at most once an hour, and near the
 	// limit. The program goes on meanwhile, but for the time in which the kernel copies its page tables: some 50 ms per GB. The
 	// retention profile and the redacted dump of the copy, which has no strings and no other contents, stay in the folder. Linux on amd64 and
 	// arm64 only, and not for a program that is linked with -s or -w.
 	Dir string
+
+	// ServeFiles lets Handler serve the profiles and the redacted dumps in Dir. They say more of the program than the page does: all its
+	// functions and types, and the sizes of its data. Set it only where whoever may see the page may see that too.
+	ServeFiles bool
 
 	// TerminationLog is the file for the reason of the end: at 80 % of the limit watch writes there, and to Log, what grows and
 	// what retains most, and empties it when memory falls again. Empty: /dev/termination-log, which
@@ -125,7 +134,8 @@ type Watcher struct {
 }
 
 // Start begins to watch. The caller owns the Watcher and calls its Stop.
-// The error says which option makes no sense, or why Dir cannot be used.
+// The error says which option makes no sense. A Dir that cannot be used, or whose files are damaged, is no error: watch says so in
+// Log and on the page, and goes on.
 func Start(o Options) (*Watcher, error) {
 	w, err := newWatcher(o)
 	if err != nil {
@@ -157,12 +167,8 @@ func newWatcher(o Options) (*Watcher, error) {
 		return nil, err
 	}
 	if o.Dir != "" {
-		d, err := openDir(o.Dir, time.Now())
-		if err != nil {
-			return nil, err
-		}
-		w.dir = d
-		w.fault(d.removeParts(time.Now()))
+		w.dir, err = openDir(o.Dir, time.Now())
+		w.fault(errors.Join(err, w.dir.removeParts(time.Now())))
 		w.judgeRestarts()
 	}
 	return w, nil
@@ -197,6 +203,9 @@ func (o *Options) check() error {
 func (w *Watcher) Stop() {
 	w.stopOnce.Do(func() { close(w.stop) })
 	w.done.Wait()
+	if w.dir != nil {
+		w.dir.slot.close()
+	}
 }
 
 // Mark puts a named moment on the graph, such as a deployment. The last 64 are kept.

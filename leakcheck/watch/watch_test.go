@@ -61,8 +61,6 @@ func TestStopEndsAllGoroutines(t *testing.T) {
 }
 
 func TestStart(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "file")
-	require.NoError(t, os.WriteFile(file, nil, 0o600))
 	for name, c := range map[string]struct {
 		o    watch.Options
 		want string
@@ -71,8 +69,6 @@ func TestStart(t *testing.T) {
 		"negative history":  {watch.Options{History: -1}, "watch: Options.History is -1ns"},
 		"negative limit":    {watch.Options{Limit: -1}, "watch: Options.Limit is -1"},
 		"negative floor":    {watch.Options{Floor: -1}, "watch: Options.Floor is -1"},
-		"a file as folder":  {watch.Options{Dir: file}, "watch: Options.Dir cannot be made"},
-		"below a file":      {watch.Options{Dir: filepath.Join(file, "x")}, "watch: Options.Dir cannot be made"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, err := watch.Start(c.o)
@@ -249,8 +245,10 @@ func data(t *testing.T, w *watch.Watcher) map[string]any {
 
 func TestHandler(t *testing.T) {
 	dir := t.TempDir()
-	w, err := watch.FeedEach(watch.Options{Limit: 1024 * mib, Dir: dir}, leaking().samples(), none)
+	w, err := watch.FeedEach(watch.Options{Limit: 1024 * mib, Dir: dir, ServeFiles: true}, leaking().samples(), none)
 	require.NoError(t, err)
+	dump := "leaksafe-20260101T000000.000Z-redacted.dump"
+	require.NoError(t, os.WriteFile(filepath.Join(dir, dump), []byte("go1.7 heap dump\n"), 0o600))
 	w.Mark("deploy <1.4.2>")
 	require.NotEmpty(t, w.Findings())
 	captures := w.Findings()[0].Captures
@@ -265,6 +263,8 @@ func TestHandler(t *testing.T) {
 		"head":                  {"HEAD", "/debug/leaks/", 200, ""},
 		"json":                  {"GET", "/debug/leaks/data.json", 200, `"version":1`},
 		"profile":               {"GET", "/debug/leaks/files/" + captures[0], 200, "\x1f\x8b"},
+		"dump":                  {"GET", "/debug/leaks/files/" + dump, 200, "go1.7 heap dump"},
+		"profile that is gone":  {"GET", "/debug/leaks/files/leaksafe-20000101T000000.000Z-heap.pb.gz", 404, "gone"},
 		"post":                  {"POST", "/debug/leaks/", 405, "only GET and HEAD"},
 		"delete":                {"DELETE", "/debug/leaks/files/" + captures[0], 405, "only GET and HEAD"},
 		"unknown":               {"GET", "/debug/leaks/x", 404, "no such page"},
@@ -288,6 +288,124 @@ func TestHandler(t *testing.T) {
 	assert.NotRegexp(t, `(src|href)="?(https?:)?//`, page, "the page asks nobody")
 	for _, path := range regexp.MustCompile(` d="([^"]*)"`).FindAllStringSubmatch(page, -1) {
 		assert.Regexp(t, `^(M[\d.]+ [\d.]+(L[\d.]+ [\d.]+)*)+$`, path[1])
+	}
+}
+
+// Without ServeFiles the page and its numbers are all there is.
+func TestHandlerServesThePageAlone(t *testing.T) {
+	dir := t.TempDir()
+	w, err := watch.FeedEach(watch.Options{Limit: 1024 * mib, Dir: dir}, leaking().samples(), none)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "leaksafe-20260101T000000.000Z-redacted.dump"), []byte("contents"), 0o600))
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Greater(t, len(entries), 4, "there is something to see")
+	for _, e := range entries {
+		for _, path := range []string{"", "files/", "files/../", "files//", "x/files/", "%2e%2e/files/"} {
+			r := get(w, "GET", "/debug/leaks/"+path+e.Name())
+			assert.Equal(t, 404, r.StatusCode, path+e.Name())
+		}
+	}
+	for _, path := range []string{"retained", "files", "pprof", "heap", "dump", ".", "..", "data.json.bak"} {
+		assert.Equal(t, 404, get(w, "GET", "/debug/leaks/"+path).StatusCode, path)
+	}
+	page := body(t, get(w, "GET", "/debug/leaks/"))
+	assert.NotContains(t, page, `href="files/`)
+	assert.Equal(t, []string{`href="data.json"`}, regexp.MustCompile(`(?:href|src|action)="[^"]*"`).FindAllString(page, -1))
+}
+
+func TestHandlerRefusesOtherOrigins(t *testing.T) {
+	dir := t.TempDir()
+	w, err := watch.FeedEach(watch.Options{Limit: 1024 * mib, Dir: dir, ServeFiles: true}, leaking().samples(), none)
+	require.NoError(t, err)
+	capture := "/debug/leaks/files/" + w.Findings()[0].Captures[0]
+	ask := func(method, path, site string) int {
+		r := httptest.NewRequest(method, path, strings.NewReader("a=b"))
+		r.Header.Set("Origin", "https://elsewhere.example")
+		r.Header.Set("Sec-Fetch-Site", site)
+		rec := httptest.NewRecorder()
+		w.Handler().ServeHTTP(rec, r)
+		assert.Equal(t, "", rec.Header().Get("Access-Control-Allow-Origin"))
+		return rec.Code
+	}
+	for _, path := range []string{"/debug/leaks/", "/debug/leaks/data.json", capture} {
+		for _, method := range []string{"POST", "PUT", "PATCH", "DELETE", "OPTIONS"} {
+			assert.Equal(t, 405, ask(method, path, "cross-site"), method+path)
+		}
+	}
+	assert.Equal(t, 200, ask("GET", "/debug/leaks/", "cross-site"), "a link to the page, in a chat")
+	assert.Equal(t, 403, ask("GET", "/debug/leaks/data.json", "cross-site"))
+	assert.Equal(t, 403, ask("GET", capture, "cross-site"))
+	assert.Equal(t, 200, ask("GET", capture, "same-origin"))
+	policy := get(w, "GET", "/debug/leaks/").Header
+	assert.Contains(t, policy.Get("Content-Security-Policy"), "frame-ancestors 'none'")
+	assert.Equal(t, "same-origin", policy.Get("Cross-Origin-Resource-Policy"))
+}
+
+func TestPlace(t *testing.T) {
+	for name, c := range map[string]struct{ function, file, want string }{
+		"of this module":            {"github.com/leaksafe/leaksafe/examples/sessions.(*Store).Open", "/home/u/src/leaksafe/examples/sessions/sessions.go", "examples/sessions/sessions.go:27"},
+		"built with -trimpath":      {"github.com/leaksafe/leaksafe/examples/sessions.(*Store).Open", "github.com/leaksafe/leaksafe/examples/sessions/sessions.go", "examples/sessions/sessions.go:27"},
+		"at the module's root":      {"github.com/leaksafe/leaksafe.Do", "/x/do.go", "do.go:27"},
+		"of another module":         {"example.com/lib/v3.New", "/root/go/pkg/mod/example.com/lib@v3.1.0/new.go", "example.com/lib/v3/new.go:27"},
+		"of a module alike":         {"github.com/leaksafe/leaksafe2.New", "/x/new.go", "github.com/leaksafe/leaksafe2/new.go:27"},
+		"a dot in the last element": {"gopkg.in/yaml%2ev3.Unmarshal", "/x/yaml.go", "gopkg.in/yaml.v3/yaml.go:27"},
+		"a test":                    {"github.com/leaksafe/leaksafe/pool_test.TestX.func1", "/x/pool_test.go", "pool/pool_test.go:27"},
+		"of the standard library":   {"net/http.(*conn).serve", "/usr/lib/go/src/net/http/server.go", "net/http/server.go:27"},
+		"on Windows":                {"github.com/leaksafe/leaksafe/pool.New", `C:\src\leaksafe\pool\pool.go`, "pool/pool.go:27"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.Equal(t, c.want, watch.Site{Func: c.function, File: c.file, Line: 27}.Place())
+		})
+	}
+}
+
+// What watch allocates itself is bounded, and would only hide the program's lines.
+func TestOwnMemoryIsNotListed(t *testing.T) {
+	rate := runtime.MemProfileRate
+	runtime.MemProfileRate = 1
+	defer func() { runtime.MemProfileRate = rate }()
+	w, err := watch.FeedEach(watch.Options{Limit: 1024 * mib, Dir: t.TempDir()}, leaking().samples(), none)
+	require.NoError(t, err)
+	for range 20 {
+		body(t, get(w, "GET", "/"))
+	}
+	runtime.GC()
+	runtime.GC()
+	sites := watch.HeldSites()
+	require.NotEmpty(t, sites)
+	for _, s := range sites {
+		assert.False(t, watch.Own(s.Func), s.Func)
+	}
+	assert.True(t, watch.Own("github.com/leaksafe/leaksafe/leakcheck/watch.(*level).push"))
+	assert.False(t, watch.Own("github.com/leaksafe/leaksafe/leakcheck/watch_test.TestX"))
+	runtime.KeepAlive(w)
+}
+
+func TestAxesAreRound(t *testing.T) {
+	for _, c := range []struct {
+		top    float64
+		wholes bool
+		want   string
+	}{
+		{850 * mib, false, "0 200 MiB 400 MiB 600 MiB 800 MiB"},
+		{1024 * mib, false, "0 0.2 GiB 0.4 GiB 0.6 GiB 0.8 GiB 1 GiB"},
+		{3.2 * 1024 * mib, false, "0 1 GiB 2 GiB 3 GiB"},
+		{48 * mib, false, "0 10 MiB 20 MiB 30 MiB 40 MiB"},
+		{3, false, "0 1 B 2 B 3 B"},
+		{0, false, "0"},
+		{0, true, "0"},
+		{7, true, "0 2 4 6"},
+		{52000, true, "0 10000 20000 30000 40000 50000"},
+	} {
+		assert.Equal(t, c.want, strings.Join(watch.Ticks(c.top, c.wholes, 6), " "), "%v", c.top)
+	}
+	for span, want := range map[time.Duration]time.Duration{
+		0: time.Second, 20 * time.Second: 5 * time.Second, time.Hour: 10 * time.Minute, 24 * time.Hour: 3 * time.Hour,
+		7 * 24 * time.Hour: 24 * time.Hour, 400 * 24 * time.Hour: 51 * 24 * time.Hour,
+	} {
+		step, _ := watch.TimeStep(span, 8)
+		assert.Equal(t, want, step, "%v", span)
 	}
 }
 
