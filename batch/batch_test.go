@@ -17,7 +17,7 @@ import (
 
 const ms = time.Millisecond
 
-// A recorder is a handler that remembers its calls. It returns what then says.
+// A recorder is a handler that remembers its calls. It returns what the function then returns.
 type recorder struct {
 	mu    sync.Mutex
 	start time.Time
@@ -49,7 +49,7 @@ func start[T any](t *testing.T, opt batch.Options[T], handler func(context.Conte
 	return b
 }
 
-// finish closes b and finds it at rest.
+// finish closes b and checks that nothing is left.
 func finish[B interface {
 	Close(context.Context) error
 	AtRest() error
@@ -66,7 +66,7 @@ func addAll(t *testing.T, b *batch.Batcher[int], items ...int) {
 	}
 }
 
-// pass lets d pass, and everything come to a standstill.
+// pass waits for d, and until every goroutine of the bubble is blocked.
 func pass(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
@@ -178,19 +178,19 @@ func TestImmediately(t *testing.T) {
 		b := start(t, batch.Options[int]{Linger: batch.Immediately}, r.handle)
 		addAll(t, b, 1)
 		synctest.Wait()
-		addAll(t, b, 2, 3, 4) // share a batch: the only call is taken
+		addAll(t, b, 2, 3, 4) // they share a batch, because the only call is in use
 		finish(t, b)
 		assert.Equal(t, [][]int{{1}, {2, 3, 4}}, r.calls)
 		assert.Equal(t, []time.Duration{0, 10 * ms}, r.times)
 	})
 }
 
-// A full budget lets nothing else in, so nothing lingers behind it.
+// When the budget is full no item can be admitted, so no batch lingers.
 func TestFullBudgetDoesNotLinger(t *testing.T) {
 	for name, c := range map[string]struct {
 		opt  batch.Options[int]
 		try  bool
-		none bool // the last that fits is the last that comes
+		none bool // no further item is added after the last one that fits
 	}{
 		"in items, just":       {opt: batch.Options[int]{PendingItems: 3}, none: true},
 		"in items":             {opt: batch.Options[int]{PendingItems: 3}},

@@ -2,24 +2,25 @@ package batch
 
 import "context"
 
-// A Batcher collects items and hands them to its handler in batches. Create it with [New], end it with
-// Close. Its methods may be called by any number of goroutines. An idle Batcher has no goroutine and
-// no timer.
+// A Batcher collects items and hands them to its handler in batches. Create it with [New], end it
+// with Close. Its methods may be called by any number of goroutines. An idle Batcher has no
+// goroutine and no timer.
 type Batcher[T any] struct {
 	e *engine[struct{}, T, struct{}]
 }
 
-// New returns a Batcher that calls handler with one batch at a time, or with InFlight batches at once.
-// It fails if opt contradicts itself, and panics if handler is nil.
+// New returns a Batcher that calls handler with one batch at a time, or with InFlight batches at
+// once. It fails if opt contradicts itself, and panics if handler is nil.
 //
-// The slice is the handler's: it is new in every call, never used again, and may be changed and kept.
-// A nil error says that all items were delivered, an error that none was; a [Failure] says which were
-// not, and when to try again. A panic fails the batch with the stack and stops nothing else. Failures
-// go to [Options].Observer.
+// The slice belongs to the handler: it is new in every call and never reused, so the handler may
+// change and retain it. A nil error means that all items were delivered. Any other error means that
+// none was, except a [Failure], which says which items failed and when to try again. A panic fails
+// the batch, with the stack in the error, and stops nothing else. Failures are reported to
+// [Options].Observer.
 //
-// The context is the batch's: it ends at Timeout, and when Close gives up, and is not that of any
-// caller. A handler that adds to its own Batcher passes it on, so that it is told ErrFull rather than
-// wait for itself.
+// The context belongs to the batch, not to a caller: it ends at Timeout, and when Close gives up. A
+// handler that adds to its own Batcher must pass this context to Add. Add then returns ErrFull
+// instead of waiting for the handler itself.
 func New[T any](opt Options[T], handler func(ctx context.Context, items []T) error) (*Batcher[T], error) {
 	mustHandle(handler == nil, "New")
 	e, err := newEngine(opt, false, func(ctx context.Context, _ struct{}, items []T) ([]Result[struct{}], error) {
@@ -31,11 +32,11 @@ func New[T any](opt Options[T], handler func(ctx context.Context, items []T) err
 	return &Batcher[T]{e}, nil
 }
 
-// Add admits v, and returns as soon as it has. When the budget is full it waits or fails, as Reject
-// says. After nil, v has exactly one outcome: delivered, failed or expired, as the Observer is told,
-// or given back by Close.
+// Add admits v and returns; it does not wait for delivery. When the budget is full it waits or,
+// with Reject, fails. If it returns nil, v gets exactly one outcome: delivered, failed or expired,
+// which the Observer is told, or given back by Close.
 //
-// It returns ErrTooLarge, ErrFull, ErrClosed, or the error of ctx; v was not admitted then.
+// If it returns ErrTooLarge, ErrFull, ErrClosed or the error of ctx, v was not admitted.
 func (b *Batcher[T]) Add(ctx context.Context, v T) error {
 	_, err := b.e.add(ctx, struct{}{}, v, manner{wait: true})
 	return err
@@ -47,37 +48,37 @@ func (b *Batcher[T]) TryAdd(v T) error {
 	return err
 }
 
-// AddAll adds vs in order and returns how many it did. Others may add between them. The error, if n is
-// less than len(vs), is that of vs[n].
+// AddAll adds vs in order and returns how many it added. Other callers may add items in between. If
+// n is less than len(vs), the error says why vs[n] was not added.
 func (b *Batcher[T]) AddAll(ctx context.Context, vs []T) (n int, err error) {
 	return b.e.addAll(ctx, struct{}{}, vs)
 }
 
-// Flush hands over what lingers and waits until everything that was admitted before the call has an
-// outcome, whichever, and the Observer has been told.
+// Flush hands over lingering batches at once. It waits until every item that was admitted before
+// the call has an outcome, of any kind, and the Observer has been told.
 //
-// It returns nil if nothing failed or expired since the last Flush returned; otherwise an error that
-// counts those items and wraps the error of the last one. It returns the error of ctx if that ends
-// first, ErrClosed if Close gave items back meanwhile, and ErrFull if MaxWaiters callers are in Flush
-// already. From inside the handler, with its context, and from the Observer it does not wait and
-// returns an error.
+// It returns nil if nothing failed or expired since the last Flush returned; otherwise an error
+// that counts those items and wraps the error of the last one. It returns the error of ctx if ctx
+// ends first, ErrClosed if Close gave items back meanwhile, and ErrFull if MaxWaiters callers are
+// in Flush already. Called from the handler (with its context) or from the Observer, it does not
+// wait and returns an error.
 func (b *Batcher[T]) Flush(ctx context.Context) error { return b.e.flush(ctx) }
 
-// Close admits nothing more, turns blocked callers away with ErrClosed, and waits until every item has
-// an outcome and every goroutine is gone. It may be called again, and by several at once; each waits
-// until its own ctx ends.
+// Close admits no more items, makes blocked callers return ErrClosed, and waits until every item
+// has an outcome and every goroutine has ended. It may be called more than once and concurrently;
+// each call waits until its own ctx ends.
 //
 // If ctx ends first, Close ends the contexts of the calls in flight and returns at once with a
-// *[DrainError] that holds every item without an outcome; it may hold none, while an Observer is still
-// being told. A handler that heeds its context is gone
-// soon after; one that does not keeps its goroutine, and is counted as Stuck by this Close and later
-// ones.
+// *[DrainError] that holds every item without an outcome. The list is empty if Close only waited
+// for an Observer. A handler that obeys its context returns soon after. One that does not keeps its
+// goroutine, and this Close and later ones count it as Stuck.
 //
-// Without an Observer, Close returns an error that counts the items that failed or expired since New,
-// if there are any, and wraps the error of the last one.
+// Without an Observer, Close returns an error that counts the items that failed or expired since
+// New, if there are any, and wraps the error of the last one.
 //
-// From inside the handler, with its context, and from the Observer, Close does not wait for itself: it
-// admits nothing more and returns an error. With another context it waits.
+// Called from the handler (with its context) or from the Observer, Close does not wait, because it
+// would wait for its caller: it admits no more items and returns an error. With another context it
+// does wait, and so blocks until ctx ends.
 func (b *Batcher[T]) Close(ctx context.Context) error { return drained(b.e.close(ctx)) }
 
 // Stats returns the counts of this instant.

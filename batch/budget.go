@@ -17,13 +17,13 @@ type waiter[K comparable, T, R any] struct {
 	node  node[*waiter[K, T, R]]
 }
 
-// How an item is to be admitted.
+// A manner says how an item is to be admitted.
 type manner struct {
 	wait bool // for room, if Options say so
 	asks bool // its caller waits for the result
 }
 
-// add admits v, or waits for that if how and Options say so.
+// add admits v. It waits for room if how and Options say so.
 func (e *engine[K, T, R]) add(ctx context.Context, key K, v T, how manner) (spot[K, T, R], error) {
 	err := e.check(ctx, key)
 	if err != nil {
@@ -60,7 +60,7 @@ func (e *engine[K, T, R]) add(ctx context.Context, key K, v T, how manner) (spot
 	return e.await(ctx, w)
 }
 
-// check is what can be said without mu.
+// check returns the errors that can be found without holding mu.
 func (e *engine[K, T, R]) check(ctx context.Context, key K) error {
 	if key != key {
 		return errNotEqual
@@ -68,7 +68,7 @@ func (e *engine[K, T, R]) check(ctx context.Context, key K) error {
 	return ctx.Err()
 }
 
-// misfit is what is wrong with an item of that size.
+// misfit returns what is wrong with an item of this size, or nil.
 func (e *engine[K, T, R]) misfit(size int) error {
 	if size < 0 {
 		return fmt.Errorf("batch: SizeOf returned %d: want 0 or more", size)
@@ -76,29 +76,29 @@ func (e *engine[K, T, R]) misfit(size int) error {
 	return fmt.Errorf("%w: %d bytes, at most %d (the smaller of MaxBytes and PendingBytes)", ErrTooLarge, size, e.largest)
 }
 
-// fitsLocked reports whether the budget has room for an item of that size.
+// fitsLocked reports whether the budget has room for an item of this size.
 func (e *engine[K, T, R]) fitsLocked(size int) bool {
 	return e.stats.Pending+int64(e.budget.reserved) < int64(e.opt.PendingItems) &&
 		e.stats.PendingBytes+int64(e.budget.reservedBytes)+int64(size) <= int64(e.opt.PendingBytes)
 }
 
-// shareLocked reports whether the share of l has room for an item of that size. One item is admitted
-// whatever its size, or it never would be.
+// shareLocked reports whether the share of l has room for an item of this size. An empty lane
+// admits any item: otherwise one larger than the share would never be admitted.
 func (e *engine[K, T, R]) shareLocked(l *lane[K, T, R], size int) bool {
 	n := l.items + l.claims + l.reserved
 	return n == 0 || n < e.budget.keyItems && l.bytes+l.claimedBytes+l.reservedForBytes+size <= e.budget.keyBytes
 }
 
-// openToLocked reports whether l admits an item of that size at once.
+// openToLocked reports whether l admits an item of this size at once.
 func (e *engine[K, T, R]) openToLocked(l *lane[K, T, R], size int) bool {
 	return !e.keyed || l.blocked.n == 0 && e.shareLocked(l, size) && !e.tooManyHeldLocked()
 }
 
-// tooManyHeldLocked bounds what is remembered of keys on hold.
+// tooManyHeldLocked bounds the number of keys on hold, each of which has a lane in memory.
 func (e *engine[K, T, R]) tooManyHeldLocked() bool { return e.lanes.held >= e.opt.PendingItems }
 
-// enterLocked queues a caller for whose item there is no room, and returns its waiter. Without one
-// the item was admitted, or there is an error.
+// enterLocked admits the item if there is room, and otherwise queues its caller. The waiter is nil
+// if the item was admitted or there is an error.
 func (e *engine[K, T, R]) enterLocked(ctx context.Context, l *lane[K, T, R], v T, size int, how manner) (spot[K, T, R], *waiter[K, T, R], error) {
 	if e.closed {
 		return spot[K, T, R]{}, nil, ErrClosed
@@ -136,7 +136,7 @@ func (e *engine[K, T, R]) enterLocked(ctx context.Context, l *lane[K, T, R], v T
 	return spot[K, T, R]{}, w, nil
 }
 
-// refusalLocked says why a caller may not wait, if it may not.
+// refusalLocked returns why a caller may not wait, or nil if it may.
 func (e *engine[K, T, R]) refusalLocked(ctx context.Context, l *lane[K, T, R], how manner, observing, limited bool) error {
 	switch {
 	case e.keyed && e.tooManyHeldLocked():
@@ -156,7 +156,8 @@ func (e *engine[K, T, R]) refusalLocked(ctx context.Context, l *lane[K, T, R], h
 	return nil
 }
 
-// claimLocked puts w in the budget's queue. Its item counts for the share of its key from now on.
+// claimLocked puts w in the budget's queue. From now on its item counts towards the share of its
+// key.
 func (e *engine[K, T, R]) claimLocked(w *waiter[K, T, R]) {
 	w.lane.claims++
 	w.lane.claimedBytes += w.size
@@ -182,7 +183,7 @@ func (e *engine[K, T, R]) await(ctx context.Context, w *waiter[K, T, R]) (spot[K
 		if e.quit(w) {
 			w.err = ctx.Err()
 		} else {
-			<-w.ready // granted or refused meanwhile, and that stands
+			<-w.ready // it was granted or refused meanwhile, which is final
 		}
 	}
 	at, err := w.at, w.err
@@ -191,8 +192,7 @@ func (e *engine[K, T, R]) await(ctx context.Context, w *waiter[K, T, R]) (spot[K
 	return at, err
 }
 
-// quit takes w out of the queue, if it is still there. The waiters behind it may fit where it did
-// not.
+// quit takes w out of the queue, if it is still there. The waiters behind it may now fit.
 func (e *engine[K, T, R]) quit(w *waiter[K, T, R]) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -208,8 +208,8 @@ func (e *engine[K, T, R]) quit(w *waiter[K, T, R]) bool {
 	return true
 }
 
-// grantLocked admits the items of blocked callers, in their order, while there is room: nobody
-// overtakes the first.
+// grantLocked admits the items of blocked callers, in order, while there is room. It stops at the
+// first that does not fit, so nobody overtakes it.
 func (e *engine[K, T, R]) grantLocked() {
 	q := &e.budget.queue
 	for h := q.head; h != nil && e.fitsLocked(h.of.size); h = q.head {
@@ -237,7 +237,7 @@ func (e *engine[K, T, R]) unblockLocked(l *lane[K, T, R]) {
 	}
 }
 
-// refuseLocked turns every blocked caller away.
+// refuseLocked makes every blocked caller return err.
 func (e *engine[K, T, R]) refuseLocked(err error) {
 	refuse := func(q *list[*waiter[K, T, R]]) {
 		for h := q.head; h != nil; h = q.head {
@@ -254,8 +254,8 @@ func (e *engine[K, T, R]) refuseLocked(err error) {
 	}
 }
 
-// A room is what a report has reserved in the budget and in the share of a lane, so that its Observer
-// can add again what failed.
+// A room is what a report has reserved in the budget and in the share of a lane, so that its
+// Observer can add again what failed.
 type room[K comparable, T, R any] struct {
 	lane         *lane[K, T, R]
 	items, bytes int
@@ -284,8 +284,8 @@ func (e *engine[K, T, R]) changeRoomLocked(l *lane[K, T, R], items, bytes int) {
 	l.reservedForBytes += bytes
 }
 
-// takeRoomLocked gives room that r has reserved to an item of l. An item that is not larger than what
-// is reserved always fits: the sums stay as they are.
+// takeRoomLocked gives room that r has reserved to an item of l. An item that is not larger than
+// what is reserved always fits: the sums stay as they are.
 func (e *engine[K, T, R]) takeRoomLocked(r *report[K, T, R], l *lane[K, T, R], size int) bool {
 	for i := range r.rooms {
 		m := &r.rooms[i]
@@ -338,7 +338,7 @@ func (e *engine[K, T, R]) addAll(ctx context.Context, key K, vs []T) (n int, err
 	return n, nil
 }
 
-// addSome admits as many of vs, at most stride, as it can without waiting.
+// addSome admits items of vs while it need not wait, at most stride of them.
 func (e *engine[K, T, R]) addSome(ctx context.Context, key K, vs []T) (n int, err error) {
 	if err := e.check(ctx, key); err != nil {
 		return 0, err
@@ -347,7 +347,7 @@ func (e *engine[K, T, R]) addSome(ctx context.Context, key K, vs []T) (n int, er
 	if e.opt.SizeOf != nil {
 		for i, v := range vs {
 			if sizes[i] = e.opt.SizeOf(v); uint(sizes[i]) > uint(e.largest) {
-				vs = vs[:i] // add says so, when it is its turn
+				vs = vs[:i] // the error of vs[i] is returned by add, in its turn
 				break
 			}
 		}
@@ -366,7 +366,7 @@ func (e *engine[K, T, R]) addSome(ctx context.Context, key K, vs []T) (n int, er
 	return n, nil
 }
 
-// withdraw takes an item back whose batch no worker has taken.
+// withdraw takes back an item whose batch no worker has taken yet.
 func (e *engine[K, T, R]) withdraw(at spot[K, T, R]) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()

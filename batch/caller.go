@@ -12,20 +12,21 @@ type Result[R any] struct {
 	Err   error
 }
 
-// A Caller is a [Batcher] whose handler answers: every caller gets the result of its own item. Create
-// it with [NewCaller] or [NewKeyedCaller].
+// A Caller is a [Batcher] whose handler answers: every caller gets the result of its own item.
+// Create it with [NewCaller] or [NewKeyedCaller].
 type Caller[T, R any] struct {
 	e   *engine[any, T, R]
 	key func(T) any // nil without keys
 }
 
-// NewCaller is [New] for a handler that returns a result for each item, in their order. A result with
-// an error fails its item. An error of the handler fails the batch and its results do not count; with
-// [Failure].Items the items named fail and the others have their results, if there is one for each
-// item. Too few or too many results fail the batch: whose they are cannot be told.
+// NewCaller is [New] for a handler that returns a result for each item, in their order. A result
+// with an error fails its item. If the handler returns an error, the whole batch fails and the
+// results are ignored. If it returns a [Failure] with Items, the named items fail and the others
+// get their results, provided that there is one result for each item. Too few or too many results
+// fail the batch, because they cannot be matched with items.
 //
-// Callers are told [ErrTimeout] when the handler has not returned a tenth past its Timeout, whatever
-// it returns after that.
+// If the handler has not returned after 1.1 times its Timeout, callers get [ErrTimeout], and what
+// it returns later is ignored.
 func NewCaller[T, R any](opt Options[T], handler func(ctx context.Context, items []T) ([]Result[R], error)) (*Caller[T, R], error) {
 	mustHandle(handler == nil, "NewCaller")
 	return newCaller(opt, nil, func(ctx context.Context, _ any, items []T) ([]Result[R], error) {
@@ -33,8 +34,8 @@ func NewCaller[T, R any](opt Options[T], handler func(ctx context.Context, items
 	})
 }
 
-// NewKeyedCaller is [NewCaller] with a batch for each key, as in a [Keyed]. The function key says which
-// key an item has; it runs in the caller of Do, and must not panic.
+// NewKeyedCaller is [NewCaller] with a batch for each key, as in a [Keyed]. The function key says
+// which key an item has; it runs in the caller of Do, and must not panic.
 func NewKeyedCaller[K comparable, T, R any](opt Options[T], key func(T) K, handler func(ctx context.Context, key K, items []T) ([]Result[R], error)) (*Caller[T, R], error) {
 	mustHandle(handler == nil, "NewKeyedCaller")
 	if key == nil {
@@ -67,12 +68,13 @@ func (c *Caller[T, R]) add(ctx context.Context, v T, asks bool) (spot[any, T, R]
 	return c.e.add(ctx, key, v, manner{true, asks})
 }
 
-// Do admits v as [Batcher.Add] does, and waits for its result. While no call is in flight v does not
-// linger: it is handed over at once, with what else waits.
+// Do admits v as [Batcher.Add] does, and waits for its result. While no call is in flight v does
+// not linger: it is handed over at once, together with the other items that wait.
 //
-// When ctx ends, an item that is not yet in the handler's hands is withdrawn; otherwise Do stops
-// waiting and its result is dropped. The error says which, and wraps that of ctx. From inside the
-// handler, with its context, and from the Observer Do returns an error at once.
+// If ctx ends before the item was handed over, the item is withdrawn. If ctx ends later, Do stops
+// waiting and the result is dropped. The error says which of the two happened, and wraps the error
+// of ctx. Called from the handler (with its context) or from the Observer, Do returns an error at
+// once.
 func (c *Caller[T, R]) Do(ctx context.Context, v T) (R, error) {
 	var zero R
 	if inside(ctx, c.e.self) || c.e.observing() {
@@ -99,8 +101,8 @@ func (c *Caller[T, R]) result(ctx context.Context, at spot[any, T, R]) Result[R]
 }
 
 // DoAll is Do for many items: it admits vs in order, and returns a result for each, in their order,
-// when it has all of them. An item that was not admitted has the error of that, and nothing behind it
-// was admitted either.
+// when it has all of them. If an item is not admitted, its result holds the reason, and no later
+// item is admitted either.
 func (c *Caller[T, R]) DoAll(ctx context.Context, vs []T) []Result[R] {
 	results := make([]Result[R], len(vs))
 	spots, err := c.addAll(ctx, vs)
@@ -140,24 +142,24 @@ func (c *Caller[T, R]) Submit(ctx context.Context, v T) (Ticket[R], error) {
 // Flush is [Batcher.Flush].
 func (c *Caller[T, R]) Flush(ctx context.Context) error { return c.e.flush(ctx) }
 
-// Close is [Batcher.Close]. Callers whose items it gives back are told with an error that wraps
-// ErrClosed. Callers are told of each item that fails, so Close says nothing about them.
+// Close is [Batcher.Close]. The callers of items that it gives back get an error that wraps
+// ErrClosed. It returns no error for items that failed, because each caller was told.
 func (c *Caller[T, R]) Close(ctx context.Context) error { return drained(c.e.close(ctx)) }
 
 // Stats returns the counts of this instant.
 func (c *Caller[T, R]) Stats() Stats { return c.e.snapshot() }
 
-// A Ticket is good for the result of one submitted item, any number of times. It is a value of two
-// words. While it is reachable, it retains the results of the items submitted in the same batch
-// (MaxItems at most; a result that a Do has read is gone), not the items, and not the Caller.
+// A Ticket gives access to the result of one submitted item, any number of times. It is a value of
+// two words. While it is reachable it retains the results of its batch (MaxItems at most, without
+// those that a Do has read). It retains neither items nor the Caller.
 type Ticket[R any] struct {
 	group *group[R]
 	index int
 }
 
-// Wait blocks until the item has an outcome and returns it, or the error of ctx. That ends only the
-// waiting: the item goes on, and Wait may be called again. From inside the handler, with its context,
-// Wait returns an error at once unless the item has its outcome.
+// Wait blocks until the item has an outcome and returns it. If ctx ends first it returns the error
+// of ctx; the item is not affected, and Wait may be called again. Called from the handler, with its
+// context, Wait returns an error at once if the item has no outcome yet.
 func (t Ticket[R]) Wait(ctx context.Context) (R, error) {
 	if t.group == nil {
 		panic("batch: Wait on the zero Ticket: use the one that Submit returns without an error")
@@ -174,7 +176,7 @@ type group[R any] struct {
 	of     *identity
 	mu     sync.Mutex
 	slots  []slot[R]
-	change chan struct{} // made by who waits; closed when results came
+	change chan struct{} // made by a waiter; closed when results arrive
 }
 
 type slot[R any] struct {
@@ -182,7 +184,8 @@ type slot[R any] struct {
 	known bool
 }
 
-// wait returns the result at i, or the error of ctx. What is taken is cleared.
+// wait returns the result at i, or the error of ctx. With take it clears the result that it
+// returns.
 func (g *group[R]) wait(ctx context.Context, i int, take bool) (Result[R], error) {
 	g.mu.Lock()
 	for {
@@ -211,7 +214,7 @@ func (g *group[R]) wait(ctx context.Context, i int, take bool) (Result[R], error
 	}
 }
 
-// begin locks g for results of a batch of n.
+// begin locks g, to set results of a batch of n items.
 func (g *group[R]) begin(n int) {
 	g.mu.Lock()
 	if len(g.slots) < n {
@@ -226,7 +229,7 @@ func (g *group[R]) set(i int, r Result[R]) {
 	}
 }
 
-// end shows the results to whoever waits.
+// end unlocks g and wakes the waiters.
 func (g *group[R]) end() {
 	if g.change != nil {
 		close(g.change)
@@ -235,7 +238,7 @@ func (g *group[R]) end() {
 	g.mu.Unlock()
 }
 
-// resolveLocked gives those items of [lo, hi) of b that have no outcome the same error.
+// resolveLocked gives err to every item of [lo, hi) of b that has no outcome.
 func (b *batch[K, T, R]) resolveLocked(lo, hi int, err error) {
 	b.group.begin(len(b.notes))
 	for i := lo; i < hi; i++ {

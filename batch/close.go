@@ -46,7 +46,7 @@ func (e *engine[K, T, R]) flush(ctx context.Context) error {
 	return e.flushedLocked(last, before)
 }
 
-// flushedLocked says what went wrong since before, which counts items that failed or expired.
+// flushedLocked returns an error if items failed or expired since before was counted.
 func (e *engine[K, T, R]) flushedLocked(last uint64, before lost) error {
 	now := lost{e.stats.Failed, e.stats.Expired}
 	e.reports.failed = now
@@ -61,8 +61,8 @@ func (e *engine[K, T, R]) flushedLocked(last uint64, before lost) error {
 	return nil
 }
 
-// beforeLocked returns a batch up to last that has items without an outcome, and whose key is not on
-// hold.
+// beforeLocked returns a batch up to last that has items without an outcome, and whose key is not
+// on hold.
 func (e *engine[K, T, R]) beforeLocked(last uint64) *batch[K, T, R] {
 	for n := e.flight.list.head; n != nil; n = n.next {
 		if n.of.seq <= last && n.of.live > 0 {
@@ -122,7 +122,7 @@ func (e *engine[K, T, R]) close(ctx context.Context) (*remains[K, T], error) {
 // lost counts items.
 type lost struct{ failed, expired int64 }
 
-// remains is what a Close takes along that left items.
+// remains are the items that a Close gives back.
 type remains[K comparable, T any] struct {
 	undelivered, inDoubt []Entry[K, T]
 	stuck                int
@@ -130,7 +130,7 @@ type remains[K comparable, T any] struct {
 }
 
 // giveBackLocked takes every item without an outcome, and ends the contexts of the calls that still
-// run. It is nil if there was nothing left after all, and no Observer that is still being told.
+// run. It returns nil if no item was left and no Observer is still being told.
 func (e *engine[K, T, R]) giveBackLocked(cause error) *remains[K, T] {
 	if e.stats.Pending == 0 && e.stats.InFlight == 0 && e.reports.list.n == 0 {
 		return nil
@@ -173,7 +173,7 @@ func (e *engine[K, T, R]) takeBackLocked(items []Entry[K, T], b *batch[K, T, R],
 	return items
 }
 
-// drained is what Close returns to who has no use for keys.
+// drained turns the remains into the DrainError of a batcher without keys.
 func drained[K comparable, T any](r *remains[K, T], err error) error {
 	if r == nil {
 		return err

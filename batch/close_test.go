@@ -57,7 +57,7 @@ func TestCloseDuringABurst(t *testing.T) {
 			runtime.Gosched()
 		}
 		var closers sync.WaitGroup
-		for range 4 { // and all at once
+		for range 4 { // and four at once
 			closers.Go(func() { assert.NoError(t, b.Close(t.Context())) })
 		}
 		closers.Wait()
@@ -70,7 +70,7 @@ func TestCloseDuringABurst(t *testing.T) {
 	}
 }
 
-// stuckHandler heeds no context until it is released.
+// stuckHandler ignores its context until it is released.
 func stuckHandler() (handler func(context.Context, []int) error, release func()) {
 	hold := make(chan struct{})
 	return func(context.Context, []int) error { <-hold; return nil }, sync.OnceFunc(func() { close(hold) })
@@ -98,7 +98,7 @@ func TestCloseWithAStuckHandler(t *testing.T) {
 		assert.Equal(t, 1, drain.Stuck)
 		assert.EqualError(t, err, "batch: Close timed out: 3 items not sent, 2 possibly sent (see DrainError.Undelivered and .InDoubt), 1 handler call still running: context deadline exceeded")
 		synctest.Wait()
-		require.ErrorIs(t, waiting, batch.ErrClosed, "a blocked caller is turned away, not kept")
+		require.ErrorIs(t, waiting, batch.ErrClosed, "a blocked caller gets an error")
 		assert.EqualValues(t, 5, b.Stats().Returned)
 
 		again, cancel := context.WithTimeout(t.Context(), 100*ms)
@@ -132,7 +132,7 @@ func TestCloseWithAnEndedContext(t *testing.T) {
 	})
 }
 
-// Whoever of several gives up first takes the items; the others get none.
+// The Close that gives up first gets the items; the others get none.
 func TestClosesThatGiveUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		handler, release := stuckHandler()
@@ -166,7 +166,7 @@ func TestClosesThatGiveUp(t *testing.T) {
 	})
 }
 
-// A handler that heeds its context is told that Close has given up.
+// When Close gives up, it ends the context of the handler.
 func TestCloseEndsTheHandlersContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var told bool
@@ -297,8 +297,8 @@ func TestDrainOfAKeyed(t *testing.T) {
 	})
 }
 
-// Idle is without goroutines and without timers; the bubble ends only when no
-// goroutine is left, and nobody closes here.
+// An idle batcher has no goroutine and no timer. The bubble ends only when no goroutine is left,
+// and this test does not call Close.
 func TestIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := start(t, batch.Options[int]{MaxItems: 3, InFlight: 4}, record(nil).handle)
@@ -311,7 +311,7 @@ func TestIdle(t *testing.T) {
 	})
 }
 
-// Close does not say that all is done while the Observer is still being told.
+// Close does not return nil while the Observer is still being told.
 func TestCloseDuringTheObserver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		told := 0

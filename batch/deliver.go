@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// A verdict is what one call of the handler made of its items.
+// A verdict is the result of one call of the handler, for its items.
 type verdict[R any] struct {
-	results []Result[R]   // one an item, or nil
+	results []Result[R]   // one for each item, or nil
 	err     error         // of every item
 	items   map[int]error // of the items that failed, by their index in the call, if err is nil
 	final   bool          // nothing is tried again
-	after   time.Duration // no call before: the least time that the handler asked for
-	pause   time.Duration // no call of any batch before
+	after   time.Duration // the least delay that the handler asked for, for these items
+	pause   time.Duration // the same for all batches
 }
 
 // of returns the result of the item at index i of the call.
@@ -43,7 +43,8 @@ func (v *verdict[R]) delay(err error) {
 	}
 }
 
-// readError makes a verdict of an error of the handler for n items. Late is past its Timeout.
+// readError makes a verdict of the error that a handler returned for n items. late says that it
+// returned after its Timeout.
 func readError[R any](n int, results []Result[R], err error, late bool) (v verdict[R]) {
 	v.delay(err)
 	var f *Failure
@@ -85,7 +86,7 @@ func orTimeout(err error, late bool) error {
 type fate int
 
 const (
-	settled fate = iota // its items have their outcomes, whichever
+	settled fate = iota // its items have their outcomes
 	refused             // the call failed because one of its items is bad; none has an outcome
 	spoiled             // the same for a single item, which failed
 )
@@ -97,8 +98,8 @@ func (e *engine[K, T, R]) deliver(b *batch[K, T, R]) {
 	}
 }
 
-// try hands over what has no outcome of the items [lo, hi) of b, and again what failed by an error
-// that is worth it.
+// try hands over the items [lo, hi) of b that have no outcome. Items that failed with an error
+// worth another attempt are handed over again.
 func (e *engine[K, T, R]) try(b *batch[K, T, R], lo, hi int) fate {
 	for attempt := 1; ; attempt++ {
 		items := b.rest(lo, hi)
@@ -130,8 +131,8 @@ func (e *engine[K, T, R]) try(b *batch[K, T, R], lo, hi int) fate {
 	}
 }
 
-// heed makes the pause that a call asked for, and returns how long to wait before the next call with
-// items of the batch.
+// heed starts the pause that a call asked for. It returns how long to wait before the next call
+// with items of the batch.
 func (e *engine[K, T, R]) heed(v *verdict[R], attempt int) time.Duration {
 	for i := range v.results {
 		if err := v.results[i].Err; err != nil {
@@ -156,17 +157,18 @@ func (e *engine[K, T, R]) again(err error) bool {
 	return e.known(err) && (e.opt.Retry == nil || e.opt.Retry(err))
 }
 
-// known reports whether err says that its items took no effect, or that it would not matter.
+// known reports whether another attempt is safe: err says that the items took no effect, or they
+// are idempotent.
 func (e *engine[K, T, R]) known(err error) bool { return e.opt.Idempotent || !unknown(err) }
 
-// isolate finds the bad items of [lo, hi), which was refused as a whole, and delivers the others. It
-// goes from left to right, so the order of items stands.
+// isolate finds the bad items of [lo, hi), which was refused as a whole, and delivers the others.
+// It goes from left to right, which preserves the order of the items.
 //
-// With L = log2(n), rounded up, for n items: finding the first bad item takes at most L+1 calls. Then
-// up to L items are tried alone, until one is delivered: that is the end of a run of bad items. What
-// follows is tried as a whole. So a run of k <= L bad items takes at most L+k+2 calls, and every
-// item has the outcome of its own call. After L items in a row, parts of 2, 4, 8, … items are
-// tried, and given up when they are refused: 3L+2 calls, however long the run is.
+// With L = log2(n), rounded up, for n items: finding the first bad item takes at most L+1 calls.
+// Then up to L items are tried alone, until one is delivered: that is the end of a run of bad
+// items. What follows is tried as a whole. So a run of k <= L bad items takes at most L+k+2 calls,
+// and every item has the outcome of its own call. After L items in a row, parts of 2, 4, 8, … items
+// are tried, and given up when they are refused: 3L+2 calls, however long the run is.
 func (e *engine[K, T, R]) isolate(b *batch[K, T, R], lo, hi int) {
 	for lo < hi {
 		next, found := e.first(b, lo, hi)
@@ -180,7 +182,7 @@ func (e *engine[K, T, R]) isolate(b *batch[K, T, R], lo, hi int) {
 	}
 }
 
-// first finds the first bad item of [lo, hi), which was refused, by halves. It returns the index
+// first finds the first bad item of the refused part [lo, hi), by bisection. It returns the index
 // behind it.
 func (e *engine[K, T, R]) first(b *batch[K, T, R], lo, hi int) (next int, found bool) {
 	for {
@@ -200,8 +202,8 @@ func (e *engine[K, T, R]) first(b *batch[K, T, R], lo, hi int) (next int, found 
 	}
 }
 
-// run finds the end of a run of bad items that goes on at lo, if it does. It returns the index behind
-// what has an outcome by then.
+// run finds the end of a run of bad items that may go on at lo. It returns the index behind the
+// items that have an outcome by then.
 func (e *engine[K, T, R]) run(b *batch[K, T, R], lo, hi int) (next int) {
 	alone := log2(len(b.items))
 	for i := 0; lo < hi; i++ {
@@ -218,15 +220,15 @@ func (e *engine[K, T, R]) run(b *batch[K, T, R], lo, hi int) (next int) {
 	return lo
 }
 
-// part tries a part of a batch that was refused. What was handed over too often, or is too old, it
-// gives up instead.
+// part tries a part of a batch that was refused. It gives up items that were handed over too often
+// or are too old.
 func (e *engine[K, T, R]) part(b *batch[K, T, R], lo, hi int) fate {
 	e.giveUp(b, lo, hi, !e.tooOld(b, b.delay))
 	return e.try(b, lo, hi)
 }
 
-// giveUp ends the items [lo, hi) of b that were never tried without the others. With used, only those
-// that were handed over as often as they may.
+// giveUp ends the items [lo, hi) of b that were never tried without the others. With used, it ends
+// only items that have no attempt left.
 func (e *engine[K, T, R]) giveUp(b *batch[K, T, R], lo, hi int, used bool) {
 	v := verdict[R]{err: errGivenUp, final: true}
 	from := lo
@@ -246,7 +248,7 @@ func (e *engine[K, T, R]) giveUp(b *batch[K, T, R], lo, hi int, used bool) {
 // log2 is the logarithm of n, rounded up.
 func log2(n int) int { return bits.Len(uint(n - 1)) }
 
-// rest returns those of the items [lo, hi) that have no outcome, in a slice of its own.
+// rest returns the items of [lo, hi) that have no outcome, in a new slice.
 func (b *batch[K, T, R]) rest(lo, hi int) []T {
 	if b.whole {
 		return append(make([]T, 0, hi-lo), b.items[lo:hi]...)
@@ -295,8 +297,8 @@ func (e *engine[K, T, R]) tooOld(b *batch[K, T, R], d time.Duration) bool {
 	return b.notes[0].stamp+int64(e.opt.MaxAge) <= e.now()+int64(d)
 }
 
-// backoff is how long to wait after the attempt of that number: doubled each time, and somewhere
-// between half of that and all of it.
+// backoff returns how long to wait after this attempt: the delay doubles each time, and jitter
+// picks a value between half of it and all of it.
 func (e *engine[K, T, R]) backoff(attempt int) time.Duration {
 	d := e.opt.Backoff
 	for i := 1; i < attempt && d < time.Minute; i++ {
@@ -314,8 +316,8 @@ func (e *engine[K, T, R]) wait(d time.Duration) {
 	e.paceLocked()
 }
 
-// settle gives the items [lo, hi) of b their outcome, and returns how many have none yet because they
-// are worth another attempt.
+// settle gives the items [lo, hi) of b their outcome, and returns how many have none yet because
+// they are worth another attempt.
 func (e *engine[K, T, R]) settle(b *batch[K, T, R], lo, hi int, v *verdict[R]) (left int) {
 	again := e.judge(b, lo, hi, v)
 	e.mu.Lock()
@@ -326,7 +328,7 @@ func (e *engine[K, T, R]) settle(b *batch[K, T, R], lo, hi int, v *verdict[R]) (
 	var said []outcome[T]
 	var rooms []room[K, T, R]
 	if v.err == nil && v.items == nil && v.results == nil && lo == 0 && hi == len(b.items) && e.opt.Observer == nil {
-		e.stats.Delivered += int64(b.live) // all of it, and nobody to be told
+		e.stats.Delivered += int64(b.live) // the whole batch, and nobody has to be told
 		e.freeLocked(b, b.live, b.bytes)
 	} else {
 		said, rooms, left = e.settleEachLocked(b, lo, hi, v, again)
@@ -338,7 +340,8 @@ func (e *engine[K, T, R]) settle(b *batch[K, T, R], lo, hi int, v *verdict[R]) (
 	return left
 }
 
-// judge asks Retry about the errors of v, with mu free. It returns the indexes of b to be tried again.
+// judge asks Retry about the errors of v, with mu free. It returns the indexes of b to be tried
+// again.
 func (e *engine[K, T, R]) judge(b *batch[K, T, R], lo, hi int, v *verdict[R]) map[int]bool {
 	if v.final || e.retries == 1 || v.err == nil && v.items == nil && v.results == nil {
 		return nil
@@ -363,7 +366,7 @@ func (e *engine[K, T, R]) judge(b *batch[K, T, R], lo, hi int, v *verdict[R]) ma
 	return again
 }
 
-// settleEachLocked is settle item by item. It returns what the Observer is to be told.
+// settleEachLocked is settle, item by item. It returns the outcomes to tell the Observer.
 func (e *engine[K, T, R]) settleEachLocked(b *batch[K, T, R], lo, hi int, v *verdict[R], again map[int]bool) (said []outcome[T], rooms []room[K, T, R], left int) {
 	if e.tickets {
 		b.group.begin(len(b.items))

@@ -23,7 +23,7 @@ import (
 
 var errDown = errors.New("down")
 
-// failed says that the items at those indexes failed.
+// failed returns a Failure for the items at these indexes.
 func failed(err error, indexes ...int) error {
 	return &batch.Failure{Err: err, Items: items(indexes)}
 }
@@ -165,7 +165,7 @@ func TestNothingIsTriedAgainPastMaxAge(t *testing.T) {
 	})
 }
 
-// poison refuses the whole batch when one of these is in it.
+// poison returns a handler that refuses a whole batch if one of these items is in it.
 func poison(err error, bad ...int) func(context.Context, int, []int) error {
 	return func(_ context.Context, _ int, items []int) error {
 		for _, v := range items {
@@ -190,10 +190,11 @@ func from(lo, n int) []int {
 	return vs
 }
 
-// log2 is that of the doc of Options.Split.
+// log2 is the L of the documentation of Options.Split.
 func log2(n int) int { return bits.Len(uint(n - 1)) }
 
-// mostCalls is what the doc of Options.Split says of the calls for a batch of n with these bad items.
+// mostCalls is how many calls Options.Split promises at most, for a batch of n with these bad
+// items.
 func mostCalls(n int, bad []int) int {
 	l, calls := log2(n), 1
 	for i := 0; i < len(bad); {
@@ -211,8 +212,8 @@ func mostCalls(n int, bad []int) int {
 	return calls
 }
 
-// Wherever a run of bad items is, and however long, every good item is delivered, in order, and a bad
-// one has the error of its own call.
+// Wherever a run of bad items is, and however long, every good item is delivered, in order, and a
+// bad one has the error of its own call.
 func TestRunsOfBadItemsAreIsolated(t *testing.T) {
 	type row struct {
 		n   int
@@ -260,8 +261,8 @@ func TestRunsOfBadItemsAreIsolated(t *testing.T) {
 	}
 }
 
-// A long run is not tried item by item. What is given up says so, and no good item has the error of
-// a bad one.
+// A long run of bad items is not tried item by item. Items that are given up fail with ErrGivenUp,
+// and no good item has the error of a bad one.
 func TestALongRunIsGivenUp(t *testing.T) {
 	for _, n := range []int{100, 500} {
 		for _, at := range []int{0, 37, 250} {
@@ -339,8 +340,8 @@ func TestAttemptsBoundTheHandOvers(t *testing.T) {
 	}
 }
 
-// Where the outcome is unknown nothing is sent twice, whatever Retry and Split say, unless the
-// operation is idempotent.
+// Items with an unknown outcome are not sent twice, whatever Retry and Split return, unless
+// Idempotent is set.
 func TestUnknownOutcomesAreNotSentAgain(t *testing.T) {
 	for name, err := range map[string]error{
 		"the answer is lost":   fmt.Errorf("reading the answer: %w", io.ErrUnexpectedEOF),
@@ -386,7 +387,7 @@ func TestUnknownOutcomesAreNotSentAgain(t *testing.T) {
 	}
 }
 
-// Split calls back off as others do.
+// The calls that split a batch back off like other retries.
 func TestSplitCallsBackOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := record(poison(errInvalid, 3))
@@ -401,7 +402,8 @@ func TestSplitCallsBackOff(t *testing.T) {
 	})
 }
 
-// When time runs out while a batch is split, what is left is given up, not failed with another's error.
+// When time runs out while a batch is split, what is left is given up, not failed with another's
+// error.
 func TestMaxAgeWhileSplitting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := told{}
@@ -417,7 +419,7 @@ func TestMaxAgeWhileSplitting(t *testing.T) {
 	})
 }
 
-// Another error while a batch is split is that of its own part.
+// An error of another kind, while a batch is split, fails only the part that had it.
 func TestAnotherErrorWhileSplitting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := told{}
@@ -500,7 +502,7 @@ func TestRetryJudgesTheError(t *testing.T) {
 	})
 }
 
-// The downstream says when it wants to be asked again.
+// RetryAfter delays the next call as the downstream asks.
 func TestRetryAfter(t *testing.T) {
 	for name, c := range map[string]struct {
 		err  error
@@ -588,7 +590,7 @@ func TestOrderOfAKeyWhileItIsTriedAgain(t *testing.T) {
 	})
 }
 
-// A timed-out handler is not tried again beside itself.
+// A batch that timed out is not tried again before its handler has returned.
 func TestNoAttemptBesideAHandlerThatHasNotReturned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		active := 0
@@ -608,7 +610,7 @@ func TestNoAttemptBesideAHandlerThatHasNotReturned(t *testing.T) {
 	})
 }
 
-// A half that runs past its timeout does not speak for the other half.
+// When one half of a split batch times out, the other half is not affected.
 func TestATimeoutWhileSplitting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, err := batch.NewCaller(batch.Options[int]{MaxItems: 4, Timeout: 10 * ms, Split: isInvalid}, func(_ context.Context, items []int) ([]batch.Result[int], error) {
@@ -641,7 +643,7 @@ func TestATimeoutWhileSplitting(t *testing.T) {
 	})
 }
 
-// However often and however long, the delays stay delays.
+// Delays do not overflow, however many attempts there are and however long Backoff is.
 func TestBackoffDoesNotOverflow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := record(func(context.Context, int, []int) error { return errDown })

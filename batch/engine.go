@@ -10,7 +10,7 @@ import (
 // into a budget, gathered in the batches of lanes, and handed over by workers.
 //
 // One mutex guards its parts. Methods with the suffix Locked are called with mu held. All others
-// are called without it; those that need it take it.
+// are called without it; the methods that need it lock it.
 type engine[K comparable, T, R any] struct {
 	opt     Options[T]
 	handle  func(context.Context, K, []T) ([]Result[R], error)
@@ -24,7 +24,7 @@ type engine[K comparable, T, R any] struct {
 	self   *identity       // marks the contexts of the handlers
 	base   context.Context // of the handlers; done once Close gives up
 	cancel context.CancelFunc
-	epoch  time.Time // stamps are nanoseconds since
+	epoch  time.Time // a stamp is the nanoseconds since then
 
 	mu      sync.Mutex
 	stats   Stats // Pending and PendingBytes are what the budget has given out
@@ -33,7 +33,7 @@ type engine[K comparable, T, R any] struct {
 	flight  flight[K, T, R]
 	reports reports[K, T, R]
 	alarm   alarm
-	idle    chan struct{} // made by who waits until nothing is left to do
+	idle    chan struct{} // made by a waiter; closed when nothing is left to do
 	flushes int           // callers in Flush
 	closed  bool
 	gaveUp  bool // Close gave items back
@@ -44,8 +44,8 @@ type engine[K comparable, T, R any] struct {
 // A budget bounds what is admitted and has no outcome.
 //
 // Invariants: stats.Pending plus reserved is at most PendingItems, and the same in bytes. A caller
-// waits in queue only while the item at its head does not fit, and in the blocked list of a lane only
-// while that lane's share is used up. waiting counts both.
+// waits in queue only while the item at its head does not fit, and in the blocked list of a lane
+// only while that lane's share is used up. waiting counts both.
 type budget[K comparable, T, R any] struct {
 	queue         list[*waiter[K, T, R]] // blocked callers, first come first served
 	waiting       int
@@ -58,22 +58,22 @@ type budget[K comparable, T, R any] struct {
 
 // Lanes hold the batches that no worker has taken.
 //
-// Invariants: a batch in queued is in the queue of its lane, and in lingers unless it is due. A lane is
-// in ready if, and only if, its first batch is due, no worker has its key, and it is not held. A keyed
-// lane is in byKey while it has anything that must be remembered. While quick is more than 0 the only
-// lane has an open batch that is not due, nobody waits, nothing is closed, and after quick more items
-// neither batch nor budget is full: whatever changes that sets it to 0.
+// Invariants: a batch in queued is in the queue of its lane, and in lingers unless it is due. A
+// lane is in ready if, and only if, its first batch is due, no worker has its key, and it is not
+// held. A keyed lane is in byKey while it has anything that must be remembered. While quick is more
+// than 0 the only lane has an open batch that is not due, nobody waits, nothing is closed, and
+// after quick more items neither batch nor budget is full: whatever changes that sets it to 0.
 type lanes[K comparable, T, R any] struct {
 	byKey   map[K]*lane[K, T, R]
 	only    *lane[K, T, R]        // the lane when not keyed
 	queued  list[*batch[K, T, R]] // oldest first
-	lingers list[*batch[K, T, R]] // the queued ones that wait for company, oldest first
+	lingers list[*batch[K, T, R]] // the queued batches that wait for more items, oldest first
 	ready   list[*lane[K, T, R]]  // first ready, first served
 	spare   []*batch[K, T, R]     // cleared, to be used again
 	size    int                   // of the last batch that was used up
 	seq     uint64                // of the newest batch
 	held    int                   // lanes on hold
-	quick   int                   // items that the open batch of only takes without another look
+	quick   int                   // how many more items the only lane's open batch takes without any check
 }
 
 // A flight is what workers do.
@@ -83,8 +83,8 @@ type lanes[K comparable, T, R any] struct {
 type flight[K comparable, T, R any] struct {
 	list    list[*batch[K, T, R]]
 	workers int   // started and not yet gone
-	next    int64 // no call starts before, by Pace
-	paused  int64 // nor before, because a handler asked for it
+	next    int64 // no call starts before this time, by Pace
+	paused  int64 // nor before this time, because a handler asked for it
 }
 
 // A lane gathers the items of one key.
@@ -92,7 +92,7 @@ type lane[K comparable, T, R any] struct {
 	key   K
 	open  *batch[K, T, R]       // the last of queue while it takes items
 	queue list[*batch[K, T, R]] // oldest first
-	busy  bool                  // a worker has its key
+	busy  bool                  // a worker handles its key
 	held  bool                  // an item failed, and nobody resumed the key
 	ready node[*lane[K, T, R]]
 
@@ -118,7 +118,7 @@ type batch[K comparable, T, R any] struct {
 	asked bool  // a Do waits for one of its items
 	until int64 // when it has lingered for long enough
 	group *group[R]
-	done  chan struct{} // made by who waits; closed when live is 0, or its lane is held
+	done  chan struct{} // made by a waiter; closed when live is 0, or its lane is held
 
 	// While in flight. Only the worker uses whole, tried, delay and over.
 	whole     bool   // no item has an outcome on its own
@@ -134,8 +134,8 @@ type batch[K comparable, T, R any] struct {
 	inQueued, inLingers, inFlight, inLane node[*batch[K, T, R]]
 }
 
-// A note says what there is to know of an item. Its size is gone once it has an outcome on its own,
-// and not with all of its batch.
+// A note is the bookkeeping of one item. Its size is cleared once the item has an outcome of its
+// own.
 type note struct {
 	stamp int64 // of its admission
 	size  int32
@@ -144,8 +144,8 @@ type note struct {
 
 const gone = -1
 
-// A spot is where an item was admitted. The batch may have moved on to other items since; it holds
-// this one as long as the group is the same.
+// A spot is where an item was admitted. The batch may be in use for other items by now; it still
+// holds this item if its group is the same.
 type spot[K comparable, T, R any] struct {
 	batch *batch[K, T, R]
 	group *group[R]
@@ -160,7 +160,7 @@ type identity struct{ _ byte }
 
 type insideKey struct{}
 
-// inside reports whether ctx is that of a handler call of the engine id.
+// inside reports whether ctx belongs to a handler call of the engine id.
 func inside(ctx context.Context, id *identity) bool { return ctx.Value(insideKey{}) == id }
 
 func newEngine[K comparable, T, R any](opt Options[T], keyed bool, handle func(context.Context, K, []T) ([]Result[R], error)) (*engine[K, T, R], error) {
@@ -202,14 +202,13 @@ func (e *engine[K, T, R]) freedLocked() {
 		return
 	}
 	e.alarm.stopLocked()
-	if len(e.lanes.spare) > 2 { // one fills while the other is sent
+	if len(e.lanes.spare) > 2 { // two are enough: one fills while the other is sent
 		clear(e.lanes.spare[2:])
 		e.lanes.spare = e.lanes.spare[:2]
 	}
 }
 
-// quietLocked reports whether nothing runs and nothing is going to, except that keys on hold may be
-// resumed.
+// quietLocked reports whether nothing runs, and nothing will run unless a key on hold is resumed.
 func (e *engine[K, T, R]) quietLocked() bool {
 	if e.flight.workers+e.reports.list.n > 0 {
 		return false
@@ -223,7 +222,7 @@ type alarm struct {
 	at    int64 // when it fires; 0 is never
 }
 
-// armLocked sees to it that the timer fires at the latest at the time at.
+// armLocked makes the timer fire at the time at, or earlier.
 func (e *engine[K, T, R]) armLocked(now, at int64) {
 	if e.alarm.at != 0 && e.alarm.at <= at {
 		return
@@ -244,8 +243,8 @@ func (a *alarm) stopLocked() {
 	}
 }
 
-// tick is the timer's: it ends what lingered or waited for long enough. It may come early, for a
-// batch that left in time.
+// tick runs when the timer fires. It hands over batches that have lingered long enough and drops
+// items that are too old. It may find nothing to do, because the batch has left meanwhile.
 func (e *engine[K, T, R]) tick() {
 	var lost expired[K, T, R]
 	e.mu.Lock()

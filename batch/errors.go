@@ -13,16 +13,16 @@ import (
 )
 
 var (
-	// ErrClosed is returned for an item that comes, or still waits to be admitted, after Close; and
-	// for one that Close gave back.
+	// ErrClosed is returned for an item that is added after Close, that still waits to be admitted
+	// when Close is called, or that Close gave back.
 	ErrClosed = errors.New("batch: closed")
 
 	// ErrFull is returned when there is no room and the caller does not wait: with TryAdd, with
-	// Reject, past MaxWaiters, or from inside the handler or the Observer, which would wait for
-	// itself. The item was not admitted.
+	// Reject, when MaxWaiters callers wait already, or from the handler or the Observer, which
+	// would wait for themselves. The item was not admitted.
 	ErrFull = errors.New("batch: full, the item was not admitted")
 
-	// ErrTooLarge is returned at once for an item larger than MaxBytes or PendingBytes: it would
+	// ErrTooLarge is returned at once for an item larger than MaxBytes or PendingBytes, which would
 	// never fit.
 	ErrTooLarge = errors.New("batch: item too large")
 
@@ -30,9 +30,9 @@ var (
 	// items took effect is unknown: send them again only if that does no harm.
 	ErrTimeout = errors.New("batch: the handler ran past its Timeout, the outcome is unknown")
 
-	// ErrGivenUp says that an item was refused only together with others, as Options.Split knows, and
-	// that the batcher gave up before it tried the item without them. The item took no effect, and
-	// nothing is known against it: it is safe to add again.
+	// ErrGivenUp says that an item was refused only together with other items (see Options.Split),
+	// and that the batcher gave up before it tried the item without them. The item took no effect
+	// and may be valid: it is safe to add again.
 	ErrGivenUp = errors.New("batch: given up")
 )
 
@@ -54,26 +54,27 @@ var (
 	errUnsaid      = errors.New("batch: failed, and the handler did not say why")
 )
 
-// A Failure is an error for a handler to return, or to be the Err of a [Result], when there is more to
-// say than why. The zero of a field says nothing.
+// A Failure is an error with details. A handler returns it, or sets it as the Err of a [Result]. A
+// zero field says nothing.
 type Failure struct {
-	// Err is why.
+	// Err is the reason.
 	Err error
 
-	// Items are the items that failed, by their index in the slice as it was passed, and why; nil
-	// stands for Err. All others were delivered. A nil map says that every item failed, an empty one
-	// that none did. With an index out of range the whole batch fails. In a Result it means nothing.
+	// Items has the items that failed, by their index in the slice that the handler was given, each
+	// with its error; a nil error means Err. All other items were delivered. A nil map means that
+	// every item failed, an empty map that none did. An index out of range fails the whole batch.
+	// In a Result, Items is ignored.
 	Items map[int]error
 
-	// RetryAfter is how long the downstream wants to be left alone, as HTTP's Retry-After or gRPC's
-	// RetryInfo say. An item that is tried again waits for that long, or for Options.Backoff if that is
-	// longer. With PauseAll no call starts before, of any batch, for a day at most. RetryAfter does not say that an item is
-	// tried again: Options.Attempts and Retry do.
+	// RetryAfter is how long the downstream wants no calls, as HTTP's Retry-After or gRPC's
+	// RetryInfo say. An item that is tried again waits for RetryAfter or Options.Backoff, whichever
+	// is longer. With PauseAll no batch is handed over until then, for a day at most. Whether an
+	// item is tried again is decided by Options.Attempts and Retry, not by RetryAfter.
 	RetryAfter time.Duration
 	PauseAll   bool
 }
 
-// Error returns the reason, and how many items it is about.
+// Error returns the reason, and how many items failed.
 func (f *Failure) Error() string {
 	switch {
 	case f == nil:
@@ -130,7 +131,7 @@ func unknown(err error) bool {
 	return errors.As(err, &t) && t.Timeout()
 }
 
-// What Windows says instead of ECONNRESET and ECONNABORTED.
+// The codes that Windows uses instead of ECONNRESET and ECONNABORTED.
 const (
 	wsaConnReset   = syscall.Errno(10054)
 	wsaConnAborted = syscall.Errno(10053)
@@ -151,7 +152,7 @@ func count[N int | int64](n N, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// A lossError says that items were not delivered, to somebody who was not told of each.
+// A lossError counts items that were not delivered, for a caller that was not told of each.
 type lossError struct {
 	since           string
 	failed, expired int64
@@ -166,20 +167,20 @@ func (l *lossError) Error() string {
 	return fmt.Sprintf("batch: %s %s; the last error: %v", what, l.since, l.last)
 }
 
-// Unwrap returns the error of the last of them.
+// Unwrap returns the error of the last of these items.
 func (l *lossError) Unwrap() error { return l.last }
 
-// A DrainError is what Close returns when items have no outcome: its context ended first, or keys are
-// on hold. Nothing disappears: every item without an outcome is in one of its lists, and in one only.
-// A Close beside or after it is not given the items again.
+// A DrainError is what Close returns when items have no outcome, because its context ended first or
+// keys are on hold. Every item without an outcome is in exactly one of its two lists. A concurrent
+// or later Close does not get the same items again.
 //
 // T is the type of the items, and for a [Keyed] an [Entry] of key and item.
 type DrainError[T any] struct {
 	// Undelivered were never handed to the handler, oldest first. They are safe to add again.
 	Undelivered []T
-	// InDoubt were: they are with a handler that has not returned, or failed and waited for another
-	// attempt. They may have taken effect. The values are copies; what they point to is still in the
-	// handler's hands.
+	// InDoubt were handed to the handler: either it has not returned, or they failed and waited for
+	// another attempt. They may have taken effect. The values are copies, but the handler may still
+	// use what they point to.
 	InDoubt []T
 	// Stuck is how many calls of the handler had not returned.
 	Stuck int

@@ -88,7 +88,7 @@ func ExampleCaller() {
 	// carol: "message/carol" <nil>
 }
 
-// Tenants do not hold each other up, and each has its events in order.
+// No tenant delays another, and each gets its events in order.
 func ExampleKeyed() {
 	var mu sync.Mutex
 	events := map[string][]int{}
@@ -147,7 +147,7 @@ func ExampleFailure() {
 	// [b]
 }
 
-// When time runs out Close gives back what has no outcome, to be kept.
+// When its context ends, Close gives back the items without an outcome, so that they can be stored.
 func ExampleDrainError() {
 	stuck := make(chan struct{})
 	defer close(stuck)
@@ -174,7 +174,7 @@ func ExampleDrainError() {
 	// batch: Close timed out: 1 item not sent, 2 possibly sent (see DrainError.Undelivered and .InDoubt), 1 handler call still running: context deadline exceeded
 }
 
-// What a Keyed gives back has its key.
+// The items that a Keyed gives back have their keys.
 func ExampleEntry() {
 	k, _ := batch.NewKeyed(batch.Options[int]{Linger: time.Hour, MaxAge: 2 * time.Hour, Pace: time.Hour, MaxItems: 1, PendingItems: 10, PendingPerKey: 5},
 		func(context.Context, string, []int) error { return nil })

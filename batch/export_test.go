@@ -6,8 +6,7 @@ import (
 	"reflect"
 )
 
-// Audit recomputes from the structure what the engine keeps in counters, and returns the first thing
-// that does not fit.
+// Audit recomputes the engine's counters from its lists, and returns the first difference.
 func (b *Batcher[T]) Audit() error   { return b.e.audit() }
 func (c *Caller[T, R]) Audit() error { return c.e.audit() }
 func (k *Keyed[K, T]) Audit() error  { return k.e.audit() }

@@ -20,8 +20,8 @@ import (
 
 var update = flag.Bool("update", false, "write testdata/failures.txt anew")
 
-// TestFailureTexts prints every error, panic and log line of the package into one file, to be read in
-// one place.
+// TestFailureTexts prints every error, panic and log line of the package into one file, to be read
+// in one place.
 func TestFailureTexts(t *testing.T) {
 	var out strings.Builder
 	say := func(when string, what any) {
@@ -199,7 +199,7 @@ func TestFailureTexts(t *testing.T) {
 	}
 	want, err := os.ReadFile(golden)
 	require.NoError(t, err)
-	require.Equal(t, string(want), got, "go test -run FailureTexts -update ./batch writes the file anew")
+	require.Equal(t, string(want), got, "to rewrite the file, run go test -run FailureTexts -update ./batch")
 	require.NotRegexp(t, regexp.MustCompile(`0x[0-9a-f]{6}`), got)
 }
 

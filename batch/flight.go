@@ -19,7 +19,7 @@ func (e *engine[K, T, R]) spawnLocked() {
 func (e *engine[K, T, R]) work() {
 	var b *batch[K, T, R]
 	defer func() {
-		if b != nil { // the handler called runtime.Goexit, and this goroutine with it
+		if b != nil { // the handler called runtime.Goexit, which ends this goroutine
 			e.endCall(b)
 			e.settle(b, 0, len(b.items), &verdict[R]{err: errGoexit, final: true})
 			e.leave(b)
@@ -54,7 +54,7 @@ func (e *engine[K, T, R]) take(done *batch[K, T, R]) *batch[K, T, R] {
 	}
 }
 
-// leave ends a worker whose goroutine ends under it; another takes over.
+// leave ends a worker whose goroutine the handler has ended. Another worker takes over.
 func (e *engine[K, T, R]) leave(b *batch[K, T, R]) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -74,8 +74,8 @@ func (e *engine[K, T, R]) putAwayLocked(b *batch[K, T, R]) {
 	e.commitLocked()
 }
 
-// nextReadyLocked moves the first ready batch into flight, when Pace allows. It returns nil if there
-// is none, or if all of it has expired. It releases mu while it waits for Pace.
+// nextReadyLocked moves the first ready batch into flight, when Pace allows. It returns nil if
+// there is none, or if all of it has expired. It releases mu while it waits for Pace.
 func (e *engine[K, T, R]) nextReadyLocked(lost *expired[K, T, R]) *batch[K, T, R] {
 	if e.lanes.ready.n > 0 {
 		e.paceLocked()
@@ -89,7 +89,7 @@ func (e *engine[K, T, R]) nextReadyLocked(lost *expired[K, T, R]) *batch[K, T, R
 		e.freedLocked()
 		return nil
 	}
-	if l.held { // by what has just expired
+	if l.held { // because an item has just expired
 		return nil
 	}
 	e.dequeueLocked(b)
@@ -119,7 +119,7 @@ func (e *engine[K, T, R]) paceLocked() {
 	}
 }
 
-// longestPause is how long a handler can have all calls wait.
+// longestPause is the longest time for which a handler can pause all calls.
 const longestPause = 24 * time.Hour
 
 // pauseLocked lets no call start for d.
@@ -137,8 +137,8 @@ func (e *engine[K, T, R]) sleep(d time.Duration) {
 	}
 }
 
-// call runs the handler once with items, which are those of [lo, hi) of b without an outcome. It
-// reports false, without a call, if Close gave the items back.
+// call runs the handler once with items: the items of [lo, hi) of b without an outcome. If Close
+// gave the items back, it makes no call and reports false.
 func (e *engine[K, T, R]) call(b *batch[K, T, R], items []T, lo, hi int) (v verdict[R], ok bool) {
 	turn, ok := e.beginCall(b, lo, hi)
 	if !ok {
@@ -198,8 +198,8 @@ func (e *engine[K, T, R]) endCall(b *batch[K, T, R]) bool {
 	return b.told
 }
 
-// overran gives the callers of a call with the items [lo, hi) that ran past its time their error. The
-// items stay in the budget and the call in its place until it returns.
+// overran tells ErrTimeout to the callers of the items [lo, hi), whose call has run past its time.
+// The items stay in the budget, and the call counts as in flight, until the call returns.
 func (e *engine[K, T, R]) overran(b *batch[K, T, R], turn uint64, lo, hi int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -221,7 +221,7 @@ func (e *engine[K, T, R]) read(n int, results []Result[R], err error, late bool)
 	return readError(n, results, err, late)
 }
 
-// timedOut returns results in which every error says that it came late, if it did.
+// timedOut returns results. If late, every error in them says so.
 func timedOut[R any](results []Result[R], late bool) []Result[R] {
 	if !late {
 		return results

@@ -16,7 +16,7 @@ import (
 	"github.com/leaksafe/leaksafe/batch"
 )
 
-// A told Observer: what became of each item.
+// told is an Observer that remembers the outcome of each item.
 type told map[int]error
 
 func (o told) observe(items []int, err error) {
@@ -66,7 +66,7 @@ func TestTimeoutEndsTheContext(t *testing.T) {
 	})
 }
 
-// Who has flushed knows: a slow Observer is waited for, as by Close.
+// Flush waits for a slow Observer, as Close does.
 func TestFlushWaitsForTheObserver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		told := 0
@@ -86,7 +86,7 @@ func TestFlushWaitsForTheObserver(t *testing.T) {
 	})
 }
 
-// The context of a batch is not that of a caller whose item is in it.
+// The context of a batch does not derive from the contexts of the callers whose items are in it.
 func TestACallersContextIsItsOwn(t *testing.T) {
 	type key struct{}
 	synctest.Test(t, func(t *testing.T) {
@@ -151,8 +151,8 @@ func TestPanicFailsItsBatchOnly(t *testing.T) {
 	})
 }
 
-// The slice is the handler's: what it keeps never changes, and what it changes
-// is not seen by the next attempt.
+// The handler owns the slice: if it retains the slice, the contents do not change, and if it
+// changes them, the next attempt does not see it.
 func TestTheSliceIsTheHandlers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var kept [][]int
@@ -286,7 +286,7 @@ func TestWithdrawalFromAQueuedBatch(t *testing.T) {
 	})
 }
 
-// A Do that wakes late does not withdraw what has come into the same array since.
+// A Do that wakes late does not withdraw a newer item in the same array.
 func TestWithdrawalOfWhatIsGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, err := batch.NewCaller(batch.Options[int]{}, func(_ context.Context, items []int) ([]batch.Result[int], error) {
@@ -390,7 +390,7 @@ func TestResults(t *testing.T) {
 					tickets = append(tickets, ticket)
 				}
 				for i, ticket := range tickets {
-					for range 2 { // a ticket is good for any number of times
+					for range 2 { // a ticket can be read any number of times
 						v, err := ticket.Wait(t.Context())
 						c.want(t, i, v, err)
 					}
@@ -429,7 +429,7 @@ func TestTicketWaitGivesUpAlone(t *testing.T) {
 	})
 }
 
-// A caller is not kept by a handler that does not heed its context.
+// A caller does not wait for a handler that ignores its context.
 func TestCallersAreToldOfATimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
@@ -451,7 +451,7 @@ func TestCallersAreToldOfATimeout(t *testing.T) {
 	})
 }
 
-// Results that came in time are not lost by others that did not.
+// Results that came in time are not lost because other results came late.
 func TestResultsAtTheTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, err := batch.NewCaller(batch.Options[int]{Timeout: 100 * ms, MaxItems: 2}, func(ctx context.Context, items []int) ([]batch.Result[int], error) {

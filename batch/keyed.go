@@ -2,8 +2,8 @@ package batch
 
 import "context"
 
-// A Keyed is a [Batcher] with a batch for each key. Of one key there is one call at a time, and its
-// items are handed over in the order of their admission, also while some of them are tried again. Keys
+// A Keyed is a [Batcher] with a batch for each key. Each key has one call at a time, and its items
+// are handed over in the order of their admission, also while some of them are tried again. Keys
 // take turns, and no key takes the budget of the others: see [Options].PendingPerKey. A key is
 // forgotten with its last item, unless it is on hold, so there are at most twice as many keys as
 // PendingItems.
@@ -24,8 +24,8 @@ func NewKeyed[K comparable, T any](opt Options[T], handler func(ctx context.Cont
 	return &Keyed[K, T]{e}, nil
 }
 
-// Add is [Batcher.Add] under a key. It also waits, or fails, when the key has used up its share of the
-// budget. A key that is not equal to itself (NaN) is an error.
+// Add is [Batcher.Add] under a key. It also waits, or fails, when the key has used up its share of
+// the budget. A key that is not equal to itself (NaN) is an error.
 func (k *Keyed[K, T]) Add(ctx context.Context, key K, v T) error {
 	_, err := k.e.add(ctx, key, v, manner{wait: true})
 	return err
@@ -42,15 +42,15 @@ func (k *Keyed[K, T]) AddAll(ctx context.Context, key K, vs []T) (n int, err err
 	return k.e.addAll(ctx, key, vs)
 }
 
-// Resume lets a key go on that is on hold, as [Options].HoldKeys says, and reports whether it was.
+// Resume ends the hold of a key (see [Options].HoldKeys), and reports whether the key was on hold.
 func (k *Keyed[K, T]) Resume(key K) bool { return k.e.resume(key) }
 
-// Flush is [Batcher.Flush], for all keys. It does not wait for keys on hold: if they have items from
-// before the call, it returns an error.
+// Flush is [Batcher.Flush], for all keys. It does not wait for keys on hold: if they have items
+// from before the call, it returns an error.
 func (k *Keyed[K, T]) Flush(ctx context.Context) error { return k.e.flush(ctx) }
 
-// Close is [Batcher.Close], for all keys. What waits behind a key on hold is given back as Undelivered
-// once everything else has an outcome. Its error is then a *[DrainError] of Entry[K, T].
+// Close is [Batcher.Close], for all keys. The items of a key on hold are given back as Undelivered
+// once all other items have an outcome. Its error is then a *[DrainError] of Entry[K, T].
 func (k *Keyed[K, T]) Close(ctx context.Context) error {
 	r, err := k.e.close(ctx)
 	if r != nil {

@@ -38,7 +38,7 @@ func (e *engine[K, T, R]) admitLocked(l *lane[K, T, R], v T, size int) *batch[K,
 	return b
 }
 
-// admitQuickLocked is admitLocked while lanes.quick says that there is nothing else to look at.
+// admitQuickLocked is admitLocked without the checks, for use while lanes.quick is more than 0.
 func (e *engine[K, T, R]) admitQuickLocked(v T) *batch[K, T, R] {
 	b := e.lanes.only.open
 	b.items = append(b.items, v)
@@ -100,8 +100,8 @@ func (e *engine[K, T, R]) admitMoreLocked(b *batch[K, T, R], vs []T, sizes []int
 	return n
 }
 
-// countLocked accounts for n items just admitted to b. It tells whether there is no room for more in
-// b, in the share of its key, or in the budget.
+// countLocked accounts for n items just admitted to b. It reports whether b, the share of its key,
+// or the budget is now full.
 func (e *engine[K, T, R]) countLocked(b *batch[K, T, R], n, bytes int) (full bool) {
 	b.live += n
 	e.stats.Admitted += int64(n)
@@ -166,7 +166,7 @@ func (e *engine[K, T, R]) freshLocked() *batch[K, T, R] {
 	return b
 }
 
-// recycleLocked clears b, and keeps its array for a later batch if few are kept.
+// recycleLocked clears b, and keeps its array for a later batch unless enough are kept already.
 func (e *engine[K, T, R]) recycleLocked(b *batch[K, T, R]) {
 	q := &e.lanes
 	q.size = len(b.items)
@@ -193,15 +193,16 @@ func (e *engine[K, T, R]) makeDueLocked(b *batch[K, T, R]) {
 	e.refreshLocked(b.lane)
 }
 
-// unlingerLocked makes every batch due: what they linger for cannot come.
+// unlingerLocked makes every batch due, because no item can join them.
 func (e *engine[K, T, R]) unlingerLocked() {
 	for e.lanes.lingers.head != nil {
 		e.makeDueLocked(e.lanes.lingers.head.of)
 	}
 }
 
-// askLocked notes that a Do waits for an item of b. Such a batch does not linger while no call is in
-// flight: the next call gathers who comes during this one, as the group commit of a database does.
+// askLocked notes that a Do waits for an item of b. Such a batch does not linger while no call is
+// in flight: the items that arrive during this call share the next one, like the group commit of a
+// database.
 func (e *engine[K, T, R]) askLocked(b *batch[K, T, R]) {
 	b.asked = true
 	if e.flight.list.n == 0 {
@@ -247,7 +248,7 @@ func (e *engine[K, T, R]) refreshLocked(l *lane[K, T, R]) {
 	e.spawnLocked()
 }
 
-// holdLocked stops a key of which an item was not delivered, if Options say so.
+// holdLocked puts a key on hold because an item of it was not delivered, if Options say so.
 func (e *engine[K, T, R]) holdLocked(l *lane[K, T, R]) {
 	if !e.opt.HoldKeys || l.held {
 		return
@@ -260,7 +261,7 @@ func (e *engine[K, T, R]) holdLocked(l *lane[K, T, R]) {
 	}
 }
 
-// resume lets a key go on that is on hold, and reports whether it was.
+// resume ends the hold of a key, and reports whether it was on hold.
 func (e *engine[K, T, R]) resume(key K) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -323,7 +324,7 @@ func (e *engine[K, T, R]) freeLocked(b *batch[K, T, R], n, bytes int) {
 	}
 }
 
-// wakeLocked ends the waiting of Flush for b.
+// wakeLocked wakes the calls of Flush that wait for b.
 func (b *batch[K, T, R]) wakeLocked() {
 	if b.done != nil {
 		close(b.done)

@@ -18,7 +18,7 @@ func TestMain(m *testing.M) { leakcheck.Main(m) }
 
 type message struct{ payload [100]byte }
 
-// However an item leaves, it is released while the batcher goes on.
+// Whatever its outcome, an item can be collected while the batcher is in use.
 func TestItemsAreCollected(t *testing.T) {
 	nothing := func(context.Context, []*message) error { return nil }
 	fails := func(context.Context, []*message) error { return errDown }
@@ -83,7 +83,7 @@ func TestItemsOfCallersThatGaveUpAreCollected(t *testing.T) {
 	finish(t, c)
 }
 
-// A ticket keeps the results of its batch: not the items, not the Caller.
+// A ticket retains the results of its batch, but not the items and not the Caller.
 func TestATicketKeepsLittle(t *testing.T) {
 	var kept batch.Ticket[*message]
 	submit := func(item *message) (*batch.Caller[*message, *message], []batch.Ticket[*message]) {
@@ -107,7 +107,7 @@ func TestATicketKeepsLittle(t *testing.T) {
 	}
 	leakcheck.Collected(t, func() *message { m := &message{}; submit(m); return m })
 	leakcheck.Collected(t, func() *batch.Caller[*message, *message] { c, _ := submit(&message{}); return c })
-	leakcheck.MustDetect(t, func(t testing.TB) { // and this is what it does keep
+	leakcheck.MustDetect(t, func(t testing.TB) { // and this is what it does retain
 		leakcheck.Collected(t, func() *message {
 			_, tickets := submit(&message{})
 			v, err := tickets[1].Wait(t.Context())
@@ -119,7 +119,7 @@ func TestATicketKeepsLittle(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// A result that a Do has taken is not kept by another's ticket.
+// A result that a Do has read is not retained by the ticket of another item.
 func TestATicketDoesNotKeepWhatDoTook(t *testing.T) {
 	c, err := batch.NewCaller(batch.Options[int]{MaxItems: 2}, func(_ context.Context, items []int) ([]batch.Result[*message], error) {
 		return []batch.Result[*message]{{Value: &message{}}, {Value: &message{}}}, nil
@@ -137,7 +137,7 @@ func TestATicketDoesNotKeepWhatDoTook(t *testing.T) {
 	require.NoError(t, c.Close(t.Context()))
 }
 
-// The leaky counterpart: a handler that keeps its slices keeps every item.
+// The leaky counterpart: a handler that retains its slices retains every item.
 func TestCollectedSeesAHandlerThatKeepsItems(t *testing.T) {
 	var kept [][]*message
 	b := start(t, batch.Options[*message]{}, func(_ context.Context, items []*message) error {
@@ -166,8 +166,8 @@ func TestADroppedBatcherIsCollected(t *testing.T) {
 	})
 }
 
-// A producer faster than its downstream: the batcher makes it wait or says
-// full, and the heap stays flat. The downstream here takes one item in ten.
+// A producer is faster than its downstream, which takes one item in ten. The batcher makes it wait
+// or returns ErrFull, and the heap does not grow.
 func TestAFastProducerDoesNotGrowTheHeap(t *testing.T) {
 	slow := make(chan struct{})
 	b := start(t, batch.Options[*message]{MaxItems: 10, PendingItems: 100, Reject: true}, func(context.Context, []*message) error {
@@ -214,7 +214,7 @@ func TestAnUnboundedQueueGrowsTheHeap(t *testing.T) {
 	require.NotEmpty(t, queue)
 }
 
-// Cancelled callers, keys that never come back, and failures leave nothing.
+// Cancelled callers, keys that are used once, and failures leave nothing behind.
 func TestNoGrowth(t *testing.T) {
 	opt := batch.Options[int]{MaxItems: 4, Linger: batch.Immediately}
 	t.Run("batcher", func(t *testing.T) {

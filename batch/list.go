@@ -1,7 +1,7 @@
 package batch
 
-// A list is first in, first out, and gives up a node from its middle in constant time. The nodes are
-// part of what they list, so a push allocates nothing.
+// A list is a first-in, first-out queue from whose middle a node can be removed in constant time.
+// The nodes are part of the listed values, so a push allocates nothing.
 type list[E any] struct {
 	head, tail *node[E]
 	n          int
@@ -24,7 +24,7 @@ func (l *list[E]) push(n *node[E], of E) {
 	l.n++
 }
 
-// remove takes n off l; a node that is on no list stays off.
+// remove takes n off l. It does nothing if n is on no list.
 func (l *list[E]) remove(n *node[E]) {
 	if n.on != l {
 		return

@@ -16,7 +16,7 @@ import (
 	"github.com/leaksafe/leaksafe/batch"
 )
 
-// logged returns what slog.Default is told while the test runs.
+// logged returns what is written to slog.Default while the test runs.
 func logged(t *testing.T) *bytes.Buffer {
 	var out bytes.Buffer
 	before := slog.Default()
@@ -30,7 +30,7 @@ func logged(t *testing.T) *bytes.Buffer {
 	return &out
 }
 
-// Without an Observer nothing fails in silence: the log, Flush and Close say it.
+// Without an Observer no failure is silent: the log, Flush and Close report it.
 func TestNothingFailsInSilence(t *testing.T) {
 	t.Run("an error", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
@@ -98,7 +98,7 @@ func TestNothingFailsInSilence(t *testing.T) {
 	})
 }
 
-// What failed since the last Flush is told by the next one, to each of those that run beside each other.
+// A Flush reports what failed since the last one. If several run at once, each of them reports it.
 func TestFlushTellsOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := record(func(_ context.Context, call int, _ []int) error {
@@ -208,8 +208,8 @@ func TestDoInsideTheHandler(t *testing.T) {
 	})
 }
 
-// What failed is added again by the Observer, while producers keep the budget full: there is room for
-// it, nothing waits, and nothing expires.
+// The Observer adds failed items again while producers keep the budget full. There is room for
+// these items, nothing waits, and nothing expires.
 func TestTheObserverPutsBack(t *testing.T) {
 	size := func(int) int { return 7 }
 	for name, opt := range map[string]batch.Options[int]{
@@ -257,7 +257,7 @@ func TestTheObserverPutsBack(t *testing.T) {
 	}
 }
 
-// Whatever else would wait in the Observer is refused there, at once.
+// Every other call that would wait in the Observer returns an error at once.
 func TestNothingWaitsInTheObserver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c *batch.Caller[int, int]
@@ -329,7 +329,7 @@ func TestDoDoesNotLingerWhenIdle(t *testing.T) {
 	})
 }
 
-// DoAll loses nothing: every item has its result, or says why not.
+// DoAll loses nothing: every item has its result or an error.
 func TestDoAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, err := batch.NewCaller(batch.Options[int]{MaxItems: 3, PendingItems: 6, SizeOf: func(v int) int { return v }, MaxBytes: 1000}, func(_ context.Context, items []int) ([]batch.Result[int], error) {
@@ -459,7 +459,7 @@ func TestOneKeyDoesNotTakeTheBudget(t *testing.T) {
 	}
 }
 
-// After a failure a key goes on, or is on hold until it is resumed: nothing of it is handed over.
+// After a failure a key continues or, with HoldKeys, none of its items is handed over until Resume.
 func TestHeldKeys(t *testing.T) {
 	setUp := func(hold bool) (k *batch.Keyed[string, string], got *[]string) {
 		got = new([]string)
@@ -567,7 +567,7 @@ func TestHeldKeys(t *testing.T) {
 	})
 }
 
-// Full to the byte is full.
+// A batch or budget that is full to the byte counts as full.
 func TestFullToTheByte(t *testing.T) {
 	sized := func(v int) int { return v }
 	for name, c := range map[string]struct {

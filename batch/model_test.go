@@ -17,14 +17,14 @@ import (
 	"github.com/leaksafe/leaksafe/batch"
 )
 
-// The model knows of every item what its callers and handlers were told, and
-// compares. It runs random operations against random handlers in a bubble.
+// The model records what callers and handlers were told about every item, and compares. It runs
+// random operations against random handlers in a synctest bubble.
 
 // An item knows who added it: the items of a stream are added one after the
 // other by one goroutine, and so have an order. Stream -1 has none.
 type item struct{ id, key, stream, size int }
 
-// A truth is what happened to one item, seen from outside.
+// A truth is what happened to one item, as seen from outside the package.
 type truth struct {
 	item
 	admitted bool
@@ -52,7 +52,7 @@ func (s *script) next() int {
 
 func (s *script) upTo(n int) int { return s.next() % (n + 1) }
 
-// A subject is what Batcher, Caller and Keyed have in common, and do of Caller.
+// A subject has the methods that Batcher, Caller and Keyed share, and do, which only Caller has.
 type subject struct {
 	add    func(context.Context, item) error
 	try    func(item) error
@@ -165,7 +165,7 @@ func (m *model) configure() {
 	m.build(kind)
 }
 
-// drain makes lists of what Close returns.
+// drain returns the lists in the error of Close.
 func drain(err error) (undelivered, inDoubt []item, _ error) {
 	var d *batch.DrainError[item]
 	if errors.As(err, &d) {
@@ -325,7 +325,7 @@ func (m *model) observe(its []item, err error) {
 	m.audit()
 }
 
-// putBack adds again what failed: the Observer has room for it, and never waits.
+// putBack adds failed items again. The Observer has room for them and never waits.
 func (m *model) putBack(its []item) {
 	start := time.Now()
 	for _, it := range its {
@@ -344,7 +344,7 @@ func (m *model) putBack(its []item) {
 	}
 }
 
-// resume lets the keys go on that are known to be on hold.
+// resume resumes the keys that are known to be on hold.
 func (m *model) resume() {
 	m.mu.Lock()
 	held := m.held
@@ -510,7 +510,7 @@ func (m *model) close(ctx context.Context) {
 
 var errPoison = errors.New("poison")
 
-// handle is every handler: it checks what it is given, then behaves as the
+// handle is the handler of every subject: it checks the items it is given, then behaves as the
 // script says.
 func (m *model) handle(ctx context.Context, its []item, answers bool) ([]batch.Result[int], error) {
 	behaviour := m.enter(its)
@@ -637,7 +637,7 @@ func (m *model) leave(its []item, failed []int, err error, late bool) {
 	}
 }
 
-// act takes its time and says what failed.
+// act waits as the script says and returns what failed.
 func (m *model) act(ctx context.Context, behaviour int, its []item) (failed []int, after func(), err error) {
 	d := time.Duration(behaviour>>4) * time.Millisecond
 	switch behaviour % 12 {
@@ -656,7 +656,7 @@ func (m *model) act(ctx context.Context, behaviour int, its []item) (failed []in
 	case 5:
 		time.Sleep(d)
 		err, after = errors.New("panics"), func() { panic("the handler's") }
-	case 6: // does not heed its context
+	case 6: // ignores its context
 		time.Sleep(m.opt.Timeout * time.Duration(1+behaviour>>5))
 	case 7:
 		<-ctx.Done()
@@ -695,7 +695,7 @@ func (m *model) act(ctx context.Context, behaviour int, its []item) (failed []in
 	return failed, after, err
 }
 
-// finish lets everything run out, and compares.
+// finish waits until everything has ended, and compares.
 func (m *model) finish() {
 	for _, p := range m.producers {
 		close(p)

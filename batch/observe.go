@@ -6,18 +6,19 @@ import (
 	"time"
 )
 
-// Reports are on their way to the Observer, or to the log.
+// Reports are outcomes that the Observer, or the log, is still to be told.
 //
-// Invariant: a report is in list from when its items have their outcome until whoever is to be told
-// has been. Flush and Close wait for the reports before them, so that who has flushed has been told.
+// Invariant: a report is in list from when its items have their outcome until the Observer or the
+// log has been told. Flush and Close wait for earlier reports, so when they return the Observer has
+// been told.
 type reports[K comparable, T, R any] struct {
 	list list[*report[K, T, R]] // oldest first
 	seq  uint64                 // of the newest
 
 	last   error // of an item that failed or expired
-	failed lost  // what Flush has told of
+	failed lost  // what Flush has reported
 	logged int64 // items that the log has told of
-	line   int64 // when the log had a line; 0 is never
+	line   int64 // when the last line was logged; 0 is never
 }
 
 type report[K comparable, T, R any] struct {
@@ -26,7 +27,7 @@ type report[K comparable, T, R any] struct {
 	rooms []room[K, T, R]
 	line  *line
 	by    uint64        // the goroutine that makes it
-	done  chan struct{} // made by who waits
+	done  chan struct{} // made by a waiter
 	node  node[*report[K, T, R]]
 }
 
@@ -36,8 +37,8 @@ type outcome[T any] struct {
 	err   error
 }
 
-// addTo adds an item to said: to what was delivered, to what shares the error of the call, or on its
-// own.
+// addTo adds an item to said: to what was delivered, to what shares the error of the call, or on
+// its own.
 func addTo[T any](said []outcome[T], item T, err error, shared bool) []outcome[T] {
 	for i := range said {
 		if err == nil && said[i].err == nil || err != nil && said[i].err != nil && shared {
@@ -102,7 +103,7 @@ func (e *engine[K, T, R]) tell(r *report[K, T, R]) {
 	}
 }
 
-// told wakes whoever waits for r.
+// told wakes the callers that wait for r.
 func (e *engine[K, T, R]) told(r *report[K, T, R]) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -138,9 +139,9 @@ func (e *engine[K, T, R]) observing() bool {
 	return e.observingLocked() != nil
 }
 
-// goroutine returns the number of the calling goroutine, from the first line of its stack: "goroutine
-// 17 [running]:". It takes about a microsecond, so it is asked for once a report, and by callers that
-// would block while one is made.
+// goroutine returns the number of the calling goroutine, from the first line of its stack:
+// "goroutine 17 [running]:". It takes about a microsecond, so it is called once per report, and by
+// callers that would block while a report is made.
 func goroutine() (n uint64) {
 	var buf [32]byte
 	const prefix = len("goroutine ")
@@ -162,8 +163,8 @@ type line struct {
 // logEvery is the least time between two lines of the log.
 const logEvery = 10 * time.Second
 
-// lineLocked returns what is to be logged of items that failed or expired, if nobody else is told of
-// them: the first at once, then at most one line in logEvery, which counts the others.
+// lineLocked returns what is to be logged of items that failed or expired, if nobody else is told
+// of them: the first at once, then at most one line in logEvery, which counts the others.
 func (e *engine[K, T, R]) lineLocked() *line {
 	q := &e.reports
 	lost := e.stats.Failed + e.stats.Expired

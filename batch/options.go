@@ -10,42 +10,42 @@ import (
 // none is free still share a batch.
 const Immediately time.Duration = -1
 
-// The largest bounds that still are some: whoever writes math.MaxInt wants none, and that is what this
+// The largest bounds that are accepted. A value such as math.MaxInt means no bound, which this
 // package refuses.
 const (
 	most    = 1 << 30
 	longest = 365 * 24 * time.Hour
 )
 
-// Options bound a batcher in every dimension. The zero of each option is a safe default, and no bound
-// can be turned off.
+// Options bound a batcher in every dimension. The zero value of each option means a safe default,
+// and no bound can be turned off.
 type Options[T any] struct {
-	// A batch is full at MaxItems items (default 500), or at MaxBytes (default 4 MiB) as SizeOf counts
-	// them: an item that would take it past MaxBytes opens another. Without SizeOf items have no size,
-	// and a bound in bytes is an error. SizeOf runs in the caller of Add.
+	// A batch is full at MaxItems items (default 500), or at MaxBytes (default 4 MiB) as SizeOf
+	// counts them: an item that would take it past MaxBytes opens another. Without SizeOf items
+	// have no size, and a bound in bytes is an error. SizeOf runs in the caller of Add.
 	MaxItems int
 	MaxBytes int
 	SizeOf   func(T) int
 
-	// Linger is how long the first item of a batch waits for others (default 100 ms). A batch does not
-	// linger when nothing else could join it: when the budget is full, during Flush and after Close.
-	// And a batch that a Do waits for does not linger while no call is in flight.
+	// Linger is how long the first item of a batch waits for others (default 100 ms). A batch does
+	// not linger when nothing else could join it: when the budget is full, during Flush and after
+	// Close. And a batch that a Do waits for does not linger while no call is in flight.
 	Linger time.Duration
 
-	// PendingItems and PendingBytes are the budget: how much may be admitted and without an outcome,
-	// waiting or in a handler's hands. The default is two full batches for each call in flight, and
-	// with keys at least four.
+	// PendingItems and PendingBytes are the budget: they bound the items that are admitted and have
+	// no outcome, whether they wait or are in a handler call. The default is two full batches for
+	// each call in flight, and with keys at least four.
 	PendingItems int
 	PendingBytes int
 
-	// PendingPerKey is how many items of the budget one key may hold; of the bytes and of MaxWaiters it
-	// may have the same share. The default is the budget divided by InFlight, or by two if InFlight is
-	// 1. So a key whose calls hang leaves room for the others. It needs keys.
+	// PendingPerKey is how many items of the budget one key may hold. The same share applies to the
+	// bytes and to MaxWaiters. The default is the budget divided by InFlight, or by two if InFlight
+	// is 1. So a key whose calls hang leaves room for other keys. It needs a batcher with keys.
 	PendingPerKey int
 
-	// Reject says that Add fails with ErrFull when there is no room, rather than wait for it, first
-	// come first served. Of the callers that wait there are at most MaxWaiters (default 1000); the next
-	// gets ErrFull.
+	// With Reject, Add returns ErrFull when there is no room. Without it, callers wait for room,
+	// first come first served. At most MaxWaiters callers wait (default 1000); the next gets
+	// ErrFull.
 	Reject     bool
 	MaxWaiters int
 
@@ -57,56 +57,60 @@ type Options[T any] struct {
 	Timeout time.Duration
 
 	// MaxAge is how old an item may get before it is handed over or tried again (default 5 min). An
-	// item that was never handed over then expires with an error that wraps context.DeadlineExceeded.
-	// Age counts from admission, to within Linger.
+	// item that was never handed over then expires with an error that wraps
+	// context.DeadlineExceeded. Age counts from admission, to within Linger.
 	MaxAge time.Duration
 
-	// Pace is the least time between the starts of two calls (default 0), so that at most MaxItems go
-	// out per Pace. Retries are paced as well.
+	// Pace is the least time between the starts of two calls (default 0), so that at most MaxItems
+	// go out per Pace. Retries are paced as well.
 	Pace time.Duration
 
-	// Attempts bounds how often an item is handed over, for whatever reason (default 1: never again).
-	// What failed, and only that, is handed over again if Retry says that its error is worth it: after
-	// Backoff (default 100 ms; doubled each time up to a minute, with jitter), after its handler has
-	// returned, and within MaxAge. The batch keeps its place in flight meanwhile.
+	// Attempts bounds how often an item is handed over, for any reason (default 1: no retry). Only
+	// the items that failed are handed over again, and only if Retry accepts their error. The next
+	// attempt starts after Backoff (default 100 ms; doubled each time up to a minute, with jitter),
+	// after the handler has returned, and within MaxAge. Meanwhile the batch still counts as in
+	// flight.
 	Attempts int
 	Backoff  time.Duration
 
-	// Retry says whether an error is worth another attempt; nil is yes to all. It is not asked about an
-	// error that leaves open whether the item took effect, which is never tried again unless Idempotent
-	// says that this does no harm: ErrTimeout, a panic, and what wraps an error of a context, io.EOF,
-	// io.ErrUnexpectedEOF, a broken connection, or an error whose method Timeout says true. If your
-	// downstream has other errors of this kind, Retry must say no to them. Retry must not panic.
+	// Retry reports whether an error is worth another attempt; nil means that every error is. It is
+	// not called for an error that leaves open whether the item took effect: such an item is not
+	// tried again unless Idempotent is set. These errors are ErrTimeout, a panic, and errors that
+	// wrap an error of a context, io.EOF, io.ErrUnexpectedEOF, a broken connection, or an error
+	// whose method Timeout returns true. If your downstream has other errors of this kind, Retry
+	// must return false for them. Retry must not panic.
 	Retry      func(error) bool
 	Idempotent bool
 
-	// Split says whether the error of a whole batch means that one of its items is bad and none took
-	// effect; nil is no to all. Such a batch is split in halves until the bad items are found, each
-	// part after Backoff, and the others are delivered, in order. A bad item fails with the error of
-	// its own call. An item that was refused only together with others when the batcher stops fails
-	// with ErrGivenUp.
+	// Split reports whether the error of a whole batch means that one of its items is bad and none
+	// took effect; nil means that no error does. Such a batch is split in halves until the bad
+	// items are found, each part after Backoff. The other items are delivered, in order. A bad item
+	// fails with the error of its own call. An item that was refused only together with others when
+	// the batcher stops fails with ErrGivenUp.
 	//
-	// If L is log2(MaxItems), rounded up, a run of k bad items, k <= L, takes at most L+k+2 calls, so at
-	// most 2L+2, and nothing is given up. A longer run takes at most 3L+2 calls, and at most as many
-	// good items are given up as it has bad ones. Each call counts as an attempt of its items. Without
-	// Attempts an item has 4L+4 of them for splitting, and none for other errors. Split is asked before
-	// Retry, not about errors with an unknown outcome, and must not panic.
+	// If L is log2(MaxItems), rounded up, a run of k bad items, k <= L, takes at most L+k+2 calls,
+	// so at most 2L+2, and nothing is given up. A longer run takes at most 3L+2 calls, and at most
+	// as many good items are given up as it has bad ones. Each call counts as an attempt of its
+	// items. Without Attempts an item has 4L+4 of them for splitting, and none for other errors.
+	// Split is asked before Retry, not about errors with an unknown outcome, and must not panic.
 	Split func(error) bool
 
-	// HoldKeys says that after an item of a key was not delivered, because it failed or expired, the
-	// key is on hold: no other item of it is handed over until Resume. Its items wait for that, at most
-	// for MaxAge. Without HoldKeys a key goes on with its next item. It needs NewKeyed.
+	// With HoldKeys, a key is on hold after one of its items failed or expired: no other item of
+	// the key is handed over until Resume. The items wait, for MaxAge at most. Without HoldKeys the
+	// key continues with its next item. HoldKeys needs NewKeyed.
 	HoldKeys bool
 
-	// Observer, if any, is told the outcome of every item that came to one: delivered (err is nil),
-	// failed or expired. One call carries items that share an outcome; the slice is its own. Calls come
-	// from several goroutines. It must not panic, and should be quick: its batch's place in flight stays
-	// taken. It may add again what failed, for which there is room, but nothing in it waits: not for
-	// more room, and not in Do, Flush or Close. Items that Close gives back and items withdrawn are in
-	// the hands of a caller already and are not observed.
+	// Observer, if set, is called with every item that was delivered (err is nil), failed or
+	// expired. One call carries items that share an outcome; the Observer owns the slice. Calls
+	// come from several goroutines, also concurrently. The Observer must not panic. It should be
+	// quick, because its batch counts as in flight until it returns. It may add the failed items
+	// again: there is room for them. Nothing else in it waits: Do, Flush, Close, and Add without
+	// room return an error at once. Items that Close gives back and items that are withdrawn are
+	// not observed, because a caller has them.
 	//
-	// Without an Observer, a Batcher and a Keyed log to slog.Default what was not delivered: the first
-	// at once, then a line every 10 s at most, which counts; and Close returns an error.
+	// Without an Observer, a Batcher and a Keyed log to slog.Default what was not delivered: the
+	// first time at once, then at most one line in 10 s, with the number of items. Close then
+	// returns an error.
 	Observer func(items []T, err error)
 }
 
@@ -204,8 +208,8 @@ func (o Options[T]) contradiction(keyed bool) error {
 
 var errHoldNeedsKeys = errors.New("batch: Options.HoldKeys needs NewKeyed, which has Resume: use that, or leave it out")
 
-// patience is when a call counts as stuck, and its callers are told: a tenth of the Timeout later, so
-// that a handler that heeds its context is believed.
+// patience is how long a call may run before it counts as stuck and its callers are told: 1.1 times
+// Timeout, so that a handler that obeys its context can still return its results.
 func (o *Options[T]) patience() time.Duration { return o.Timeout + o.Timeout/10 }
 
 // mustHandle panics if the handler of a constructor is nil.

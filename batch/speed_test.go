@@ -40,7 +40,8 @@ func BenchmarkAddAll64(b *testing.B) {
 	_ = x.Close(context.Background())
 }
 
-// A Do with nobody else there: what it costs over the handler, which does nothing.
+// A Do without other callers, with a handler that does nothing: it measures the overhead of the
+// package.
 func BenchmarkLoneDo(b *testing.B) {
 	c, err := batch.NewCaller(batch.Options[int]{}, func(_ context.Context, items []int) ([]batch.Result[int], error) {
 		return make([]batch.Result[int], len(items)), nil
@@ -55,7 +56,7 @@ func BenchmarkLoneDo(b *testing.B) {
 	_ = c.Close(context.Background())
 }
 
-// Callers that ask one thing after the other, and a handler of a millisecond: how full are the batches?
+// Callers that call Do in a loop, and a handler that takes a millisecond: how full are the batches?
 // It reports items per call, of 500 at most.
 func BenchmarkDoUnderLoad(b *testing.B) {
 	for _, callers := range []int{10, 500, 2000} {

@@ -6,7 +6,7 @@ package batch
 type Stats struct {
 	Admitted  int64 // items taken into the budget
 	Delivered int64 // items for which the handler returned without an error
-	Failed    int64 // items for which it did not, and that are not tried again
+	Failed    int64 // items that were not delivered and are not tried again
 	Expired   int64 // items older than MaxAge that were never handed over
 	Withdrawn int64 // items taken back by a cancelled Do, never handed over
 	Returned  int64 // items given back by Close
@@ -19,7 +19,7 @@ type Stats struct {
 	Held         int64 // keys on hold
 	Calls        int64 // calls of the handler, begun
 	Retries      int64 // calls that were another attempt, or a part of a batch
-	InFlight     int64 // calls that have not returned
+	InFlight     int64 // calls that have not returned yet
 	Stuck        int64 // calls that have run longer than 1.1 times their Timeout
 }
 

@@ -18,8 +18,8 @@ import (
 	"github.com/leaksafe/leaksafe/batch"
 )
 
-// FuzzIsolate checks the promise of Options.Split for any pattern of bad items: outcomes, order, the
-// number of calls, and the number of hand-overs of each item.
+// FuzzIsolate checks the promise of Options.Split for any pattern of bad items: outcomes, order,
+// the number of calls, and the number of hand-overs of each item.
 func FuzzIsolate(f *testing.F) {
 	for seed := range uint64(30) {
 		f.Add(uint16(1+seed*17%500), seed, uint8(seed*9))
@@ -107,8 +107,8 @@ func runsOf(list []int) (runs, longest int) {
 	return runs, longest
 }
 
-// Random producers, cancels, panics, timeouts, failures and closes on real time: every item has exactly
-// one outcome. It runs for a second, and for five minutes with LEAKSAFE_LONG.
+// Random producers, cancels, panics, timeouts, failures and closes on real time: every item has
+// exactly one outcome. It runs for a second, and for five minutes with LEAKSAFE_LONG.
 func TestStress(t *testing.T) {
 	d := time.Second
 	if os.Getenv("LEAKSAFE_LONG") != "" {
@@ -188,7 +188,7 @@ func (s *stress) tryAdd(v int64) error {
 	return err
 }
 
-// answer does anything.
+// answer is a handler that behaves at random.
 func (s *stress) answer(ctx context.Context, items []int64) ([]batch.Result[int64], error) {
 	rs := make([]batch.Result[int64], len(items))
 	for i, v := range items {
@@ -328,7 +328,7 @@ func (s *stress) close(ctx context.Context) (returned int64, err error) {
 	return 0, err
 }
 
-// countOnly is outcome for what Close gave back, which the Observer is not told.
+// countOnly is outcome for the items that Close gave back, which the Observer is not told.
 func (s *stress) countOnly(v int64) {
 	if n, ok := s.outcomes.Load(v); ok {
 		n.(*atomic.Int64).Add(1)
