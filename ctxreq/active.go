@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// A shard is a part of the active scopes, a doubly linked list.
+// A shard is a part of the set of active scopes: a doubly linked list.
 type shard struct {
 	mu    sync.Mutex
 	first *state

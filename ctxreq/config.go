@@ -31,8 +31,9 @@ type Config struct {
 	// Hide hides values that would be shown. It wins over Show. For the path of a URL, name is
 	// "path"; for its host, "Host".
 	Hide func(name, value string) bool
-	// BodyCapture is how many bytes of the request body reports show, from its beginning, and
-	// only what the handler has read; 0 means none. Values inside are shown as those of headers.
+	// BodyCapture is how many bytes of the request body reports show, from its beginning, and only
+	// what the handler has read; 0 means none. Values inside are shown by the same rules as
+	// headers.
 	BodyCapture int
 	// Repanic panics again, with the same value, after a panic was reported and the scope has
 	// ended. Otherwise Middleware answers 500, and Run and RPC return an error.
@@ -43,7 +44,7 @@ type Config struct {
 	RetentionProbe bool
 
 	once   sync.Once
-	tomb   state // what ended scopes point at
+	tomb   state // the state that ended scopes point to
 	active [8]shard
 	dumped atomic.Int64 // when the stacks of all goroutines were last taken, in Unix nanoseconds
 	probe  probe

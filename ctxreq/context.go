@@ -7,20 +7,20 @@ import (
 
 // scopeCtx is a Scope seen as a context: the same memory, other methods.
 //
-// While the scope is active and somebody asks for Done, there is an ordinary cancelCtx inside, and
-// Value hands it to the context package, which then attaches derived contexts to it: no goroutine
-// for each of them. After End the cancelCtx is released (it holds the parent) and a shared,
-// cancelled one answers.
+// Once Done is called on an active scope, there is an ordinary cancelCtx inside. Value returns it
+// to the context package, which then attaches derived contexts to it without a goroutine for each.
+// After End the cancelCtx is released, because it refers to the parent, and a shared, cancelled
+// context takes its place.
 type scopeCtx Scope
 
 // A live is the cancelCtx inside and its channel; ctx is nil after End. It is replaced, never
-// changed, so that the context package's many questions take no lock.
+// changed, so that the many calls of the context package take no lock.
 type live struct {
 	done <-chan struct{}
 	ctx  context.Context
 }
 
-// What answers in place of the context of an ended scope.
+// These contexts take the place of the context of an ended scope.
 var (
 	ended    = endedCtx(context.WithCancelCause(context.Background()))
 	expired  = expiredCtx(context.WithDeadlineCause(context.Background(), time.Unix(0, 0), ErrEnded))
@@ -37,7 +37,7 @@ func expiredCtx(ctx context.Context, cancel context.CancelFunc) context.Context 
 	return ctx
 }
 
-// substitute is the shared context that answers for s after End.
+// substitute returns the shared context that takes the place of s after End.
 func (s *Scope) substitute() context.Context {
 	if s.bits.Load()&deadlineBit != 0 {
 		return expired

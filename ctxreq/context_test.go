@@ -171,8 +171,8 @@ func TestParentDeadlineThatIsSoonerWins(t *testing.T) {
 	})
 }
 
-// wrapped hides what package context looks for: the leaky counterpart, for which it
-// starts a goroutine per derived context.
+// wrapped hides the cancelCtx from package context. It is the leaky counterpart: package context
+// starts a goroutine for each context derived from it.
 type wrapped struct{ context.Context }
 
 func (w wrapped) Value(any) any { return nil }
@@ -207,7 +207,7 @@ func TestDerivedContextsCostNoGoroutine(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
-		assert.Greater(t, grown(wrapped{ctx}), n/2, "the counterpart that has to be caught")
+		assert.Greater(t, grown(wrapped{ctx}), n/2, "the leaky counterpart must be caught")
 		cancel()
 		synctest.Wait()
 	})

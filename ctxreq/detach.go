@@ -26,10 +26,10 @@ func (c *detachedCtx) Value(key any) any {
 	return nil
 }
 
-// Detach returns a new root for work that outlives the request: a context that is not cancelled and
-// holds nothing of ctx but the values of keys made with Carry, and Info. (context.WithoutCancel
-// holds everything, golang/go#40221.) From on the returned context yields an ended Scope; its Go
-// fails: give the work to Jobs, or to Run. The work is yours to wait for.
+// Detach returns a new root context for work that outlives the request. It is not cancelled, and of
+// ctx it retains only Info and the values of keys made with Carry. (context.WithoutCancel retains
+// everything, see golang/go#40221.) From on the returned context yields an ended Scope; its Go
+// fails: use Jobs or Run instead. The caller has to wait for the work.
 func Detach(ctx context.Context) context.Context {
 	return From(ctx).configOrZero().detach(ctx)
 }
@@ -73,10 +73,10 @@ func (j *Jobs) owner() *Scope {
 	return j.scope
 }
 
-// Go runs fn in a scope of its own below Detach(ctx): what it needs of the request is carried by a
-// key, or by fn itself. While Config.MaxChildren jobs run, Go waits until one returns or ctx ends.
-// It returns an error, and does not run fn, if ctx ended or after Shutdown. An error or a panic of
-// fn is reported and stops no other job.
+// Go runs fn in a scope of its own below Detach(ctx). A key made with Carry, or fn itself, must
+// carry what the job needs from the request. While Config.MaxChildren jobs run, Go waits until one
+// returns or ctx ends. After Shutdown, or if ctx has ended, it returns an error and does not run
+// fn. An error or a panic of fn is reported and stops no other job.
 func (j *Jobs) Go(ctx context.Context, name string, fn func(context.Context) error) error {
 	if fn == nil {
 		panic(nilFunction("Jobs.Go", name))

@@ -56,7 +56,7 @@ func TestDetachCarriesOnlyWhatWasChosen(t *testing.T) {
 	n.End(nil)
 }
 
-// keptDetached is what outlives the request in TestDetachHoldsNoRequest.
+// keptDetached are the contexts that outlive their requests in TestDetachHoldsNoRequest.
 var keptDetached []context.Context
 
 func keepDetached(t testing.TB, detach func(context.Context) context.Context) {

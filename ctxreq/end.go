@@ -45,7 +45,7 @@ func (s *Scope) Defer(fn func(context.Context) error) error {
 //   - runs the cleanups, last in first out, at most Config.CleanupTimeout and Grace each;
 //   - refuses new calls of the writer and the body, waits for calls that are inside the writer, and
 //     after Grace interrupts them with a deadline on the connection;
-//   - reports who is stuck, with the stack;
+//   - reports children and cleanups that are stuck, with their stacks;
 //   - keeps Info and the values of keys made with Carry, and disconnects the rest.
 //
 // It returns the errors of the children, the cleanups and whatever is stuck, joined. Only the first
@@ -56,7 +56,7 @@ func (s *Scope) End(cause error) error {
 	if st == nil {
 		return nil
 	}
-	if idle { // the usual request
+	if idle { // true for most requests
 		if st.req != nil {
 			s.endRequest(st, nil)
 		}
@@ -98,13 +98,13 @@ func (s *Scope) endBusy(st *state) error {
 // are reported.
 func (s *Scope) endRequest(st *state, failed error) {
 	s.reportFresh(failed)
-	if st.req.MultipartForm != nil { // the server removes only those of its own copy
+	if st.req.MultipartForm != nil { // the server removes only the files of its own copy of the request
 		st.req.MultipartForm.RemoveAll()
 	}
 	st.cfg.watch(s, st.req)
 }
 
-// reportFresh reports what of err was not reported yet.
+// reportFresh reports the parts of err that were not reported yet.
 func (s *Scope) reportFresh(err error) {
 	if err = fresh(err); err != nil {
 		s.report(KindError, err, "")
@@ -124,8 +124,8 @@ func (st *state) flushWhole() {
 	}
 }
 
-// failed is what the children returned. It asks for the last time: what a stuck child returns from
-// now on is late.
+// failed returns the errors of the children. It is called once, at the end: what a stuck child
+// returns later is reported as late.
 func (st *state) failed() error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -133,8 +133,8 @@ func (st *state) failed() error {
 	return st.failures.join()
 }
 
-// close refuses everything new and cancels the context. It returns nil if End was called before, and
-// whether there is nothing to wait for or to run.
+// close refuses everything new and cancels the context. It returns nil if End was called before,
+// and whether there is nothing to wait for or to run.
 func (s *Scope) close(cause error) (st *state, idle bool) {
 	st = s.lock()
 	if st == nil {
@@ -152,7 +152,7 @@ func (s *Scope) close(cause error) (st *state, idle bool) {
 	if idle {
 		st.shut = true
 	} else {
-		st.cancellable() // somebody is left to see the cause
+		st.cancellable() // a stuck child may still ask for the cause
 	}
 	cancel := st.cancel
 	st.signal()
@@ -229,11 +229,11 @@ func (s *Scope) cleanupError(t *task, err error) error {
 	return err
 }
 
-// shut refuses new calls of writer and body, and waits for those inside the writer. One that
-// blocks longer than Grace is interrupted by a deadline on the connection: the server is about to
-// reuse the buffers it writes to. It returns how many could not even be interrupted, and how many
-// are inside the body: those are not waited for, because the server does that itself, and sends
-// the response before.
+// shut refuses new calls of writer and body, and waits for those inside the writer. One that blocks
+// longer than Grace is interrupted by a deadline on the connection: the server is about to reuse
+// the buffers it writes to. It returns how many calls could not be interrupted, and how many are
+// inside the body. It does not wait for calls inside the body, because the server waits for them
+// itself, after it has sent the response.
 func (s *Scope) shut(st *state) (inside, reading int) {
 	st.mu.Lock()
 	defer st.mu.Unlock()

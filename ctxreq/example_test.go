@@ -81,8 +81,7 @@ func Example() {
 	// 500
 }
 
-// A queue consumer: a scope for each message, and a message that panics does
-// not take the others with it.
+// A queue consumer has a scope for each message. A message that panics does not affect the others.
 func ExampleRun() {
 	config := &ctxreq.Config{Reporter: printer{}, Timeout: time.Minute}
 	for _, message := range []string{"one", "poison", "two"} {
@@ -108,8 +107,8 @@ func ExampleRun() {
 	// acknowledge two
 }
 
-// A background job: it outlives the request that asked for it, and knows of it
-// only what is carried.
+// A background job outlives the request that started it. It sees only the values of keys made with
+// Carry.
 func ExampleJobs() {
 	var jobs ctxreq.Jobs
 	http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -14,7 +14,7 @@ func Patient() { defaultGrace, defaultCleanup = time.Minute, time.Minute }
 // ErrRetained is what the probe reports.
 var ErrRetained = errRetained
 
-// HandleSize is what a kept context keeps.
+// HandleSize is how many bytes a retained context retains.
 const HandleSize = unsafe.Sizeof(Scope{})
 
 // Registered is how many states c's shards hold, at most a thousand each.
@@ -28,7 +28,7 @@ func (c *Config) Registered() (n int) {
 	return n
 }
 
-// Leftovers says what a state that is ready to be used again still holds of its last scope.
+// Leftovers returns what a state that is ready for reuse still holds of its last scope.
 func Leftovers(use func(s *Scope)) string {
 	_, s := Start(context.Background(), "used")
 	use(s)
@@ -47,7 +47,7 @@ func Leftovers(use func(s *Scope)) string {
 	return ""
 }
 
-// UseAsRequest makes the scope look as after a request that used everything.
+// UseAsRequest makes the scope look as if a request had used all of its fields.
 func UseAsRequest(s *Scope, w http.ResponseWriter, r *http.Request) {
 	s.open(w, r, http.NewServeMux())
 	st := s.lock()

@@ -19,10 +19,10 @@ type KeyOption uint8
 const (
 	// Carry keeps the key's value after End and through Detach.
 	Carry KeyOption = 1 << iota
-	// Log puts the key's value into reports. One text or number is shown unless its name or its
-	// shape is that of a secret; fields of a struct and entries of a map are shown as parameters of
-	// the request are, see Config.Show. A slog.LogValuer, a fmt.Stringer or an error says itself
-	// what it is. Values of other keys never leave the scope.
+	// Log puts the key's value into reports. A single text or number is shown unless its name or
+	// its form suggests a secret. Fields of a struct and entries of a map are shown by the rules
+	// for parameters of the request, see Config.Show. A slog.LogValuer, a fmt.Stringer or an error
+	// is shown by its own method. Values of other keys never leave the scope.
 	Log
 )
 
@@ -38,7 +38,7 @@ type keyInfo struct {
 }
 
 // NewKey makes a key. The name appears in reports and must be unique in the program. NewKey panics
-// for a name that is taken, and if there are 256 keys already: both happen to keys made for each
+// if the name is taken, and if there are 256 keys already. Both mean that keys are made for each
 // request, which would never be freed.
 func NewKey[T any](name string, options ...KeyOption) Key[T] {
 	k := &keyInfo{name: name, where: "unknown"}
@@ -52,9 +52,9 @@ func NewKey[T any](name string, options ...KeyOption) Key[T] {
 	return Key[T]{k}
 }
 
-// Get returns the value set in the scope of ctx or, failing that, in the scopes around it. After End
-// it still returns the values of keys made with Carry. It costs the same however many keys are set,
-// and takes no lock unless it has to ask the scopes around (as within Seal).
+// Get returns the value set in the scope of ctx or, failing that, in the scopes around it. After
+// End it still returns the values of keys made with Carry. Its cost does not depend on how many
+// keys are set. It takes a lock only if it has to look in outer scopes (as within Seal).
 func (k Key[T]) Get(ctx context.Context) (T, bool) {
 	var zero T
 	if k.info == nil {
@@ -71,9 +71,9 @@ func (k Key[T]) Get(ctx context.Context) (T, bool) {
 	}
 }
 
-// Set sets the value in the innermost scope of ctx, for everyone who has the scope's context or one
-// derived from it; within Seal, in the request's scope. It fails if ctx has no scope, and with
-// ErrEnded after End.
+// Set sets the value in the innermost scope of ctx, or within Seal in the request's scope. All code
+// that has the scope's context, or a context derived from it, can read it. Set fails if ctx has no
+// scope. After End it returns ErrEnded.
 func (k Key[T]) Set(ctx context.Context, v T) error {
 	if k.info == nil {
 		return fmt.Errorf("ctxreq: Set: the zero Key; make one with NewKey")
@@ -89,7 +89,7 @@ func (k Key[T]) Set(ctx context.Context, v T) error {
 	return s.set(k.info, boxed)
 }
 
-// nilValue is a nil that was set, as opposed to nothing set.
+// nilValue marks a nil that was set; nil itself means that nothing was set.
 type nilValue struct{}
 
 func (s *Scope) set(k *keyInfo, v any) error {

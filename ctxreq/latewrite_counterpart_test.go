@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestLateWritesCorruptOthersWithoutAGuard is the leaky counterpart: the same harness on a
-// plain server. (Under -race the server's own buffers are reported instead.)
+// TestLateWritesCorruptOthersWithoutAGuard is the leaky counterpart: the same requests to a plain
+// server. (With -race the race detector would report the server's own buffers instead.)
 func TestLateWritesCorruptOthersWithoutAGuard(t *testing.T) {
 	giveUp := time.Now().Add(60 * time.Second)
 	l := &lateWriters{

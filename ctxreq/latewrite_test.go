@@ -17,9 +17,9 @@ import (
 	"github.com/leaksafe/leaksafe/ctxreq"
 )
 
-// lateWriters serves until done says so. Half of the requests leave a goroutine
-// behind that runs late; the others are victims, who check every byte of their
-// response (golang/go#19959, golang/go#78051).
+// lateWriters serves until done returns true. Half of the requests leave a goroutine behind that
+// writes late. The others are victims: their clients check every byte of the response
+// (golang/go#19959, golang/go#78051).
 type lateWriters struct {
 	middleware func(http.Handler) http.Handler
 	late       func(http.ResponseWriter, *http.Request)
@@ -130,11 +130,11 @@ func TestLateWritesReachNobody(t *testing.T) {
 	}
 }
 
-// cut reports whether the request's scope was cut off: its parent's values are gone.
+// cut reports whether the request's scope is disconnected: the values of its parent are gone.
 func cut(r *http.Request) bool { return r.Context().Value(http.ServerContextKey) == nil }
 
-// TestLateWritesThatBeginInTimeReachNobodyElse races the end: the goroutine
-// starts writing while its handler still runs, and does not stop.
+// TestLateWritesThatBeginInTimeReachNobodyElse has a goroutine that starts writing while its
+// handler still runs, and does not stop at the end of the scope.
 func TestLateWritesThatBeginInTimeReachNobodyElse(t *testing.T) {
 	want := int64(1_000)
 	if long {

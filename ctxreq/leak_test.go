@@ -29,7 +29,7 @@ type storyUser struct {
 var (
 	userKey = ctxreq.NewKey[*storyUser]("test.user")
 
-	// What outlives the requests of the story: a reporter's queue.
+	// The queue of a reporter, which outlives the requests.
 	queuedContexts []context.Context
 	queuedWriters  []http.ResponseWriter
 	queuedBodies   []io.ReadCloser
@@ -37,10 +37,9 @@ var (
 
 type storyBody struct{ io.ReadCloser }
 
-// story is Node's test-domain-async-id-map-leak: an error reporter wrapped each
-// request in an object that referred back to it, and was itself kept. Here the
-// user refers to the context that has the user, and a queue keeps that context,
-// the writer and the body.
+// story is Node's test-domain-async-id-map-leak: an error reporter wrapped each request in an
+// object that referred back to the request, and the object was retained. Here the user value refers
+// to the context that holds it, and a queue retains that context, the writer and the body.
 func story(t testing.TB, middleware func(http.Handler) http.Handler, setUser func(*http.Request, *storyUser) *http.Request) {
 	track := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		leakcheck.Track(t, r)

@@ -10,12 +10,13 @@ import (
 // Middleware gives every request a scope, and ends it when next returns, on every path. Put it
 // outside of all other middleware, and Seal inside of all.
 //
-// The handler's writer and body are guarded: after End they return ErrEnded, report it, and reach
-// nobody's connection. The guarded writer has the optional interfaces of the server's: Flusher,
-// Hijacker, io.ReaderFrom, Pusher, and all that http.ResponseController asks for.
+// The handler's writer and body are guarded: after End their methods return ErrEnded, the call is
+// reported, and nothing reaches the connection of another request. The guarded writer has the
+// optional interfaces of the server's: Flusher, Hijacker, io.ReaderFrom, Pusher, and all that
+// http.ResponseController asks for.
 //
 // A panic is reported. It is answered with 500 if nothing was written yet, and otherwise by closing
-// the connection, so that the client does not take half a response for a whole one.
+// the connection, so that the client does not take a partial response for a complete one.
 // http.ErrAbortHandler passes through and is not reported.
 func (c *Config) Middleware(next http.Handler) http.Handler {
 	if next == nil {
@@ -61,7 +62,7 @@ func (c *Config) serve(next http.Handler, mux *http.ServeMux, w http.ResponseWri
 	returned = true
 }
 
-// open gives a new scope its request, and makes the request to hand on. The one given is not changed.
+// open gives a new scope its request, and returns the request to pass on. It does not change r.
 func (s *Scope) open(w http.ResponseWriter, r *http.Request, mux *http.ServeMux) *http.Request {
 	r2 := r.WithContext((*scopeCtx)(s))
 	st := s.lock()
@@ -75,14 +76,14 @@ func (s *Scope) open(w http.ResponseWriter, r *http.Request, mux *http.ServeMux)
 		st.path = r.URL.Path
 	}
 	st.mu.Unlock()
-	if r.Body != nil && r.Body != http.NoBody { // whose identity is asked for
+	if r.Body != nil && r.Body != http.NoBody { // others compare with NoBody, so it is not wrapped
 		r2.Body = body{s}
 	}
 	return r2
 }
 
-// claim says what becomes of the response after a panic: untouched if the answer is a 500 of ours,
-// abort if the connection has to be closed.
+// claim decides what happens to the response after a panic: untouched means that Middleware answers
+// 500, abort that the connection has to be closed.
 func (s *Scope) claim(p any) (untouched, abort bool) {
 	st := s.lock()
 	if st == nil { // the handler ended its scope itself
@@ -106,8 +107,8 @@ type panicked struct {
 	stack string
 }
 
-// notePanic remembers a panic that passes through Seal, and reports whether there is somebody to
-// report it.
+// notePanic remembers a panic that passes through Seal. It returns false if no Middleware is there
+// to report it.
 func (s *Scope) notePanic(p any, stack []byte) bool {
 	st := s.lock()
 	if st == nil {
@@ -146,7 +147,8 @@ func (s *Scope) reportRecovered() {
 	}
 }
 
-// stackOf is the stack of a panic that has arrived here: where Seal saw it, if it is the same one.
+// stackOf returns the stack of a panic that has arrived here. It is the stack that Seal saw, if
+// Seal saw the same panic.
 func (s *Scope) stackOf(p any) []byte {
 	seen := s.takePanic()
 	if seen == nil {
@@ -169,14 +171,15 @@ func same(a, b any) (equal bool) {
 	return a == b
 }
 
-// Seal is the innermost middleware: it cuts off what other middlewares added. Their contexts,
-// writers and spans are reached through a scope of its own, with the ID and the Config of the scope
-// around it, that ends when next returns. Children and cleanups of the handler belong to it, so
-// they end before those middlewares do; the values of keys belong to the request.
+// Seal is the innermost middleware: it cuts off what other middlewares added. It opens a scope of
+// its own, with the ID and the Config of the scope around it, and ends it when next returns. The
+// handler reaches the other middlewares' contexts, writers and spans only through that scope.
+// Children and cleanups of the handler belong to that scope, so they end before the other
+// middlewares return. The values of keys belong to the request.
 //
-// A panic passes through. The Middleware around reports it, also if a middleware in between
-// recovers it; one that recovers it inside of Seal hides it. Without a Middleware outside, Seal
-// uses the zero Config and reports the panic itself.
+// A panic passes through Seal. The Middleware outside reports it, even if a middleware in between
+// recovers it. If a middleware inside Seal recovers it, it is not reported. Without a Middleware
+// outside, Seal uses the zero Config and reports the panic itself.
 func Seal(next http.Handler) http.Handler {
 	if next == nil {
 		panic("ctxreq: Seal: nil handler")
@@ -218,8 +221,8 @@ func seal(next http.Handler, mux *http.ServeMux, w http.ResponseWriter, r *http.
 	returned = true
 }
 
-// sealedScope makes the scope of Seal: with the clock and the number, and so the ID, of the scope
-// around it.
+// sealedScope makes the scope of Seal. It has the start time and the number of the scope around it,
+// and so the same ID.
 func sealedScope(outer *Scope, r *http.Request) *Scope {
 	c, name := outer.configOrZero(), methodName(r.Method)
 	if outer == nil {

@@ -349,7 +349,7 @@ func TestInfoOfARequest(t *testing.T) {
 			require.Equal(t, "req-1", after.ID)
 			require.Equal(t, "GET /users/{id}", after.Name)
 			require.Equal(t, http.StatusTeapot, after.Status)
-			require.Empty(t, after.Path, "a path may hold secrets, and pins what it was cut from")
+			require.Empty(t, after.Path, "a path may hold secrets, and it retains the string that it is a part of")
 			require.Empty(t, c.InFlight())
 		})
 	}

@@ -24,7 +24,7 @@ import (
 
 var noContext context.Context
 
-// misuses are the calls that panic at once, because only a programmer can get them wrong.
+// misuses are the calls that panic at once, because they are programming errors.
 var misuses = map[string]func(){
 	"Scope.Go(nil)":            func() { _, s := ctxreq.Start(context.Background(), "s"); defer s.End(nil); s.Go("audit", nil) },
 	"Scope.Go(nil), no scope":  func() { ctxreq.From(context.Background()).Go("audit", nil) },
@@ -67,8 +67,8 @@ func (b *slowBody) Read(p []byte) (int, error) {
 }
 func (b *slowBody) Close() error { return nil }
 
-// TestGoroutineThatReadsTheBodyOn leaves a goroutine in the body: the answer arrives at once, and the
-// goroutine is reported with its stack.
+// TestGoroutineThatReadsTheBodyOn leaves a goroutine that reads the body. The response arrives at
+// once, and the goroutine is reported with its stack.
 func TestGoroutineThatReadsTheBodyOn(t *testing.T) {
 	for name, closes := range map[string]bool{"the handler closes the body": true, "it does not": false} {
 		t.Run(name, func(t *testing.T) {
@@ -110,7 +110,7 @@ func TestGoroutineThatReadsTheBodyOn(t *testing.T) {
 					require.Equal(t, 1, strings.Count(rec.all()[0].Stack, "created by"), "and no other")
 				}
 				close(b.release)
-				require.Equal(t, result{4, nil}, <-results, "what it was reading is its own request's")
+				require.Equal(t, result{4, nil}, <-results, "it read the body of its own request")
 				last := <-results
 				require.Zero(t, last.n)
 				if closes {
@@ -126,7 +126,8 @@ func TestGoroutineThatReadsTheBodyOn(t *testing.T) {
 }
 
 // TestAnswerArrivesBesideALateReader is the same on a real server: the client still sends its body
-// and gets the answer. (If it stops sending, net/http itself waits for the reader, with us or without.)
+// and gets the answer. (If it stops sending, net/http itself waits for the reader, with us or
+// without.)
 func TestAnswerArrivesBesideALateReader(t *testing.T) {
 	rec := new(recorder)
 	c := &ctxreq.Config{Reporter: rec}
@@ -209,8 +210,8 @@ func TestWholeResponseIsSentBeforeTheCleanups(t *testing.T) {
 
 var update = flag.Bool("update", false, "write testdata/failures.txt")
 
-// TestFailureTexts prints every text of the package that a person reads when something is wrong, for
-// review in one place.
+// TestFailureTexts prints every text of the package that a person reads when something is wrong,
+// for review in one place.
 func TestFailureTexts(t *testing.T) {
 	var out bytes.Buffer
 	section := func(title string) { fmt.Fprintf(&out, "\n# %s\n", title) }

@@ -41,7 +41,8 @@ func (c *Config) watch(s *Scope, r *http.Request) {
 	}
 }
 
-// check reports the samples that two collections did not free, and forgets what it has judged.
+// check reports the samples that two collections did not free, and removes the samples that it has
+// checked.
 func (p *probe) check(c *Config) {
 	if !c.RetentionProbe {
 		return

@@ -27,15 +27,15 @@ const (
 	KindRetained Kind = "retained" // Config.RetentionProbe found a request that is still reachable
 )
 
-// A Report is a snapshot of what went wrong. It shares no memory with the request, so keeping it
-// keeps nothing else alive; only Err may. Every text in it is scrubbed, see Config.Show: a hidden
-// value leaves its kind and its length in bytes, as in [hidden:uuid:36].
+// A Report is a snapshot of what went wrong. It shares no memory with the request, so a retained
+// Report retains nothing else, except what Err refers to. Every text in it is scrubbed, see
+// Config.Show: a hidden value leaves its kind and its length in bytes, as in [hidden:uuid:36].
 type Report struct {
 	Kind Kind
 	// Err is what happened. If its text had to be scrubbed, Err has the scrubbed text, hides the
 	// errors it wraps from errors.Unwrap, and still answers errors.Is and errors.As.
 	Err error
-	// Stack is the goroutine concerned, if there is one.
+	// Stack is the stack of the goroutine concerned, if there is one.
 	Stack string
 	Info  Info
 	// Request is the method, the route (as Pattern), the URL and the headers. It is nil outside of
@@ -52,9 +52,10 @@ type Report struct {
 	Values map[string]string
 }
 
-// A Reporter takes reports, at once and on the goroutine that has the trouble: it should hand them
-// on quickly. It is called by several goroutines at once. The context has the scope's values but
-// is not cancelled with it. A Reporter that panics is logged and otherwise ignored.
+// A Reporter receives each report at once, on the goroutine that has the problem, so it must be
+// quick: hand the report to a queue. It is called by several goroutines at once. The context has
+// the scope's values but is not cancelled with it. A Reporter that panics is logged and otherwise
+// ignored.
 type Reporter interface {
 	Report(ctx context.Context, r *Report)
 }
@@ -106,7 +107,7 @@ func (c *Config) deliver(ctx context.Context, r *Report) {
 	slog.LogAttrs(ctx, slog.LevelError, "ctxreq: "+string(r.Kind), r.line()...)
 }
 
-// line is what the log says of a report when there is no Reporter.
+// line returns the attributes of the log line for a report when there is no Reporter.
 func (r *Report) line() []slog.Attr {
 	attrs := []slog.Attr{slog.String("err", r.Err.Error())}
 	if r.Request != nil {
@@ -170,7 +171,8 @@ func (c *Config) scrubError(err error) error {
 	return &scrubbedError{rules.Text(err.Error()), err}
 }
 
-// A scrubbedError has another text than the error inside, which is reached by its kind only.
+// A scrubbedError hides the text of the error inside. Only errors.Is and errors.As reach that
+// error.
 type scrubbedError struct {
 	text string
 	err  error
@@ -181,8 +183,8 @@ func (e *scrubbedError) GoString() string     { return fmt.Sprintf("%q", e.text)
 func (e *scrubbedError) Is(target error) bool { return errors.Is(e.err, target) }
 func (e *scrubbedError) As(target any) bool   { return errors.As(e.err, target) }
 
-// A requestShot is what reports show of a request, before scrubbing. Its strings are the request's, so it
-// lives no longer than the state.
+// A requestShot is what reports show of a request, before scrubbing. Its strings share the
+// request's memory, so it must not outlive the state.
 type requestShot struct {
 	taken                 bool
 	method, remote, proto string
@@ -203,8 +205,8 @@ func (s *requestShot) contentType() string {
 	return ""
 }
 
-// capture takes the shot, once, so that another goroutine can report the request while the handler
-// changes its headers. mu is held, and the caller is a goroutine that may read the request.
+// capture takes the requestShot, once, so that another goroutine can report the request while the
+// handler changes its headers. mu is held, and the calling goroutine may read the request.
 func (st *state) capture() {
 	if st.req == nil || st.shot.taken {
 		return
@@ -227,7 +229,8 @@ func (st *state) capture() {
 // snapshotLimit bounds what a report keeps of the headers, in bytes.
 const snapshotLimit = 16 << 10
 
-// request copies and scrubs a shot. It runs outside of locks, because Show and Hide are the user's.
+// request copies and scrubs a shot. It runs without locks, because Show and Hide are functions of
+// the user.
 func (c *Config) request(shot requestShot, route string) (r *http.Request, omitted int) {
 	rules := c.rules()
 	r = &http.Request{

@@ -18,8 +18,8 @@ import (
 	"github.com/leaksafe/leaksafe/ctxreq"
 )
 
-// retention is what people keep of a request, and how many bytes a request
-// that may cost them.
+// retention lists the parts of a request that programs retain, each with the number of bytes per
+// request that it may cost.
 var retention = []struct {
 	what   string
 	keep   func(w http.ResponseWriter, r *http.Request) any
@@ -48,15 +48,14 @@ var retention = []struct {
 	{"r.Body", func(_ http.ResponseWriter, r *http.Request) any { return r.Body }, 96},
 }
 
-// reporting is what sits between: a middleware that hangs a kilobyte into the
-// context, as error reporters and tracers do.
+// reporting is a middleware that adds a kilobyte to the context, as error reporters and tracers do.
 func reporting(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), outsideKey{}, make([]byte, 1<<10))))
 	})
 }
 
-// retained is how many bytes a kept thing costs, on a real server.
+// retained measures how many bytes per request a retained part costs, on a real server.
 func retained(t *testing.T, protocol string, middleware func(http.Handler) http.Handler, n int, keep func(http.ResponseWriter, *http.Request) any) float64 {
 	kept := make([]any, 0, n)
 	srv, client := serve(t, protocol, middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -99,10 +98,10 @@ func retained(t *testing.T, protocol string, middleware func(http.Handler) http.
 	return float64(after-before) / float64(n)
 }
 
-// TestRetentionMatrix keeps a part of every request and weighs it, beside the
-// counterpart, the same server without scopes, which has to be caught wherever its
-// context or writer keeps the request. (HTTP/2's own writer and bodies that were
-// read to the end keep little without us too.)
+// TestRetentionMatrix retains a part of every request and measures the memory. The leaky
+// counterpart is the same server without scopes: the test must catch it wherever its context or
+// writer retains the request. (Some parts retain little without this package too: HTTP/2's own
+// writer, and bodies that were read to the end.)
 func TestRetentionMatrix(t *testing.T) {
 	n := 500
 	if long {
@@ -117,7 +116,7 @@ func TestRetentionMatrix(t *testing.T) {
 			ours := retained(t, protocol, func(h http.Handler) http.Handler { return c.Middleware(reporting(ctxreq.Seal(h))) }, n, row.keep)
 			without := retained(t, protocol, reporting, n, row.keep)
 			fmt.Fprintf(&table, "  %8.0f  %7.0f", ours, without)
-			slack := 40_000 / float64(n) // what the process does beside
+			slack := 40_000 / float64(n) // other allocations of the process
 			assert.LessOrEqual(t, ours, row.budget+slack, "%s, %s", row.what, protocol)
 			if strings.HasPrefix(row.what, "With") || row.what == "ctx" || row.what == "w" && protocol == "HTTP/1.1" {
 				assert.Greater(t, without, 1000.0, "the counterpart: %s, %s", row.what, protocol)

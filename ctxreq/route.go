@@ -8,9 +8,9 @@ import (
 	"github.com/leaksafe/leaksafe/ctxreq/internal/scrub"
 )
 
-// A router is how a request's route becomes known. A mux writes it into the request, on the
-// goroutine of the handler; other goroutines must not read it there. So it is copied when the
-// handler's goroutine calls, and until then looked up in the mux, if it is known which.
+// A router finds a request's route. A mux writes the route into the request, on the goroutine of
+// the handler, and other goroutines must not read it there. So the route is copied when the
+// handler's goroutine makes a call. Until then it is looked up in the mux, if the mux is known.
 type router struct {
 	route  string
 	sealed bool // Seal found the route, further inside than the request that Middleware made
@@ -19,7 +19,7 @@ type router struct {
 	method, host, urlPath, rawPath string // what mux needs to know
 }
 
-// muxOf is the mux a handler is, or nil.
+// muxOf returns the handler as a mux, or nil if it is not one.
 func muxOf(h http.Handler) *http.ServeMux {
 	mux, _ := h.(*http.ServeMux)
 	return mux
@@ -34,7 +34,7 @@ func (r *router) lookIn(mux *http.ServeMux, req *http.Request) {
 	r.urlPath, r.rawPath = req.URL.Path, req.URL.RawPath
 }
 
-// findRoute is the route as far as it is known; mu is held.
+// findRoute returns the route, or "" if it is not known yet; mu is held.
 func (st *state) findRoute() string {
 	if st.mux != nil {
 		u := url.URL{Path: st.urlPath, RawPath: st.rawPath}
@@ -54,8 +54,8 @@ func (st *state) title() string {
 	return st.owner.name
 }
 
-// readRoute takes the route that a mux wrote into the request since the scope began. mu is held, and
-// the caller is the goroutine of the handler.
+// readRoute takes the route that a mux wrote into the request since the scope began. mu is held,
+// and the caller is the goroutine of the handler.
 func (st *state) readRoute() {
 	if st.req != nil && st.req.Pattern != "" && st.req.Pattern != st.route && !st.router.sealed {
 		st.route, st.mux = st.req.Pattern, nil
@@ -83,9 +83,9 @@ func (s *Scope) setRoute(route string, mux *http.ServeMux, r *http.Request) {
 	}
 }
 
-// handBack gives the request that came in what the handler's copy of it learned, so that whatever
-// is outside finds there what it would find without this package: the route, the path's values and
-// the parsed forms. A goroutine left reading the body writes to its own copy.
+// handBack copies the route, the path values and the parsed forms from the handler's copy into the
+// original request, so that code outside finds there what it would find without this package. A
+// goroutine that still reads the body writes to its own copy.
 func handBack(to, from *http.Request) {
 	if from.Pattern != to.Pattern && strings.Contains(from.Pattern, "{") {
 		body, trailer := to.Body, to.Trailer

@@ -30,8 +30,9 @@ var layers = map[string]func(*ctxreq.Config, http.Handler) http.Handler{
 	"Middleware(Middleware(mux))": func(c *ctxreq.Config, h http.Handler) http.Handler { return c.Middleware(c.Middleware(h)) },
 }
 
-// passOn is a middleware that copies the request, as those do that add to the context; without us it
-// would lose the route itself, so it hands it back as careful ones do.
+// passOn is a middleware that copies the request, as middleware that adds to the context does.
+// Without this package the copy would lose the route, so passOn copies the route back, as careful
+// middleware does.
 func passOn(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r2 := r.WithContext(context.WithValue(r.Context(), outsideKey{}, 1))

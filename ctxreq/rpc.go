@@ -7,8 +7,8 @@ import (
 	"runtime/debug"
 )
 
-// RPC runs call in a scope and ends the scope, on every path. It is Run for a caller that must not
-// learn what happened inside: it returns call's own error, as it is, and nothing else. Errors of
+// RPC runs call in a scope and ends the scope, on every path. It is like Run, for a caller that
+// must not see internal errors: it returns the error of call unchanged, and nothing else. Errors of
 // children and cleanups go to the Reporter. A panic is reported, and the caller gets a constant
 // text with the request's ID, unless Config.Repanic is set.
 //
@@ -27,7 +27,7 @@ func (c *Config) RPC(parent context.Context, method string, call func(context.Co
 			err = s.unwound(p, debug.Stack())
 		}
 		id := s.id()
-		s.End(err) // which reports, because nobody gets its errors
+		s.End(err) // End reports its errors, because no caller gets them
 		switch {
 		case p != nil && c.Repanic:
 			panic(p)

@@ -12,7 +12,8 @@ import (
 	"github.com/leaksafe/leaksafe/ctxreq"
 )
 
-// TestRPCTellsTheClientTheHandlersErrorAlone asks what leaves by the error, for every way to fail.
+// TestRPCTellsTheClientTheHandlersErrorAlone checks what the returned error contains, for every way
+// to fail.
 func TestRPCTellsTheClientTheHandlersErrorAlone(t *testing.T) {
 	answers := map[string]error{"the handler succeeds": nil, "the handler answers": errors.New("no such order")}
 	fails := map[string]struct {
@@ -77,7 +78,7 @@ func TestRPCThatPanics(t *testing.T) {
 	require.Empty(t, c.InFlight())
 }
 
-// wire is as much of grpc.ServerStream as Stream needs.
+// wire is the part of grpc.ServerStream that Stream needs.
 type wire interface {
 	SetHeader(map[string][]string) error
 	SendHeader(map[string][]string) error

@@ -27,8 +27,8 @@ func (refused) Is(target error) bool { return target == ErrEnded }
 // and Middleware make one, End ends it.
 //
 // The Scope is a small handle and is never reused. Everything large (the request, the writer, the
-// values) belongs to a state that End disconnects, so whatever keeps a Scope, its context, its
-// writer or its body keeps 64 bytes. All methods are safe for concurrent use, on a nil Scope, and
+// values) belongs to a state that End disconnects. So code that retains a Scope, its context, its
+// writer or its body retains 64 bytes. All methods are safe for concurrent use, on a nil Scope, and
 // after End.
 type Scope struct {
 	state atomic.Pointer[state]
@@ -49,8 +49,8 @@ const (
 	lateShift   = 16      // from here one bit for each op used late
 )
 
-// kept is what survives End, besides the handle itself. It is replaced, never changed, so that
-// reading takes no lock.
+// kept holds the values that survive End, besides the handle itself. It is replaced, never changed,
+// so that reading takes no lock.
 type kept struct {
 	vals     []any // by key index; nil is unset
 	id       string
@@ -64,11 +64,11 @@ var (
 	sequence atomic.Uint32
 )
 
-// Info describes a scope, or one of its children. It is valid after End. Its texts are fit for a
-// log.
+// Info describes a scope, or one of its children. It is valid after End. Its texts are scrubbed, so
+// they may be logged.
 type Info struct {
-	// ID is the request's X-Request-Id if it looks like an id, and otherwise made here. A nested
-	// scope has the ID of the scope around it.
+	// ID is the request's X-Request-Id if it looks like an id. Otherwise the package generates one.
+	// A nested scope has the ID of the scope around it.
 	ID string
 	// Name is what Start or Go was given. A request is named by its route, as in
 	// "GET /users/{id}", and by its method until its route is known. The route is known early if
@@ -89,7 +89,7 @@ type Info struct {
 
 // Start opens a scope below parent. The context is the scope's: it carries parent's values, and is
 // cancelled with parent, after Config.Timeout, by a failing child, and by End. Contexts derived
-// from it cost no goroutine. The name, a constant as a rule, stays with the handle.
+// from it cost no goroutine. The handle retains name, so it should be a constant.
 //
 // The scope has the Config of the scope around it, or the zero Config; Config.Start gives it
 // another. Whoever calls Start must call End.

@@ -241,7 +241,7 @@ func TestPanickingChildIsReportedAtOnce(t *testing.T) {
 		synctest.Wait()
 		require.Len(t, rec.of(ctxreq.KindPanic), 1, "before anybody waits")
 		r := rec.of(ctxreq.KindPanic)[0]
-		require.Contains(t, r.Stack, "panicHere", "the stack of the panic, not of who found it")
+		require.Contains(t, r.Stack, "panicHere", "the stack of the panic, not of the code that recovered it")
 		require.ErrorIs(t, r.Err, io.ErrUnexpectedEOF)
 		require.ErrorIs(t, context.Cause(ctx), io.ErrUnexpectedEOF)
 		require.ErrorIs(t, s.End(nil), io.ErrUnexpectedEOF)
@@ -446,11 +446,11 @@ type panicky struct{}
 func (panicky) Report(context.Context, *ctxreq.Report) { panic("reporter") }
 
 func TestReusedStateNeverAnswersForAnotherScope(t *testing.T) {
-	type keeper struct {
+	type held struct {
 		ctx context.Context
 		id  string
 	}
-	kept := make(chan keeper, 64)
+	kept := make(chan held, 64)
 	var users, makers sync.WaitGroup
 	for range 2 { // use scopes that end meanwhile
 		users.Go(func() {
@@ -478,7 +478,7 @@ func TestReusedStateNeverAnswersForAnotherScope(t *testing.T) {
 				id := fmt.Sprint(maker, "-", i)
 				ctx, s := ctxreq.Start(context.WithValue(context.Background(), outsideKey{}, id), id)
 				owner.Set(ctx, id)
-				kept <- keeper{ctx, id}
+				kept <- held{ctx, id}
 				s.End(nil)
 			}
 		})

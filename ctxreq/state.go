@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// A state is everything large about a scope. It is reused, so nobody outside the package ever
-// points at one: a Scope does, and checks that it still owns it.
+// A state holds everything large of a scope. States are reused, so only Scopes point to them, and
+// each Scope checks that it still owns its state.
 type state struct {
 	mu     sync.Mutex
 	owner  *Scope // nil between two scopes
-	tomb   bool   // a Config's stand-in for ended scopes; immutable
+	tomb   bool   // the immutable state that all ended scopes of a Config point to
 	cfg    *Config
 	parent context.Context
 	nested bool // there is a scope around this one
@@ -70,8 +70,8 @@ type exchange struct {
 
 var states = sync.Pool{New: func() any { return new(state) }}
 
-// sever disconnects the scope from everything, and reuses the state unless somebody is still inside
-// it. It is called once, after everything else of End.
+// sever disconnects the scope from everything. It reuses the state unless a call still uses it. It
+// is called once, as the last step of End.
 func (s *Scope) sever(st *state, reuse bool) {
 	st.mu.Lock()
 	s.took = time.Since(epoch) - s.start
@@ -100,7 +100,7 @@ func (s *Scope) sever(st *state, reuse bool) {
 	}
 }
 
-// carry is what survives: the values of keys made with Carry, and the id.
+// carry returns what survives End: the values of keys made with Carry, and the id.
 func (st *state) carry(s *Scope) *kept {
 	old := s.kept.Load()
 	var next kept
@@ -129,7 +129,7 @@ func (st *state) carry(s *Scope) *kept {
 	return &survives
 }
 
-// reset leaves nothing of the scope behind, but for room to use again.
+// reset clears everything of the scope, and keeps allocated memory for reuse.
 func (st *state) reset() {
 	st.owner, st.cfg, st.parent = nil, nil, nil
 	st.nested, st.sealed, st.client = false, false, false
@@ -146,7 +146,7 @@ func (st *state) reset() {
 	st.signal()
 }
 
-// resetExchange spares what is large and seldom used.
+// resetExchange clears the exchange, but skips large parts that were not used.
 func (st *state) resetExchange() {
 	if header := st.shot.header; st.shot.taken {
 		clear(header)

@@ -14,7 +14,7 @@ import (
 // A task is a function on a goroutine of its own: a child, or a cleanup.
 type task struct {
 	scope   *Scope
-	st      *state // only for what state.owner says is still scope's
+	st      *state // check that state.owner is still scope before use
 	name    string
 	fn      func(context.Context) error
 	started time.Duration
@@ -40,8 +40,9 @@ func (t *task) run() {
 	returned = true
 }
 
-// call is a frame of its own, with its receiver alive to the end: a stuck task is found in a dump
-// of all goroutines by this name and this address, which costs nothing until then.
+// call is not inlined and keeps its receiver alive, so a stuck task can be found in a dump of all
+// goroutines by this function name and the receiver's address. This costs nothing until a dump is
+// taken.
 //
 //go:noinline
 func (t *task) call() error {
@@ -54,8 +55,8 @@ func (t *task) call() error {
 	return err
 }
 
-// unwound is called by the deferred function of run: the stack still shows who panicked, and the
-// report waits for nobody.
+// unwound is called by the deferred function of run, so the stack still shows the line that
+// panicked, and the panic is reported at once.
 func (t *task) unwound(p any) error {
 	if p == nil {
 		return fmt.Errorf("ctxreq: %s %q called runtime.Goexit", t.noun(), t.name)
@@ -74,7 +75,7 @@ type reported struct{ error }
 
 func (r reported) Unwrap() error { return r.error }
 
-// fresh is what of err did not reach the Reporter yet.
+// fresh returns the parts of err that did not reach the Reporter yet.
 func fresh(err error) error {
 	if err == nil {
 		return nil
@@ -128,8 +129,8 @@ func (t *task) late(err error) {
 	}
 }
 
-// remove forgets a child that returned err, and returns what cancels the scope if it has to be; mu is
-// held.
+// remove removes a child that returned err. If the scope has to be cancelled, it returns the
+// function that does so; mu is held.
 func (st *state) remove(t *task, err error) context.CancelCauseFunc {
 	if t.prev != nil {
 		t.prev.next = t.next
@@ -169,10 +170,10 @@ func (st *state) echo(err error) bool {
 // reads the request's headers, so that a child that fails can report them: do not change them on
 // another goroutine meanwhile.
 //
-// Do not give a child what a framework reuses for the next request: the *gin.Context and
-// echo.Context are such. From a child that is still running after the end, their writer leads to
-// another client's response, and no guard outside of the framework can tell. Take what the child
-// needs out of it before, or use its Copy.
+// Do not give a child a value that a framework reuses for the next request, such as *gin.Context or
+// echo.Context. If the child is still running after the end, the writer in that value writes into
+// another client's response, and no guard outside the framework can detect that. Copy what the
+// child needs first, or use the framework's Copy method.
 func (s *Scope) Go(name string, fn func(context.Context) error) error {
 	if fn == nil {
 		panic(nilFunction("Go", name))
@@ -258,9 +259,9 @@ func (s *Scope) Wait() error {
 	return st.failures.join()
 }
 
-// stopped is closed when the scope is cancelled from above. It is Done, without the cost of a
-// cancelCtx if the parent's channel says the same. What cancels from within (a child that fails,
-// End) signals, too. mu is held.
+// stopped returns a channel that is closed when the scope's parent is cancelled. It is like Done,
+// but needs no cancelCtx if the parent's channel can be used. A cancellation from within (a child
+// that fails, End) uses signal instead. mu is held.
 func (st *state) stopped() <-chan struct{} {
 	if st.inner == nil && st.deadline.IsZero() {
 		return st.parent.Done()
@@ -292,7 +293,7 @@ func (f *failures) join() error {
 	return errors.Join(f.first...)
 }
 
-// stack is the goroutine of t in a dump, or a sentence that says why it is not there.
+// stack returns the stack of t's goroutine in a dump, or a sentence that says why it is missing.
 func (t *task) stack(dump string) string {
 	return goroutineWith(dump, fmt.Sprintf("ctxreq.(*task).call(%p", t))
 }

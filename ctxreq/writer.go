@@ -34,8 +34,9 @@ var opNames = [...]string{
 	"ResponseController", "reading the request body",
 }
 
-// enter admits a call to the inner writer, which End then waits for. It returns nil, after a report,
-// once the scope has ended. What it returns has to be left; w is the caller's to use until then.
+// enter admits a call to the inner writer, which End then waits for. It returns nil, after a
+// report, once the scope has ended. Every successful enter needs a leave; the caller may use w
+// until then.
 func (s *Scope) enter(o op) (st *state, w http.ResponseWriter) {
 	st = s.admit(o)
 	if st == nil {
@@ -78,8 +79,8 @@ func (st *state) wrote(n int64) {
 	st.mu.Unlock()
 }
 
-// markLate reports whether a late op is the first of its kind, and no mistake that was asked for: a
-// body that the handler closed may be read by a transport that does not know yet.
+// markLate reports whether a late op has to be reported: it is the first of its kind, and it is not
+// the Read of a body that the handler closed, because a transport may not know about the Close yet.
 func (s *Scope) markLate(o op) bool {
 	bit := uint32(1) << (lateShift + o)
 	before := s.bits.Or(bit)
@@ -90,8 +91,8 @@ func (s *Scope) late(o op) error {
 	return refused(fmt.Sprintf("%s after the end of %q; start the goroutine with Scope.Go, or give it a copy of what it needs", opNames[o], s.title()))
 }
 
-// writer is the guarded http.ResponseWriter: a Scope in another shape, so it costs no memory of its
-// own and keeps none.
+// writer is the guarded http.ResponseWriter. It is only a pointer to the Scope, so it costs no
+// memory of its own and retains none.
 type writer struct{ s *Scope }
 
 // Header after End is a map that nobody reads.
@@ -162,8 +163,8 @@ func (w writer) CloseNotify() <-chan bool {
 // Unwrap is for http.ResponseController. It returns another guard, never the raw writer.
 func (w writer) Unwrap() http.ResponseWriter { return control{w} }
 
-// control is what a ResponseController reaches: it has every method, and each finds out whether the
-// inner writer has it.
+// control is the writer that a ResponseController uses. It has every method, and each checks
+// whether the inner writer has it.
 type control struct{ writer }
 
 // with runs f on the inner writer's ResponseController.
@@ -234,9 +235,9 @@ func (w writer) push(target string, o *http.PushOptions) error {
 	return inner.(http.Pusher).Push(target, o)
 }
 
-// The sixteen writers: what a handler finds by type assertion (Flusher, Hijacker, ReaderFrom, Pusher)
-// is there exactly if the inner writer has it. Each type is one pointer, so none is allocated, and
-// adds one method to a smaller one.
+// The sixteen writers: what a handler finds by type assertion (Flusher, Hijacker, ReaderFrom,
+// Pusher) is there exactly if the inner writer has it. Each type is one pointer, so none is
+// allocated, and adds one method to a smaller one.
 type (
 	writerF    struct{ writer }
 	writerH    struct{ writer }
@@ -275,7 +276,7 @@ func (w writerFRP) Push(t string, o *http.PushOptions) error  { return w.push(t,
 func (w writerHRP) Push(t string, o *http.PushOptions) error  { return w.push(t, o) }
 func (w writerFHRP) Push(t string, o *http.PushOptions) error { return w.push(t, o) }
 
-// guard picks the writer that has what inner has.
+// guard returns the writer type that has the same optional methods as inner.
 func guard(s *Scope, inner http.ResponseWriter) http.ResponseWriter {
 	w := writer{s}
 	has := 0
@@ -331,8 +332,8 @@ type body struct{ s *Scope }
 
 func (b body) Read(p []byte) (int, error) { return b.s.read(p) }
 
-// read is a frame of its own, with its receiver alive to the end, so that a goroutine that is still
-// inside at the end is found in a dump.
+// read is not inlined and keeps its receiver alive, so that a goroutine that is still reading at
+// the end can be found in a dump.
 //
 //go:noinline
 func (s *Scope) read(p []byte) (int, error) {

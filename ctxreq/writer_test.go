@@ -27,7 +27,7 @@ import (
 
 var quiet = log.New(io.Discard, "", 0)
 
-// The parts of a writer that may or may not have them.
+// The optional interfaces of a writer.
 type (
 	plain struct {
 		http.ResponseWriter
@@ -198,7 +198,7 @@ func within(w http.ResponseWriter, f http.HandlerFunc) {
 	new(ctxreq.Config).Middleware(f).ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
 }
 
-// unwrapping is a writer of another middleware, which only Unwrap leads beyond.
+// unwrapping is the writer of another middleware. Only Unwrap gives access to the writer inside.
 type unwrapping struct{ inner http.ResponseWriter }
 
 func (u unwrapping) Header() http.Header         { return u.inner.Header() }
@@ -305,7 +305,7 @@ func TestLateUse(t *testing.T) {
 			for _, r := range rec.all() {
 				assert.Equal(t, ctxreq.KindLateUse, r.Kind)
 				assert.Equal(t, "POST", r.Info.Name)
-				assert.Contains(t, r.Stack, "TestLateUse", "the stack of the late one")
+				assert.Contains(t, r.Stack, "TestLateUse", "the stack of the late call")
 				what, _, _ := strings.Cut(strings.TrimPrefix(r.Err.Error(), "ctxreq: "), " after")
 				ops[what]++
 			}
@@ -388,7 +388,8 @@ func TestWriteThatCannotBeBrokenOffIsReported(t *testing.T) {
 	})
 }
 
-// TestBehaviourOfNetHTTPIsUnchanged asks the same of a server with and without.
+// TestBehaviourOfNetHTTPIsUnchanged sends the same requests to a server with this package and to
+// one without.
 func TestBehaviourOfNetHTTPIsUnchanged(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "file.txt"), bytes.Repeat([]byte("0123456789"), 10_000), 0o600))

@@ -123,7 +123,7 @@ func (s *jsonScanner) value(name string, depth int) bool {
 	return true
 }
 
-// show writes a scalar as it is, or what stands for it.
+// show writes a scalar as it is, or its replacement if it is hidden.
 func (s *jsonScanner) show(name, raw, plain string, whole bool) {
 	s.at += len(raw)
 	if shown := s.rules.value(name, plain); whole && shown == plain {
@@ -135,8 +135,8 @@ func (s *jsonScanner) show(name, raw, plain string, whole bool) {
 	}
 }
 
-// str reads a string at the current place, which stays: its text with the quotes, what it means,
-// and whether it ends.
+// str reads a string at the current position without moving it. It returns the text with its
+// quotes, the decoded value, and whether the string is complete.
 func (s *jsonScanner) str() (raw, plain string, whole bool) {
 	rest := s.text[s.at:]
 	for i := 1; i < len(rest); i++ {

@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// Key shows a value that the program itself chose to log. A value that is one text or one number
-// is shown, unless its name or its shape is that of a secret; the fields of a struct and the
-// entries of a map are shown by the lists, as those of a request are.
+// Key shows a value that the program itself chose to log. A single text or number is shown, unless
+// its name or its form suggests a secret. The fields of a struct and the entries of a map are shown
+// by the lists, like the fields of a request.
 func (r Rules) Key(name string, v any) string {
 	if lv, ok := v.(slog.LogValuer); ok {
 		v = slog.AnyValue(lv).Resolve().Any()
@@ -44,7 +44,7 @@ func composite(v reflect.Value) bool {
 	return false
 }
 
-// tree formats what has parts, each part by its name.
+// tree formats a value that has parts; each part is shown or hidden by its name.
 func (r Rules) tree(name string, v reflect.Value, depth int) string {
 	const maxParts = 32
 	var parts []string

@@ -22,7 +22,8 @@ func nameWords(name string) []string {
 	return list
 }
 
-// camel splits before a capital that follows a small letter or a digit, or begins a capitalized word.
+// camel splits before a capital that follows a small letter or a digit, or begins a capitalized
+// word.
 func camel(name string) []string {
 	var list []string
 	runes := []rune(name)

@@ -26,7 +26,7 @@ type Rules struct {
 	Hide func(name, value string) bool // hide what is listed; it wins over Show
 }
 
-// Hidden stands for a hidden value.
+// Hidden returns the text that replaces a hidden value.
 func Hidden(value string) string {
 	return fmt.Sprintf("[hidden:%s:%d]", kind(value), len(value))
 }
@@ -199,11 +199,11 @@ func (r Rules) Path(path, pattern string) string {
 	return strings.Clone(strings.Join(segments, "/"))
 }
 
-// matched says which segments of a path a pattern accounts for.
+// matched says which segments of a path correspond to parts of a pattern.
 type matched struct {
 	names   []string // by segment: the variable, as it is to be shown
 	literal int      // segments before this one are the pattern's own words
-	rest    int      // this segment stands for all that follow; 0 is none
+	rest    int      // this segment replaces itself and all that follow; 0 is none
 }
 
 // matchPattern lines up a path with a pattern: "GET host/users/{id}" of net/http and gorilla/mux,
