@@ -52,7 +52,7 @@ type block struct {
 	slice  []byte // what Pointers lends; the first field, see Pointers.Put
 	gen    atomic.Uint64
 	n      int    // the lease's length
-	home   *shelf // where Release puts the block; nil: Release has more to do
+	home   *shelf // where Release puts the block; nil if Release has to do more first
 	data   []byte // all of the memory
 	high   int    // how many bytes of data were handed out to be written to, beside the first n
 	class  int
@@ -72,7 +72,7 @@ type block struct {
 	listed bool   // Pointers knows the address of slice
 }
 
-// shortcut returns where the block goes if there is nothing else to do at the end of its lease.
+// shortcut returns the sync.Pool for the block if the end of its lease needs nothing else.
 func (h *block) shortcut() *sync.Pool {
 	if s := h.home; s != nil && !s.asleep.Load() && !s.more {
 		return &s.idle
@@ -98,14 +98,14 @@ func (h *block) release() {
 	}
 }
 
-// unref ends one of the leases that share the memory, and recycles it after the last.
+// unref ends one of the leases that share the memory. After the last it recycles the memory.
 func (h *block) unref() {
 	if h.refs.Add(-1) == 0 {
 		h.recycle(0)
 	}
 }
 
-// recycle gives the memory back, and counts the end of so many leases.
+// recycle gives the memory back, and counts the end of this many leases.
 func (h *block) recycle(leases int64) {
 	h.freeOutgrown()
 	h = h.pool.guard.retire(h, leases)
@@ -167,7 +167,7 @@ func (b Buffer) writable(method string) *block {
 	return h
 }
 
-// end ends the lease for a method that takes it over.
+// end ends the lease for a method that takes over its memory.
 func (b Buffer) end(method string) *block {
 	if h := b.h; h != nil && h.gen.CompareAndSwap(b.gen, b.gen+1) {
 		return h
@@ -227,7 +227,7 @@ func (h *block) freeOutgrown() {
 	h.next = nil
 }
 
-// tally counts the leases of the block after the lease of generation gen, if it is time.
+// tally counts the leases of the block, once in countEvery generations.
 func (h *block) tally(gen uint64) {
 	if gen&countMask == countMask {
 		h.counted(int64(countEvery))
@@ -241,7 +241,7 @@ func (h *block) counted(n int64) {
 	}
 }
 
-// drop leaves the block to the collector.
+// drop gives the block up to the garbage collector.
 func (h *block) drop() {
 	h.data, h.next = nil, nil
 	h.counted(int64(h.gen.Load() & countMask))

@@ -20,7 +20,7 @@ import (
 func (b Buffer) Body() io.ReadCloser {
 	h := b.end("Body")
 	h.tally(b.gen)
-	h.counted(-1) // the same lease goes on
+	h.counted(-1) // it is still the same lease
 	h.pool.guard.moved(h)
 	return &body{b: Buffer{h, b.gen + 1}}
 }

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// How long a waiter waits before it looks for lost leases itself: when every goroutine waits,
-// nothing allocates, and the collector would not run.
+// How long a waiter waits before it runs the collector itself, to find lost leases. When every
+// goroutine waits, nothing allocates, so the collector would not run.
 const (
 	firstLook = 50 * time.Millisecond
 	lastLook  = time.Second
@@ -24,7 +24,7 @@ type budget struct {
 	limit  int64        // bytes; 0: none
 	state  atomic.Int64 // units in use, and from bit leaseBit on the leases
 	lost   atomic.Uint64
-	queued atomic.Int32 // how many wait; who gives bytes back looks here
+	queued atomic.Int32 // number of waiters; checked by give
 
 	mu      sync.Mutex
 	waiting list.List // of *waiter
@@ -77,7 +77,8 @@ func (b *budget) give(bytes, leases int64) {
 	b.admit()
 }
 
-// refund counts back what a collected block held. It wakes no waiter: a waiter looks by itself.
+// refund counts back what a collected block held. It wakes no waiter, because it runs in a cleanup;
+// look does that.
 func (b *budget) refund(bytes, leases int64) {
 	b.state.Add(-stateOf(bytes, leases))
 	b.lost.Add(uint64(leases))
@@ -142,7 +143,7 @@ func (b *budget) wait(ctx context.Context, e *list.Element) error {
 	}
 }
 
-// leave gives up the place in the queue, or what was granted meanwhile.
+// leave gives up the place in the queue, or the room that was granted meanwhile.
 func (b *budget) leave(ctx context.Context, e *list.Element) error {
 	w := e.Value.(*waiter)
 	b.mu.Lock()

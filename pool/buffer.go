@@ -14,11 +14,11 @@ import (
 // Format panics. The zero Buffer is a lease that has ended.
 //
 // A slice from Bytes, Slice or AvailableBuffer belongs to the lease until the lease ends, also when
-// the Buffer has grown meanwhile. Use after that is an error which only [LevelCheck] and the race
-// detector can see. Clone what you want to keep.
+// the Buffer has grown meanwhile. Use after that is an error that only [LevelCheck] and the race
+// detector can find. Use Clone for data that you want to keep.
 //
-// The methods that write are those of [bytes.Buffer]. There is no String: contents that may be
-// secret should not be printed by accident, and fmt prints the length only.
+// The methods that write are the same as in [bytes.Buffer]. There is no method String, because
+// contents that may be secret should not be printed by accident; fmt prints the length only.
 type Buffer struct {
 	h   *block
 	gen uint64
@@ -90,8 +90,8 @@ func (b Buffer) Grow(n int) {
 	h.reserve(h.n + n)
 }
 
-// AvailableBuffer returns an empty slice of the room behind the contents, to append to and to give
-// to Write at once:
+// AvailableBuffer returns an empty slice of the free memory behind the contents. Append to it and
+// pass the result to Write at once:
 //
 //	b.Write(strconv.AppendInt(b.AvailableBuffer(), i, 10))
 func (b Buffer) AvailableBuffer() []byte { return b.writable("AvailableBuffer").room()[:0] }
@@ -146,8 +146,8 @@ func (b Buffer) ReadFrom(r io.Reader) (total int64, err error) {
 	return total, io.ErrNoProgress
 }
 
-// readOnce reads into the room there is. A full buffer grows only once there is a byte for it:
-// contents that fill a class exactly stay in it.
+// readOnce reads into the free memory. A full buffer grows only after one more byte has arrived, so
+// contents that fill a size class exactly stay in it.
 func (b Buffer) readOnce(r io.Reader) (int, error) {
 	h := b.writable("ReadFrom")
 	room := h.room()
@@ -171,9 +171,9 @@ func (b Buffer) readOnce(r io.Reader) (int, error) {
 // Clone returns a copy of the contents that belongs to the caller. The lease goes on.
 func (b Buffer) Clone() []byte { return append([]byte{}, b.Bytes()...) }
 
-// Detach ends the lease and returns its contents without a copy: the memory has left the pool and
-// belongs to the caller. A short slice holds the whole memory of its size class; take Clone and
-// Release if that is much larger.
+// Detach ends the lease and returns its contents without a copy: the memory leaves the pool and
+// belongs to the caller. A short slice retains the whole memory of its size class; if that is much
+// larger, use Clone and Release.
 func (b Buffer) Detach() []byte {
 	b.writable("Detach")
 	h := b.end("Detach")
@@ -198,17 +198,17 @@ func (b Buffer) Format(s fmt.State, _ rune) {
 	io.WriteString(s, "pool.Buffer(released)")
 }
 
-// A Writer is the Buffer behind a pointer, with the same methods. It is what to give to a function
-// that takes an [io.Writer]: to put a Buffer itself into an interface allocates 16 bytes. Create it
-// with [Buffer.Writer].
+// A Writer is a pointer to the Buffer, with the same methods. Pass it to functions that take an
+// [io.Writer]: converting a Buffer itself to an interface allocates 16 bytes. Create it with
+// [Buffer.Writer].
 type Writer struct{ Buffer }
 
 // writersAtOnce is how many Writers are allocated together.
 const writersAtOnce = 32
 
-// Writer returns the lease's Writer, the same one at each call. It appends: lease with Get(0) to
-// begin at the start. One first call in 32 allocates, because a Writer that is used after Release
-// must not be mistaken for a later lease's.
+// Writer returns the lease's Writer, the same one at each call. It appends: use Get(0) to start
+// with empty contents. The first call for a lease allocates in one of 32 leases, because a Writer
+// must never be reused for a later lease.
 func (b Buffer) Writer() *Writer {
 	h := b.own("Writer")
 	if w := h.writer; w != nil && w.gen == b.gen {

@@ -19,27 +19,27 @@ type Options struct {
 	// gets memory of exactly its length, and the collector takes it after Release. 0 is
 	// MaxIdleBytes.
 	MaxBuffer int
-	// MaxIdleBytes bounds the idle buffers above 64 KiB together. What would exceed it is left to
-	// the collector on Release. Smaller idle buffers are not counted: there can be as many as were
-	// leased at once. Both decay: idle memory that nobody needed for 0.1 to 0.3 s is dropped, with
-	// or without traffic. At level Check the bound is for all sizes, and nothing decays. 0 is
-	// 16 MiB.
+	// MaxIdleBytes bounds the total size of idle buffers above 64 KiB. A buffer that would exceed
+	// it is left to the collector on Release. Smaller idle buffers are not counted: there can be as
+	// many as were leased at once. Both decay: idle memory that nobody needed for 0.1 to 0.3 s is
+	// dropped, with or without traffic. At level Check the bound is for all sizes, and nothing
+	// decays. 0 is 16 MiB.
 	MaxIdleBytes int
 	// MaxInUse is how many bytes leases may hold before [Bytes.GetContext] waits. A lease counts
-	// with the size of its class. Get and growth never wait: they count, and may exceed it. The
-	// bytes of a lease that was lost, dropped without Release, come back once the collector finds
-	// it. 0 is no limit.
+	// with the size of its class. Get and growth never wait: they are counted, and may exceed the
+	// limit. The bytes of a lost lease (one that was dropped without Release) are counted back once
+	// the collector finds it. 0 is no limit.
 	MaxInUse int
-	// ZeroOnRelease clears, when a lease ends, everything that it handed out to be written to: the
-	// contents as long as they ever were; all memory behind them that ReadFrom and ReadAll gave to
-	// a reader, whatever the reader returned, and that AvailableBuffer returned; and the same in
-	// the smaller memory that a Buffer has outgrown, and behind the contents that Detach returns.
-	// So Get returns zeros, and a later lease sees nothing of an earlier one.
+	// ZeroOnRelease clears, when a lease ends, all memory that the lease made writable: the
+	// contents, at their greatest length; the memory behind them that ReadFrom and ReadAll passed
+	// to a reader, or that AvailableBuffer returned; the same in smaller memory that the Buffer has
+	// outgrown; and the memory behind the contents that Detach returns. So Get returns zeros, and a
+	// later lease never sees bytes of an earlier one.
 	ZeroOnRelease bool
 	// Secret is ZeroOnRelease, and more: the smaller memory is cleared at once when a Buffer grows,
-	// and a lost lease is cleared when the collector finds it. Keep the Buffer for as long as its
-	// bytes are in use: a slice alone does not hold the lease. A slice of [Slices] that is never
-	// put is not cleared.
+	// and a lost lease is cleared when the collector finds it. Keep a reference to the Buffer while
+	// its bytes are in use: a slice alone does not keep the lease alive. A slice of [Slices] that
+	// is never put is not cleared.
 	Secret bool
 	// Level says how closely leases are watched. The environment variable LEAKSAFE_POOL (off,
 	// sample, check) raises it. Another value of the variable is logged and ignored.
@@ -55,7 +55,7 @@ type Bytes struct {
 	guard   *guard // nil unless an option needs more than a generation
 	zero    bool   // memory is cleared when a lease ends
 	secret  bool   // and when it grows
-	kept    int    // classes below this are kept
+	kept    int    // classes below this are reused
 	largest int    // the size of the last of them
 	counts  []counts
 	shares  sync.Pool // blocks without memory, for Retain
@@ -107,9 +107,9 @@ func NewBytes(o Options) *Bytes {
 	return p
 }
 
-// Get leases a buffer of n bytes. Its contents are arbitrary, bytes of earlier leases among them,
-// unless ZeroOnRelease or Secret is set. Get never waits. It panics if n is negative. End the lease
-// with [Buffer.Release].
+// Get leases a buffer of n bytes. Its contents are arbitrary and may include bytes of earlier
+// leases, unless ZeroOnRelease or Secret is set. Get never waits. It panics if n is negative. End
+// the lease with [Buffer.Release].
 func (p *Bytes) Get(n int) Buffer {
 	if p.guard == nil && uint(n) <= maxSmall {
 		s := p.free.shelf(classOf(n))
@@ -134,9 +134,11 @@ func (p *Bytes) getSlow(n int) Buffer {
 
 // GetContext leases a buffer of n bytes as [Bytes.Get] does, and waits while MaxInUse is reached.
 // Waiters are served in the order they came. It returns ctx's error if ctx ends first, and an error
-// at once if n is negative or the buffer alone exceeds MaxInUse; the Buffer is then the zero Buffer.
+// at once if n is negative or the buffer alone exceeds MaxInUse; the Buffer is then the zero
+// Buffer.
 //
-// Do not wait for a second lease while holding one: leases that wait for each other never end.
+// Do not wait for a second lease while you hold one: two callers that do this can block each other
+// forever.
 func (p *Bytes) GetContext(ctx context.Context, n int) (Buffer, error) {
 	if n < 0 {
 		return Buffer{}, fmt.Errorf("pool: GetContext: the length %d is negative", n)
@@ -182,7 +184,7 @@ func (p *Bytes) holds(n int) int {
 	return classSize(classOf(n))
 }
 
-// lease is Get without its short cut, and after its bytes are counted.
+// lease is the slow path of Get, after its bytes are counted.
 func (p *Bytes) lease(n int) Buffer {
 	if p.guard != nil && p.guard.leases == nil && n <= maxSmall {
 		s := p.free.shelf(classOf(n))
@@ -204,7 +206,8 @@ func (p *Bytes) lease(n int) Buffer {
 	return Buffer{h, h.gen.Load()}
 }
 
-// counted makes a block whose bytes are counted, and takes them back if there is no memory.
+// counted makes a block whose bytes are counted already. If the allocation panics, it counts them
+// back.
 func (p *Bytes) counted(n int) (h *block) {
 	defer func() {
 		if h == nil && p.guard != nil {
@@ -246,8 +249,8 @@ func (p *Bytes) make(n int) *block {
 	return h
 }
 
-// Trim drops all idle memory now. Of buffers up to 64 KiB another processor may keep one a class,
-// which goes with the next two collections.
+// Trim drops all idle memory now. Each other processor may keep one buffer of up to 64 KiB per size
+// class; the next two collections free these.
 func (p *Bytes) Trim() { p.free.trim() }
 
 // Stats of a [Bytes]. Counts are since NewBytes.
@@ -262,11 +265,11 @@ type Stats struct {
 	Dropped uint64
 	// Idle is how many bytes of buffers above 64 KiB are idle; at LevelCheck, of any size.
 	Idle int
-	// RefusedPuts counts slices that came to Put of Slices or Pointers a second time, or without
-	// having been lent. They are left to the collector.
+	// RefusedPuts counts slices that were passed to Put of Slices or Pointers a second time, or
+	// that were never lent. They are left to the collector.
 	RefusedPuts uint64
 	// InUse, in bytes, InUseLeases, and Lost, the leases that were dropped without Release, are
-	// counted with any of MaxInUse, Secret, Level.
+	// counted if MaxInUse, Secret or Level is set.
 	InUse, InUseLeases int
 	Lost               uint64
 	// Waiting is how many calls of GetContext wait.

@@ -213,7 +213,7 @@ func TestWhatIsPrintedOfABuffer(t *testing.T) {
 	b.Release()
 	assert.Equal(t, "pool.Buffer(released)", sprintf("%v", b))
 	_, prints := any(b).(fmt.Stringer)
-	assert.False(t, prints, "code from bytes.Buffer must not compile and send a description")
+	assert.False(t, prints, "code written for bytes.Buffer must fail to compile, not send a description of the Buffer")
 }
 
 func TestReadAll(t *testing.T) {

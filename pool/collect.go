@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// What the pools drop is memory only after a collection, and without traffic the next collection is
-// up to two minutes away. A collector runs one itself when much was dropped and nothing happened
-// since. The runtime then gives the pages back to the system.
+// Dropped memory is free only after a garbage collection, and without traffic the next collection
+// may be two minutes away. A collector runs one itself if much was dropped and no collection
+// followed. The runtime then gives the pages back to the system.
 const (
 	collectAfter = 5 * time.Second // with no collection since the last drop
 	collectFrom  = 4 << 20         // bytes dropped

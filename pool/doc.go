@@ -1,4 +1,4 @@
-// Package pool reuses byte buffers and objects. Memory that is not needed goes away, and no buffer
+// Package pool reuses byte buffers and objects. Memory that is not needed is freed, and no buffer
 // ever has two owners.
 //
 //	var buffers = pool.NewBytes(pool.Options{})
@@ -14,7 +14,8 @@
 // and does not escape is cheaper from make.
 //
 //   - [NewBytes], [Bytes], [Buffer], [Writer]: byte buffers. [Buffer.Retain] shares one among
-//     receivers, [Buffer.Body] gives it to an HTTP request, [Buffer.Detach] takes it out of the pool.
+//     receivers, [Buffer.Body] gives it to an HTTP request, [Buffer.Detach] takes it out of the
+//     pool.
 //   - [Slices], [Pointers]: plain slices for [net/http/httputil.BufferPool], [io.CopyBuffer] and
 //     gRPC (module pool/grpcpool).
 //   - [New], [Pool], [Lease]: objects.
@@ -34,33 +35,35 @@
 //	buffers.Put(b)
 //
 // A sync.Pool does not know sizes: buffers that were large once serve small requests, and all of
-// them stay large (golang/go#23199). To drop large buffers instead costs an allocation for each
-// large request. A second Put of b, for example on an error path, gives it to two owners
+// them stay large (golang/go#23199). Dropping large buffers costs an allocation for each large
+// request. A second Put of b, for example on an error path, gives it to two owners
 // (CVE-2023-45286). And Do may return while the Transport still reads the body (golang/go#81445).
 //
-// The rule: memory goes back once, to its size class, through the handle by which it was leased; and
-// idle memory goes away, with or without traffic. A [Buffer] is a pointer and a generation. The first
-// Release of any copy moves the generation on. After that all copies are stale, whoever has the
-// memory next.
+// The rule: memory goes back exactly once, to its size class, through the handle by which it was
+// leased. Idle memory is freed, with or without traffic. A [Buffer] is a pointer and a generation.
+// The first Release of any copy moves the generation on. After that all copies are stale, whoever
+// has the memory next.
 //
 // Tests prove it: TestTheHeapAfterMixedTraffic and TestTheHeapAfterABurst beside raw sync.Pools,
-// TestMemoryGoesBackToTheSystemWithoutTraffic, TestDoublePut and TestTransportReadsAfterReturn beside
-// a naive pool, FuzzNothingCrosses and FuzzClearing, and TestNothingGrows with a leaky counterpart of
-// each type.
+// TestMemoryGoesBackToTheSystemWithoutTraffic, TestDoublePut and TestTransportReadsAfterReturn
+// beside a naive pool, FuzzNothingCrosses and FuzzClearing, and TestNothingGrows with a leaky
+// counterpart of each type.
 //
-// No handle can see a slice that is kept after Release, such as the result of Bytes. [LevelCheck]
-// finds writes through it, and reads see 0xDB. The race detector finds it if both run at once.
+// The pool cannot see a slice that is used after Release, such as the result of Bytes. [LevelCheck]
+// finds writes through such a slice, and reads through it return 0xDB. The race detector finds the
+// use if the old and the new owner run at the same time.
 //
 // # What is bounded
 //
 // Idle buffers above 64 KiB are bounded by Options.MaxIdleBytes. Smaller idle buffers are not
 // bounded in bytes: after a burst there are as many as were leased at once. Buffers of both kinds
-// that nobody needed for 0.1 to 0.3 s are dropped. If 4 MiB and a sixteenth of the heap were dropped,
-// and for 5 s the pools dropped nothing more and the program did not collect, the package runs two
-// collections, after which the runtime returns the pages to the system. It does not with GOGC=off.
+// that nobody needed for 0.1 to 0.3 s are dropped. The package runs two garbage collections if at
+// least 4 MiB and a sixteenth of the heap were dropped, and then for 5 s nothing more was dropped
+// and no collection ran. After that the runtime returns the pages to the system. With GOGC=off the
+// package does not do this.
 //
-// A buffer is less than a quarter larger than what was asked for above 64 KiB, and less than twice
-// as large below (256 B at least).
+// Above 64 KiB a buffer is less than a quarter larger than requested. Below, it is less than twice
+// as large, and at least 256 B.
 //
 // # In a test
 //
@@ -70,8 +73,8 @@
 //		t.Error(f) // 3 leases (12 KiB) not released, acquired at main.handle (/src/main.go:31)
 //	}
 //
-// This reports leases that were not released, buffers that were written to after Release, and slices
-// that were put twice, also behind a server that recovers panics.
+// This reports leases that were not released, buffers that were written to after Release, and
+// slices that were put twice, also behind a server that recovers panics.
 //
 // # Cost
 //

@@ -14,7 +14,7 @@ import (
 	"github.com/leaksafe/leaksafe/pool"
 )
 
-// A handler encodes into a buffer, and sends only what has been encoded whole.
+// A handler encodes into a buffer, and sends only a complete encoding.
 func ExampleBytes() {
 	buffers := pool.NewBytes(pool.Options{})
 
@@ -71,7 +71,7 @@ type stdout struct{}
 
 func (stdout) Write(p []byte) (int, error) { return fmt.Print(string(p)) }
 
-// One of the copies ends the lease, once.
+// Any copy can end the lease, but only once.
 func ExampleBuffer_Release() {
 	buffers := pool.NewBytes(pool.Options{})
 	b := buffers.Get(16)

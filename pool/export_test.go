@@ -1,6 +1,6 @@
 package pool
 
-// SameHeader says whether two leases, at different times, were of one header.
+// SameHeader reports whether two leases, at different times, had the same header.
 func SameHeader(a, b Buffer) bool { return a.h == b.h }
 
 // SameMemory says whether b has the memory that begins at p.

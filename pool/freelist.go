@@ -7,22 +7,22 @@ import (
 	"weak"
 )
 
-// decayEvery is how often idle blocks are looked at. Memory that is needed less often than ten
-// times a second costs nothing to allocate again.
+// decayEvery is how often idle blocks are checked. Memory that is needed less often than ten times
+// a second can be allocated again at no noticeable cost.
 const decayEvery = 100 * time.Millisecond
 
 // drainMost is how many blocks of a class are dropped in one interval.
 const drainMost = 1 << 16
 
-// A freeList has the idle blocks of a pool. In each interval it drops those that nobody needed in
-// it, because a sync.Pool alone would hold them until the second collection, and without traffic
-// there is none.
+// A freeList has the idle blocks of a pool. At the end of each interval it drops the blocks that
+// nobody needed in it. A sync.Pool alone would retain them until the second collection, and without
+// traffic there is no collection.
 //
 // Blocks of the small classes are in two sync.Pools a class. One is current: blocks come back to
 // it. Get takes from the current one, and then from the other. At the end of an interval what is
 // left in the other is dropped, and the two change places. So a block is dropped after one to two
-// intervals in which nobody needed it. Only what another processor keeps to itself (one block a
-// class) stays for the collector.
+// intervals in which nobody needed it. Only the private block of another processor (one per class)
+// is left to the collector.
 //
 // Blocks of the large classes are in queues that are bounded in bytes.
 //
@@ -44,11 +44,11 @@ type freeList struct {
 	seq     uint64
 	large   []queue // by class; the last is of blocks that no class holds, at level Check
 	armed   time.Time
-	still   int // intervals in a row in which there was nothing to drop
+	still   int // consecutive intervals without anything to drop
 }
 
-// A shelf is a sync.Pool of blocks. It is asleep when the decay may have stopped: then whoever puts
-// a block there starts the decay again.
+// A shelf is a sync.Pool of blocks. It is asleep when the decay may have stopped; the next put then
+// starts the decay again.
 type shelf struct {
 	idle   sync.Pool
 	asleep atomic.Bool
@@ -76,8 +76,8 @@ func (s *shelf) put(h *block) bool {
 	return true
 }
 
-// A queue is the idle blocks of a class, and the smallest length that it had in this interval: so
-// many blocks were never needed.
+// A queue has the idle blocks of a class, and the smallest length that it had in this interval:
+// that many blocks were not needed.
 type queue struct {
 	first, last *block
 	length, low int
@@ -128,7 +128,8 @@ func (f *freeList) pop(class int) *block {
 	return h
 }
 
-// push adds a block to its queue: as the first, or at level Check as the last. It runs with mu held.
+// push adds a block to its queue: as the first, or at level Check as the last. It runs with mu
+// held.
 func (f *freeList) push(h *block) {
 	q := &f.large[h.class]
 	f.seq++
@@ -225,7 +226,7 @@ func (f *freeList) arm() {
 	})
 }
 
-// within says whether now is no more than d after then, and not before it: the clock of a synctest
+// within reports whether now is at most d after then, and not before it: the clock of a synctest
 // bubble is years behind.
 func within(d time.Duration, then, now time.Time) bool {
 	since := now.Sub(then)
@@ -253,8 +254,8 @@ func (f *freeList) decay() {
 	if f.still++; len(drained) > 0 {
 		f.still = 0
 	}
-	// A block that comes back after sleep wakes the list. One that came back before is in one of the
-	// two sync.Pools, and both are drained once more before the decay stops.
+	// A block that comes back after sleep wakes the list. One that came back before is in one of
+	// the two sync.Pools, and both are drained once more before the decay stops.
 	if f.still > 0 {
 		f.sleep()
 	}
@@ -271,7 +272,7 @@ func (f *freeList) sleep() {
 	}
 }
 
-// drain takes what is idle in one of the two sync.Pools of each class.
+// drain takes the idle blocks out of one of the two sync.Pools of each class.
 func (f *freeList) drain(which uint32) (all []*block) {
 	for class := range min(smallClasses, f.classes) {
 		for range drainMost { // others may put blocks back meanwhile

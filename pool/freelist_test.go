@@ -124,7 +124,7 @@ func TestSmallBuffersThatAreNeededDoNotDecay(t *testing.T) {
 	})
 }
 
-// A timer that starts itself for ever would keep synctest from finding a deadlock.
+// A timer that restarts itself forever would prevent synctest from finding a deadlock.
 func TestTheDecayStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := pool.NewBytes(pool.Options{})
@@ -167,7 +167,7 @@ func TestAPoolUsedInABubbleDecaysOutsideToo(t *testing.T) {
 			t.Fatal("nothing decayed in 20 s")
 		}
 	}
-	// And the other way about.
+	// And the reverse: the bubble comes second.
 	burst(p, 1, mib)
 	synctest.Test(t, func(*testing.T) {
 		burst(p, 1, mib)
@@ -192,7 +192,7 @@ func TestAnUnusedPoolIsCollected(t *testing.T) {
 
 func TestATimerDoesNotHoldAPool(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		// The bubble's clock stands still, so the timer does not fire.
+		// The bubble's clock does not advance, so the timer does not fire.
 		p := pool.NewBytes(pool.Options{})
 		burst(p, 4, mib)
 		gone := weak.Make(p)

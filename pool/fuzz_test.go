@@ -34,8 +34,8 @@ func FuzzNothingCrosses(f *testing.F) {
 	})
 }
 
-// TestNothingCrossesForLong runs what a fuzzer, which follows coverage of one
-// goroutine, does not get to: many programs.
+// TestNothingCrossesForLong runs many random programs. A fuzzer follows the coverage of one
+// goroutine, so it does not find them.
 func TestNothingCrossesForLong(t *testing.T) {
 	if os.Getenv("LEAKSAFE_LONG") == "" {
 		t.Skip("minutes: set LEAKSAFE_LONG=1, or run .ci/long pool")

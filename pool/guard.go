@@ -42,7 +42,7 @@ type record struct {
 	poison *entry                 // the logged lease that left the memory poisoned
 }
 
-// made gives a new block its record, and has lost leases found.
+// made gives a new block its record, and registers the cleanup that finds a lost lease.
 func (g *guard) made(h *block) {
 	if g == nil {
 		return
@@ -55,7 +55,8 @@ func (g *guard) made(h *block) {
 	runtime.AddCleanup(h, g.lost, h.record)
 }
 
-// lost runs after a block was collected. If it was leased then, nobody can release it any more.
+// lost runs after a block was collected. If the block was leased, its lease is lost: it can no
+// longer be released.
 func (g *guard) lost(r *record) {
 	if data := r.secret.Load(); data != nil {
 		clear(*data)
@@ -107,7 +108,8 @@ func (g *guard) grow(h, bigger *block) {
 	}
 }
 
-// ended notes the end of a lease, which is not counted back yet: its memory may have other leases.
+// ended records the end of a lease. It counts nothing back yet, because other leases may share the
+// memory.
 func (g *guard) ended(h *block, how string) {
 	if g == nil {
 		return
@@ -131,7 +133,8 @@ func (g *guard) moved(h *block) {
 }
 
 // retire prepares the memory of a block for being idle. It returns the block that has the memory
-// from now on: one that was logged is never leased again, and so can still tell where it was.
+// from now on. A block that was logged is never leased again, so that its stale handles can still
+// name the places of their lease.
 func (g *guard) retire(h *block, leases int64) *block {
 	if g == nil {
 		return h
@@ -227,7 +230,7 @@ func (g *guard) stats(s *Stats) {
 	g.budget.stats(s)
 }
 
-// stale says why the lease may not be used any more.
+// stale returns the text that says why the lease may not be used any more.
 func (b Buffer) stale(method string) string {
 	if b.h == nil {
 		return fmt.Sprintf("pool: Buffer.%s called on the zero Buffer: get one from Bytes.Get", method)

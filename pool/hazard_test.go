@@ -15,10 +15,10 @@ import (
 	"github.com/leaksafe/leaksafe/pool"
 )
 
-// Each test here is a way in which pools of plain slices break, first with the
-// naive pool, where it must break, then with ours.
+// Each test here shows a way in which pools of plain slices break: first with a naive pool, which
+// must break, then with this package.
 
-// A naive pool is a free list of slices, with nothing but them to go by.
+// A naive pool is a free list of slices, without any other information.
 type naive struct{ free [][]byte }
 
 func (p *naive) Get(n int) []byte {
@@ -44,7 +44,7 @@ func TestDoublePut(t *testing.T) {
 			b := p.Get(10)
 			b.Release()
 			first := p.Get(10)
-			// Between two leases of one header is where peers' marks fail.
+			// The marks of other pools fail between two leases of one header.
 			b.Release()
 			second := p.Get(10)
 			require.NotSame(t, &first.Bytes()[0], &second.Bytes()[0])
@@ -62,8 +62,8 @@ func TestPutOfAForeignSlice(t *testing.T) {
 		copy(bad.Get(4), "lost")
 		assert.Equal(t, "lost", string(foreign))
 
-		// Ours has no method that takes memory back: only a handle the pool made
-		// can end, and it knows where its memory belongs.
+		// This package has no method that takes a slice back. Only a handle that the pool made can
+		// end a lease, and it knows where its memory belongs.
 		for _, typ := range []reflect.Type{reflect.TypeFor[*pool.Bytes](), reflect.TypeFor[pool.Buffer]()} {
 			for i := range typ.NumMethod() {
 				m := typ.Method(i)

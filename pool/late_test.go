@@ -18,7 +18,7 @@ import (
 	"github.com/leaksafe/leaksafe/pool"
 )
 
-// A service has a handler that is right and handlers that use a buffer too long.
+// A service has a correct handler, and handlers that use a buffer after Release.
 type service struct {
 	pool  *pool.Bytes
 	late  sync.WaitGroup
@@ -56,7 +56,8 @@ func (s *service) runLate() {
 
 const lateText = "memory was written to after Release, 1 time, first at byte 0\n\tacquired at github.com/leaksafe/leaksafe/pool_test.(*service).writesLate ("
 
-// One request, one late goroutine, and no further request: the end of the test says so.
+// One request, one late goroutine, and no further request: Outstanding reports it at the end of the
+// test.
 func TestALateWriteIsReportedAtTheEndOfATest(t *testing.T) {
 	s := newService()
 	s.writesLate(httptest.NewRecorder(), httptest.NewRequest("GET", "/a", nil))
@@ -115,7 +116,8 @@ func TestALateWriteIsSeenBehindAServerThatRecovers(t *testing.T) {
 	assert.Contains(t, log.String(), lateText)
 }
 
-// However memory leaves the pool, it is looked at first, and the newest stays to be looked at.
+// Memory is checked before it leaves the pool, in every way, and the newest block stays to be
+// checked.
 func TestNoMemoryGoesUnseen(t *testing.T) {
 	ways := map[string]func(p *pool.Bytes){
 		"Trim":              func(p *pool.Bytes) { p.Trim() },

@@ -11,7 +11,7 @@ import (
 	"github.com/leaksafe/leaksafe/pool"
 )
 
-// What the leaky twins leak into.
+// The leaky counterparts leak into these variables.
 var (
 	keptBuffers []pool.Buffer
 	keptWriters []*pool.Writer
@@ -115,8 +115,7 @@ func TestNoOptionGrows(t *testing.T) {
 }
 
 func TestLostLeasesDoNotGrow(t *testing.T) {
-	// They are lost to their owner, not to the pool: what the pool remembers
-	// of them is one entry a place.
+	// Their owner has lost them, but the pool has not: it remembers one entry for each place.
 	p := pool.NewBytes(pool.Options{Level: pool.LevelCheck, MaxInUse: 1 << 20})
 	leakcheck.NoGrowth(t, func() { lose(p, 100) })
 }
@@ -138,7 +137,7 @@ func TestNoGoroutineStays(t *testing.T) {
 }
 
 func TestAWaiterWithoutEndIsSeen(t *testing.T) {
-	// The twin: a context that never ends, and a lease that never does.
+	// The leaky counterpart: a context that never ends, and a lease that never ends.
 	p := pool.NewBytes(pool.Options{MaxInUse: mib})
 	held := p.Get(mib)
 	defer held.Release()

@@ -122,7 +122,7 @@ func (l *leaseLog) moved(e *entry, how string) {
 	}
 }
 
-// lose notes that nobody can end the lease any more, unless it has ended.
+// lose records that the lease can no longer be ended, unless it has ended already.
 func (l *leaseLog) lose(e *entry) {
 	if e == nil {
 		return
@@ -149,8 +149,8 @@ func (l *leaseLog) finding(at places) *Finding {
 	return f
 }
 
-// inspect looks whether the idle memory of a block was written to. It notes what it finds, returns
-// that alone, and poisons the memory again.
+// inspect checks whether the idle memory of a block was written to. If so it records a Finding,
+// returns a Finding for this write alone, and poisons the memory again.
 func (l *leaseLog) inspect(h *block) *Finding {
 	if l == nil || !h.poisoned() {
 		return nil
@@ -193,11 +193,11 @@ func (e *entry) places(again trace) places {
 	return at
 }
 
-// A Finding is what a test must not end with: leases that have not ended, or misuse, from one place
-// in the code. It prints as a failure text.
+// A Finding describes a fault that should fail a test: leases that have not ended, or misuse, at
+// one place in the code. It prints as a failure text.
 type Finding struct {
-	// Leases is how many leases have not ended. Lost is how many of them nobody can release any
-	// more, as the collector found. Bytes is what they held at first.
+	// Leases is how many leases have not ended. Lost is how many of them can no longer be released,
+	// because the collector found that nothing refers to them. Bytes is their initial size.
 	Leases, Lost, Bytes int
 	// LateWrites is how many buffers were written to after their lease had ended, and Offset the
 	// first byte.
@@ -304,14 +304,14 @@ func (l *leaseLog) findings() map[places]*Finding {
 	return all
 }
 
-// Outstanding returns what a test must not end with, one [Finding] for each place in the code:
+// Outstanding returns the faults that should fail a test, one [Finding] for each place in the code:
 // leases that have not ended; at [LevelCheck] also buffers that were written to after Release, and
-// slices that were put twice. Misuse that was found once is returned at every later call, also if a
-// server recovered the panic about it. Wait for the test's goroutines first: what they do later is
-// not seen.
+// slices that were put twice. Misuse that was found once is returned by every later call, even if a
+// server recovered the panic about it. Wait for the test's goroutines first: Outstanding does not
+// see what they do later.
 //
-// It needs a level. At [LevelSample] it knows one lease in 128. At [LevelOff] it returns one Finding
-// that says so, so that a test cannot pass in ignorance:
+// It needs a level. At [LevelSample] it knows one lease in 128. At [LevelOff] it returns one
+// Finding that says so, so that a test without a level fails:
 //
 //	assert.Empty(t, p.Outstanding()) // or: for _, f := range p.Outstanding() { t.Error(f) }
 func (p *Bytes) Outstanding() []Finding {
@@ -322,8 +322,8 @@ func (p *Bytes) Outstanding() []Finding {
 	return log.outstanding()
 }
 
-// misuse is what the methods of a lease that has ended panic with. It finds its text when it is
-// printed, which keeps the methods small enough to be inlined.
+// misuse is the panic value of methods that are called on an ended lease. It makes its text when it
+// is printed, which keeps the methods small enough to be inlined.
 type misuse struct {
 	of     interface{ stale(method string) string }
 	method string
@@ -352,7 +352,7 @@ func callers() (t trace) {
 	return t
 }
 
-// self begins the names of this package's functions.
+// self is the prefix of the names of this package's functions.
 var self = reflect.TypeFor[Buffer]().PkgPath() + "."
 
 // lines renders the stack from the first caller outside this package. The zero trace has no lines.

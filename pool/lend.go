@@ -15,8 +15,8 @@ import (
 // A slice has no generation, so a pool of slices promises less than a [Buffer] does. Put of a slice
 // that is not lent at the moment is refused: it does nothing, Stats.RefusedPuts counts it, and at
 // [LevelCheck] Outstanding names the places. But if the memory was lent again meanwhile, a second
-// Put ends the later lease; then the later owner's Put is the one that is refused. At LevelCheck the
-// Finding about it names both.
+// Put ends the later lease; then the later owner's Put is the one that is refused. At LevelCheck
+// the Finding about it names both.
 type Slices struct {
 	pool *Bytes
 	n    int
@@ -30,8 +30,8 @@ func (p *Bytes) Slices(n int) *Slices {
 	return &Slices{p, n}
 }
 
-// Get lends a slice. Its contents are those of [Bytes.Get]. A slice that is never put is left to
-// the collector; the pool does not hold it.
+// Get lends a slice. Its contents are arbitrary, as with [Bytes.Get]. A slice that is never put is
+// left to the collector; the pool does not hold it.
 func (s *Slices) Get() []byte {
 	h := s.pool.Get(s.n).h
 	t := h.tag
@@ -84,15 +84,16 @@ func (s *Slices) Put(b []byte) {
 // gRPC's mem.BufferPool does; package grpcpool, a module beside this one, adapts it. Create it with
 // [Bytes.Pointers]. It is safe for concurrent use.
 //
-// Put is refused as that of [Slices] is. At [LevelCheck] each lease has a pointer of its own, so
-// that a second Put is always told from a later owner's.
+// Put refuses the same calls as in [Slices]. At [LevelCheck] each lease has a pointer of its own,
+// so a second Put is never confused with the Put of a later owner.
 type Pointers struct{ pool *Bytes }
 
 // Pointers returns a lender of pointers to slices.
 func (p *Bytes) Pointers() *Pointers { return &Pointers{p} }
 
 // Get lends a slice of n bytes with all the capacity of its size class. The caller may change the
-// slice behind the pointer: the pool takes back the memory that it lent. It panics if n is negative.
+// slice behind the pointer: the pool takes back the memory that it lent. It panics if n is
+// negative.
 func (q *Pointers) Get(n int) *[]byte {
 	h := q.pool.Get(n).h
 	if !h.listed {
@@ -144,7 +145,8 @@ type table struct {
 	live    int
 }
 
-// A slot's tag is set before its key, and neither changes later, except that the key becomes removed.
+// A slot's tag is set before its key, and neither changes later, except that the key becomes
+// removed.
 type slot struct {
 	key atomic.Uintptr
 	tag *tag
@@ -161,7 +163,7 @@ type tag struct {
 	entry atomic.Pointer[entry] // the last lease, if it was logged
 }
 
-// tag enters the memory of a block.
+// tag adds the memory of a block to the table.
 func (t *table) tag(h *block) *tag {
 	first := unsafe.SliceData(h.data)
 	h.tag = &tag{key: uintptr(unsafe.Pointer(first)), size: len(h.data)}
@@ -170,7 +172,7 @@ func (t *table) tag(h *block) *tag {
 	return h.tag
 }
 
-// list enters the address that Pointers lends.
+// list adds the address that Pointers lends to the table.
 func (t *table) list(h *block) {
 	listed := &tag{key: uintptr(unsafe.Pointer(&h.slice))}
 	h.listed = true
@@ -230,7 +232,7 @@ func insert(slots []slot, g *tag) {
 	slots[i].key.Store(g.key)
 }
 
-// rebuild leaves out what was removed, and makes room. It runs with mu held.
+// rebuild drops removed slots, and makes the table larger if needed. It runs with mu held.
 func (t *table) rebuild() {
 	n := 64
 	for n < 4*(t.live+1) {
@@ -257,13 +259,13 @@ func (t *table) remove(g *tag) {
 	}
 }
 
-// clear removes what a slot has, if anything. It runs with mu held.
+// clear empties a slot, if it is in use. It runs with mu held.
 func (t *table) clear(s *slot) {
 	if s.tag == nil {
 		return
 	}
 	s.key.Store(removed)
-	atomic.StorePointer(&s.tag.block, nil) // a slot keeps its tag, and the tag must not hold a lost lease
+	atomic.StorePointer(&s.tag.block, nil) // a slot keeps its tag, and the tag must not retain a lost lease
 	t.live--
 }
 

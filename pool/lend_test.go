@@ -81,7 +81,7 @@ func TestLendingReusesMemory(t *testing.T) {
 	assert.InDelta(t, 40_000, float64(p.Stats().Gets), 100)
 }
 
-// What is not lent is refused, whatever it is, and no memory ever has two owners.
+// Put refuses every slice that is not lent, and no memory ever has two owners.
 func TestPutOfWhatIsNotLent(t *testing.T) {
 	eachOption(t, func(t *testing.T, p *pool.Bytes) {
 		s, q := p.Slices(300), p.Pointers()
@@ -143,7 +143,8 @@ func TestADoublePutIsNamed(t *testing.T) {
 	fix: call Put once for each Get$`, text)
 	assert.Contains(t, text, place)
 
-	// A pointer is told from a later lease's even after its memory was lent again.
+	// A pointer is distinguished from the pointer of a later lease, even after its memory was lent
+	// again.
 	c := q.Get(300)
 	q.Put(c)
 	later := q.Get(300)

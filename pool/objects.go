@@ -12,13 +12,13 @@ type PoolOptions[T any] struct {
 	// Reset clears an object when its lease ends, not when it is leased again, so that an idle
 	// object holds nothing of what it was used for.
 	Reset func(*T)
-	// Keep decides when a lease ends, before Reset, whether the object is reused. Refuse what has
-	// grown large: in a sync.Pool it would drive out the small ones.
+	// Keep is called when a lease ends, before Reset, and decides whether the object is reused.
+	// Refuse objects that have grown large: in a sync.Pool they would replace the small ones.
 	Keep func(*T) bool
-	// Drop is called once with each object that leaves the pool: what Keep refused, what a function
-	// given to With left in a panic, and what the collector took while it was idle. Close the
-	// object there: a sync.Pool drops objects in silence, and one that has a goroutine or a file
-	// would leak it. Drop must not block; for an idle object it runs on the runtime's goroutine for
+	// Drop is called once with each object that leaves the pool: objects that Keep refused, objects
+	// whose function in With panicked, and idle objects that the collector took. Close the object
+	// there: a sync.Pool drops objects silently, and an object that has a goroutine or a file would
+	// leak it. Drop must not block; for an idle object it runs on the runtime's goroutine for
 	// cleanups. It is not called for a lost lease, whose object may be in use: see Outstanding.
 	Drop func(*T)
 	// Level says how closely leases are watched; LEAKSAFE_POOL raises it. Above LevelOff the pool
@@ -26,9 +26,9 @@ type PoolOptions[T any] struct {
 	Level Level
 }
 
-// A Pool reuses objects, under leases that end once. Create it with [New]. It is safe for concurrent
-// use. Idle objects are in a sync.Pool: they go with the second collection, and all of them after
-// the pool itself is not used any more.
+// A Pool reuses objects, under leases that end once. Create it with [New]. It is safe for
+// concurrent use. Idle objects are in a sync.Pool: the second collection frees them. When the pool
+// itself is no longer referenced, all of them are freed.
 type Pool[T any] struct {
 	idle    sync.Pool // of *object[T]
 	make    func() *T
@@ -70,7 +70,7 @@ type fate[T any] struct {
 	state atomic.Uint64
 }
 
-// A mark is what the cleanup of an object knows.
+// A mark holds what the cleanup of an object needs.
 type mark[T any] struct {
 	fate   *fate[T]
 	object uint64
@@ -196,7 +196,7 @@ func (o *object[T]) drop() {
 }
 
 // With calls f with a leased object and releases it. If f panics or ends its goroutine, the lease
-// ends and the object, whose state nobody knows, is not used again.
+// ends and the object is not reused, because its state is unknown.
 func (p *Pool[T]) With(f func(*T)) {
 	l, done := p.Get(), false
 	defer func() { l.end(done) }()

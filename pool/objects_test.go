@@ -103,7 +103,7 @@ func TestResetIsWhenTheLeaseEnds(t *testing.T) {
 }
 
 func TestWithoutResetAnIdleObjectHolds(t *testing.T) {
-	// The twin.
+	// The leaky counterpart.
 	p := pool.New(newObject)
 	l := p.Get()
 	user := &[64]byte{1}

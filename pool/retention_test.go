@@ -16,8 +16,8 @@ import (
 	"github.com/leaksafe/leaksafe/pool"
 )
 
-// What the heap keeps is measured in processes of their own, which TestMain
-// turns into if this is set.
+// What the heap retains is measured in separate processes. If this variable is set, TestMain runs
+// such a program instead of the tests.
 const programEnv = "POOL_TEST_PROGRAM"
 
 var programs = map[string]func(){
@@ -56,8 +56,8 @@ var programs = map[string]func(){
 	},
 }
 
-// mixed runs 400,000 operations, 1 in 100 with 1 MiB and the others with 1 KiB,
-// then the small ones only for as long as more says, then one collection.
+// mixed runs 400,000 operations, 1 in 100 with 1 MiB and the others with 1 KiB, then small ones
+// only while more returns true, then one collection.
 func mixed(use func(n int) (release func()), more func() bool) {
 	runtime.GC()
 	before := memory()
@@ -112,9 +112,9 @@ func peak(lease, release func(i int)) {
 	runtime.KeepAlive(lease)
 }
 
-// idle makes a burst of 256 MiB beside a heap of 48 MiB, and then does nothing for a minute at most.
-// It prints by how many bytes the resident memory is larger than before and a tenth, and the heap's
-// growth.
+// idle makes a burst of 256 MiB beside a heap of 48 MiB, and then does nothing for a minute at
+// most. It prints by how many bytes the resident memory is larger than before and a tenth, and the
+// heap's growth.
 func idle(size int) {
 	ballast := make([]byte, 48*mib)
 	touch(ballast)
@@ -176,7 +176,7 @@ func TestTheHeapAfterMixedTraffic(t *testing.T) {
 	assert.LessOrEqual(t, perOp, 2000, "the more, the busier the machine: what is not needed for 0.1 s goes")
 
 	_, heap = process(t, "mixed, sync.Pool")
-	assert.Greater(t, heap, 2*mib, "the twin: small operations hold large buffers")
+	assert.Greater(t, heap, 2*mib, "the leaky counterpart: small operations hold large buffers")
 }
 
 func TestTheHeapAfterABurst(t *testing.T) {
@@ -187,7 +187,7 @@ func TestTheHeapAfterABurst(t *testing.T) {
 	assert.LessOrEqual(t, heap, (8+2)*mib, "MaxIdleBytes and 2 MiB")
 
 	_, heap = process(t, "burst, sync.Pool")
-	assert.Greater(t, heap, 200*mib, "the twin")
+	assert.Greater(t, heap, 200*mib, "the leaky counterpart")
 }
 
 // After a burst of 256 MiB, of buffers of 64 KiB and of 65 KiB, nothing happens: no traffic, no

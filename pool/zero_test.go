@@ -42,7 +42,7 @@ func TestZeroedLeasesShowNothingEarlier(t *testing.T) {
 }
 
 func TestWithoutZeroingEarlierBytesShow(t *testing.T) {
-	// The twin: the same check catches a pool that does not clear.
+	// The negative control: the same check catches a pool that does not clear.
 	p := pool.NewBytes(pool.Options{})
 	for range 100 {
 		b := p.Get(256)

@@ -5,8 +5,8 @@
 //	server := grpc.NewServer(experimental.BufferPool(buffers))
 //	client, err := grpc.NewClient(target, experimental.WithBufferPool(buffers))
 //
-// The proto codec takes its buffers from gRPC's default pool. Set that too, once and before the first
-// connection, with experimental.SetDefaultBufferPool(buffers).
+// The proto codec takes its buffers from gRPC's default pool. Set that too, once and before the
+// first connection, with experimental.SetDefaultBufferPool(buffers).
 package grpcpool
 
 import (

@@ -46,7 +46,7 @@ func messages(all ...string) net.Conn {
 	return conn
 }
 
-// A view is of the contents it was taken from, and of no others.
+// A view ends when its contents are replaced.
 func ExampleView() {
 	defer func() { fmt.Println(recover()) }()
 	var s scratch.Buffer

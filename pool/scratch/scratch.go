@@ -17,9 +17,9 @@
 // # Leak
 //
 // A slice that grows to the largest message keeps that memory for as long as the connection lives:
-// one message of 10 MiB on each of 10,000 connections is 100 GiB. A Buffer drops memory that 64
-// messages in a row have not needed. And a field that is decoded in place, and used after the next
-// message has come, shows the wrong message. A [View] from before is refused.
+// one message of 10 MiB on each of 10,000 connections takes 100 GiB. A Buffer drops memory that 64
+// consecutive messages have not needed. Also, a field that is decoded in place and used after the
+// next message has arrived has bytes of the wrong message. A Buffer refuses such an old [View].
 // TestOneLargeMessageDoesNotStay and TestAViewEndsWithItsContents prove it.
 package scratch
 
@@ -60,10 +60,10 @@ func (b *Buffer) Set(src []byte) {
 	b.data = append(b.data, src...)
 }
 
-// ReadFull makes exactly n bytes from r the contents. Earlier views end. n may come from the message
-// itself: no more than 64 KiB are allocated before bytes have arrived. It returns [io.EOF] if r
-// ended before the first byte, and [io.ErrUnexpectedEOF] if it ended later; what was read is the
-// contents. A negative n is an error.
+// ReadFull makes exactly n bytes from r the contents. Earlier views end. n may come from the
+// message itself: no more than 64 KiB are allocated before bytes have arrived. It returns [io.EOF]
+// if r ended before the first byte, and [io.ErrUnexpectedEOF] if it ended later; what was read is
+// the contents. A negative n is an error.
 func (b *Buffer) ReadFull(r io.Reader, n int) error {
 	if n < 0 {
 		return fmt.Errorf("scratch: ReadFull: the length %d is negative", n)
