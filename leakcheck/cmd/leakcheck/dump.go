@@ -92,8 +92,9 @@ func (t target) write(f *os.File, exe string) (dumpwrite.Stats, error) {
 	return dumpwrite.Process(t.pid, o, f)
 }
 
-// process dumps the process that -pid names, for the occasion, to a file without a name, and returns how the dump is called from
-// here on. With contents: nobody else can read it, and it is gone with this process.
+// process dumps the process that -pid names, for the occasion, to a file without a name, and
+// returns how the dump is called from here on. With contents: nobody else can read it, and it is
+// gone with this process.
 func (c *command) process() (string, error) {
 	f, err := os.CreateTemp("", "leakcheck-*.dump")
 	if err != nil {

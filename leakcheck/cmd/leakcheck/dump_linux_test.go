@@ -251,7 +251,8 @@ var (
 	detail = regexp.MustCompile(`"(Name|Addr)": ?"?(\d+, |0x[0-9a-f]+)|0x[0-9a-f]+|\d+ days?[^"]*|in \d+[^"]*`)
 )
 
-// answers are the paths that why prints as JSON, without what differs from one of many equals to another, sorted.
+// answers are the paths that why prints as JSON, without what differs from one of many equals to
+// another, sorted.
 func answers(t *testing.T, args ...string) (out []string) {
 	t.Helper()
 	var paths []json.RawMessage
@@ -357,8 +358,8 @@ func sameGraph(t *testing.T, full, redacted *heapdump.Dump) {
 	assert.InDelta(t, full.NumEdges(), redacted.NumEdges(), 200)
 }
 
-// What a dump must not hold: secrets in the heap, on stacks, in variables, map keys and arguments of goroutines. The dump
-// with contents holds each, so the search would find them.
+// What a dump must not hold: secrets in the heap, on stacks, in variables, map keys and arguments
+// of goroutines. The dump with contents holds each, so the search would find them.
 func TestRedactedDumpHoldsNoSecrets(t *testing.T) {
 	places := map[string][]string{"cache": {"key", "token", "global", "array"}, "workers": {"argument", "stack"}, "hooks": {"upload"}, "sessions": {"session"},
 		"timers": {"order", "parcel"}}
@@ -432,7 +433,8 @@ func tool(t *testing.T, args ...string) *exec.Cmd {
 	return exec.Command(build{name: "leakcheck", pkg: "."}.exe(t), args...)
 }
 
-// built runs the command as a process of its own: with the race detector in it, it would take most of the time of all tests.
+// built runs the command as a process of its own: with the race detector in it, it would take most
+// of the time of all tests.
 func built(t *testing.T, args ...string) string {
 	t.Helper()
 	out, err := tool(t, args...).CombinedOutput()

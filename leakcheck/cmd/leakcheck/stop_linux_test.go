@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// For how long a process stands still, beside the runtime's own dump of the same process. Nothing is asserted: a busy machine
-// decides.
+// For how long a process stands still, beside the runtime's own dump of the same process. Nothing
+// is asserted: a busy machine decides.
 func TestTableOfStops(t *testing.T) {
 	if os.Getenv(long) == "" {
 		t.Skip("takes minutes and 10 GB: set " + long + "=1")

@@ -7,13 +7,16 @@ import (
 )
 
 // What stays of memory that is redacted, word by word:
-//   - pointers, by the masks of the collector, but not to constants: which small number or text of the program somewhere is,
-//     is a secret too;
-//   - a word before a pointer that is the address of a type or a table of methods: the type of an interface's value;
-//   - one or two words after a pointer that are not larger than what follows the pointer in its object: the length and
-//     capacity of a slice, the length of a string, the size of a map's directory. A small number that happens to stand after a
-//     pointer to something larger stays too;
-//   - the first word of an object that is the address of a function (a closure), or 1 (sync.Map marks its entries so).
+//   - pointers, by the masks of the collector, but not to constants: which small number or text of
+//     the program somewhere is, is a secret too;
+//   - a word before a pointer that is the address of a type or a table of methods: the type of an
+//     interface's value;
+//   - one or two words after a pointer that are not larger than what follows the pointer in its
+//     object: the length and capacity of a slice, the length of a string, the size of a map's
+//     directory. A small number that happens to stand after a pointer to something larger stays
+//     too;
+//   - the first word of an object that is the address of a function (a closure), or 1 (sync.Map
+//     marks its entries so).
 //
 // Everything else is zero.
 
@@ -101,7 +104,8 @@ func (d *writer) redactSegment(s *goruntime.Segment, b []byte) {
 	w.end()
 }
 
-// redactFrame keeps every word that leads into the heap or the stack, since the map of a frame lacks variables whose address was taken.
+// redactFrame keeps every word that leads into the heap or the stack, since the map of a frame
+// lacks variables whose address was taken.
 func (d *writer) redactFrame(f *goruntime.Frame) {
 	w := words{d: d, b: f.Contents}
 	w.pointers(func(yield func(uint64) bool) {

@@ -19,7 +19,8 @@ type Options struct {
 	Contents bool   // keep the contents of memory
 }
 
-// Process writes a dump of a running process to a file, and lets the process go on as soon as its memory is copied.
+// Process writes a dump of a running process to a file, and lets the process go on as soon as its
+// memory is copied.
 func Process(pid int, o Options, f *os.File) (Stats, error) {
 	p, err := process.Open(pid)
 	if err != nil {
@@ -122,7 +123,8 @@ func core(c *process.Core, exe *goruntime.Exe, contents bool, f *os.File) (Stats
 	return write(f, r, contents)
 }
 
-// executables are the one that ran and the one with symbols. A core names the first; where that file is not here, exe is both.
+// executables are the one that ran and the one with symbols. A core names the first; where that
+// file is not here, exe is both.
 func executables(c *process.Core, exe string) (run, names string, err error) {
 	_, missing := os.Stat(c.Path)
 	switch {

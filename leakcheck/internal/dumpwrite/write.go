@@ -29,7 +29,8 @@ type writer struct {
 	stats    Stats
 }
 
-// Write writes a dump. Without contents it is redacted: pointers, types and lengths stay, and all else is zero.
+// Write writes a dump. Without contents it is redacted: pointers, types and lengths stay, and all
+// else is zero.
 func Write(w io.Writer, r *goruntime.Runtime, contents bool) (Stats, error) {
 	d := &writer{encoder: newEncoder(w), r: r, contents: contents}
 	for _, part := range []func() error{d.start, d.types, d.objects, d.goroutines, d.segments, d.finalizers, d.roots, d.memStats, d.profile} {

@@ -28,11 +28,12 @@ var ErrNotGo = errors.New("not a Go program")
 var ErrStripped = errors.New("it is stripped (linked with -s or -w): build the same source with the same flags but without these two, " +
 	"and pass the result as -exe")
 
-// OpenExe reads the executable of a process. names is the path of an unstripped build of the same program, or empty.
+// OpenExe reads the executable of a process. names is the path of an unstripped build of the same
+// program, or empty.
 func OpenExe(path, names string) (*Exe, error) { return open(path, names, sameBuild) }
 
-// OpenTestExe does the same for a test: go test compiles its package main without DWARF, so that this package differs from the one
-// in names.
+// OpenTestExe does the same for a test: go test compiles its package main without DWARF, so that
+// this package differs from the one in names.
 func OpenTestExe(path, names string) (*Exe, error) { return open(path, names, sameLayout) }
 
 func open(path, names string, same func(run, other *elfFile) error) (*Exe, error) {
@@ -103,8 +104,8 @@ func supported(version string) bool {
 	return major > 1 || minor >= 26
 }
 
-// sameBuild tells whether two files are builds of the same source with the same flags, but for -s and -w: then code,
-// constants and package variables have the same layout.
+// sameBuild tells whether two files are builds of the same source with the same flags, but for -s
+// and -w: then code, constants and package variables have the same layout.
 func sameBuild(run, other *elfFile) error {
 	if a, b := run.mainID(), other.mainID(); a != b {
 		return fmt.Errorf("not the same build: the package main of the process has the build ID %s, this one %s; the source or a flag (-trimpath, -tags, -gcflags) differs", a, b)
@@ -131,7 +132,8 @@ func sameLayout(run, other *elfFile) error {
 	return nil
 }
 
-// mainID is the part of the build ID that stands for the contents of package main: no flag of the linker changes it.
+// mainID is the part of the build ID that stands for the contents of package main: no flag of the
+// linker changes it.
 func (x *elfFile) mainID() string {
 	s := x.Section(".note.go.buildid")
 	if s == nil {
@@ -162,7 +164,8 @@ func (x *elfFile) functions() ([]byte, error) {
 var variables = []string{"runtime.mheap_", "runtime.allgs", "runtime.allp", "runtime.allm", "runtime.firstmoduledata", "runtime.itabTable",
 	"runtime.mbuckets", "runtime.allfin", "runtime.waitReasonStrings", "runtime.buildVersion"}
 
-// variables finds where they are in the executable that runs: segments keep their contents, but may start elsewhere.
+// variables finds where they are in the executable that runs: segments keep their contents, but may
+// start elsewhere.
 func (x *Exe) variables(run, from *elfFile) error {
 	symbols, err := from.Symbols()
 	if err != nil {
@@ -236,8 +239,8 @@ var structs = map[string]string{
 	"internal/abi.SliceType":     "",
 }
 
-// layouts reads where the fields are. All these types are in the DWARF unit of package runtime; the rest, which may be
-// hundreds of megabytes, is not read.
+// layouts reads where the fields are. All these types are in the DWARF unit of package runtime; the
+// rest, which may be hundreds of megabytes, is not read.
 func (x *Exe) layouts(from *elfFile) error {
 	data, err := from.DWARF()
 	if err != nil {

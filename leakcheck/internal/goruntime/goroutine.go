@@ -73,7 +73,8 @@ func (r *Runtime) stackOf(g uint64) (lo, hi uint64) {
 	return lo, hi
 }
 
-// readGoroutines lists the goroutines that are alive, and returns the parts of their stacks that are in use.
+// readGoroutines lists the goroutines that are alive, and returns the parts of their stacks that
+// are in use.
 func (r *Runtime) readGoroutines() ([]process.Range, error) {
 	all := r.slice(r.variable("runtime.allgs"))
 	if all.len > maxGoroutines {

@@ -145,7 +145,8 @@ func recorded(t testing.TB) *image {
 	return m
 }
 
-// dump does all that is done to a stopped process. Verify only tells: what follows must stand any memory.
+// dump does all that is done to a stopped process. Verify only tells: what follows must stand any
+// memory.
 func dump(x *goruntime.Exe, src goruntime.Source, w io.Writer, contents bool) error {
 	r, err := goruntime.New(x, src)
 	if err != nil {
@@ -193,8 +194,8 @@ func (m *image) lying(lies []byte) *image {
 	return out
 }
 
-// A process that lies may be refused, or get a dump that says nothing. It never makes the command panic, nor
-// take memory without bound.
+// A process that lies may be refused, or get a dump that says nothing. It never makes the command
+// panic, nor take memory without bound.
 func hostile(t *testing.T, m *image, lies []byte) error {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)

@@ -174,7 +174,8 @@ type pcKey struct {
 	m     *module
 }
 
-// value looks a code address up in one of the tables that hold a number for each stretch of a function's code.
+// value looks a code address up in one of the tables that hold a number for each stretch of a
+// function's code.
 func (r *Runtime) value(f function, table uint32, pc uint64) int32 {
 	if table == 0 || uint64(table) >= f.m.pctab.len {
 		return -1
@@ -280,7 +281,8 @@ func (r *Runtime) line(f function, pc uint64) (file string, line int) {
 	return r.cstring(f.m.filetab.at + uint64(off)), int(n)
 }
 
-// IsConstant tells whether an address is in the code or the constants of a module, which never refer to the heap.
+// IsConstant tells whether an address is in the code or the constants of a module, which never
+// refer to the heap.
 func (r *Runtime) IsConstant(addr uint64) bool {
 	for i := range r.modules {
 		if m := &r.modules[i]; addr >= m.text && addr < m.noptrdata {

@@ -40,7 +40,8 @@ func (o *Object) Pointers() iter.Seq[uint64] {
 	}
 }
 
-// Objects calls visit for every object of the heap, by address. Without contents those without pointers are not read.
+// Objects calls visit for every object of the heap, by address. Without contents those without
+// pointers are not read.
 func (r *Runtime) Objects(contents bool, visit func(*Object) error) error {
 	var scratch []byte
 	for i := range r.spans {

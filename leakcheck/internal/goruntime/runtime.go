@@ -9,8 +9,8 @@ import (
 
 // A Runtime is the Go runtime of a process. Its methods must not be called concurrently.
 //
-// A process that runs is read in three steps: [Runtime.Survey] and [Runtime.Records] while it is stopped, between them
-// what Survey returned is copied, and everything else afterwards.
+// A process that runs is read in three steps: [Runtime.Survey] and [Runtime.Records] while it is
+// stopped, between them what Survey returned is copied, and everything else afterwards.
 type Runtime struct {
 	Version string // as the process itself says
 	Arch    string

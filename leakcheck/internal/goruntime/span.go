@@ -12,10 +12,11 @@ import (
 
 const (
 	pageSize = 1 << pageShift
-	// Objects up to this size have their pointer bits at the end of their span. Larger ones have their type in
-	// their first word, and those with a span of their own in the span's struct.
+	// Objects up to this size have their pointer bits at the end of their span. Larger ones have
+	// their type in their first word, and those with a span of their own in the span's struct.
 	bitsInSpan = 512
-	// From this size on a span holds its mark bits itself, where the collector is the one called Green Tea.
+	// From this size on a span holds its mark bits itself, where the collector is the one called
+	// Green Tea.
 	marksInSpan = 16
 	maxAddress  = 1 << 48
 	maxSpans    = 1 << 28
@@ -49,8 +50,9 @@ const (
 	sweeping            // either: the process was stopped half-way
 )
 
-// Survey reads which spans and goroutines there are. It returns what to copy to read the rest in peace: all
-// memory of the heap that can refer to something, or all, stacks, and package variables. threads are those of the stopped process.
+// Survey reads which spans and goroutines there are. It returns what to copy to read the rest in
+// peace: all memory of the heap that can refer to something, or all, stacks, and package variables.
+// threads are those of the stopped process.
 func (r *Runtime) Survey(threads []process.Thread, contents bool) ([]process.Range, error) {
 	if err := r.readSpans(); err != nil {
 		return nil, err
@@ -163,14 +165,15 @@ func (r *Runtime) readSpan(addr uint64, f *spanFields) {
 	r.spans = append(r.spans, s)
 }
 
-// plausible holds for every span that the runtime makes. A slot of a span may be shorter than a page.
+// plausible holds for every span that the runtime makes. A slot of a span may be shorter than a
+// page.
 func (s *span) plausible() bool {
 	return s.base%pageSize == 0 && s.base > 0 && s.base < maxAddress && s.npages > 0 && s.npages < maxAddress/pageSize && s.elem > 0 && s.elem%8 == 0 &&
 		s.elem <= s.npages*pageSize && uint64(s.nelems)*s.elem <= s.npages*pageSize && (!s.large() || s.nelems == 1)
 }
 
-// settle works out which objects of a span that was not swept are in use: those that the collector has marked. When it
-// sweeps the span, the marks become its bits.
+// settle works out which objects of a span that was not swept are in use: those that the collector
+// has marked. When it sweeps the span, the marks become its bits.
 func (r *Runtime) settle(s *span) {
 	if s.state == swept {
 		return
@@ -188,7 +191,8 @@ func (r *Runtime) settle(s *span) {
 	s.state, s.marks = swept, nil
 }
 
-// Settle works out which objects are in use. It is called once, when what Survey returned has been copied.
+// Settle works out which objects are in use. It is called once, when what Survey returned has been
+// copied.
 func (r *Runtime) Settle() error {
 	if err := r.index(); err != nil {
 		return err

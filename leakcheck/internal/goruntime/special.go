@@ -36,7 +36,8 @@ type Finalizer struct {
 // A Sample says which bucket of the heap profile an object was counted in.
 type Sample struct{ Object, Bucket uint64 }
 
-// Records reads what the runtime has attached to objects. It is called while the process is stopped, after Survey.
+// Records reads what the runtime has attached to objects. It is called while the process is
+// stopped, after Survey.
 func (r *Runtime) Records() error {
 	r.specials, r.finalizers = nil, nil
 	for i := range r.spans {
@@ -119,8 +120,8 @@ func (r *Runtime) readQueue() {
 	}
 }
 
-// Finalizers are those that are set, and those that are about to run. One whose object the collector found dead, and whose
-// span it has not swept, counts as the latter.
+// Finalizers are those that are set, and those that are about to run. One whose object the
+// collector found dead, and whose span it has not swept, counts as the latter.
 func (r *Runtime) Finalizers() (set, queued []Finalizer) {
 	queued = r.finalizers
 	for _, x := range r.specials {

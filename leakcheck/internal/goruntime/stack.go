@@ -7,8 +7,9 @@ type Frame struct {
 	SP, PC, Entry uint64
 	Func          string
 	Contents      []byte // valid until the next goroutine
-	// Pointers are offsets of words that may be pointers, by the stack map of the compiler. Where there is none Guessed
-	// is set, and they are the words that would lead into the heap if they were.
+	// Pointers are offsets of words that may be pointers, by the stack map of the compiler. Where
+	// there is none Guessed is set, and they are the words that would lead into the heap if they
+	// were.
 	Pointers []uint64
 	Guessed  bool
 }
@@ -70,7 +71,8 @@ func (w *walk) registers(p position) {
 	w.add(Frame{SP: w.base - uint64(len(b)), PC: p.pc, Entry: f.entry, Func: f.name, Contents: b, Guessed: true})
 }
 
-// up adds the frames from a position on. Where the tables do not say how to go on, the rest of the stack is one frame.
+// up adds the frames from a position on. Where the tables do not say how to go on, the rest of the
+// stack is one frame.
 func (w *walk) up(p position) {
 	guess, callee := p.anywhere, ""
 	arm := w.r.Arch == "arm64"
@@ -82,7 +84,8 @@ func (w *walk) up(p position) {
 			return
 		}
 		x := Frame{SP: p.sp, PC: p.pc, Entry: f.entry, Func: f.name, Contents: w.stack[p.sp-w.base : fp-w.base]}
-		// A goroutine that was preempted between two instructions has saved its registers in the frame of asyncPreempt.
+		// A goroutine that was preempted between two instructions has saved its registers in the
+		// frame of asyncPreempt.
 		x.Guessed = guess || f.name == "runtime.asyncPreempt"
 		guess = f.name == "runtime.asyncPreempt"
 		at := p.pc
@@ -145,7 +148,8 @@ func (w *walk) word(addr uint64) uint64 {
 	return binary.LittleEndian.Uint64(w.stack[addr-w.base:])
 }
 
-// injected finds the frame below a call that the signal handler of arm64 pushed: it has saved the link register.
+// injected finds the frame below a call that the signal handler of arm64 pushed: it has saved the
+// link register.
 func (w *walk) injected(p position) position {
 	saved := w.word(p.sp)
 	p.sp += 16

@@ -34,8 +34,8 @@ const (
 	maxFields = 1 << 16
 )
 
-// mask is the mask of a type that objects of this size consist of, or nil: memory that is just being
-// allocated has no type yet.
+// mask is the mask of a type that objects of this size consist of, or nil: memory that is just
+// being allocated has no type yet.
 func (r *Runtime) mask(typ, size uint64) *mask {
 	if typ == 0 {
 		return nil
@@ -88,7 +88,8 @@ func (r *Runtime) addBits(m *mask, data, off, n uint64) {
 	}
 }
 
-// addParts does what the runtime does when the collector first meets a value of a large type: its mask is made of the masks of its parts.
+// addParts does what the runtime does when the collector first meets a value of a large type: its
+// mask is made of the masks of its parts.
 func (r *Runtime) addParts(m *mask, typ, off uint64, depth int) {
 	switch r.u8(r.at(typ, "internal/abi.Type.Kind_")) & kindMask {
 	case kindArray:

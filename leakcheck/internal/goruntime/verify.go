@@ -7,9 +7,10 @@ import (
 
 const checked = 64 // goroutines
 
-// Verify refuses a process in which objects of the runtime are not found where they must be, or do not look
-// as they must. Then a field does not mean what it meant, and a dump would be wrong in ways that nobody sees. It covers each of the ways in
-// which objects say where their pointers are, but for those with a span of their own, of which a small process has none.
+// Verify refuses a process in which objects of the runtime are not found where they must be, or do
+// not look as they must. Then a field does not mean what it meant, and a dump would be wrong in
+// ways that nobody sees. It covers each of the ways in which objects say where their pointers are,
+// but for those with a span of their own, of which a small process has none.
 func (r *Runtime) Verify() error {
 	err := r.verify()
 	if failed := r.take(); err == nil {
@@ -30,7 +31,8 @@ func (r *Runtime) verify() error {
 	return nil
 }
 
-// verifyVariables looks at the masks of variables: a slice is a pointer and two numbers, a string a pointer and one.
+// verifyVariables looks at the masks of variables: a slice is a pointer and two numbers, a string a
+// pointer and one.
 func (r *Runtime) verifyVariables() error {
 	for name, kind := range map[string]string{"runtime.allp": "pnn", "runtime.allgs": "pnn", "runtime.waitReasonStrings": "pnpnpnpnpn"} {
 		for i, k := range kind {
@@ -43,7 +45,8 @@ func (r *Runtime) verifyVariables() error {
 	return nil
 }
 
-// verifyProcessors looks at the runtime's processors: a variable refers to an array, and that to structs of a known type.
+// verifyProcessors looks at the runtime's processors: a variable refers to an array, and that to
+// structs of a known type.
 func (r *Runtime) verifyProcessors() error {
 	all := r.slice(r.variable("runtime.allp"))
 	if all.len == 0 || all.len > 1<<16 {
@@ -136,7 +139,8 @@ func (r *Runtime) verifyStacks() error {
 	return nil
 }
 
-// verifyRecords looks at what is attached to objects: functions are code, and samples are of the heap profile.
+// verifyRecords looks at what is attached to objects: functions are code, and samples are of the
+// heap profile.
 func (r *Runtime) verifyRecords() error {
 	buckets := map[uint64]bool{}
 	at := r.u64(r.variable("runtime.mbuckets"))
@@ -156,7 +160,8 @@ func (r *Runtime) verifyRecords() error {
 	return nil
 }
 
-// isPointer tells whether an address is in a segment of variables, at a word that is marked as a pointer.
+// isPointer tells whether an address is in a segment of variables, at a word that is marked as a
+// pointer.
 func (r *Runtime) isPointer(addr uint64) bool {
 	for _, s := range []*Segment{r.Data(), r.BSS()} {
 		if addr >= s.Addr && addr < s.End {

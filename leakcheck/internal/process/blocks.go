@@ -2,7 +2,8 @@ package process
 
 const blockSize = 64 << 10
 
-// Blocks reads memory in blocks and remembers them: small structures lie close together. It is [Memory].
+// Blocks reads memory in blocks and remembers them: small structures lie close together. It is
+// [Memory].
 type Blocks struct {
 	read  func(addr uint64, b []byte) error
 	kept  map[uint64][]byte // by address; a block that cannot be read as a whole is nil

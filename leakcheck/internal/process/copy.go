@@ -43,7 +43,8 @@ func (p *piece) slice(addr uint64, n int) ([]byte, bool) {
 	return p.data[off : off+uint64(n)], true
 }
 
-// maxGap is less than a page, so what is between two ranges that are so close is in pages that are wanted anyway.
+// maxGap is less than a page, so what is between two ranges that are so close is in pages that are
+// wanted anyway.
 const maxGap = 512
 
 // merge sorts ranges and joins those that overlap or nearly touch: a piece has its price.

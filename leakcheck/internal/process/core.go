@@ -183,7 +183,8 @@ func (c *Core) Entry() (uint64, error) {
 	return c.entry, nil
 }
 
-// AddExe takes from the executable what the core leaves out: its code and constants. shift is by how much it was moved.
+// AddExe takes from the executable what the core leaves out: its code and constants. shift is by
+// how much it was moved.
 func (c *Core) AddExe(path string, shift uint64) error {
 	f, err := elf.Open(path)
 	if err != nil {

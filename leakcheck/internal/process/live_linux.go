@@ -16,9 +16,9 @@ import (
 	"unsafe"
 )
 
-// A Process is a running process whose memory can be read. It is [Memory]: what [Process.Copy] took,
-// then what was read between [Process.Stop] and [Process.Continue], and only then the process as it is
-// now, for what does not change.
+// A Process is a running process whose memory can be read. It is [Memory]: what [Process.Copy]
+// took, then what was read between [Process.Stop] and [Process.Continue], and only then the process
+// as it is now, for what does not change.
 type Process struct {
 	pid    int
 	file   *os.File // its memory, where process_vm_readv is not allowed
@@ -221,7 +221,8 @@ func (p *Process) Copy(ranges []Range) error {
 	return errors.Join(p.copyAll(chunks)...)
 }
 
-// copyAll uses a few processors at once: one alone does not reach the speed of the memory. It returns an error or nil for each chunk.
+// copyAll uses a few processors at once: one alone does not reach the speed of the memory. It
+// returns an error or nil for each chunk.
 func (p *Process) copyAll(chunks []chunk) []error {
 	var next atomic.Int64
 	var wait sync.WaitGroup
@@ -237,7 +238,8 @@ func (p *Process) copyAll(chunks []chunk) []error {
 	return errs
 }
 
-// preload reads the blocks that are likely to be wanted, with few calls. What fails is read again when it is wanted.
+// preload reads the blocks that are likely to be wanted, with few calls. What fails is read again
+// when it is wanted.
 func (p *Process) preload() {
 	var chunks []chunk
 	for at := 0; at < len(p.likely); {

@@ -1,8 +1,8 @@
 // Package process reads the memory of another process, or of a core file, without its help.
 //
-// A live process is first stopped, then what must be consistent is copied at the speed of memory, then
-// it runs again (see [Open], [Process.Stop] and [Process.Copy]). What never changes while a process
-// runs, such as its code and types, may be read at any time.
+// A live process is first stopped, then what must be consistent is copied at the speed of memory,
+// then it runs again (see [Open], [Process.Stop] and [Process.Copy]). What never changes while a
+// process runs, such as its code and types, may be read at any time.
 package process
 
 import (
@@ -13,8 +13,8 @@ import (
 // Memory is the memory of a process by its own addresses. Implementations need not be safe for
 // concurrent use.
 type Memory interface {
-	// View returns the n bytes at addr. The slice may be scratch, or memory of the implementation: it
-	// is valid until the next call, and must not be modified.
+	// View returns the n bytes at addr. The slice may be scratch, or memory of the implementation:
+	// it is valid until the next call, and must not be modified.
 	View(addr uint64, n int, scratch []byte) ([]byte, error)
 }
 

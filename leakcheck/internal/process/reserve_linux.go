@@ -13,10 +13,11 @@ import (
 	"syscall"
 )
 
-// Reserve gets memory for what Copy will take, n bytes, and for what was read in probe and will be read again, so that the
-// process need not stand still for that. Where this machine or container has no room for it in memory, it is a file without a name in dir: then
-// disk is what remains of it, the copy is slower, and the note says so. A process near its memory limit
-// must not be killed because it was looked at.
+// Reserve gets memory for what Copy will take, n bytes, and for what was read in probe and will be
+// read again, so that the process need not stand still for that. Where this machine or container
+// has no room for it in memory, it is a file without a name in dir: then disk is what remains of
+// it, the copy is slower, and the note says so. A process near its memory limit must not be killed
+// because it was looked at.
 func (p *Process) Reserve(n uint64, probe *Blocks, dir string) (note string, err error) {
 	p.likely = probe.addresses()
 	slices.Sort(p.likely)
@@ -85,7 +86,8 @@ func (p *Process) mmap(fd int, n uint64, flags int) ([]byte, error) {
 	return m, nil
 }
 
-// available is how many bytes this process can still use: of the machine, and of the cgroups it is in.
+// available is how many bytes this process can still use: of the machine, and of the cgroups it is
+// in.
 func available(root string) uint64 {
 	free := uint64(math.MaxUint64)
 	if kb, ok := field(filepath.Join(root, "proc/meminfo"), "MemAvailable:"); ok {

@@ -23,13 +23,14 @@ const (
 	ptraceInterrupt = 0x4207
 	ptraceEventStop = 128
 	wallFlag        = 0x40000000 // __WALL: threads too
-	// A thread in the kernel that cannot be interrupted, as in vfork, runs no code of the program. One that
-	// runs stops in microseconds.
+	// A thread in the kernel that cannot be interrupted, as in vfork, runs no code of the program.
+	// One that runs stops in microseconds.
 	stuckAfter = 100 * time.Millisecond
 	giveUp     = 2 * time.Second
 )
 
-// A tracer holds a process from a thread of its own, because only the thread that attached may detach.
+// A tracer holds a process from a thread of its own, because only the thread that attached may
+// detach.
 type tracer struct {
 	pid     int
 	held    []*tracee
@@ -61,8 +62,8 @@ func (p *Process) Stop() error {
 	return nil
 }
 
-// Threads are the registers of the threads while the process is stopped. A thread in the kernel that could
-// not be interrupted is not among them.
+// Threads are the registers of the threads while the process is stopped. A thread in the kernel
+// that could not be interrupted is not among them.
 func (p *Process) Threads() []Thread {
 	var out []Thread
 	for _, t := range p.tracer.held {
@@ -241,8 +242,9 @@ func (t *tracer) inner(tid int) uint64 {
 	return uint64(tid)
 }
 
-// Hurry gives this process precedence over others for the time in which another waits for it, and returns how to end that. On a busy
-// machine it would wait for its turn again and again. It takes the right to do so, and does nothing without.
+// Hurry gives this process precedence over others for the time in which another waits for it, and
+// returns how to end that. On a busy machine it would wait for its turn again and again. It takes
+// the right to do so, and does nothing without.
 func Hurry() (end func()) {
 	const highest = -20
 	before, err := syscall.Getpriority(syscall.PRIO_PROCESS, 0)

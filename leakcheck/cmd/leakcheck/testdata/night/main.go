@@ -1,4 +1,5 @@
-// Night is a shop that never heard of leakcheck. Visitors come and go, and its memory grows: docs/any-process.md finds out why.
+// Night is a shop that never heard of leakcheck. Visitors come and go, and its memory grows:
+// docs/any-process.md finds out why.
 //
 //	night visits    serves that many visits, says "open", and goes on serving
 package main

@@ -14,7 +14,8 @@ type node struct {
 
 var tree []*node
 
-// large holds as many megabytes as the environment says, half of them bytes and half objects with pointers.
+// large holds as many megabytes as the environment says, half of them bytes and half objects with
+// pointers.
 func large() {
 	mb, _ := strconv.Atoi(os.Getenv("MEGABYTES"))
 	var last *node

@@ -1,4 +1,5 @@
-// Victims are five small services that never heard of leakcheck. Each retains more than it should, in a way of its own.
+// Victims are five small services that never heard of leakcheck. Each retains more than it should,
+// in a way of its own.
 //
 //	victims cache|workers|hooks|sessions|timers|busy
 //
