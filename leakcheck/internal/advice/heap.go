@@ -52,7 +52,7 @@ func fixOfPath(path []Step) string {
 		switch {
 		case s.Kind == "timer":
 			return "call Stop on the timer when it is no longer needed"
-		case s.Kind == "finalizer":
+		case hasFinalizer(s):
 			return "break the cycle at a link named above, or replace the finalizer by runtime.AddCleanup"
 		case i == len(path)-1:
 		case s.Kind == "map" || strings.HasPrefix(s.Type, "map[") || strings.Contains(s.Type, "sync.Map"):
@@ -70,6 +70,8 @@ func fixOfPath(path []Step) string {
 	return ""
 }
 
+func hasFinalizer(s Step) bool { return strings.HasSuffix(s.Kind, "finalizer") }
+
 func isContext(typ string) bool {
 	return strings.Contains(typ, "context.cancelCtx") || strings.Contains(typ, "context.timerCtx")
 }
@@ -78,7 +80,7 @@ func isContext(typ string) bool {
 // slice or a list that lives on. Where the path is not known it may.
 func MayBeCache(path []Step) bool {
 	for _, s := range path {
-		if s.Kind == "timer" || s.Kind == "finalizer" || s.Kind == "goroutine" || isContext(s.Type) {
+		if s.Kind == "timer" || hasFinalizer(s) || s.Kind == "goroutine" || isContext(s.Type) {
 			return false
 		}
 	}

@@ -12,17 +12,18 @@ import (
 
 // A recording is a series of rounds for tests of the decision rule.
 type recording struct {
-	rounds []Round
-	series Series
-	live   func(ops int, clock time.Duration) (objects, bytes int64)
-	ops    int
-	clock  time.Duration
-	rest   bool // idle rounds stand between those that confirm
+	iterations int
+	rounds     []Round
+	series     Series
+	live       func(ops int, clock time.Duration) (objects, bytes int64)
+	ops        int
+	clock      time.Duration
+	rest       bool // idle rounds stand between those that confirm
 }
 
 // newRecording starts with the look after the warm-up.
 func newRecording(warmup int, live func(ops int, clock time.Duration) (objects, bytes int64)) *recording {
-	r := &recording{live: live, ops: warmup}
+	r := &recording{iterations: 20, live: live, ops: warmup}
 	r.look()
 	return r
 }
@@ -49,7 +50,7 @@ func (r *recording) scales(look, cost time.Duration) {
 			n = 3
 		}
 		for range n {
-			ops := 20 * Scales[p]
+			ops := r.iterations * Scales[p]
 			r.run(p, ops, look+time.Duration(ops)*cost)
 		}
 	}
@@ -62,7 +63,7 @@ func (r *recording) confirm(look, cost time.Duration) {
 		if i == 0 && !slices.ContainsFunc(r.rounds, func(r Round) bool { return r.Phase == Burst }) {
 			p = Burst
 		}
-		ops := int(20*f + 0.5)
+		ops := int(float64(r.iterations)*f + 0.5)
 		took := look + time.Duration(ops)*cost
 		r.run(p, ops, took)
 		if r.rest {
@@ -378,10 +379,16 @@ func bounded(bound int) map[string]func(ops int) (objects, bytes int) {
 
 // verdictOn is what a check says: it runs a site that is noisy again.
 func verdictOn(warmup int, live func(ops int) (objects, bytes int)) (Finding, bool) {
+	return verdictIn(20, warmup, live)
+}
+
+// verdictIn is verdictOn with another length of the smallest round.
+func verdictIn(iterations, warmup int, live func(ops int) (objects, bytes int)) (Finding, bool) {
 	r := newRecording(warmup, func(ops int, _ time.Duration) (int64, int64) {
 		o, b := live(ops)
 		return int64(o), int64(b)
 	})
+	r.iterations = iterations
 	r.scales(look, cheap)
 	if !r.suspicious() {
 		return Finding{Verdict: Steady}, false
@@ -417,6 +424,19 @@ func TestBounded(t *testing.T) {
 		}
 	}
 	t.Logf("%d of %d series wrong, %d run twice", wrong, all, again)
+}
+
+// With other lengths of the smallest round the bound is as many times as large or small.
+func TestBoundedInOtherRounds(t *testing.T) {
+	for _, iterations := range []int{2, 3, 4, 7, 13, 16, 50} {
+		for bound := 1; bound <= min(250*iterations, 5000); bound += 1 + bound/200 {
+			for name, live := range bounded(bound) {
+				f, _ := verdictIn(iterations, iterations, live)
+				require.NotEqual(t, Growing, f.Verdict, "%s of at most %d, rounds of %d", name, bound, iterations)
+				require.NotEqual(t, Noisy, f.Verdict, "%s of at most %d, rounds of %d", name, bound, iterations)
+			}
+		}
+	}
 }
 
 // The counterpart of TestBounded: what has no bound grows, however full it was at the start.

@@ -1,0 +1,58 @@
+package advice
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/gostack"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
+)
+
+func TestHeapFix(t *testing.T) {
+	variable, object := Step{Kind: "variable", Name: "app.store"}, Step{Kind: "object", Type: "app.entry"}
+	for _, row := range []struct {
+		name  string
+		line  string
+		path  []Step
+		fix   string
+		cache bool
+	}{
+		{"a map", "", []Step{variable, {Kind: "map", Name: `["x"]`}, object}, "remove the entry", true},
+		{"a map of the runtime's type", "", []Step{variable, {Kind: "object", Type: "map[string]*app.entry"}, object}, "remove the entry", true},
+		{"a sync.Map", "", []Step{variable, {Kind: "object", Type: "sync.Map"}, object}, "remove the entry", true},
+		{"a slice within a map: the nearer holder", "", []Step{variable, {Kind: "map"}, {Kind: "object", Type: "[]*app.entry", Name: "[3]"}, object}, "remove the element", true},
+		{"a list", "", []Step{variable, {Kind: "object", Type: "list.Element", Name: ".next"}, object}, "or bound the list", true},
+		{"a context's children, which are a map", "", []Step{variable, {Kind: "object", Type: "context.cancelCtx", Name: ".children"}, {Kind: "map"}, {Kind: "object", Type: "context.cancelCtx"}}, "call the context's cancel function", false},
+		{"a timer", "", []Step{{Kind: "timer", Name: "pending for 1 h"}, {Kind: "closure"}, object}, "call Stop on the timer", false},
+		{"a ring with a finalizer", "", []Step{{Kind: "object with a finalizer", Type: "app.vm"}, {Kind: "object", Name: ".owner"}, object}, "runtime.AddCleanup", false},
+		{"a goroutine", "", []Step{{Kind: "goroutine", Name: "8, blocked in select"}, object}, "end that goroutine", false},
+		{"a map that a goroutine holds", "", []Step{{Kind: "goroutine"}, {Kind: "map"}, object}, "remove the entry", false},
+		{"no path, a line that appends", "s.all = append(s.all, e)", nil, "declare the slice inside the operation", true},
+		{"no path, a line that puts into a map", "s.items[k] = e", nil, "remove the entry", true},
+		{"no path, another line", "return &entry{}", nil, "remove the reference", true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			assert.Contains(t, HeapFix(row.line, source.Frame{}, row.path), row.fix)
+			assert.Equal(t, row.cache, MayBeCache(row.path))
+		})
+	}
+	caller := source.Frame{Func: "example.com/app.sell"}
+	assert.Equal(t, "remove the entry when it is no longer needed, or bound the map; what a library retains is bounded by what you give it in app.sell", HeapFix("m[k] = v", caller, nil))
+	assert.Contains(t, ObjectFix(nil), "a Cleanup registered before leakcheck's first call")
+	assert.Contains(t, ObjectFix([]Step{variable, {Kind: "map"}, object}), "remove the entry")
+}
+
+func TestFix(t *testing.T) {
+	fix := func(state string, functions ...string) string {
+		g := &gostack.Goroutine{State: state}
+		for _, f := range functions {
+			g.Frames = append(g.Frames, source.Frame{Func: f})
+		}
+		return Fix(g)[0]
+	}
+	assert.Contains(t, fix("select", "net/http.(*persistConn).writeLoop"), "HTTP connection", "the function says more than the state")
+	assert.Contains(t, fix("chan receive (nil chan)"), "nil channel", "the longer state first")
+	assert.Contains(t, fix("chan receive, 2 minutes"), "close the channel")
+	assert.Contains(t, fix("a state of a later Go"), "cancel its context")
+}
