@@ -58,6 +58,18 @@ var controls = []Case{
 		Finds: silent, Twin: ring,
 	},
 	{
+		Name:  "batch_flushed_when_full",
+		Issue: "https://github.com/segmentio/analytics-go/issues/68",
+		Cure:  "emptied whenever it holds 79",
+		Finds: silent, Twin: batchFlushed,
+	},
+	{
+		Name:  "rolling_window",
+		Issue: "https://github.com/sony/gobreaker/pull/95",
+		Cure:  "a bucket for each 100 ms of the last 10 s",
+		Finds: silent, Twin: rollingWindow,
+	},
+	{
 		Name:  "gc_churn",
 		Issue: "https://github.com/golang/go/issues/38663",
 		Cure:  "garbage is collected",
@@ -171,6 +183,34 @@ func ring(*Env) func() {
 	return func() {
 		n++
 		last[n%len(last)] = &Object{ID: n}
+	}
+}
+
+func batchFlushed(*Env) func() {
+	const full = 79
+	batch := make([]*Object, 0, full)
+	return func() {
+		if batch = append(batch, new(Object)); len(batch) == full {
+			clear(batch)
+			batch = batch[:0]
+		}
+	}
+}
+
+func rollingWindow(*Env) func() {
+	const width, buckets = 100 * time.Millisecond, 100
+	window := map[int64]*Object{}
+	return func() {
+		now := time.Now().UnixNano() / int64(width)
+		if window[now] == nil {
+			window[now] = new(Object)
+		}
+		for k := range window {
+			if k < now-buckets {
+				delete(window, k)
+			}
+		}
+		time.Sleep(time.Millisecond)
 	}
 }
 
