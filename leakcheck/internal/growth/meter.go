@@ -3,6 +3,7 @@ package growth
 
 import (
 	"errors"
+	"math"
 	"runtime"
 	"slices"
 	"strings"
@@ -214,13 +215,13 @@ func (m *Meter) retry(suspects []suspect) {
 	m.retries++
 	beside := slices.ContainsFunc(suspects, func(s suspect) bool { return !s.direct })
 	inSteps := slices.ContainsFunc(suspects, func(s suspect) bool { return !s.direct && !judge.EveryRound(m.rounds, s.series.Objects, judge.Active) })
-	budget := m.budget()
+	affordable := m.affordable()
 	for i, length := range judge.Retry {
 		p := judge.Confirm
 		if i == 0 && m.rounds[len(m.rounds)-1].Phase <= judge.Large {
 			p = judge.Burst
 		}
-		m.round(p, m.retryLength(length, budget))
+		m.round(p, m.retryLength(length, affordable))
 		took := m.rounds[len(m.rounds)-1].Took
 		if inSteps {
 			took = max(took, min(3*took, 100*time.Millisecond))
@@ -231,26 +232,25 @@ func (m *Meter) retry(suspects []suspect) {
 	}
 }
 
-// budget is the time for the operations of one retry: about as long as the check took so far.
-func (m *Meter) budget() time.Duration {
-	var spent time.Duration
-	for _, r := range m.rounds {
-		spent += r.Took
+// affordable is how many operations one retry may run: those of a second and a half, or twice as many as
+// so far.
+func (m *Meter) affordable() int {
+	const second = 1500 * time.Millisecond
+	if m.cost == 0 {
+		return math.MaxInt
 	}
-	return min(max(spent, 600*time.Millisecond), 2*time.Second)
+	return max(int(second/m.cost), 2*m.ran)
 }
 
 // retryLength is the operations in a round of judge.Retry: less than its length where as much more of the
-// leak so far would exhaust the machine, or would take too long.
-func (m *Meter) retryLength(length float64, budget time.Duration) int {
+// leak so far would exhaust the machine, or where all rounds together would take too long.
+func (m *Meter) retryLength(length float64, affordable int) int {
 	longest, all := judge.Retry[0], 0.0
 	for _, l := range judge.Retry {
 		all += l
 	}
 	n := float64(m.limited(int(longest * float64(m.iterations))))
-	if m.cost > 0 {
-		n = min(n, float64(budget)/float64(m.cost)*longest/all)
-	}
+	n = min(n, float64(affordable)*longest/all)
 	return max(int(n*length/longest+0.5), m.iterations, 1)
 }
 
