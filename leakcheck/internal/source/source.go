@@ -164,6 +164,9 @@ func ShortFile(file string) string {
 	if rel, ok := within(ModuleRoot(), file); ok {
 		return rel
 	}
+	if rel, ok := strings.CutPrefix(file, ModulePath()+"/"); ok && ModulePath() != "" { // under -trimpath
+		return rel
+	}
 	if _, rel, ok := strings.Cut(filepath.ToSlash(file), "/pkg/mod/"); ok {
 		return rel
 	}

@@ -58,6 +58,15 @@ func TestWhereAFrameBelongs(t *testing.T) {
 	assert.True(t, Frame{File: ModulePath() + "/pool/pool.go"}.InModule(), "as -trimpath names it")
 }
 
+func TestShortFile(t *testing.T) {
+	const short = "leakcheck/internal/source/source_test.go"
+	assert.Equal(t, short, ShortFile(here().File))
+	assert.Equal(t, short, ShortFile(ModulePath()+"/"+short), "under -trimpath")
+	assert.Equal(t, "strings/strings.go", ShortFile(Library()+"strings/strings.go"))
+	assert.Equal(t, "example.com/x@v1.0.0/x.go", ShortFile("/go/pkg/mod/example.com/x@v1.0.0/x.go"))
+	assert.Equal(t, "/elsewhere/x.go", ShortFile("/elsewhere/x.go"))
+}
+
 func TestRepositoryFile(t *testing.T) {
 	file := here().File
 	t.Setenv("GITHUB_WORKSPACE", filepath.Dir(filepath.Dir(file)))
