@@ -179,6 +179,7 @@ var saysRoot, saysCancel = contextWithCancel()
 
 func TestSaysContexts(t *testing.T) {
 	says(t)
+	defer saysCancel()
 	leakcheck.NoGrowth(t, func() { childOf(saysRoot) })
 }
 func TestSaysTimers(t *testing.T) {

@@ -506,7 +506,7 @@ func TestWhyAliveSaysThatAPoolIsNoLeak(t *testing.T) {
 	assert.NotZero(t, held)
 }
 
-type page struct{ body [4096]byte }
+type page struct{ _ [4096]byte }
 
 type conn struct{ page *page }
 
