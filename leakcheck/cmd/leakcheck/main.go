@@ -80,16 +80,19 @@
 //
 // # A dump of any process
 //
-// The command dump reads the memory of a process that never heard of this module, on Linux on amd64 and arm64, of Go 1.26 and 1.27:
+// The command dump reads the memory of a process that never heard of this module, on Linux on amd64
+// and arm64, of Go 1.26 and 1.27:
 //
 //	$ leakcheck dump -pid 4711 out.dump
 //	out.dump: 182,692 objects, 63 MiB, 9 goroutines; process 4711 was stopped for 36.5 ms; file 66 MiB, redacted
 //
-// The process stands still while its memory is copied and goes on before the copy is read. It goes on too if this command is killed.
-// Reading it takes the right to debug it: the same user, or root; an error says what is missing. A redacted dump holds pointers, types and lengths, and zeros
-// instead of strings, map keys and numbers; with -contents it holds everything. An executable that was linked with -s or -w needs
-// an unstripped build of the same source as -exe. With -core, the command reads a core file of such a process, by gcore or
-// GOTRACEBACK=crash, on any system. A process whose runtime is not understood is refused.
+// The process stands still while its memory is copied and goes on before the copy is read. It goes
+// on too if this command is killed. Reading it takes the right to debug it: the same user, or root;
+// an error says what is missing. A redacted dump holds pointers, types and lengths, and zeros
+// instead of strings, map keys and numbers; with -contents it holds everything. An executable that
+// was linked with -s or -w needs an unstripped build of the same source as -exe. With -core, the
+// command reads a core file of such a process, by gcore or GOTRACEBACK=crash, on any system. A
+// process whose runtime is not understood is refused.
 //
 // why, flame, summary and compare take -pid in the place of their last dump.
 //
