@@ -100,11 +100,15 @@ func pathOf(q explain.Path) Path {
 // 1, variables and types where the executable has symbols. Plain go test links without them: then the
 // test is built once more, if the go command is on PATH.
 //
-// WhyAlive collects garbage, stops the world, and writes the whole heap to a temporary file that only this
-// user can read and that is deleted at once: about a second for each 160 MB. The heap holds whatever is in
-// memory, passwords too. WhyAlive is for tests and for an operator's request, not for a hot path. Calls
-// wait for each other. With Go 1.26 and 1.27 the runtime can, very rarely, die while it writes (dumpgs
-// throws when a goroutine is just leaving a system call).
+// WhyAlive collects garbage and writes the whole heap to a temporary file that only this user can read and
+// that is deleted at once. The heap holds whatever is in memory, passwords too. WhyAlive is for tests and for an
+// operator's request, not for a hot path. Calls wait for each other.
+//
+// On Linux (amd64 and arm64, kernel 5.9 or later) the file is written from a frozen copy of the process, made as
+// fork makes one: the program stands still for some milliseconds per 100 MB. It needs an executable with symbols, or a
+// test that can be built once more, and room below the memory limit. Elsewhere, and where that fails, the runtime's own
+// dump stops the world for about a second per 160 MB, and with Go 1.26 and 1.27 the runtime can, very rarely, die
+// while it writes (dumpgs throws when a goroutine is just leaving a system call).
 //
 // The error says why there is no path: the dump could not be written or read. An object that nothing
 // retains has a path without hops, and an Answer that says so.

@@ -26,7 +26,7 @@
 //	}
 //
 // The rule: the least live heap of a window may rise and fall with traffic, but not
-// rise for ever. TestSeries shows the rule's verdict on a table of series; TestLeakIsFound
+// rise without end. TestSeries shows the rule's verdict on a table of series; TestLeakIsFound
 // starts a leaking process and expects the line.
 //
 // # What it cannot know
