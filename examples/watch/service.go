@@ -48,7 +48,9 @@ func runService(dir string) (code int, err error) {
 	case err := <-served:
 		return 1, errors.Join(err, s.close())
 	case p := <-s.pressed:
-		// Stop taking work, drain, end. What was answered with 202 is in the batches.
+		// Stop taking work, drain, end. What was answered with 202 is in the batches. Behind a load balancer wait here
+		// until it has seen that /ready fails.
+		s.draining.Store(true)
 		if err := s.close(); err != nil {
 			return 1, err
 		}
@@ -67,6 +69,7 @@ type service struct {
 	watcher   *watch.Watcher
 	pressed   chan watch.Pressure
 	delivered atomic.Int64
+	draining  atomic.Bool
 }
 
 // newService starts everything but the listener. The caller closes the service.
@@ -93,8 +96,16 @@ func newService(dir string) (*service, error) {
 	mux := http.NewServeMux()
 	mux.Handle("GET /debug/leaks/", s.watcher.Handler())
 	mux.HandleFunc("POST /send", s.send)
+	mux.HandleFunc("GET /ready", s.ready)
 	s.server = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	return s, nil
+}
+
+// ready says whether requests may come: Kubernetes' readiness probe.
+func (s *service) ready(w http.ResponseWriter, _ *http.Request) {
+	if s.draining.Load() {
+		http.Error(w, "draining", http.StatusServiceUnavailable)
+	}
 }
 
 // send answers with 202 what the batches have taken.

@@ -50,7 +50,7 @@ func pages(t *testing.T) map[string]http.Handler {
 	}
 	restarts := t.TempDir()
 	for i := range 3 {
-		live(t, restarts, time.Now().Add(time.Duration(i-3)*30*time.Minute-20*time.Minute).UnixNano(), 40*mib, 240*mib)
+		live(t, restarts, began.Add(time.Duration(i-3)*30*time.Minute).UnixNano(), 40*mib, 240*mib)
 	}
 	c := leaking()
 	c.goroutines = climbing(50, .02)

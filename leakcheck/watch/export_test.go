@@ -119,3 +119,10 @@ func Ticks(top float64, wholes bool, n int) []string {
 
 // TimeStep is the step of the axis of time.
 func TimeStep(span time.Duration, n int) (time.Duration, string) { return timeStep(span, n) }
+
+// SetRetainers is as if a copy had shown them.
+func (w *Watcher) SetRetainers(r []Retainer) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.retainers = r
+}

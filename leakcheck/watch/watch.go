@@ -236,6 +236,20 @@ func (w *Watcher) Latest() (Sample, bool) {
 	return l.at(len(l.ring) - 1).last, true
 }
 
+// Pressure returns what [Options.OnPressure] would be told now, for an exporter of metrics; false before the first sample. Limit is 0 where
+// none is known.
+func (w *Watcher) Pressure() (Pressure, bool) {
+	s, ok := w.Latest()
+	return Pressure{Used: s.used(), Limit: w.limit.bytes, LimitSource: w.limit.source, Sample: s}, ok
+}
+
+// Retainers returns what retained most of the memory in the last frozen copy, at most three roots; none before there was one.
+func (w *Watcher) Retainers() []Retainer {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]Retainer(nil), w.retainers...)
+}
+
 func (w *Watcher) run() {
 	m := newMeter(w.o.Traffic)
 	tick := time.NewTicker(w.o.Interval)

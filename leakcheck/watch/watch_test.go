@@ -190,6 +190,24 @@ func TestGoroutineFindingNamesTheFunction(t *testing.T) {
 
 func blocked(stop chan struct{}) { <-stop }
 
+func TestWhatExportersRead(t *testing.T) {
+	w, err := watch.FeedEach(watch.Options{Limit: 1000 * mib}, (curve{}).samples(), none)
+	require.NoError(t, err)
+	_, ok := w.Pressure()
+	assert.False(t, ok, "no sample yet")
+	assert.Empty(t, w.Retainers())
+
+	w, err = watch.FeedEach(watch.Options{Limit: 1000 * mib}, (curve{lasts: 20, live: flat(100 * mib)}).samples(), none)
+	require.NoError(t, err)
+	p, ok := w.Pressure()
+	assert.True(t, ok)
+	assert.EqualValues(t, 105*mib, p.Used)
+	assert.EqualValues(t, 1000*mib, p.Limit)
+	w.SetRetainers([]watch.Retainer{{Root: "main.store"}})
+	w.Retainers()[0].Root = "changed"
+	assert.Equal(t, "main.store", w.Retainers()[0].Root, "the caller has a copy")
+}
+
 func TestExpect(t *testing.T) {
 	w, err := watch.FeedEach(watch.Options{}, curve{lasts: 20, live: flat(mib)}.samples(), none)
 	require.NoError(t, err)

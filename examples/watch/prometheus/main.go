@@ -1,4 +1,4 @@
-// Command prometheus serves what watch measures as Prometheus metrics. Copy
+// Command prometheus serves what watch measures as Prometheus metrics, and the page and the retention profile beside them. Copy
 // the collector.
 //
 //	go run -C examples/watch/prometheus .
@@ -8,6 +8,7 @@ import (
 	"flag"
 	"log"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,8 +19,9 @@ import (
 
 func main() {
 	address := flag.String("addr", "127.0.0.1:9100", "where to serve /metrics")
+	dir := flag.String("dir", "", "watch.Options.Dir: with it, what retains the memory is exported too")
 	flag.Parse()
-	w, err := watch.Start(watch.Options{Interval: time.Second})
+	w, err := watch.Start(watch.Options{Interval: time.Second, Dir: *dir})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -34,6 +36,8 @@ func handler(w *watch.Watcher) http.Handler {
 	registry.MustRegister(collector{w})
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /debug/leaks/", w.Handler()) // in a service: behind authorization
+	mux.Handle("GET /debug/leaks/retained", w.Retained())
 	return mux
 }
 
@@ -47,7 +51,11 @@ var (
 	goroutines = describe("goroutines", "Goroutines.")
 	files      = describe("open_files", "Open file descriptors.")
 	collection = describe("collection_cpu_share", "Share of the CPU time that collection takes.")
-	findings   = prometheus.NewDesc("leaksafe_finding", "1 for each signal with a finding.", []string{"signal"}, nil)
+	used       = describe("used_bytes", "Memory that no collection frees: what counts against the limit.")
+	limit      = describe("limit_bytes", "The memory limit that watch found.")
+	pressure   = describe("pressure_ratio", "Used memory as a share of the limit; at 0.8 watch acts.")
+	findings   = prometheus.NewDesc("leaksafe_finding", "1 for each signal that grew and did not stop.", []string{"signal"}, nil)
+	retained   = prometheus.NewDesc("leaksafe_retained_bytes", "What a root alone retained in the last frozen copy; the three largest roots.", []string{"root"}, nil)
 )
 
 func describe(name, help string) *prometheus.Desc {
@@ -72,11 +80,36 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(goroutines, float64(s.Goroutines))
 	gauge(files, float64(s.Files))
 	gauge(collection, s.Collection)
-	found := map[string]bool{}
-	for _, f := range c.w.Findings() {
-		if !found[f.Signal] {
-			found[f.Signal] = true
-			gauge(findings, 1, f.Signal)
+	if p, ok := c.w.Pressure(); ok && p.Limit > 0 {
+		gauge(used, float64(p.Used))
+		gauge(limit, float64(p.Limit))
+		gauge(pressure, float64(p.Used)/float64(p.Limit))
+	}
+	for signal := range growing(c.w.Findings()) {
+		gauge(findings, 1, signal)
+	}
+	for root, bytes := range byRoot(c.w.Retainers()) {
+		gauge(retained, float64(bytes), root)
+	}
+}
+
+// growing has the signals that still grow: six at most.
+func growing(all []watch.Finding) map[string]bool {
+	signals := make(map[string]bool)
+	for _, f := range all {
+		if signals[f.Signal] = f.Stopped.IsZero(); !signals[f.Signal] {
+			delete(signals, f.Signal)
 		}
 	}
+	return signals
+}
+
+// byRoot has at most three roots, under names that are not too long for a label.
+func byRoot(all []watch.Retainer) map[string]int64 {
+	roots := make(map[string]int64)
+	for _, r := range all {
+		name := []rune(strings.ToValidUTF8(r.Root, "?"))
+		roots[string(name[:min(len(name), 120)])] += r.Bytes
+	}
+	return roots
 }
