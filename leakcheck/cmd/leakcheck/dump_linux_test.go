@@ -122,7 +122,11 @@ func (b build) run(t *testing.T, service string, change ...func(*exec.Cmd)) *vic
 
 // answer is the victim's next line. A victim that does not go on fails the test.
 func (v *victim) answer() string {
-	done := time.AfterFunc(time.Minute, func() { v.cmd.Process.Kill() })
+	limit := time.Minute
+	if os.Getenv(long) != "" { // the runtime may take minutes for a dump
+		limit = 10 * time.Minute
+	}
+	done := time.AfterFunc(limit, func() { v.cmd.Process.Kill() })
 	defer done.Stop()
 	require.True(v.t, v.out.Scan(), "the victim does not answer")
 	return v.out.Text()
