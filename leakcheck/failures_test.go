@@ -71,7 +71,7 @@ var volatile = []struct {
 	{regexp.MustCompile(`(?m)^=== .*\n|^\s*(PASS|FAIL|exit status \d+)\n?$|^\s*--- .*\n|^ok .*\n`), ""},
 	{regexp.MustCompile(`\.go:\d+`), ".go:N"},
 	{regexp.MustCompile(`\[\d+\]`), "[N]"},
-	{regexp.MustCompile(`\([\d ]+ like it, [\d.]+ [KM]?i?B retained\)`), "(N like it, N KiB retained)"},
+	{regexp.MustCompile(`\([\d ,]+ like it, [\d.]+ [KM]?i?B retained\)`), "(N like it, N KiB retained)"},
 	{regexp.MustCompile(`goroutine \d+,`), "goroutine N,"},
 	{regexp.MustCompile(`\(\+\d+ B\)`), "(+N B)"},
 	{regexp.MustCompile(`(measured +)\d+ operations?: .*`), "${1}20 operations: +20 +20 +20, 80: +80 +80, …"},
@@ -83,7 +83,7 @@ var volatile = []struct {
 	{regexp.MustCompile(`/tmp/[^ \n]*`), "/tmp/…"},
 	{regexp.MustCompile(`\d+(\.\d+)? B per`), "N B per"},
 	{regexp.MustCompile(`leakcheck-\d+\.dump`), "leakcheck-N.dump"},
-	{regexp.MustCompile(` \([\d ]+ of [\d ]+; [^)]*\)`), " (N of N; the others on N other paths)"},
+	{regexp.MustCompile(` \([\d ,]+ of [\d ,]+; [^)]*\)`), " (N of N; the others on N other paths)"},
 	{regexp.MustCompile(`\([\d.]+ [KM]?i?B retained\)`), "(N KiB retained)"},
 	{regexp.MustCompile(`[ \t]+\n`), "\n"},
 }
