@@ -26,8 +26,8 @@ import (
 	"github.com/leaksafe/leaksafe/examples/orders/safe"
 )
 
-// configEnv makes any binary of this package a service: in a test it is the test's binary. Its value
-// is the service's configuration, as JSON.
+// configEnv makes any binary of this package a service: in a test it is the test's binary. Its
+// value is the service's configuration, as JSON.
 const configEnv = "LEAKSAFE_ORDERS_CHILD"
 
 // The names of the two services.
@@ -152,19 +152,25 @@ func mailer(url string) func(context.Context, order.Order) error {
 // lateText is what the late write writes into the answer.
 var lateText = bytes.Repeat([]byte("LATE"), 8)
 
-// lateWriter is the planted fault: GET /slow starts a look-up, gives up on it, and answers. The
-// look-up returns 2 ms later and writes what it found, to a writer that the server has reused.
+// slowText is what GET /slow answers.
+const slowText = "working\n"
+
+// lateWriter is the planted fault: GET /slow starts a look-up, tells the client that it is working,
+// and gives up on it. The look-up returns 2 ms later and writes what it found, to a writer that the
+// server may have given to another request. Of an answer that is short and not flushed, net/http
+// refuses a late write itself, because the length has been sent.
 func lateWriter(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/slow" {
 			next.ServeHTTP(w, r)
 			return
 		}
+		_, _ = io.WriteString(w, slowText)
+		_ = http.NewResponseController(w).Flush()
 		go func() {
 			time.Sleep(2 * time.Millisecond)
 			_, _ = w.Write(lateText)
 		}()
-		w.WriteHeader(http.StatusGatewayTimeout)
 	})
 }
 

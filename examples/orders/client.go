@@ -109,8 +109,8 @@ func (m *mailbox) count(_ net.Conn, state http.ConnState) {
 	}
 }
 
-// missing counts the keys that were not confirmed. It waits until the senders, which have ended, are
-// gone: what they sent is counted.
+// missing counts the keys that were not confirmed. The senders have ended: it waits until their
+// connections are gone, so that everything they sent is counted.
 func (m *mailbox) missing(placed []placed) (n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

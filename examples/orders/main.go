@@ -33,7 +33,7 @@ func main() {
 		return
 	}
 	length := flag.Duration("length", 500*time.Millisecond, "one round of load, 50ms to 5s")
-	hang := flag.Duration("hang", 4*time.Second, "how long inserts hang, 100ms to 30s")
+	hang := flag.Duration("hang", 5*time.Second, "how long inserts hang, 100ms to 30s")
 	flag.Usage = usageText
 	flag.Parse()
 	if flag.NArg() > 0 || *length < 50*time.Millisecond || *length > 5*time.Second ||
@@ -55,11 +55,11 @@ func exitIf(err error) {
 }
 
 func usageText() {
-	fmt.Fprint(flag.CommandLine.Output(), `orders runs two services that do the same, one on leaksafe and
-one on errgroup, sync.Pool, copier and batches by hand, each as a process of its own on 127.0.0.1.
-It ends them under load (kill -9, and in order), plants late writes, lets the database hang, measures
-their speed in turns, and prints a table. It takes about a minute. Databases are in a new temporary
-folder, which it removes.
+	fmt.Fprint(flag.CommandLine.Output(), `orders runs two services that do the same, each as a
+process of its own on 127.0.0.1: one on leaksafe; one on errgroup, sync.Pool, copier and batches by
+hand. It ends them under load (kill -9, and in order), plants late writes, lets the database hang,
+measures their speed in turns, and prints a table. It takes about a minute. Databases are in a new
+temporary folder, which it removes.
 
 `)
 	flag.PrintDefaults()
@@ -86,9 +86,10 @@ func run(ctx context.Context, out io.Writer, length, hang time.Duration) (err er
 	return nil
 }
 
-// row prints what was found for each of the names.
-func row(out io.Writer, what string, value func(name string) any) {
-	fmt.Fprintf(out, "%-46s %12v %12v\n", what, value(nameSafe), value(namePlain))
+// row prints one figure of both results.
+func row[R any](out io.Writer, what string, results map[string]R, figure func(R) any) {
+	ours, theirs := figure(results[nameSafe]), figure(results[namePlain])
+	fmt.Fprintf(out, "%-46s %12v %12v\n", what, ours, theirs)
 }
 
 // both runs a trial with each service.
@@ -109,8 +110,11 @@ func (c *comparison) printLines(_ context.Context, out io.Writer) error {
 		text, err := sources.ReadFile(sourceOf[name])
 		return countLines(string(text)), err
 	})
-	row(out, "lines of code", func(name string) any { return lines[name] })
-	return err
+	if err != nil {
+		return err
+	}
+	row(out, "lines of code", lines, func(n int) any { return n })
+	return nil
 }
 
 // countLines leaves out blank lines and lines of comment.
@@ -142,9 +146,9 @@ func (c *comparison) printLosses(ctx context.Context, out io.Writer, end func(*c
 	if err != nil {
 		return err
 	}
-	row(out, "  orders acknowledged (201)", func(name string) any { return losses[name].acknowledged })
-	row(out, "  of them missing after a restart", func(name string) any { return losses[name].missing })
-	row(out, "  of them never confirmed", func(name string) any { return losses[name].unsent })
+	row(out, "  orders acknowledged (201)", losses, func(l loss) any { return l.acknowledged })
+	row(out, "  of them missing after a restart", losses, func(l loss) any { return l.missing })
+	row(out, "  of them never confirmed", losses, func(l loss) any { return l.unsent })
 	return nil
 }
 
@@ -154,11 +158,11 @@ func (c *comparison) printLate(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	fmt.Fprint(out, "\na goroutine writes after its handler has ended\n")
-	row(out, "  such requests", func(name string) any { return late[name].slow })
-	row(out, "  answers checked, all clients", func(name string) any { return late[name].checked })
-	row(out, "  of them corrupted", func(name string) any { return late[name].corrupted })
-	row(out, "  late writes refused and reported", func(name string) any { return late[name].refused })
-	row(out, "  the service died", func(name string) any { return late[name].died })
+	row(out, "  such requests", late, func(l lateness) any { return l.slow })
+	row(out, "  answers checked, all clients", late, func(l lateness) any { return l.checked })
+	row(out, "  of them corrupted", late, func(l lateness) any { return l.corrupted })
+	row(out, "  late writes refused and reported", late, func(l lateness) any { return l.refused })
+	row(out, "  the service died", late, func(l lateness) any { return l.died })
 	return nil
 }
 
@@ -169,30 +173,22 @@ func (c *comparison) printStalls(ctx context.Context, out io.Writer) error {
 	}
 	fmt.Fprintf(out, "\ninserts hang for %v, %d orders a second, deadline of an insert %v\n",
 		c.hang, hangRate, order.Timeout)
-	codes := map[string]bool{}
-	for _, name := range names {
-		maps.Copy(codes, truths(stalls[name].codes))
+	codes := map[string]int{}
+	for _, s := range stalls {
+		maps.Copy(codes, s.codes)
 	}
 	for _, code := range slices.Sorted(maps.Keys(codes)) {
-		row(out, "  answers "+code, func(name string) any { return stalls[name].codes[code] })
+		row(out, "  answers "+code, stalls, func(s stall) any { return s.codes[code] })
 	}
-	row(out, "  slowest answer", func(name string) any { return short(stalls[name].slowest) })
-	row(out, "  an order sent after it is stored after", func(name string) any {
-		return short(stalls[name].recovered)
+	row(out, "  slowest answer", stalls, func(s stall) any { return short(s.slowest) })
+	row(out, "  first 201 to an order sent after it", stalls, func(s stall) any {
+		return short(s.recovered)
 	})
-	row(out, "  most goroutines", func(name string) any { return stalls[name].PeakGoroutines })
-	row(out, "  most memory, heap and stacks", func(name string) any {
-		return fmt.Sprintf("%.1f MiB", float64(stalls[name].PeakMemory)/(1<<20))
+	row(out, "  most goroutines", stalls, func(s stall) any { return s.PeakGoroutines })
+	row(out, "  most memory, heap and stacks", stalls, func(s stall) any {
+		return fmt.Sprintf("%.1f MiB", float64(s.PeakMemory)/(1<<20))
 	})
 	return nil
-}
-
-func truths(m map[string]int) map[string]bool {
-	t := map[string]bool{}
-	for k := range m {
-		t[k] = true
-	}
-	return t
 }
 
 func short(d time.Duration) string {
@@ -208,17 +204,17 @@ func (c *comparison) printSpeeds(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	fmt.Fprintf(out, "\nspeed, %d clients, %d rounds of %v in turns\n", clients, rounds, c.length)
-	row(out, "  requests a second, median", func(name string) any {
-		return fmt.Sprintf("%.0f", median(speeds[name].perSecond))
+	row(out, "  requests a second, median", speeds, func(s *speed) any {
+		return fmt.Sprintf("%.0f", median(s.perSecond))
 	})
-	row(out, "  as a multiple of plain's, median of rounds", func(name string) any {
-		return fmt.Sprintf("%.2f", median(ratios(speeds[name], speeds[namePlain])))
+	row(out, "  as a multiple of plain's, median of rounds", speeds, func(s *speed) any {
+		return fmt.Sprintf("%.2f", median(ratios(s, speeds[namePlain])))
 	})
-	row(out, "  allocations a request", func(name string) any {
-		return speeds[name].allocs / uint64(max(speeds[name].requests, 1))
+	row(out, "  allocations a request", speeds, func(s *speed) any {
+		return s.allocs / uint64(max(s.requests, 1))
 	})
-	row(out, "  bytes allocated a request", func(name string) any {
-		return speeds[name].bytes / uint64(max(speeds[name].requests, 1))
+	row(out, "  bytes allocated a request", speeds, func(s *speed) any {
+		return s.bytes / uint64(max(s.requests, 1))
 	})
 	return nil
 }

@@ -76,8 +76,9 @@ func place(ctx context.Context, to *client, prefix string, d time.Duration) []pl
 type loss struct{ acknowledged, missing, unsent int }
 
 // endings ends a service under load, several times, and looks what is left after a restart.
-func (c *comparison) endings(ctx context.Context, name string, end func(*child) error) (loss, error) {
-	var sum loss
+func (c *comparison) endings(
+	ctx context.Context, name string, end func(*child) error,
+) (sum loss, err error) {
 	for n := range kills {
 		l, err := c.ending(ctx, name, fmt.Sprint("order-", n), end)
 		if err != nil {
@@ -179,7 +180,7 @@ func (c *comparison) lateWrites(ctx context.Context, name string) (l lateness, e
 				ok, slow := true, worker%2 == 0
 				if slow {
 					code, text, err := to.do(ctx, "GET", "/slow", nil)
-					ok = err == nil && code == http.StatusGatewayTimeout && len(text) == 0
+					ok = err == nil && code == http.StatusOK && string(text) == slowText
 				} else {
 					code, text, err := to.get(ctx, a.ID)
 					ok = err == nil && code == http.StatusOK && bytes.Equal(text, want)
@@ -260,8 +261,10 @@ func summarise(answers []answer, end time.Time) stall {
 		}
 		r.codes[word]++
 		r.slowest = max(r.slowest, a.done.Sub(a.sent))
-		after := a.done.Sub(end)
-		if a.code == http.StatusCreated && a.sent.After(end) && (r.recovered < 0 || after < r.recovered) {
+		if a.code != http.StatusCreated || a.sent.Before(end) {
+			continue
+		}
+		if after := a.done.Sub(end); r.recovered < 0 || after < r.recovered {
 			r.recovered = after
 		}
 	}
@@ -323,7 +326,8 @@ func (c *comparison) speeds(ctx context.Context) (map[string]*speed, error) {
 			if round < 0 {
 				into = new(speed)
 			}
-			if err := into.round(ctx, services[name], fmt.Sprint("round-", round), c.length); err != nil {
+			err := into.round(ctx, services[name], fmt.Sprint("round-", round), c.length)
+			if err != nil {
 				return nil, err
 			}
 		}
