@@ -210,6 +210,10 @@ func (c *comparison) printSpeeds(ctx context.Context, out io.Writer) error {
 	row(out, "  as a multiple of plain's, median of rounds", speeds, func(s *speed) any {
 		return fmt.Sprintf("%.2f", median(ratios(s, speeds[namePlain])))
 	})
+	row(out, "  lowest and highest such multiple", speeds, func(s *speed) any {
+		all := ratios(s, speeds[namePlain])
+		return fmt.Sprintf("%.2f–%.2f", slices.Min(all), slices.Max(all))
+	})
 	row(out, "  allocations a request", speeds, func(s *speed) any {
 		return s.allocs / uint64(max(s.requests, 1))
 	})

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -121,28 +122,38 @@ func TestWithoutCloseSomethingIsLeft(t *testing.T) {
 	closed(t, s)
 }
 
-// TestEachCallerHasItsOwnResult has 50 callers meet in batches, each key twice: one of the two is
-// stored and the other is told that the key is taken.
+// TestEachCallerHasItsOwnResult has 50 callers meet in a batch, while the first insert hangs, each
+// key twice: one of the two is stored, and the other is told that the key is taken.
 func TestEachCallerHasItsOwnResult(t *testing.T) {
 	leakcheck.Check(t)
-	s := open(t, t.TempDir(), none)
+	store, err := order.Open(t.TempDir())
+	require.NoError(t, err)
+	store.Hang(300 * time.Millisecond)
+	s, err := safe.New(order.Deps{Store: store, Confirm: none}, nil)
+	require.NoError(t, err)
 	defer closed(t, s)
 	var mu sync.Mutex
 	codes := map[int]int{}
-	ids := map[int64]bool{}
+	keys := map[int64]string{}
 	var wg sync.WaitGroup
 	for n := range 50 {
 		wg.Go(func() {
-			code, id := post(s, fmt.Sprint("key-", n/2))
+			key := fmt.Sprint("key-", n/2)
+			code, id := post(s, key)
 			mu.Lock()
 			defer mu.Unlock()
 			codes[code]++
 			if code == http.StatusCreated {
-				ids[id] = true
+				keys[id] = key
 			}
 		})
 	}
 	wg.Wait()
 	assert.Equal(t, map[int]int{http.StatusCreated: 25, http.StatusConflict: 25}, codes)
-	assert.Len(t, ids, 25, "no id went to two callers")
+	assert.Len(t, keys, 25, "no id went to two callers")
+	for id, key := range keys {
+		o, err := store.Get(t.Context(), id)
+		require.NoError(t, err)
+		assert.Equal(t, key, o.Key, "the id is the caller's own order's")
+	}
 }
