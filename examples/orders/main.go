@@ -214,6 +214,9 @@ func (c *comparison) printSpeeds(ctx context.Context, out io.Writer) error {
 		all := ratios(s, speeds[namePlain])
 		return fmt.Sprintf("%.2f–%.2f", slices.Min(all), slices.Max(all))
 	})
+	row(out, "  processor time a request", speeds, func(s *speed) any {
+		return (s.processor / time.Duration(max(s.requests, 1))).Round(time.Microsecond)
+	})
 	row(out, "  allocations a request", speeds, func(s *speed) any {
 		return s.allocs / uint64(max(s.requests, 1))
 	})

@@ -211,6 +211,15 @@ func TestArgumentsAreRefused(t *testing.T) {
 	}
 }
 
+// TestReadmeHasTheseSources: the table in the README is of a run of these sources.
+func TestReadmeHasTheseSources(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	var out bytes.Buffer
+	require.NoError(t, new(comparison).printLines(t.Context(), &out))
+	assert.Contains(t, string(readme), out.String())
+}
+
 func TestCountLines(t *testing.T) {
 	assert.Equal(t, 2, countLines("// Package p.\npackage p\n\n\t// why\nvar x int // x\n"))
 	assert.Equal(t, "never", fmt.Sprint(short(-1)))

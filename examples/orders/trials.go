@@ -300,8 +300,9 @@ func arrive(ctx context.Context, to *client, end time.Time) ([]answer, error) {
 // A speed is what a service did in the rounds, both services being alive.
 type speed struct {
 	perSecond     []float64
-	requests      int
+	requests      int // warming up included
 	allocs, bytes uint64
+	processor     time.Duration // of the whole process, its start included
 }
 
 // speeds measures the services in turns, so that what else the machine does meets both.
@@ -322,15 +323,19 @@ func (c *comparison) speeds(ctx context.Context) (map[string]*speed, error) {
 			slices.Reverse(turn)
 		}
 		for _, name := range turn {
-			into := results[name]
-			if round < 0 {
-				into = new(speed)
-			}
-			err := into.round(ctx, services[name], fmt.Sprint("round-", round), c.length)
-			if err != nil {
+			prefix := fmt.Sprint("round-", round)
+			if err := results[name].round(ctx, services[name], prefix, c.length); err != nil {
 				return nil, err
 			}
 		}
+	}
+	for _, name := range names {
+		r, s := results[name], services[name]
+		r.perSecond = r.perSecond[1:]
+		if err := s.stop(); err != nil {
+			return nil, err
+		}
+		r.processor = s.cmd.ProcessState.UserTime() + s.cmd.ProcessState.SystemTime()
 	}
 	return results, nil
 }
