@@ -289,3 +289,19 @@ func callersWithoutInnermost() []uintptr {
 	pcs := make([]uintptr, 32)
 	return pcs[:runtime.Callers(3, pcs)]
 }
+
+// Collection that eats the CPU is told with what it costs: the throughput beside it.
+func TestCollectionIsToldWithTheThroughput(t *testing.T) {
+	thrash := curve{lasts: 40 * min, live: flat(900 * mib), collection: flat(.4), traffic: func(t float64) float64 { return 100 - t/min }}
+	w, err := watch.FeedEach(watch.Options{Limit: 1 << 30, TerminationLog: "none", Traffic: func() int64 { return 0 }}, thrash.samples(), none)
+	require.NoError(t, err)
+	var f watch.Finding
+	for _, x := range w.Findings() {
+		if x.Signal == "collection" {
+			f = x
+		}
+	}
+	require.Equal(t, "requests", f.WorkUnit)
+	assert.Less(t, f.Work, f.WorkBest)
+	assert.Regexp(t, `collection takes 40 % of the CPU, for .* \(\d+ requests a second, up to \d+ before\): throughput falls`, f.String())
+}
