@@ -61,21 +61,33 @@ func (p past) lives() []life { return p.runs }
 // newPast sums up the points of each run, and keeps some of the points.
 func newPast(points []point) past {
 	var p past
-	var current int64
-	for _, pt := range points {
-		if pt.Life != current || len(p.runs) == 0 {
-			current = pt.Life
-			p.runs = append(p.runs, life{first: pt.Used})
+	for from := 0; from < len(points); {
+		to := from + 1
+		for to < len(points) && points[to].Life == points[from].Life {
+			to++
 		}
-		l := &p.runs[len(p.runs)-1]
-		l.peak = max(l.peak, pt.Used)
-		l.last = pt.Used
-		l.lasted = seconds(pt.Up)
+		p.runs = append(p.runs, newLife(points[from:to]))
+		from = to
 	}
 	for i := range min(len(points), pastShown) {
 		p.points = append(p.points, points[i*len(points)/min(len(points), pastShown)])
 	}
 	return p
+}
+
+// newLife sums up the points of one run.
+func newLife(points []point) life {
+	end := points[len(points)-1]
+	l := life{first: points[0].Used, last: end.Used, lasted: seconds(end.Up)}
+	for _, pt := range points {
+		l.peak = max(l.peak, pt.Used)
+		for i := range l.quarters {
+			if pt.Up <= end.Up*float64(i+1)/float64(len(l.quarters)) {
+				l.quarters[i] = pt.Used
+			}
+		}
+	}
+	return l
 }
 
 // openSlot takes the first slot of a folder that no other process holds.

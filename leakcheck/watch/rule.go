@@ -22,9 +22,25 @@ func seconds(s float64) time.Duration {
 
 // A life is what is known of one run of the process: see past.go.
 type life struct {
-	first, peak int64 // memory in use: at its first point, and at its highest
-	last        int64 // at its last point
+	first, peak int64    // memory in use: at its first point, and at its highest
+	last        int64    // at its last point
+	quarters    [4]int64 // at the end of each quarter of its time
 	lasted      time.Duration
+}
+
+// climbed tells a run that climbed until it ended. A cache fills in the first half, and a day's traffic goes down again; only a leak rises
+// in the second half too, and never falls by much.
+func (l life) climbed(floor int64) bool {
+	rise := l.last - l.first
+	if rise <= max(floor, l.peak/4) || l.last < l.peak/10*9 || l.last-l.quarters[1] < rise/4 {
+		return false
+	}
+	for i, before := range l.quarters[:3] {
+		if before-l.quarters[i+1] > rise/10 {
+			return false
+		}
+	}
+	return true
 }
 
 // mountains decides whether the lives before this one tell the story of
@@ -33,10 +49,8 @@ type life struct {
 func mountains(past []life, floor int64) ([]life, bool) {
 	var rising []life
 	for _, l := range slices.Backward(past) {
-		atPeak := l.last*10 >= l.peak*9
-		rose := l.peak-l.first > max(floor, l.peak/4)
 		alike := len(rising) == 0 || (l.peak*3 > rising[0].peak*2 && l.peak*2 < rising[0].peak*3)
-		if !atPeak || !rose || !alike {
+		if !l.climbed(floor) || !alike {
 			break
 		}
 		rising = append(rising, l)
