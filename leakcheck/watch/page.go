@@ -11,15 +11,18 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/retain"
 )
 
 //go:embed page.html
 var pageText string
 
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
-	"size":  func(n int64) string { return sizeOr(n) },
-	"kind":  captureKind,
-	"clock": func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") },
+	"size":   func(n int64) string { return sizeOr(n) },
+	"kind":   captureKind,
+	"number": func(n int64) string { return retain.Number(int(n)) },
+	"clock":  func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") },
 }).Parse(pageText))
 
 // captureKind is what a capture is, in words.

@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -137,4 +138,26 @@ func TestRunsThatAreNoMountains(t *testing.T) {
 			})))
 		})
 	}
+}
+
+// Memory does not depend on how long a process lives: at most 1 MiB after a million samples.
+func TestMemoryAfterAMillionSamples(t *testing.T) {
+	samples := 100_000
+	if os.Getenv("LEAKSAFE_LONG") != "" {
+		samples = 1_000_000
+	}
+	held := func() int64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := held()
+	w, err := watch.FeedEach(watch.Options{Limit: 1 << 40, Dir: t.TempDir(), TerminationLog: "none"}, curve{lasts: float64(samples) * 10, live: flat(40 * mib), noise: .02}.samples(), none)
+	require.NoError(t, err)
+	grown := held() - before
+	t.Logf("%d samples: %d KiB", samples, grown>>10)
+	assert.Less(t, grown, int64(mib))
+	runtime.KeepAlive(w)
 }
