@@ -64,7 +64,7 @@ func translationOf(page string) translation {
 	})
 	text = inlineCode.ReplaceAllStringFunc(text, func(code string) string {
 		tr.code[strings.Join(strings.Fields(code), " ")] = true // it may continue on the next line
-		return "" // its numbers are compared with it
+		return ""                                               // its numbers are compared with it
 	})
 	for _, n := range number.FindAllString(text, -1) {
 		tr.numbers[thousands.ReplaceAllString(n, "$1")] = true

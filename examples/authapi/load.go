@@ -18,14 +18,13 @@ import (
 	"time"
 )
 
-// A phase is so many arrivals a second, for a while.
+// A phase is a number of arrivals per second, for some time.
 type phase struct {
 	Rate   float64
 	Length time.Duration
 }
 
-// phases are the story's: 8, 24, 48, 150, 48 and 24 arrivals a second. Each
-// lasts length.
+// phases returns six phases, with 8, 24, 48, 150, 48 and 24 arrivals a second. Each lasts length.
 func phases(length time.Duration) []phase {
 	var out []phase
 	for _, rate := range []float64{8, 24, 48, 150, 48, 24} {
@@ -34,22 +33,23 @@ func phases(length time.Duration) []phase {
 	return out
 }
 
-// requestTimeout is the client's; what passes it is counted as a class of its own.
+// requestTimeout is the client's timeout. Requests that exceed it are counted as a class of their
+// own.
 const requestTimeout = 20 * time.Second
 
-// maxOpen bounds the scenarios that are under way. Arrivals are open: they do
-// not wait for answers; those beyond the bound are counted, not sent.
+// maxOpen bounds the scenarios in progress. Arrivals do not wait for answers; arrivals beyond the
+// bound are counted, not sent.
 const maxOpen = 2000
 
-// A report is what the load generator saw.
+// A report is what the load generator measured.
 type report struct {
 	Logger    bool           // the server made a logger for each request
 	Created   int            // scenarios begun
-	Completed int            // scenarios that came to their end as they should
-	Beyond    int            // arrivals not begun, because 2,000 were under way
+	Completed int            // scenarios that ended as expected
+	Beyond    int            // arrivals not begun, because 2,000 scenarios were in progress
 	Requests  int            //
 	Codes     map[string]int // answers by status code
-	Errors    map[string]int // what was no answer, "timeout after 20s" among them
+	Errors    map[string]int // requests without an answer, such as "timeout after 20s"
 	Took      float64        // seconds
 	PerSecond float64        // requests
 	Average   float64        // latency of all answers, in milliseconds, and so on
@@ -223,7 +223,7 @@ func (g *generator) count(f func(*report)) {
 	f(&g.report)
 }
 
-// class names an error by what happened, not by its address.
+// class names an error by its kind, without addresses.
 func class(err error) string {
 	var timeout net.Error
 	switch {

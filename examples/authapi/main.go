@@ -26,8 +26,8 @@ import (
 	"time"
 )
 
-// roleEnv makes any binary of this package the server or the load generator:
-// in a test it is the test's binary. configEnv is its configuration, as JSON.
+// If roleEnv is set, the program runs as the server or the load generator. In a test it is the test
+// binary. configEnv is its configuration, as JSON.
 const (
 	roleEnv   = "LEAKSAFE_AUTHAPI_ROLE"
 	configEnv = "LEAKSAFE_AUTHAPI_CONFIG"
@@ -99,7 +99,8 @@ type results struct {
 	Rows          []string
 }
 
-// run does the whole job. What is missing or cannot be written is refused before measuring.
+// run measures and writes the reports. If a tool is missing or a file cannot be written, it fails
+// before it measures.
 func run(ctx context.Context, out io.Writer, dir string, leaky bool, length time.Duration) error {
 	if dir == "" {
 		temp, err := os.MkdirTemp("", "leaksafe-authapi-")
@@ -188,7 +189,7 @@ func compareHeaps(ctx context.Context, tool []string, dir string, c config) (str
 		return "", err
 	}
 	before, after := filepath.Join(dir, "before.dump"), filepath.Join(dir, "after.dump")
-	defer os.Remove(before) // a dump holds everything, secrets too
+	defer os.Remove(before) // a dump holds all memory, with secrets
 	defer os.Remove(after)
 	warm := c
 	warm.Phase = c.Phase / 4
@@ -207,8 +208,8 @@ func compareHeaps(ctx context.Context, tool []string, dir string, c config) (str
 	return strings.ReplaceAll(string(text), dir+string(filepath.Separator), ""), err
 }
 
-// leakcheckCommand is the command that compares dumps: the installed one, or the one of this
-// checkout, which is found by the place of this file when the program was built.
+// leakcheckCommand returns the command that compares dumps: the installed one, or the one in this
+// checkout, which is found by the path that this file had when the program was built.
 func leakcheckCommand() ([]string, error) {
 	if installed, err := exec.LookPath("leakcheck"); err == nil {
 		return []string{installed}, nil

@@ -117,7 +117,7 @@ func TestGeneratorCountsByClass(t *testing.T) {
 	assert.Positive(t, r.Max)
 
 	hangs := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body) // or the server does not see the client go
+		_, _ = io.Copy(io.Discard, r.Body) // otherwise the server does not notice that the client has gone
 		<-r.Context().Done()
 	}))
 	defer hangs.Close()

@@ -32,7 +32,8 @@ func (r results) write(dir string) error {
 	return errors.Join(page.Execute(f, r), f.Close())
 }
 
-// A bar is one row of the histogram: so many answers took less than Below milliseconds.
+// A bar is one row of the histogram: Count answers took less than Below milliseconds, and not less
+// than the row before.
 type bar struct {
 	Below, Count int
 	Percent      float64 // of the longest bar

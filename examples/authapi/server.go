@@ -25,7 +25,8 @@ import (
 	"github.com/leaksafe/leaksafe/mapper"
 )
 
-// A user is a row, and an account what clients see of it: never the password.
+// A user is a row of the database. An account is the part of it that clients see, without the
+// password.
 type (
 	user struct {
 		ID       int64
@@ -49,7 +50,7 @@ var toAccount = mapper.Must[user, account]()
 // A server signs users up, logs them in, and shows and changes their account.
 type server struct {
 	db     *sql.DB
-	logger bool // a logger of its own for every request: what the comparison removes
+	logger bool // a logger for every request, which the comparison removes
 	leaky  bool // a mapper of its own for every request, in a registry
 }
 
@@ -198,8 +199,8 @@ func (s *server) show(w http.ResponseWriter, code int, u user) {
 	reply(w, code, a)
 }
 
-// registry is the mistake of the story: every request configures a mapper of
-// its own, and the registry keeps them all.
+// registry is the leak: every request builds a mapper of its own, and the registry retains them
+// all.
 var registry []*mapper.Mapper[user, account]
 
 var registryGuard = make(chan struct{}, 1)
@@ -238,8 +239,8 @@ func (s *server) find(r *http.Request, where string, arg any) (user, error) {
 	return u, err
 }
 
-// hash is deliberately quick: this example is about memory. A service takes
-// 600,000 iterations (OWASP's figure) or argon2.
+// hash is deliberately quick, because this example is about memory. A service uses 600,000
+// iterations (OWASP's figure) or argon2.
 func hash(password string, salt []byte) []byte {
 	key, err := pbkdf2.Key(sha256.New, password, salt, 1000, 32)
 	if err != nil {
@@ -276,7 +277,7 @@ func fail(w http.ResponseWriter, err error) {
 // input. Each further line of input is the name of a file for a heap dump.
 func serve(c config) error {
 	if c.Dumps {
-		runtime.MemProfileRate = 1 // every allocation's place is known, at the cost of speed
+		runtime.MemProfileRate = 1 // records the site of every allocation, at the cost of speed
 	}
 	s, err := openServer(c.Dir, c.Logger, c.Leaky)
 	if err != nil {
@@ -303,7 +304,7 @@ func serve(c config) error {
 	return errors.Join(httpServer.Close(), s.close())
 }
 
-// dump writes the heap after a collection. The world stops meanwhile.
+// dump writes the heap after a collection. All other goroutines stop meanwhile.
 func dump(file string) error {
 	f, err := os.OpenFile(file, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {

@@ -11,12 +11,13 @@ import (
 
 type Push struct{ Token, Text string }
 
-// ErrBusy is the provider's word for "I took nothing, try again later".
+// ErrBusy means that the provider took nothing; try again later.
 var ErrBusy = errors.New("outbox: provider is busy")
 
-// New sends with a provider that takes 500 pushes a call and answers for each. Do blocks while 8 MiB are
-// pending, and 1000 callers at most. Only what failed with ErrBusy is sent again: after a broken
-// connection nobody knows what the provider took, so the callers are told.
+// New returns an outbox for a provider that takes 500 pushes a call and answers each. Do blocks
+// while 8 MiB are pending; at most 1000 callers wait. Only pushes that failed with ErrBusy are sent
+// again. After a broken connection it is unknown what the provider took, so the callers get the
+// error.
 func New(provider func(context.Context, []Push) ([]batch.Result[string], error)) (*batch.Caller[Push, string], error) {
 	return batch.NewCaller(batch.Options[Push]{
 		MaxItems: 500, MaxBytes: 1 << 20, PendingBytes: 8 << 20,
@@ -26,8 +27,8 @@ func New(provider func(context.Context, []Push) ([]batch.Result[string], error))
 	}, provider)
 }
 
-// Drain stops the outbox, and has keep save what could not be sent until ctx
-// ended. What is in doubt may have been sent.
+// Drain stops the outbox. It calls keep with the pushes that could not be sent before ctx ended.
+// Pushes in doubt may have been sent.
 func Drain(ctx context.Context, out *batch.Caller[Push, string], keep func(unsent, inDoubt []Push) error) error {
 	var left *batch.DrainError[Push]
 	err := out.Close(ctx)

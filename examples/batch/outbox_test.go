@@ -61,7 +61,7 @@ func TestBurst(t *testing.T) {
 	})
 }
 
-// How often each push is sent: once, whatever happens to the connection or to another push; again
+// Each push is sent once, whatever happens to the connection or to other pushes. It is sent again
 // only if the provider said that it took nothing.
 func TestNothingIsSentTwice(t *testing.T) {
 	const n = 500
@@ -160,7 +160,7 @@ func TestDrainLosesNothing(t *testing.T) {
 	})
 }
 
-// The leaky counterpart: a goroutine for each message, and no bound on anything.
+// The leaky counterpart: a goroutine for each message, without any bound.
 func TestAGoroutineForEachPushLeaks(t *testing.T) {
 	back := make(chan struct{})
 	t.Cleanup(func() { close(back) })

@@ -1,4 +1,4 @@
-// Package service answers requests that nothing can keep alive.
+// Package service answers requests; nothing can keep a request alive after its end.
 package service
 
 import (
@@ -30,7 +30,7 @@ func New(load, mail func(context.Context, string) error) (http.Handler, func(con
 			http.Error(w, "try again", http.StatusServiceUnavailable)
 			return
 		}
-		jobs.Go(ctx, "mail", func(ctx context.Context) error { // outlives it, holds its user
+		jobs.Go(ctx, "mail", func(ctx context.Context) error { // outlives the request, and has its user
 			to, _ := user.Get(ctx)
 			return mail(ctx, to)
 		})

@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { leakcheck.Main(m) }
 
-// fresh gives the package a Config and Jobs of its own for a test.
+// fresh gives the package a new Config and new Jobs for a test.
 func fresh(t *testing.T) {
 	oldConfig, oldJobs, oldLog := config, jobs, slog.Default()
 	t.Cleanup(func() { config, jobs = oldConfig, oldJobs; slog.SetDefault(oldLog) })
@@ -56,13 +56,13 @@ func TestService(t *testing.T) {
 	require.Empty(t, config.InFlight())
 }
 
-// kept is what a careless callee holds on to.
+// kept is what a careless callee retains.
 var (
 	mu   sync.Mutex
 	kept []context.Context
 )
 
-// careless keeps the context of every call.
+// careless retains the context of every call.
 func careless() func(context.Context, string) error {
 	return func(ctx context.Context, _ string) error {
 		mu.Lock()

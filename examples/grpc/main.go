@@ -1,5 +1,5 @@
-// Command grpc gives every RPC a scope of its own: what the handler starts ends with the RPC, and
-// nothing keeps the RPC afterwards.
+// Command grpc gives every RPC a scope of its own. Work that the handler starts ends with the RPC,
+// and nothing retains the RPC afterwards.
 //
 //	go run -C examples/grpc .
 //	go run -C examples/grpc . -leaky
@@ -49,7 +49,7 @@ It counts the goroutines and the memory that the RPCs leave behind. It takes som
 	flag.PrintDefaults()
 }
 
-// run makes the calls and says what is left of them. It fails if something is.
+// run makes the calls and prints what is left of them. It fails if anything is left.
 func run(ctx context.Context, out io.Writer, leaky bool, calls int) error {
 	s := startServer(leaky)
 	defer s.stop()
@@ -65,7 +65,7 @@ func run(ctx context.Context, out io.Writer, leaky bool, calls int) error {
 	}
 	fmt.Fprintf(out, "%d unary RPCs and %d streams, each with an audit of its own: %s.\n\n",
 		calls, calls, how)
-	if err := client.round(ctx); err != nil { // connections and caches are there
+	if err := client.round(ctx); err != nil { // opens connections and fills caches
 		return err
 	}
 	heap, goroutines := memory(), runtime.NumGoroutine()

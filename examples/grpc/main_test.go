@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { leakcheck.Main(m) }
 
-// The library's own interceptors are interceptors of gRPC by inference.
+// The interceptors of ctxreq have gRPC's types by type inference.
 var (
 	_ = grpc.UnaryInterceptor(ctxreq.Unary)
 	_ = grpc.StreamInterceptor(ctxreq.Stream)
@@ -47,8 +47,8 @@ func TestRPCs(t *testing.T) {
 	assert.Equal(t, "internal error", status.Convert(err).Message(), "the client learns nothing of the panic")
 }
 
-// TestTheClientLearnsWhatTheHandlerChose asks for every way in which something beside the handler's
-// own answer fails.
+// TestTheClientLearnsWhatTheHandlerChose checks every way in which something other than the
+// handler's answer can fail.
 func TestTheClientLearnsWhatTheHandlerChose(t *testing.T) {
 	c := start(t, false)
 	for text, want := range map[string]error{

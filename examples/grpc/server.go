@@ -22,7 +22,7 @@ import (
 // user is a value that handlers and audits read from the scope.
 var user = ctxreq.NewKey[string]("user")
 
-// unary is ctxreq.Unary with a Config of our own.
+// unary is ctxreq.Unary with its own Config.
 func unary(c *ctxreq.Config) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 		handler grpc.UnaryHandler) (resp any, err error) {
@@ -35,7 +35,7 @@ func unary(c *ctxreq.Config) grpc.UnaryServerInterceptor {
 	}
 }
 
-// stream is ctxreq.Stream with a Config of our own.
+// stream is ctxreq.Stream with its own Config.
 func stream(c *ctxreq.Config) grpc.StreamServerInterceptor {
 	return func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo,
 		handler grpc.StreamHandler) error {
@@ -60,8 +60,8 @@ func setUser(ctx context.Context) {
 	}
 }
 
-// answer is what the client learns of a handler's error: the status that the handler chose, without
-// the text around it, and of everything else that it failed.
+// answer is the error that the client gets. If the handler chose a status, it is that status,
+// without the text around it. Any other error becomes "internal error".
 func answer(err error) error {
 	var chosen interface{ GRPCStatus() *status.Status }
 	switch {
@@ -85,7 +85,7 @@ type server struct {
 	grpc    *grpc.Server
 	wire    *bufconn.Listener
 	serving sync.WaitGroup
-	slow    chan struct{} // the audit's downstream: nothing ever comes
+	slow    chan struct{} // the audit's downstream, which never answers
 }
 
 func startServer(leaky bool) *server {
@@ -108,7 +108,7 @@ func (s *server) stop() {
 // audit starts a goroutine that outlives the handler unless something ends it.
 func (s *server) audit(ctx context.Context) error {
 	if s.leaky {
-		go s.write(context.WithoutCancel(ctx)) // keeps the RPC's context
+		go s.write(context.WithoutCancel(ctx)) // retains the RPC's context
 		return nil
 	}
 	return ctxreq.From(ctx).Go("audit", func(ctx context.Context) error { s.write(ctx); return nil })
@@ -122,7 +122,7 @@ func (s *server) write(ctx context.Context) {
 	}
 }
 
-// settle waits until the last RPCs have ended: a client has its answer a little earlier.
+// settle waits until the last RPCs have ended. A client gets its answer a little earlier.
 func (s *server) settle() {
 	for end := time.Now().Add(5 * time.Second); len(s.scopes.InFlight()) > 0 && time.Now().Before(end); {
 		time.Sleep(time.Millisecond)
@@ -195,7 +195,7 @@ func countHandler(srv any, ss grpc.ServerStream) error {
 	return srv.(*server).count(n, ss)
 }
 
-// reports keeps the last one.
+// reports is a Reporter that keeps the last report.
 type reports struct {
 	mu sync.Mutex
 	r  *ctxreq.Report

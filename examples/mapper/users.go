@@ -20,8 +20,8 @@ type UserDTO struct {
 
 type UserPatch struct{ First, Last, Mail *string }
 
-// Built and checked once, when the program starts: a field of UserDTO that no
-// field of User fills is a panic here and not an empty answer later.
+// These Mappers are built and checked once, when the program starts. A field of UserDTO that no
+// field of User fills is a panic here, not an empty field in a response.
 var (
 	toDTO = mapper.Must[User, UserDTO](mapper.Set(
 		func(d *UserDTO) *string { return &d.Name }, func(u User) string { return u.First + " " + u.Last }))
@@ -35,6 +35,6 @@ func Patch(w http.ResponseWriter, r *http.Request, u *User) {
 		http.Error(w, "the body is no patch of a user", http.StatusBadRequest)
 		return
 	}
-	dto, _ := toDTO.Map(*u) // cannot fail: nothing in the plan is checked
+	dto, _ := toDTO.Map(*u) // cannot fail: no step of the plan can
 	_ = json.NewEncoder(w).Encode(dto)
 }

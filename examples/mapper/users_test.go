@@ -34,7 +34,7 @@ func TestNothingGrows(t *testing.T) {
 	leakcheck.NoGrowth(t, func() { request(t, `{"Last": "Lovelace"}`, u) })
 }
 
-// registry is the story's mistake: a Mapper built for each request, and kept.
+// registry is the leak: a Mapper is built for each request, and retained.
 var registry []*mapper.Mapper[User, User]
 
 func TestTheMistakeGrows(t *testing.T) {

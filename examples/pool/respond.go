@@ -1,4 +1,4 @@
-// Package respond answers and asks with JSON from pooled memory.
+// Package respond sends JSON responses and requests from pooled memory.
 package respond
 
 import (
@@ -21,7 +21,7 @@ func encode(v any) (pool.Buffer, error) {
 	return b, nil
 }
 
-// JSON answers with v, or with 500 if v cannot be encoded: never with half of it.
+// JSON answers with v, or with 500 if v cannot be encoded, never with a part of v.
 func JSON(w http.ResponseWriter, status int, v any) {
 	b, err := encode(v)
 	if err != nil {

@@ -29,7 +29,7 @@ func echo(w http.ResponseWriter, r *http.Request) {
 	JSON(w, http.StatusOK, m)
 }
 
-// checked has the package use a pool that knows who has its buffers.
+// checked makes the package use a pool at LevelCheck, which knows every lease.
 func checked(t testing.TB) {
 	before := buffers
 	buffers = pool.NewBytes(pool.Options{Level: pool.LevelCheck})

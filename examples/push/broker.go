@@ -17,15 +17,16 @@ const (
 	streamName = "PUSH"
 	subject    = "push.events"
 
-	// What was delivered maxDeliver times and is still not done goes here, for somebody to look at.
+	// A message that was delivered maxDeliver times and is still not done goes here, for a person
+	// to look at.
 	deadStream  = "PUSH_DEAD"
 	deadSubject = "push.dead"
 	maxDeliver  = 10
 )
 
-// runBroker is an embedded NATS server with JetStream. It has a process of its
-// own: it takes tens of MiB, and must survive the workers. It removes the scene's folder when its
-// parent is gone, however that ended.
+// runBroker is an embedded NATS server with JetStream. It has a process of its own: it takes tens
+// of MiB, and must survive the workers. It removes the scene's folder when its parent has ended, in
+// any way.
 func runBroker(c config) error {
 	defer os.RemoveAll(c.Dir)
 	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: c.Dir, NoSigs: true, NoLog: true})
@@ -43,7 +44,7 @@ func runBroker(c config) error {
 	return nil
 }
 
-// connect opens the queue, making the stream where it does not exist.
+// connect opens the queue. It creates the stream if it does not exist.
 func connect(ctx context.Context, url string) (*nats.Conn, jetstream.JetStream, jetstream.Stream, error) {
 	nc, err := nats.Connect(url, nats.MaxReconnects(-1))
 	if err != nil {
@@ -69,8 +70,8 @@ func connect(ctx context.Context, url string) (*nats.Conn, jetstream.JetStream, 
 	return nc, js, stream, nil
 }
 
-// consumer is the workers' common one. pending bounds what is delivered and not
-// yet acknowledged, over all workers: the queue's back-pressure.
+// consumer returns the consumer that all workers share. pending bounds the messages that are
+// delivered and not yet acknowledged, over all workers: it is the queue's back-pressure.
 func consumer(ctx context.Context, stream jetstream.Stream, ackWait time.Duration, pending int) (jetstream.Consumer, error) {
 	return stream.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
 		Durable: "push", AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait, MaxAckPending: pending,

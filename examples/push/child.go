@@ -13,8 +13,8 @@ import (
 	"syscall"
 )
 
-// roleEnv makes any binary of this package a child of its value's role: in a
-// test it is the test's binary. configEnv is the child's configuration, as JSON.
+// If roleEnv is set, the program runs as a child with this role. In a test it is the test binary.
+// configEnv is the child's configuration, as JSON.
 const (
 	roleEnv   = "LEAKSAFE_PUSH_ROLE"
 	configEnv = "LEAKSAFE_PUSH_CONFIG"
@@ -31,8 +31,8 @@ type config struct {
 	Failures bool   // the downstream fails now and then
 }
 
-// A child is a process of this program. It says a line when it is ready, and
-// its last words as JSON when its standard input is closed.
+// A child is a process of this program. It prints a line when it is ready, and its last words as
+// JSON after its standard input was closed.
 type child struct {
 	cmd   *exec.Cmd
 	hold  io.Closer

@@ -10,10 +10,9 @@ import (
 	"time"
 )
 
-// A downstream is a local endpoint that speaks as much of FCM's HTTP v1 API as
-// the Admin SDK uses. It is slow, and where Failures is set it answers 500, 429 with
-// Retry-After, or nothing, to the first attempt of some messages. Tokens that
-// begin with "gone" are not registered.
+// A downstream is a local endpoint that speaks the part of FCM's HTTP v1 API that the Admin SDK
+// uses. It is slow. If Failures is set, it answers the first attempt of some messages with 500,
+// with 429 and Retry-After, or not at all. Tokens that begin with "gone" are not registered.
 type downstream struct {
 	latency  time.Duration
 	failures bool
@@ -30,7 +29,7 @@ type tally struct {
 	Sent       int // distinct messages accepted
 	Rejected   int // distinct messages whose token is not registered
 	Duplicates int // messages accepted again
-	Failed     int // answers of 429, 500 and none
+	Failed     int // answers with 429 or 500, and no answer
 }
 
 func runDownstream(c config) error {
@@ -77,7 +76,7 @@ func (d *downstream) send(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// decide counts an attempt and says how it is answered; 0 is not at all.
+// decide counts an attempt and returns the status to answer with; 0 means no answer.
 func (d *downstream) decide(id, token string) int {
 	d.mu.Lock()
 	defer d.mu.Unlock()

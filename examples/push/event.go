@@ -22,14 +22,14 @@ type event struct {
 
 const separator = 0x1f
 
-// buffers hold events while they are on their way. They have personal data in
-// them: a released one is cleared.
+// buffers hold events until their outcome is known. They contain personal data, so a buffer is
+// cleared when it is released.
 var buffers = pool.NewBytes(pool.Options{Secret: true})
 
 // decode turns a message from the wire into an event. The caller releases the
 // buffer when the event is done with.
 func decode(wire []byte) (event, pool.Buffer, error) {
-	// A byte that is no EUC-KR becomes the replacement character, three bytes.
+	// A byte that is not valid EUC-KR becomes the replacement character, which has three bytes.
 	buf := buffers.Get(3 * len(wire))
 	n, _, err := korean.EUCKR.NewDecoder().Transform(buf.Bytes(), wire, true)
 	if err != nil && !errors.Is(err, transform.ErrEndOfSpan) {
@@ -55,8 +55,8 @@ func encode(n int) ([]byte, error) {
 	return korean.EUCKR.NewEncoder().Bytes([]byte(text))
 }
 
-// toMessage copies what FCM needs out of the buffer. The phone number is not
-// among it.
+// toMessage copies the fields that FCM needs out of the buffer. The phone number is not one of
+// them.
 var toMessage = mapper.Must[event, messaging.Message](
 	mapper.Lenient(), // a Message has many more fields, all optional
 	mapper.Set(func(m *messaging.Message) *string { return &m.Token }, func(e event) string { return string(e.Token) }),

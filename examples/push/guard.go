@@ -10,9 +10,9 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/watch"
 )
 
-// A guard holds a worker to its limit: GOMEMLIMIT makes the collector work
-// harder, and when what no collection frees passes 80 % of it, the process ends.
-// GOMEMLIMIT alone never ends anything.
+// A guard enforces a worker's memory limit. GOMEMLIMIT makes the collector work harder but never
+// ends the process. The guard ends it when the memory that no collection frees exceeds 80 % of the
+// limit.
 type guard struct {
 	*watch.Watcher
 	stop chan struct{}
@@ -21,7 +21,8 @@ type guard struct {
 	held int64 // the most bytes that the runtime held: stacks too
 }
 
-// startGuard gives last, where there is one, the chance to add to the last words before it ends the process.
+// startGuard starts a guard. Before the guard ends the process it calls last, if set, which may add
+// to the last words.
 func startGuard(limit int64, last func(*words)) (*guard, error) {
 	debug.SetMemoryLimit(limit)
 	g := &guard{stop: make(chan struct{})}

@@ -26,15 +26,15 @@ var (
 	jobs   = map[*job]bool{}
 )
 
-// runLeaky is the worker of the story: it takes every message at once,
-// allocates buffers for each, and waits for a slow downstream without a bound.
+// runLeaky is the leaky worker: it takes every message at once, allocates buffers for each, and
+// waits for a slow downstream without a bound.
 func runLeaky(c config) error {
 	ctx := context.Background()
 	var sent atomic.Int64
 	var take atomic.Pointer[jetstream.ConsumeContext]
 	guard, err := startGuard(c.Limit, func(w *words) {
 		if t := take.Load(); t != nil {
-			(*t).Stop() // or the heap grows while it is looked at
+			(*t).Stop() // otherwise the heap grows while it is searched
 		}
 		w.Sent, w.Kept = int(sent.Load()), whatRetainsAJob()
 	})
@@ -102,8 +102,8 @@ func deliver(ctx context.Context, fcm *messaging.Client, j *job) error {
 	return err
 }
 
-// whatRetainsAJob asks the heap for the path to one of them. It holds the lock,
-// so that the job is not done and forgotten meanwhile.
+// whatRetainsAJob returns the path that retains one of the jobs. It holds the lock, so that the job
+// does not end meanwhile.
 func whatRetainsAJob() string {
 	jobsMu.Lock()
 	defer jobsMu.Unlock()

@@ -146,7 +146,7 @@ func deliverAll(ctx context.Context, kind string, n int) (result, error) {
 	if ctx.Err() != nil {
 		_ = w.cmd.Process.Kill()
 	}
-	_ = w.hold.Close() // it sends what it has, and says its last words
+	_ = w.hold.Close() // the worker sends what it has, and prints its last words
 	<-gone
 	if err := cmp.Or(context.Cause(ctx), ended); err != nil {
 		return result{}, err
@@ -209,7 +209,7 @@ func (s *scene) close() {
 	}
 }
 
-// endDownstream ends it, and asks what it received.
+// endDownstream ends the downstream, and returns what it received.
 func (s *scene) endDownstream() (tally, error) {
 	var t tally
 	_, err := s.downstream.stop(&t)
@@ -238,8 +238,8 @@ func (s *scene) publish(ctx context.Context, n int) error {
 	}
 }
 
-// waitUntilDone looks at the downstream until it has seen all n messages and
-// the queue is empty, or until the worker is gone. It reports which.
+// waitUntilDone polls the downstream until it has seen all n messages and the queue is empty
+// (true), or until the worker has ended (false).
 func (s *scene) waitUntilDone(ctx context.Context, n int, gone <-chan struct{}) bool {
 	progress := progressBar(os.Stderr, "sending", n)
 	tick := time.NewTicker(100 * time.Millisecond)
@@ -265,7 +265,7 @@ func (s *scene) waitUntilDone(ctx context.Context, n int, gone <-chan struct{}) 
 	}
 }
 
-// tally asks the downstream.
+// tally asks the downstream for its tally.
 func (s *scene) tally(ctx context.Context) (tally, error) {
 	req, err := http.NewRequestWithContext(ctx, "GET", s.downstream.ready+"/tally", nil)
 	if err != nil {

@@ -21,7 +21,7 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck"
 )
 
-// wholeEnv makes the test's binary the whole program.
+// If wholeEnv is set, the test binary runs as the whole program.
 const wholeEnv = "LEAKSAFE_PUSH_WHOLE"
 
 func TestMain(m *testing.M) {
@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	// A library that the Firebase SDK links starts this at its initialisation.
+	// A dependency of the Firebase SDK starts this goroutine when it is initialised.
 	leakcheck.Main(m, leakcheck.IgnoreFunc("go.opencensus.io/stats/view.(*worker).start"))
 }
 
@@ -160,7 +160,7 @@ func TestLeakyRunsOutOfMemory(t *testing.T) {
 	assert.Regexp(t, `what retains the leaky worker's memory:\n[1-9]\d* messages are on their way at once; of one of them:\n.*(runLeaky|\.jobs)`, out.String())
 }
 
-// A message that is delivered too often is put aside, and the queue goes on.
+// A message that is delivered too often is moved aside, and the queue continues.
 func TestTheDeadAreBuried(t *testing.T) {
 	s := begin(t, 1, time.Minute)
 	w, err := newWorker(t.Context(), s.config, s.js)
@@ -186,7 +186,8 @@ func TestTheDeadAreBuried(t *testing.T) {
 	require.NoError(t, w.batches.Close(t.Context()))
 }
 
-// A batch that panics or fails as a whole goes back to the queue, message by message; nothing is kept.
+// A batch that panics or fails as a whole goes back to the queue, message by message, and no buffer
+// is retained.
 func TestObserveGivesBack(t *testing.T) {
 	s := begin(t, 3, time.Minute)
 	w, err := newWorker(t.Context(), s.config, s.js)
@@ -212,7 +213,7 @@ func TestObserveGivesBack(t *testing.T) {
 	require.NoError(t, w.batches.Close(t.Context()))
 }
 
-// However it is asked to end, no child and no folder stays.
+// Whichever signal ends the program, no child process and no folder is left.
 func TestASignalEndsEverything(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("signals to another process are not there on Windows")

@@ -46,7 +46,7 @@ type item struct {
 	msg    jetstream.Msg
 }
 
-// Last words of a worker, the leaky one's too.
+// words is what a worker prints before it ends, the leaky one too.
 type words struct {
 	Sent, Rejected, Retried, Dead int
 	PeakHeap, PeakMemory          int64  // bytes: of objects, and all that the Go runtime held
@@ -54,8 +54,8 @@ type words struct {
 	Kept                          string // what retains the memory, where it ran out
 }
 
-// pendingItems is how many events one worker holds at most: four batches in
-// flight and one that fills.
+// pendingItems is how many events one worker holds at most: four batches in flight and one that is
+// being filled.
 const pendingItems = 2500
 
 func runWorker(c config) error {
@@ -142,8 +142,8 @@ func newFCM(ctx context.Context, endpoint string) (*messaging.Client, error) {
 	return app.Messaging(ctx)
 }
 
-// take decodes a message and waits for room. While it waits nothing more is
-// taken from the queue.
+// take decodes a message and waits for room. While it waits, no other message is taken from the
+// queue.
 func (w *worker) take(ctx context.Context, m jetstream.Msg) {
 	if info, err := m.Metadata(); err == nil && info.NumDelivered > maxDeliver {
 		w.bury(ctx, m)
@@ -160,7 +160,7 @@ func (w *worker) take(ctx context.Context, m jetstream.Msg) {
 	}
 }
 
-// bury moves a message to the subject of the dead. If that fails the queue delivers it again.
+// bury moves a message to the dead-letter subject. If that fails the queue delivers it again.
 func (w *worker) bury(ctx context.Context, m jetstream.Msg) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -172,9 +172,8 @@ func (w *worker) bury(ctx context.Context, m jetstream.Msg) {
 	_ = m.TermWithReason("delivered too often")
 }
 
-// send hands a batch to FCM, writes the statuses in one go, and only then says
-// which messages are done. The batcher tries nothing again: the queue does, and
-// only the messages that failed.
+// send sends a batch to FCM, writes the statuses in one write, and only then returns which messages
+// are done. The batcher does not retry: the queue delivers the failed messages again.
 func (w *worker) send(ctx context.Context, items []item) error {
 	messages := make([]*messaging.Message, len(items))
 	for i := range items {
@@ -205,13 +204,14 @@ func (w *worker) send(ctx context.Context, items []item) error {
 	return &batch.Failure{Items: failed}
 }
 
-// refused reports whether another attempt is no use: the token or the message is not valid.
+// refused reports whether another attempt is useless, because the token or the message is not
+// valid.
 func refused(err error) bool {
 	return messaging.IsUnregistered(err) || messaging.IsInvalidArgument(err)
 }
 
-// observe is told what became of each message: also of those in a batch that
-// panicked or ran past its time. What is not done goes back to the queue.
+// observe is told the outcome of each message, also when its batch panicked or timed out. Messages
+// that are not done go back to the queue.
 func (w *worker) observe(items []item, err error) {
 	if err == nil {
 		for _, it := range items {
@@ -232,8 +232,7 @@ func (w *worker) observe(items []item, err error) {
 	}
 }
 
-// writeStatuses appends a line for each message whose outcome is final: one
-// write a batch.
+// writeStatuses appends a line for each message whose outcome is final, with one write per batch.
 func (w *worker) writeStatuses(items []item, responses []*messaging.SendResponse) error {
 	var b strings.Builder
 	for i, r := range responses {
@@ -250,7 +249,7 @@ func (w *worker) writeStatuses(items []item, responses []*messaging.SendResponse
 
 func (w *worker) done(it item) {
 	it.buffer.Release()
-	_ = it.msg.Ack() // where this is lost, the queue delivers again: a duplicate, not a loss
+	_ = it.msg.Ack() // if this is lost, the queue delivers again: a duplicate, not a loss
 }
 
 func (w *worker) giveBack(it item, delay time.Duration) {
@@ -272,7 +271,8 @@ func retryAfter(err error) time.Duration {
 	return time.Duration(n) * time.Second
 }
 
-// drain sends what was taken. What cannot be sent in time goes back to the queue.
+// drain sends the messages that were taken. Messages that cannot be sent in time go back to the
+// queue.
 func (w *worker) drain() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
 	defer cancel()
@@ -282,7 +282,7 @@ func (w *worker) drain() error {
 		for _, it := range left.Undelivered {
 			w.giveBack(it, 0)
 		}
-		return nil // those in doubt are delivered again when their AckWait is over
+		return nil // items in doubt are delivered again when their AckWait is over
 	}
 	return err
 }

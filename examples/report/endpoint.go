@@ -12,7 +12,7 @@ import (
 	"github.com/getsentry/sentry-go"
 )
 
-// An endpoint speaks as much of Sentry's protocol as the client asks for: it takes envelopes and
+// An endpoint speaks the part of Sentry's protocol that the client uses: it takes envelopes and
 // keeps the last event.
 type endpoint struct {
 	server *httptest.Server

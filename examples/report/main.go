@@ -28,8 +28,7 @@ import (
 	"time"
 )
 
-// childEnv makes any binary of this package the service of its value's kind: in a test it is the
-// test's.
+// If childEnv is set, the program runs as a service of this kind. In a test it is the test binary.
 const childEnv = "LEAKSAFE_REPORT_CHILD"
 
 func main() {
@@ -70,12 +69,12 @@ func exitIf(err error) {
 	}
 }
 
-// A result is what a service's process says of itself.
+// A result is what a service's process prints about itself.
 type result struct {
 	Requests  int
 	Reports   int
 	PerSecond float64
-	Before    int64 // bytes of live heap, warm
+	Before    int64 // bytes of live heap, after a warm-up
 	After     int64
 	Headers   map[string]string // of the last report
 }
@@ -179,7 +178,7 @@ func child(kind string) error {
 
 // newHandler makes a service of a kind; the caller closes it.
 func newHandler(kind, endpoint string) (http.Handler, *service, error) {
-	var recent keeper = new(all)
+	var recent dashboard = new(all)
 	if kind == "safe" {
 		recent = new(last)
 	}
@@ -193,8 +192,8 @@ func newHandler(kind, endpoint string) (http.Handler, *service, error) {
 	return s.safe(), s, nil
 }
 
-// drive sends requests over real HTTP, eight at a time, and measures the heap before and after,
-// warm.
+// drive sends requests over real HTTP, eight at a time. After a warm-up it measures the heap before
+// and after them.
 func drive(handler http.Handler, requests int) (result, error) {
 	server := httptest.NewServer(handler)
 	defer server.Close()

@@ -16,16 +16,16 @@ import (
 	"github.com/leaksafe/leaksafe/ctxreq"
 )
 
-// A service answers requests; one in a thousand panics and one in a thousand fails. It keeps what
-// its dashboard shows of recent requests.
+// A service answers requests; one in a thousand panics and one in a thousand fails. It keeps recent
+// requests for its dashboard.
 type service struct {
 	hub    *sentry.Hub
-	recent keeper
+	recent dashboard
 }
 
 // newService reports to a Sentry endpoint. Its transport sends before it returns, so that no report
 // waits in a queue when the process ends.
-func newService(endpoint string, recent keeper) (*service, error) {
+func newService(endpoint string, recent dashboard) (*service, error) {
 	transport := sentry.NewHTTPSyncTransport()
 	client, err := sentry.NewClient(sentry.ClientOptions{
 		Dsn:       strings.Replace(endpoint, "http://", "http://key@", 1) + "/1",
@@ -71,7 +71,7 @@ func (s *service) safe() http.Handler {
 }
 
 // leaky is the service under sentryhttp: the context carries a hub whose scope holds the request,
-// so that whatever keeps the context keeps everything.
+// so that code that retains the context retains the request.
 func (s *service) leaky() http.Handler {
 	work := func(w http.ResponseWriter, r *http.Request) {
 		s.work(w, r, func(err error) { sentry.GetHubFromContext(r.Context()).CaptureException(err) })
@@ -82,8 +82,8 @@ func (s *service) leaky() http.Handler {
 	})
 }
 
-// A reporter sends what went wrong to Sentry. The report is a scrubbed snapshot: nothing of it is
-// the request's.
+// A reporter sends errors and panics to Sentry. The report is a scrubbed snapshot that shares no
+// memory with the request.
 type reporter struct{ hub *sentry.Hub }
 
 func (s reporter) Report(_ context.Context, r *ctxreq.Report) {
@@ -104,8 +104,8 @@ func (s reporter) Report(_ context.Context, r *ctxreq.Report) {
 	s.hub.CaptureEvent(event)
 }
 
-// A keeper is the dashboard's memory of recent requests.
-type keeper interface{ keep(context.Context) }
+// A dashboard keeps recent requests to show them.
+type dashboard interface{ keep(context.Context) }
 
 // last keeps the contexts of the last hundred requests.
 type last struct {
@@ -121,7 +121,7 @@ func (l *last) keep(ctx context.Context) {
 	l.n++
 }
 
-// all is the mistake: it keeps the context of every request.
+// all is the leak: it retains the context of every request.
 type all struct {
 	mu   sync.Mutex
 	list []context.Context

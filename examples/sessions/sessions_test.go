@@ -24,9 +24,9 @@ func visit() *sessions.Session {
 }
 
 func TestVisitsDoNotGrow(t *testing.T) {
-	leakcheck.NoGrowth(t, func() { visit() }) // the heap does not grow by the visit
+	leakcheck.NoGrowth(t, func() { visit() }) // a visit must not make the heap grow
 }
 
 func TestSessionIsCollected(t *testing.T) {
-	leakcheck.Track(t, visit()) // nothing keeps this one when the test ends
+	leakcheck.Track(t, visit()) // nothing retains this session when the test ends
 }

@@ -17,8 +17,8 @@ import (
 
 func TestMain(m *testing.M) { leakcheck.Main(m) }
 
-// A memory is a Store that takes nothing once it is closed, as a database. An Insert waits until
-// gate is closed, as for a slow network.
+// A memory is a Store that, like a database, takes nothing once it is closed. An Insert waits until
+// gate is closed, as if the network were slow.
 type memory struct {
 	gate   chan struct{}
 	mu     sync.Mutex
@@ -114,8 +114,7 @@ func TestNothingAcceptedIsLost(t *testing.T) {
 	assert.True(t, store.closed)
 }
 
-// TestTheOtherOrderLosesRows is the leaky counterpart: the store is closed first, as a deferred
-// Close in the order of construction does it.
+// TestTheOtherOrderLosesRows is the negative control: the store is closed first, which loses rows.
 func TestTheOtherOrderLosesRows(t *testing.T) {
 	leakcheck.Check(t)
 	s, store, l := start(t)

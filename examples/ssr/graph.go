@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// A bar is a progress bar on a terminal, and nothing elsewhere.
+// A bar is a progress bar on a terminal. Elsewhere it prints nothing.
 type bar struct{ w io.Writer }
 
 func newBar(w io.Writer) bar {
@@ -32,7 +32,7 @@ func (b bar) show(done float64, text string) {
 
 func (b bar) clear() { fmt.Fprint(b.w, "\r\x1b[K") }
 
-// status is where each server stands.
+// status describes the last sample of each server.
 func status(children []*child) string {
 	var s []string
 	for _, c := range children {
@@ -68,7 +68,7 @@ func (s series) max() (m float64) {
 	return m
 }
 
-// mean of the part of s between two fractions.
+// mean returns the mean of the part of s between two fractions of its length.
 func (s series) mean(from, to float64) float64 {
 	part := s[int(from*float64(len(s))):max(1, int(math.Ceil(to*float64(len(s)))))]
 	var sum float64

@@ -34,7 +34,7 @@ type child struct {
 
 // A sample is one slice of load.
 type sample struct {
-	Heap float64 // bytes live afterwards
+	Heap float64 // bytes of live heap at its end
 	Rate float64 // requests per second
 }
 
@@ -94,7 +94,7 @@ func (c *child) ask(path string) (float64, error) {
 	return strconv.ParseFloat(b.String(), 64)
 }
 
-// workers is how many requests are under way at once.
+// workers is how many requests are in flight at once.
 const workers = 4
 
 // load sends requests for d, and takes a sample.

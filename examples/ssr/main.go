@@ -59,7 +59,8 @@ func exitIf(err error) {
 	}
 }
 
-// run does the whole job. What cannot be written is refused before anything is measured.
+// run measures, prints and writes the graphs. If the file cannot be written, it fails before it
+// measures.
 func run(ctx context.Context, w io.Writer, long time.Duration, file string) (err error) {
 	if long < 2*slice {
 		return fmt.Errorf("ssr: -for %v is too short: at least %v", long, 2*slice)
@@ -146,8 +147,8 @@ func drive(ctx context.Context, w io.Writer, children []*child, long time.Durati
 	return nil
 }
 
-// measure asks all servers at once; each measures itself, and is left in
-// peace meanwhile: how long it takes is all the bar can tell.
+// measure asks all servers at once. Each measures itself and gets no other requests meanwhile, so
+// the bar can show only the time.
 func measure(ctx context.Context, bar bar, children []*child) error {
 	errs := make(chan error)
 	for _, c := range children {
@@ -170,7 +171,7 @@ func measure(ctx context.Context, bar bar, children []*child) error {
 	return errors.Join(failed, context.Cause(ctx))
 }
 
-// expected is the verdict on the verdicts.
+// expected returns an error unless the verdicts are the expected ones.
 func expected(children []*child) error {
 	normal, leak := children[0].Finding, children[1].Finding
 	if normal.Verdict != "steady" || leak.Verdict != "growing" {

@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// history is the list that was declared outside its function.
+// history is the list that is declared outside the function that fills it.
 var history struct {
 	sync.Mutex
 	pages []*page

@@ -16,7 +16,7 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/watch"
 )
 
-// envServe makes this program the server: a child process of itself.
+// If envServe is set, this program runs as the server, a child process.
 const envServe = "LEAKSAFE_SSR_SERVE"
 
 // serve runs the server: its address goes out on stdout, and it ends when its
@@ -75,8 +75,8 @@ func newFinding(r leakcheck.Report) finding {
 	return f
 }
 
-// iterations keeps a measurement short: under leakcheck a request takes a
-// millisecond, and a leak is measured in some thousand of them.
+// iterations keeps a measurement short: while leakcheck measures, a request takes about a
+// millisecond, and a measurement takes some thousand requests.
 const iterations = 4
 
 // verdict measures the page named in the query: each operation is one request

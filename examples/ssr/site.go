@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// place is where a page leaks, for people; empty where it does not.
+// place returns where a page leaks, as text. It is empty if the page does not leak.
 func (f finding) place() string {
 	if f.Func == "" {
 		return ""
@@ -17,8 +17,7 @@ func (f finding) place() string {
 		f.ObjectsPerOp, f.BytesPerOp, f.Func, filepath.Base(f.File), f.Line, sourceLine(f.File, f.Line))
 }
 
-// sourceLine reads one line of a source file; it is empty where the source is
-// not there.
+// sourceLine reads one line of a source file. It returns "" if the file cannot be read.
 func sourceLine(file string, n int) string {
 	f, err := os.Open(file)
 	if err != nil {

@@ -25,7 +25,7 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/watch"
 )
 
-// serveEnv makes any binary of this package the service: in a test it is the test's.
+// If serveEnv is set, the program runs as the service. In a test it is the test binary.
 const serveEnv = "LEAKSAFE_WATCH_SERVE"
 
 func main() {
@@ -63,7 +63,7 @@ It takes about 10 seconds.
 	flag.PrintDefaults()
 }
 
-// A life is one run of the service, as its clients and its exit tell it.
+// A life is one run of the service, as its clients and its exit code show it.
 type life struct {
 	accepted int64 // messages the service said it had taken
 	code     int   // its exit code
@@ -71,8 +71,8 @@ type life struct {
 	page     []byte
 }
 
-// supervise starts the service again and again, each time sending messages
-// until it goes, and reports whether every message that was taken was delivered.
+// supervise starts the service lives times and sends messages until it ends. It fails if a message
+// was taken and not delivered.
 func supervise(ctx context.Context, out io.Writer, dir string, lives int) error {
 	if dir == "" {
 		temp, err := os.MkdirTemp("", "leaksafe-watch-")
@@ -115,7 +115,7 @@ func supervise(ctx context.Context, out io.Writer, dir string, lives int) error 
 	return nil
 }
 
-// runLife starts the service and sends it messages until it goes.
+// runLife starts the service and sends it messages until it ends.
 func runLife(ctx context.Context, dir string) (life, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -153,8 +153,8 @@ func runLife(ctx context.Context, dir string) (life, error) {
 	return l, nil
 }
 
-// send posts messages, four at a time, until the service refuses one or is
-// gone, and looks at the page now and then.
+// send posts messages, four at a time, until the service refuses one or has ended. It also requests
+// the page now and then.
 func send(url string) life {
 	var l life
 	var accepted atomic.Int64

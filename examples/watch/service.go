@@ -48,8 +48,8 @@ func runService(dir string) (code int, err error) {
 	case err := <-served:
 		return 1, errors.Join(err, s.close())
 	case p := <-s.pressed:
-		// Stop taking work, drain, end. What was answered with 202 is in the batches. Behind a load balancer wait here
-		// until it has seen that /ready fails.
+		// Stop taking work, drain, end. Every message that was answered with 202 is in the batches.
+		// Behind a load balancer, wait here until it has seen that /ready fails.
 		s.draining.Store(true)
 		if err := s.close(); err != nil {
 			return 1, err
@@ -101,14 +101,14 @@ func newService(dir string) (*service, error) {
 	return s, nil
 }
 
-// ready says whether requests may come: Kubernetes' readiness probe.
+// ready answers Kubernetes' readiness probe: 503 once the service drains.
 func (s *service) ready(w http.ResponseWriter, _ *http.Request) {
 	if s.draining.Load() {
 		http.Error(w, "draining", http.StatusServiceUnavailable)
 	}
 }
 
-// send answers with 202 what the batches have taken.
+// send answers 202 once the batches have taken the message.
 func (s *service) send(w http.ResponseWriter, r *http.Request) {
 	message, err := io.ReadAll(io.LimitReader(r.Body, 64<<10))
 	if err != nil {
@@ -132,7 +132,7 @@ func (s *service) close() error {
 	return err
 }
 
-// seen is the mistake: it holds a part of every message and never drops one.
+// seen is the leak: it retains a part of every message and never drops one.
 var (
 	seenMu sync.Mutex
 	seen   [][]byte

@@ -1,5 +1,5 @@
-// Package recipes maps the types of other packages that entities and messages are made of: of
-// protobuf, pgx, gorm, guregu/null, google/uuid and shopspring/decimal.
+// Package recipes maps types of other packages that are common in entities and messages: protobuf,
+// pgx, gorm, guregu/null, google/uuid and shopspring/decimal.
 package recipes
 
 import (
@@ -31,8 +31,8 @@ type AccountRow struct {
 	Deleted pgtype.Timestamptz
 }
 
-// FromRow: pgtype's nulls map by their shape. An UUID becomes text by its String method. A decimal's
-// values never change, so they are assigned; a Numeric needs a function, as it may be infinite.
+// FromRow maps pgtype's nulls by their shape. A UUID becomes text by its String method. Decimals
+// are immutable, so they are assigned. A Numeric needs a function, because it may be infinite.
 var FromRow = mapper.Must[AccountRow, AccountDTO](
 	mapper.Options{Stringer: true, Assign: []any{decimal.Decimal{}}},
 	mapper.Convert(func(n pgtype.Numeric) (decimal.Decimal, error) {
@@ -56,7 +56,7 @@ func (e safeError) Error() string { return string(e) }
 // Safe says that the text holds no values.
 func (safeError) Safe() bool { return true }
 
-// UserModel is a gorm model with an ID of its own, which hides that of gorm.Model.
+// UserModel is a gorm model with an ID field of its own, which hides the ID of gorm.Model.
 type UserModel struct {
 	gorm.Model
 	ID   string
@@ -85,16 +85,16 @@ type Event struct {
 	Num  *float64
 }
 
-// EventMessage stands for a generated message. A generated one has unexported fields as well, which
-// a Mapper leaves alone.
+// EventMessage is like a generated message. A generated message also has unexported fields, which a
+// Mapper ignores.
 type EventMessage struct {
 	At      *timestamppb.Timestamp
 	Seen    *timestamppb.Timestamp
 	Payload *structpb.Value // a message with a oneof
 }
 
-// ToMessage: one function for each pair of types with a Timestamp. The oneof's type has no exported
-// name, so its field is ignored, and After sets it.
+// ToMessage has one function for each pair of types with a Timestamp. The type of the oneof has no
+// exported name, so its field is ignored, and After sets it.
 var ToMessage = mapper.Must[Event, EventMessage](
 	mapper.Convert(func(t time.Time) (*timestamppb.Timestamp, error) { return timestamppb.New(t), nil }),
 	mapper.Convert(func(t *time.Time) (*timestamppb.Timestamp, error) {

@@ -1,5 +1,5 @@
-// Command otel reports what watch measures as OpenTelemetry metrics. Copy
-// register; here a reader that prints stands for your exporter.
+// Command otel reports what watch measures as OpenTelemetry metrics. Copy register. This program
+// prints the metrics; use your exporter instead.
 //
 //	go run -C examples/watch/otel .
 package main

@@ -24,7 +24,7 @@ const (
 	ideal    = messages / full / inFlight * delay
 )
 
-// A line is what one tool made of the burst.
+// A line is the result of one tool in the burst.
 type line struct {
 	Lost, Refused, InFlight, Left int64
 	Peak                          uint64 // heap objects and stacks
@@ -76,7 +76,7 @@ func report(name string) {
 		one := make([]*msg, 1)
 		for range messages {
 			if t.makesOwn {
-				runtime.Gosched() // the caller gets as far as it can
+				runtime.Gosched() // lets the caller run until it blocks
 			} else {
 				one[0] = newMsg(kilobyte)
 			}
@@ -117,8 +117,8 @@ func watch() (stop func() (peak uint64)) {
 	}
 }
 
-// crowds are the same messages from 100,000 callers at once, each blocked until
-// its own is admitted, or told that too many wait.
+// crowds send the same messages from 100,000 callers at once. Each caller blocks until its message
+// is admitted, or is told that too many callers wait.
 var crowds = []tool{
 	{name: "100,000 callers, MaxWaiters 1000", burstOnly: true, makesOwn: true, open: func(d *downstream) (func([]*msg), func()) { return crowd(d, 1000) }},
 	{name: "100,000 callers, as many waiters", burstOnly: true, makesOwn: true, open: func(d *downstream) (func([]*msg), func()) { return crowd(d, messages) }},

@@ -53,7 +53,7 @@ const (
 	full  = 500
 )
 
-// adding adds n items from so many producers, drains, and counts.
+// adding adds n items from each of this many producers, drains, and counts.
 func (t tool) adding(producers int) side.Case {
 	msgs := make([]*msg, chunk)
 	for i := range msgs {
@@ -79,7 +79,7 @@ func (t tool) adding(producers int) side.Case {
 	}}
 }
 
-// asking asks for n results from so many producers, a full batch at a time.
+// asking asks for n results from each of this many producers, a full batch at a time.
 func (a asker) asking(producers int) side.Case {
 	return side.Case{Name: a.name, Run: func(n int) {
 		ask, end := a.open()

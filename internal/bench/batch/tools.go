@@ -89,7 +89,7 @@ func check(err error) {
 
 func size(m *msg) int { return len(m.body) }
 
-// safe is bounded in items, and in bytes if it can tell them.
+// safe is bounded in items, and in bytes if sizeOf is set.
 func safe(d *downstream, sizeOf func(*msg) int) *batch.Batcher[*msg] {
 	opt := batch.Options[*msg]{MaxItems: full, Linger: linger, InFlight: inFlight}
 	if sizeOf != nil {
@@ -118,8 +118,7 @@ func addingAll(b *batch.Batcher[*msg]) (func([]*msg), func()) {
 	}, func() { check(b.Close(context.Background())) }
 }
 
-// floor is the least that can be done: no timer, no bound, and the producer
-// sends.
+// floor is the minimum: no timer and no bound, and the producer sends.
 func floor(d *downstream) (func([]*msg), func()) {
 	var mu sync.Mutex
 	items := make([]*msg, 0, full)
@@ -142,7 +141,7 @@ func floor(d *downstream) (func([]*msg), func()) {
 	}, func() { d.send(len(items)) }
 }
 
-// byHand is what is written most often.
+// byHand is the most common hand-written code.
 func byHand(d *downstream) (func([]*msg), func()) {
 	queue := make(chan *msg, 2*full)
 	done := make(chan struct{})

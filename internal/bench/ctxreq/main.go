@@ -1,6 +1,5 @@
-// Command ctxreq measures package ctxreq beside its peers: what a middleware
-// adds to a request, what children and keys cost, and what a kept part of a
-// request retains.
+// Command ctxreq measures package ctxreq beside its peers: what a middleware adds to a request,
+// what children and keys cost, and how many bytes a retained part of a request costs.
 //
 //	go run -C internal/bench ./ctxreq [requests routes children keys derived]
 package main
@@ -98,7 +97,7 @@ func requests() []side.Case {
 	}
 }
 
-// routes are the same around a ServeMux: the path values that it writes have to be handed back.
+// routes are the same around a ServeMux. The path values that it writes have to be copied back.
 func routes() []side.Case {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /users/{id}", func(w http.ResponseWriter, _ *http.Request) { w.Write(answer) })
@@ -109,7 +108,7 @@ func routes() []side.Case {
 	}
 }
 
-// nobody is a ResponseWriter that costs nothing.
+// nobody is a ResponseWriter without any cost.
 type nobody struct{ header http.Header }
 
 func (n nobody) Header() http.Header         { return n.header }

@@ -128,9 +128,9 @@ func retained(t *testing.T, protocol string, m wrapper, n int) float64 {
 	return float64(after-before) / float64(n)
 }
 
-// TestOrder shows why Middleware is outermost and Seal innermost: a panic is
-// seen by the others, and the client still gets a 500; the handler sees the
-// span; and what the handler keeps no longer does.
+// TestOrder shows why Middleware is outermost and Seal innermost: a panic is seen by the other
+// middlewares, and the client still gets a 500. The handler sees the span, but a context that the
+// handler retains does not.
 func TestOrder(t *testing.T) {
 	var reports []*ctxreq.Report
 	c := &ctxreq.Config{Reporter: reporter(func(r *ctxreq.Report) { reports = append(reports, r) })}

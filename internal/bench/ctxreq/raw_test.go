@@ -35,8 +35,8 @@ import (
 	"github.com/leaksafe/leaksafe/ctxreq"
 )
 
-// modes are the three servers whose bytes are compared. Differences that are stated: none but the one
-// in statedDifferences.
+// modes are the three servers whose bytes are compared. The only allowed difference is the one in
+// statedDifferences.
 func modes() map[string]wrapper {
 	c := &ctxreq.Config{Reporter: reporter(func(*ctxreq.Report) {})}
 	return map[string]wrapper{
@@ -46,8 +46,8 @@ func modes() map[string]wrapper {
 	}
 }
 
-// statedDifferences are the rows that differ, by what becomes the same when it is taken away.
-// http.MaxBytesReader tells net/http's own writer to close the connection, and no wrapper's.
+// statedDifferences are the rows that differ, each with the text that must be removed to make them
+// equal. http.MaxBytesReader tells net/http's own writer to close the connection, and no wrapper's.
 var statedDifferences = map[string]string{"MaxBytesReader": "Connection: close\r\n"}
 
 // rows are handlers by the raw requests that they get.
@@ -193,7 +193,7 @@ func TestRawBytesAreThoseOfNetHTTP(t *testing.T) {
 				got := raw(t, addr, text)
 				if gone := statedDifferences[name]; gone != "" && mode != "bare" {
 					cut := func(s string) string { return strings.SplitAfter(strings.Replace(s, gone, "", 1), "large\n")[0] }
-					require.NotEqual(t, want, got, "if they are the same now, it is no difference any more")
+					require.NotEqual(t, want, got, "the servers no longer differ: remove this row from statedDifferences")
 					require.Equal(t, cut(want), cut(got))
 					return
 				}
@@ -210,7 +210,8 @@ func TestRawBytesAreThoseOfNetHTTP(t *testing.T) {
 	})
 }
 
-// TestHTTP2AnswersAreThoseOfNetHTTP compares what a client sees: the bytes of frames depend on timing.
+// TestHTTP2AnswersAreThoseOfNetHTTP compares what a client sees, because the bytes of frames depend
+// on timing.
 func TestHTTP2AnswersAreThoseOfNetHTTP(t *testing.T) {
 	h, requests := rows(t)
 	answers := map[string]map[string]string{}

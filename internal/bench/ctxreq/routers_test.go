@@ -63,7 +63,8 @@ func routed(handle http.HandlerFunc) map[string]http.Handler {
 	}
 }
 
-// observers are what people put outside: each returns the middleware and what it has seen.
+// observers are common outer middlewares: each returns the middleware and a function that returns
+// what it has seen.
 var observers = map[string]func() (wrapper, func() string){
 	"otelhttp": func() (wrapper, func() string) {
 		spans, reader := tracetest.NewInMemoryExporter(), metric.NewManualReader()
@@ -172,8 +173,8 @@ func TestObserversOutsideSeeTheRoute(t *testing.T) {
 	}
 }
 
-// TestNameInEveryRouter asks what a report is called: the route, if Seal is next to the handler or
-// the router writes it into the request that it got.
+// TestNameInEveryRouter checks the name in a report. It is the route if Seal is next to the
+// handler, or if the router writes the route into the request that it got.
 func TestNameInEveryRouter(t *testing.T) {
 	for _, inside := range []bool{false, true} {
 		var handle http.Handler = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { panic("p") })

@@ -24,8 +24,8 @@ var (
 )
 
 func main() {
-	// The collector runs between rounds only: beside them it would share the
-	// processors with whoever is measured, which is most of the noise.
+	// The collector runs between rounds only. During a round it would compete with the measured
+	// code, which is the main source of noise.
 	debug.SetGCPercent(-1)
 	for _, t := range []struct {
 		title string
@@ -41,8 +41,7 @@ func main() {
 	}
 }
 
-// flat and nested write into one destination again and again. What goverter
-// generates works by value only.
+// flat and nested write into one destination again and again. goverter's code works by value only.
 func flat(s shapes.User) []side.Case {
 	var d shapes.UserDTO
 	return append([]side.Case{
@@ -103,7 +102,7 @@ func peers[S, D any](d *D, s *S) []side.Case {
 	}
 }
 
-// sinks, so that no result is optimised away.
+// The sinks keep results from being optimised away.
 var (
 	user shapes.UserDTO
 	list []shapes.UserDTO

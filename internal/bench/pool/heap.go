@@ -117,8 +117,8 @@ func run[H any](program string, get func(int) H, bytes func(H) []byte, put func(
 	fmt.Printf("%d %.1f\n", (after.TotalAlloc-before.TotalAlloc)/operations, mib(before))
 }
 
-// traffic runs n operations, one in every of them of the large size. All touch
-// their memory, and let others run while they hold it.
+// traffic runs n operations; every every'th has the large size. All touch their memory, and yield
+// to other goroutines while they hold it.
 func traffic[H any](get func(int) H, bytes func(H) []byte, put func(H), n, every int) {
 	var all sync.WaitGroup
 	for g := range goroutines {

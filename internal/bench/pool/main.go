@@ -1,6 +1,6 @@
-// Command pool measures package pool beside raw sync.Pool and its peers: what a
-// lease costs, and what the heap holds after traffic of mixed sizes and after a
-// burst. Each figure of the heap is of a process of its own.
+// Command pool measures package pool beside raw sync.Pool and its peers: what a lease costs, and
+// what the heap holds after traffic of mixed sizes and after a burst. Each figure about the heap is
+// measured in a process of its own.
 //
 //	go run -C internal/bench ./pool
 //	go run -C internal/bench ./pool "fill 4 KiB" # only the tables of speed with this in their title

@@ -21,8 +21,8 @@ import (
 
 var page [1 << 20]byte
 
-// leases returns a loop for each contender, written out so that none pays for
-// a call the others do not make.
+// leases returns a loop for each contender, written out so that none pays for a call that the
+// others do not make.
 func leases(size int, fill bool) []side.Case {
 	raw := sync.Pool{New: func() any { b := make([]byte, size); return &b }}
 	ours := pool.NewBytes(pool.Options{})
@@ -161,7 +161,8 @@ func objects() []side.Case {
 	}
 }
 
-// A rawPointers is the sync.Pool that grpc's mem.BufferPool or a proxy would get by hand.
+// A rawPointers is a sync.Pool behind the interface of grpc's mem.BufferPool, as one would write it
+// by hand.
 type rawPointers struct{ sync.Pool }
 
 func (p *rawPointers) Get(n int) *[]byte {
@@ -175,7 +176,7 @@ func (p *rawPointers) Get(n int) *[]byte {
 
 func (p *rawPointers) Put(b *[]byte) { p.Pool.Put(b) }
 
-// A byMap finds the lease of a slice in a map, as an adapter by hand has to.
+// A byMap finds the lease of a slice in a map, as a hand-written adapter must.
 type byMap struct {
 	pool *pool.Bytes
 	open sync.Map
@@ -238,7 +239,8 @@ func adapters(size int) []side.Case {
 	}
 }
 
-// crowd returns pools under 64 goroutines that fill buffers of 256 B to 256 KiB, small ones more often.
+// crowd returns pools under 64 goroutines that fill buffers of 256 B to 256 KiB, small ones more
+// often.
 func crowd() []side.Case {
 	ours := pool.NewBytes(pool.Options{})
 	var raw rawPointers

@@ -19,8 +19,8 @@ type Case struct {
 	Run  func(n int)
 }
 
-// A Result is what one contender needed per operation: the fastest round, and
-// the fewest allocations of any round.
+// A Result is the cost of one contender per operation: the time of the fastest round, and the
+// fewest allocations of any round.
 type Result struct {
 	Name        string
 	NsPerOp     float64
@@ -32,12 +32,12 @@ type Result struct {
 type Options struct {
 	Rounds int
 	Round  time.Duration
-	// Progress receives a line a round; nil is no progress.
+	// Progress receives one line per round; nil means none.
 	Progress io.Writer
 }
 
-// Compare runs every case once in each round, in an order that moves by one
-// place a round, so that no case always runs behind the same neighbour.
+// Compare runs every case once in each round. The order rotates by one place per round, so that the
+// cases take turns in the first place.
 func Compare(cases []Case, o Options) []Result {
 	if o.Rounds == 0 {
 		o.Rounds = 15

@@ -82,8 +82,8 @@ func CopyWithOption(to, from any, opt Option) error {
 	return m.MapAny(dst.Interface(), addressed(src).Interface())
 }
 
-// converting has those of copier's converters whose types have names here: a Mapper's functions are
-// checked by the compiler, copier's when they run.
+// converting supports only the converters whose types are named here: the compiler checks a
+// Mapper's functions, while copier checks its functions at run time.
 func converting(list []TypeConverter) *mapper.Mapper[any, any] {
 	opts := []mapper.Option{mapper.Lenient(), mapper.Tag("copier")}
 	for _, c := range list {

@@ -4,8 +4,8 @@ package shapes
 
 import "time"
 
-// A User is the flat shape: ten fields. The DTO has them in another order, as
-// an API has that grew apart from its table.
+// A User is the flat shape: ten fields. The DTO has them in another order, as is common when an API
+// and its table change separately.
 type User struct {
 	ID      int64
 	Name    string
