@@ -21,8 +21,6 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck"
 )
 
-var nothing = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
-
 func TestFilesIsSilent(t *testing.T) {
 	t.Run("when it is closed", func(t *testing.T) {
 		leakcheck.Files(t)

@@ -1,6 +1,7 @@
 package leakcheck_test
 
 import (
+	"net/http"
 	"os"
 	"strings"
 	"sync"
@@ -9,6 +10,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 )
+
+// nothing answers with an empty page.
+var nothing = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
 
 // held is never closed.
 var held []*os.File
