@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// This file words the problems of a BuildError. Each ends with lines of Go to choose from: pasted
-// into the call of New, in the package that calls it, such a line compiles and solves the problem.
+// This file writes the texts of the problems in a BuildError. Each ends with alternative lines of
+// Go. Such a line, pasted into the call of New, compiles and solves the problem.
 
 // advise adds a problem whose solutions are lines of code.
 func (c *compiler) advise(src, dst reflect.Type, why string, lines ...string) {
@@ -26,7 +26,7 @@ func (c *compiler) advise(src, dst reflect.Type, why string, lines ...string) {
 	c.problem(src, dst, reason(why))
 }
 
-// refuse says why a pair does not map, and what would help.
+// refuse reports why a pair does not map, and what would solve it.
 func (c *compiler) refuse(n *node) {
 	src, dst := n.src, n.dst
 	toText, fromText := dst.Kind() == reflect.String, src.Kind() == reflect.String
@@ -86,7 +86,7 @@ func (c *compiler) refuseOpaque(t reflect.Type, dst route) bool {
 	c.opaque[t] = true
 	assign := ""
 	switch {
-	case t != dst.typ: // no type that maps to itself
+	case t != dst.typ: // the type does not map to itself
 	case !holdsLock(t):
 		assign, why = c.assignLine(t), why+". If its values never change once they are made, assign them"
 	case c.pointed[t]:
@@ -227,9 +227,8 @@ func (c *compiler) isIgnored(src, part route) bool {
 	return false
 }
 
-// suggest finds a source field that was perhaps meant: one that nothing else reads and that maps.
-// Of several it takes the one whose name is the most like the missing one's, if it is like it at
-// all.
+// suggest finds a source field that may have been meant: nothing else reads it, and it maps. Of
+// several it returns the one with the most similar name, if any is similar.
 func (m *matcher) suggest(miss missing) (best route, ok bool) {
 	if m.c.trial {
 		return best, false
@@ -288,7 +287,7 @@ func (c *compiler) unused(o *override) {
 	c.problem(o.fromType, o.dst.owner, reason(what))
 }
 
-// relative is the way from a struct to a field inside it, as in an expression.
+// relative returns the path from a struct to a field inside it, as in an expression.
 func relative(base, field route) string {
 	return strings.TrimPrefix(strings.TrimPrefix(field.name, base.name), ".")
 }
@@ -375,7 +374,7 @@ func (c *compiler) isVisible(owner reflect.Type, field string) bool {
 	return true
 }
 
-// spell writes a type as the caller's package would, if it can.
+// spell returns a type as it is written in the caller's package, if it can be named there.
 func (c *compiler) spell(t reflect.Type) (string, bool) {
 	if t.Name() == "" {
 		return c.spellLiteral(t)
@@ -402,7 +401,7 @@ var importPath = regexp.MustCompile(`[\w.~-]+(?:/[\w.~-]+)*\.`)
 // spellArguments writes the type arguments of a generic type, which reflect gives with the whole
 // import path.
 func (c *compiler) spellArguments(args string) string {
-	caller := c.caller() // while only functions of this package are between it and its caller
+	caller := c.caller() // called here, while only this package's functions are on the stack above the caller
 	return importPath.ReplaceAllStringFunc(args, func(p string) string {
 		p = strings.TrimSuffix(p, ".")
 		if p == caller {

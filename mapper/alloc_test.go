@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// allocs counts exactly what n calls of f allocate, the least of some tries: the runtime itself
-// allocates now and then.
+// allocs counts exactly what n calls of f allocate. It returns the least of several tries, because
+// the runtime itself sometimes allocates.
 func allocs(n int, f func()) (objects, bytes uint64) {
 	objects, bytes = 1<<62, 1<<62
 	f()
@@ -87,8 +87,8 @@ func TestAllocationsAreThoseByHand(t *testing.T) {
 	assert.Equal(t, bytes, gotBytes, "Map: bytes")
 }
 
-// TestNothingAllocated checks what by hand allocates nothing, on the caller's stack: neither does
-// the Mapper, nor does it move the caller's values to the heap.
+// TestNothingAllocated checks mappings for which hand-written code allocates nothing. The Mapper
+// must not allocate either, and must not move the caller's values to the heap.
 func TestNothingAllocated(t *testing.T) {
 	users := mapper.Must[User, UserDTO](
 		mapper.Set(func(d *UserDTO) *string { return &d.Name }, func(u User) string { return u.FirstName }),
@@ -109,7 +109,7 @@ func TestNothingAllocated(t *testing.T) {
 
 func newStackUser() User { return User{ID: 1, FirstName: "Ada"} }
 
-// TestSetWithPointerAllocates holds the documentation to its word.
+// TestSetWithPointerAllocates checks the allocation that the documentation states.
 func TestSetWithPointerAllocates(t *testing.T) {
 	users := mapper.Must[User, UserDTO](
 		mapper.Set(func(d *UserDTO) *string { return &d.Name }, func(u *User) string { return u.FirstName }),

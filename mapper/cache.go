@@ -14,8 +14,8 @@ const (
 	maxDynamic = 64  // of one Mapper, for types met in interfaces
 )
 
-// A cache holds plans by their pair of types, never by the types' names. When it is full, the plan
-// that makes room is one that was not used since the cache last looked (the clock algorithm).
+// A cache holds plans by their pair of types, never by the types' names. When it is full, it evicts
+// a plan that was not used since its last check (the clock algorithm).
 type cache struct {
 	cfg   *config
 	limit int
@@ -28,8 +28,8 @@ type cache struct {
 	hits, misses, evictions atomic.Uint64
 }
 
-// typedPlans has a slot for each of 64 hashes: plans of pairs whose types the compiler knows, which
-// are found there without a lock. The first pair of a hash has the slot until its plan is evicted.
+// typedPlans has a slot for each of 64 hashes. It finds plans of pairs whose types the compiler
+// knows without a lock. The first pair with a hash keeps the slot until its plan is evicted.
 type typedPlans [64]atomic.Pointer[typedPlan]
 
 // A typedPlan says which entry was found for the addresses of two types, which are never moved or
@@ -52,7 +52,7 @@ func typeWord[T any]() uintptr {
 // An entry is built once, by the first goroutine that needs it, while the others that need it wait.
 type entry struct {
 	pair pair
-	slot *atomic.Pointer[typedPlan] // that has it, or nil
+	slot *atomic.Pointer[typedPlan] // the slot that has this entry, or nil
 	used atomic.Bool
 	once sync.Once
 	plan *plan
@@ -131,7 +131,8 @@ func (c *cache) insert(p pair) *entry {
 	return e
 }
 
-// plans holds what Map, MapSlice and MapAny use, and typed what Map and MapSlice use most.
+// plans is the cache of Map, MapSlice and MapAny. typed has the plans that Map and MapSlice use
+// most.
 var (
 	plans = newCache(maxPlans, newConfig(nil))
 	typed typedPlans
@@ -156,9 +157,9 @@ type CacheStats struct {
 	Hits, Misses, Evictions uint64 // since the program started
 }
 
-// Stats returns the state of the cache that Map, MapSlice and MapAny share. Evictions that go on
-// rising mean that a program uses more pairs of types than the cache holds, and builds plans again
-// and again: use Mappers.
+// Stats returns the state of the cache that Map, MapSlice and MapAny share. If Evictions keeps
+// rising, the program uses more pairs of types than the cache holds, and builds plans again and
+// again: use Mappers.
 func Stats() CacheStats {
 	plans.mu.RLock()
 	defer plans.mu.RUnlock()
@@ -170,8 +171,8 @@ func Stats() CacheStats {
 
 // Map maps src to a D by the default plan of the two types, without options. Plans are cached, up
 // to a bound, for all of the package: see Stats. The error is a *BuildError if the types do not map
-// and an *Error if the value does not. A Mapper is faster and tells at start-up that types do not
-// map.
+// and an *Error if the value does not. A Mapper is faster, and reports types that do not map when
+// the program starts.
 func Map[D, S any](src S) (dst D, err error) {
 	p, err := cached[S, D]()
 	if err != nil {
@@ -200,8 +201,8 @@ func MapSlice[D, S any](src []S) ([]D, error) {
 func MapAny(dst, src any) error { return mapAny(plans, dst, src) }
 
 // MapAny maps types known only at run time by m's options: dst is a pointer to the destination, src
-// is the source or a pointer to it. The two need not be m's own types; options that choose fields
-// hold wherever their pair of types is met. m caches plans of other types, up to a bound.
+// is the source or a pointer to it. The two need not be m's own types. Options that choose fields
+// apply wherever their pair of types occurs. m caches plans of other types, up to a bound.
 func (m *Mapper[S, D]) MapAny(dst, src any) error {
 	if m == nil || m.plan == nil {
 		return m.misused()

@@ -15,7 +15,7 @@ import (
 
 var parsing = mapper.Options{Parse: true, Stringer: true}
 
-// TestCells checks the value of what maps, cell by cell.
+// TestCells checks the results, cell by cell.
 func TestCells(t *testing.T) {
 	moment := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
 	for name, c := range map[string]struct {
@@ -99,7 +99,7 @@ func TestCells(t *testing.T) {
 	}
 }
 
-// mapBoth maps src to a dst with both executors, which must agree.
+// mapBoth maps src to a dst with both executors and checks that they agree.
 func mapBoth(t *testing.T, src any, dst reflect.Type, opts ...mapper.Option) (any, error) {
 	t.Helper()
 	s := reflect.New(reflect.TypeOf(src))
@@ -115,8 +115,8 @@ func mapBoth(t *testing.T, src any, dst reflect.Type, opts ...mapper.Option) (an
 	return d.Elem().Interface(), nil
 }
 
-// TestErrors checks what fails while mapping: the path and the reason, and that no value of the
-// source is in the text.
+// TestErrors checks errors while mapping: the path, the reason, and that the text has no value of
+// the source.
 func TestErrors(t *testing.T) {
 	loop := Loop{nil}
 	loop[0] = loop

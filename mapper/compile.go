@@ -12,7 +12,7 @@ import (
 
 // A compiler builds the plan of one pair of types.
 type compiler struct {
-	cfg      *config // that holds where the compiler is: the Mapper's own or that of a For
+	cfg      *config // the config of the current pair: the Mapper's own, or the config of a For
 	base     *config // the Mapper's own
 	root     pair    // without pointers
 	nodes    map[key]*node
@@ -20,16 +20,16 @@ type compiler struct {
 	active   []*placed // overrides of the pairs that the node being built consists of
 	samples  map[reflect.Type]*sample
 	found    map[*override]*selected
-	path     []string // to where the compiler is
+	path     []string // to the current pair
 	problems []*Error
 	opaque   map[reflect.Type]bool // types that were reported as such
-	pointed  map[reflect.Type]bool // types that pointers to them map to themselves
+	pointed  map[reflect.Type]bool // types whose pointers map to themselves
 	scoped   map[*config]bool      // configs of For that were used
 	trial    bool                  // only to see whether there are problems
 	home     string                // the package of the caller; "" is not known yet
 }
 
-// A key is what a node is made for: a pair, and the options that hold there.
+// A key identifies a node: a pair, and the options that apply there.
 type key struct {
 	pair
 	cfg *config
@@ -96,7 +96,7 @@ func (c *compiler) within(name string, do func()) {
 	c.path = c.path[:len(c.path)-1]
 }
 
-// inside compiles a pair one level further in.
+// inside compiles a pair one level deeper.
 func (c *compiler) inside(name string, src, dst reflect.Type) (n *node) {
 	c.within(name, func() { n = c.pair(src, dst) })
 	return n
@@ -121,7 +121,7 @@ func (c *compiler) pair(src, dst reflect.Type) *node {
 	return n
 }
 
-// scope returns the options that hold for a pair: those of a For, or of what the pair is inside of.
+// scope returns the options for a pair: the options of its For, or of the pair around it.
 func (c *compiler) scope(p pair) *config {
 	switch s := c.base.scopes[p]; {
 	case s != nil:
@@ -175,7 +175,7 @@ func (c *compiler) detached(fn function, result reflect.Type) function {
 	return fn
 }
 
-// stringsIn lists where the strings of a t lie that are not behind a reference.
+// stringsIn lists the offsets of the strings in a t that are not behind a reference.
 func stringsIn(t reflect.Type, off uintptr, list []uintptr) []uintptr {
 	switch t.Kind() {
 	case reflect.String:
@@ -243,8 +243,8 @@ func (c *compiler) buildOptional(n *node) bool {
 }
 
 // buildOfWhole maps a null as a whole, and not the value inside it, if a Convert says so or if only
-// the null has a method that makes a text. It is called only for what is present: the text of what
-// is absent is no data.
+// the null has a method that makes a text. It is called only for a present value, because the text
+// form of an absent value is not data.
 func (c *compiler) buildOfWhole(n *node, value, dst reflect.Type) bool {
 	_, converts := c.cfg.converters[pair{n.src, dst}]
 	if !converts && (dst.Kind() != reflect.String || !implements(n.src, textMarshaler) && !implements(n.src, stringer) || c.maps(value, dst)) {
@@ -265,7 +265,7 @@ func (c *compiler) isText(src, dst reflect.Type) bool {
 	return dst.Kind() == reflect.String && (implements(src, textMarshaler) || c.cfg.Stringer && implements(src, stringer))
 }
 
-// buildText knows strings made of other types and other types made of strings.
+// buildText builds nodes that make strings from other types, and other types from strings.
 func (c *compiler) buildText(n *node) bool {
 	switch src, dst := n.src, n.dst; {
 	case src == dst:
@@ -348,13 +348,13 @@ func implements(t, methods reflect.Type) bool {
 	return t.Implements(methods) || reflect.PointerTo(t).Implements(methods)
 }
 
-// isError knows types whose values are told apart by identity.
+// isError reports whether t is an error type, whose values are compared by identity.
 func isError(t reflect.Type) bool {
 	return (t.Kind() == reflect.Interface || t.Kind() == reflect.Pointer) && t.Implements(errorType)
 }
 
-// isImmutable knows types that refer to what never changes: a time.Time and its Location, also in
-// types made from it, what unique.Make made, and compiled regular expressions.
+// isImmutable reports whether a type refers only to memory that never changes: a time.Time with its
+// Location, types defined on it, unique.Handle, and compiled regular expressions.
 func isImmutable(t reflect.Type) bool {
 	switch t.Kind() {
 	case reflect.Struct:
@@ -365,8 +365,8 @@ func isImmutable(t reflect.Type) bool {
 	return false
 }
 
-// isShared reports whether Share assigns a reference. What structs and arrays hold is decided one
-// by one.
+// isShared reports whether Share assigns a reference. The fields of structs and the elements of
+// arrays are decided one by one.
 func (c *compiler) isShared(src, dst reflect.Type) bool {
 	switch src.Kind() {
 	case reflect.Slice, reflect.Map, reflect.Pointer, reflect.Interface, reflect.Chan, reflect.Func, reflect.UnsafePointer:
@@ -375,8 +375,7 @@ func (c *compiler) isShared(src, dst reflect.Type) bool {
 	return false
 }
 
-// sameLayout reports whether assigning the bits of a src to a dst is what the language's conversion
-// does.
+// sameLayout reports whether assigning the bits of a src to a dst does the same as Go's conversion.
 func sameLayout(src, dst reflect.Type) bool {
 	return src == dst || src.Kind() == dst.Kind() && src.Kind() != reflect.Interface && src.ConvertibleTo(dst)
 }

@@ -11,14 +11,14 @@ import (
 
 // An Error says which part of a value could not be mapped, and why. Neither its fields nor its text
 // hold values of the source, which may be secret. The one exception is Err, if a user's function or
-// an UnmarshalText method returned it: errors.Unwrap and errors.As give it, but Error's text leaves
-// its text out, unless it or an error that it wraps declares that its own text holds no values, by
-// a method Safe() bool that returns true.
+// an UnmarshalText method returned it. errors.Unwrap and errors.As return that error, but the text
+// of Error leaves its text out. To have it shown, that error, or an error that it wraps, must have
+// a method Safe() bool that returns true, which declares that its text holds no values.
 type Error struct {
-	// Path leads from the destination's top to the part: "Items[3].Price". It is empty for the top
-	// itself. Keys of maps are written [*].
+	// Path is the path from the destination's top to the part, such as "Items[3].Price". It is
+	// empty for the top itself. Keys of maps are written [*].
 	Path string
-	// Src and Dst are the types of the two parts. Src is nil where the destination has no source.
+	// Src and Dst are the types of the two parts. Src is nil if the destination has no source.
 	Src, Dst reflect.Type
 	// Err is the reason.
 	Err error
@@ -120,7 +120,7 @@ func (f *failure) atKey() *failure {
 	return f
 }
 
-// maxPath bounds the levels of a path: that of cyclic data has a thousand.
+// maxPath bounds the levels of a path: the path of cyclic data would have a thousand.
 const maxPath = 24
 
 func (f *failure) error() error {

@@ -25,8 +25,8 @@ var (
 	texts     = mapper.Must[textSrc, textDst]()
 )
 
-// The functions below build a source that the compiler would keep on the stack if it could, its
-// strings too, and return a result that must not refer to that stack.
+// The functions below build a source that the compiler would keep on the stack if it could, with
+// its strings. They return a result that must not refer to that stack.
 //
 //go:noinline
 func stackedMap(b []byte) (string, error) {

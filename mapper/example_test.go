@@ -52,7 +52,7 @@ func ExampleMapper() {
 	// 	Email <- Mail: copy
 }
 
-// A PATCH handler changes what the request sets, and nothing else.
+// A PATCH handler changes only the fields that the request sets.
 func ExampleMapper_Patch() {
 	type accountPatch struct{ First, Last, Mail *string }
 	patches := mapper.Must[accountPatch, Account](mapper.Lenient())
@@ -157,7 +157,7 @@ func ExampleOption() {
 	// Output: 42 <nil>
 }
 
-// The strings of a record that was cut from a large file no longer keep it.
+// The strings of a record that is a part of a large file do not retain the file.
 func ExampleOptions() {
 	type record struct{ Key, Value string }
 	detach := mapper.Must[record, record](mapper.Options{DetachStrings: true})
@@ -218,7 +218,7 @@ func ExampleFor() {
 	// Output: 1 ada [{pen 1.20}] <nil>
 }
 
-// After checks the whole, and sets what depends on several fields.
+// After checks the whole value, and sets a field that depends on several others.
 func ExampleAfter() {
 	type span struct{ From, To int }
 	type spanDTO struct{ From, To, Days int }

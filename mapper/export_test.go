@@ -13,7 +13,7 @@ func Compile(src, dst reflect.Type, opts ...Option) (Plan, error) {
 	return Plan{p}, err
 }
 
-// Kernels and Reflect map what src points to to what dst points to.
+// Kernels and Reflect map *src to *dst.
 func (p Plan) Kernels(dst, src reflect.Value) error {
 	return p.plan.run(context.Background(), dst.UnsafePointer(), src.UnsafePointer())
 }
@@ -32,7 +32,7 @@ const (
 	MaxSites    = maxSites
 )
 
-// Sites is how many lines the misuse warning counts.
+// Sites returns how many sites the misuse warning counts.
 func Sites() int {
 	builds.mu.Lock()
 	defer builds.mu.Unlock()

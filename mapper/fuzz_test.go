@@ -14,14 +14,14 @@ import (
 )
 
 // FuzzExecutors makes a pair of types and a value, and maps it with the kernels and with
-// reflection: the results and the errors must be the same. Where JSON can say what the value is, a
-// round trip through it must agree too.
+// reflection: the results and the errors must be the same. If JSON can represent the value, a round
+// trip through JSON must agree too.
 func FuzzExecutors(f *testing.F) {
 	for i := range uint16(600) {
 		f.Add(i, uint64(i))
 	}
 	f.Fuzz(func(t *testing.T, types uint16, values uint64) {
-		// Types made at run time are never freed: there are not too many.
+		// Types made at run time are never freed, so their number is limited.
 		g := generator{Rand: rand.New(rand.NewPCG(uint64(types%8192), 1)), json: true}
 		src := g.structType(3)
 		dst := g.like(src, 3)
@@ -41,7 +41,7 @@ func compareExecutors(t *testing.T, p mapper.Plan, dst reflect.Type, v reflect.V
 	byKernels, byReflection := reflect.New(dst), reflect.New(dst)
 	kerr, rerr := p.Kernels(byKernels, v), p.Reflect(byReflection, v)
 	if fmt.Sprint(kerr) != fmt.Sprint(rerr) {
-		// Which entry of a map fails first is a matter of chance.
+		// Which entry of a map fails first is random.
 		if kerr == nil || rerr == nil {
 			t.Fatalf("%v to %v:\nkernels:    %v\nreflection: %v", v.Type().Elem(), dst, kerr, rerr)
 		}
@@ -122,10 +122,10 @@ func same(a, b reflect.Value) bool {
 // A generator makes types and values out of random numbers.
 type generator struct {
 	*rand.Rand
-	json bool // what was made so far means the same in JSON
+	json bool // JSON can represent everything made so far
 }
 
-// A loop of two generated recursive types with different fields.
+// Two recursive types with different fields, for generated types.
 type (
 	Ring struct {
 		N    int16
@@ -146,7 +146,7 @@ var leaves = []reflect.Type{
 	reflect.TypeFor[uint](), reflect.TypeFor[uint8](), reflect.TypeFor[uint16](), reflect.TypeFor[uint32](), reflect.TypeFor[uint64](), reflect.TypeFor[uintptr](),
 	reflect.TypeFor[float32](), reflect.TypeFor[float64](), reflect.TypeFor[string](), reflect.TypeFor[string](), reflect.TypeFor[Text](), reflect.TypeFor[ID](),
 	reflect.TypeFor[UUID](), reflect.TypeFor[Point](), reflect.TypeFor[Point32](), reflect.TypeFor[Ring](), reflect.TypeFor[RingDTO](),
-	// These mean something else in JSON, or nothing.
+	// JSON represents these differently, or not at all.
 	reflect.TypeFor[[]byte](), reflect.TypeFor[complex64](), reflect.TypeFor[complex128](), reflect.TypeFor[time.Time](), reflect.TypeFor[any](), reflect.TypeFor[sql.NullString](), reflect.TypeFor[sql.NullInt64](),
 }
 
@@ -185,7 +185,7 @@ func (g *generator) structType(depth int) reflect.Type {
 	return reflect.StructOf(fields)
 }
 
-// like makes a type that t perhaps maps to.
+// like makes a type that t may map to.
 func (g *generator) like(t reflect.Type, depth int) reflect.Type {
 	if depth == 0 || t.NumMethod() > 0 || t.PkgPath() != "" {
 		return g.likeLeaf(t)
@@ -231,7 +231,7 @@ func (g *generator) likeLeaf(t reflect.Type) reflect.Type {
 	return t
 }
 
-// likeStruct puts the fields in another order and leaves out a few.
+// likeStruct puts the fields in another order and drops some.
 func (g *generator) likeStruct(t reflect.Type, depth int) reflect.Type {
 	var fields []reflect.StructField
 	for _, i := range g.Perm(t.NumField()) {
@@ -242,7 +242,7 @@ func (g *generator) likeStruct(t reflect.Type, depth int) reflect.Type {
 	return reflect.StructOf(fields)
 }
 
-// fill sets v to something; depth bounds what is recursive.
+// fill sets v to a random value; depth bounds recursive types.
 func (g *generator) fill(v reflect.Value, depth int) {
 	if v.Type() == reflect.TypeFor[time.Time]() {
 		v.Set(reflect.ValueOf(time.Unix(g.Int64N(1<<33), 0).UTC()))

@@ -16,17 +16,17 @@ import (
 //   - No address of the caller's memory outlives a call or reaches a user's
 //     function: the caller's values may be on its stack (see hide).
 
-// A kernel is what the executor needs to know about a node, worked out once.
+// A kernel is what the executor needs to know about a node, computed once.
 type kernel struct {
 	moves moves     // of a struct: the fields that are plain assignments
 	once  *straight // of a struct: the same for one value
 	rest  []field   // of a struct: the other fields
-	flat  bool      // the moves are all there is to do
+	flat  bool      // the moves are the whole plan
 
 	size, step uintptr // of a list: the sizes of a source and a destination element
 }
 
-// newKernel works out a node's kernel, once all nodes are built.
+// newKernel computes a node's kernel, after all nodes are built.
 func newKernel(n *node) kernel {
 	var k kernel
 	switch n.op {
@@ -45,7 +45,7 @@ func newKernel(n *node) kernel {
 	return k
 }
 
-// split tells plain assignments from the other fields.
+// split separates plain assignments from the other fields.
 func (k *kernel) split(n *node) {
 	small := n.src.Size() <= maxOffset && n.dst.Size() <= maxOffset
 	for _, f := range n.fields {
@@ -64,7 +64,7 @@ func (p *plan) setFlat() {
 	}
 }
 
-// run maps what src points to to what dst points to. No pointer to either leaves the call.
+// run maps *src to *dst. No pointer to either leaves the call.
 func (p *plan) run(ctx context.Context, dst, src unsafe.Pointer) error {
 	st := p.state(ctx)
 	f := p.root.run(dst, src, &st)
@@ -152,7 +152,7 @@ func (f *field) run(dst, src unsafe.Pointer, st *state) *failure {
 	return f.node.run(f.dst.write(dst), from, st)
 }
 
-// clear is for a source that lies behind a nil pointer.
+// clear sets the destination to zero, for a source behind a nil pointer.
 func (f *field) clear(dst unsafe.Pointer) {
 	if at := f.dst.read(dst); at != nil && f.node.op != opAfter {
 		reflect.NewAt(f.node.dst, at).Elem().SetZero()
@@ -199,8 +199,8 @@ func (n *node) runInvalid(dst, src unsafe.Pointer, st *state) *failure {
 	return n.elem.run(unsafe.Add(dst, n.to.valueAt), unsafe.Add(src, n.from.valueAt), st)
 }
 
-// runPointer makes what the pointer at dst points to. What two source pointers point to is made
-// once.
+// runPointer makes the object for the pointer at dst. If two source pointers point to one object,
+// it makes one object for both.
 func (n *node) runPointer(dst, src unsafe.Pointer, st *state) *failure {
 	if n.from.form != pointer || !n.shares(st) {
 		fresh := reflect.New(n.elem.dst).UnsafePointer()
@@ -237,7 +237,7 @@ func (n *node) detach(s string, st *state) string {
 	return unsafe.String((*byte)(to), len(s))
 }
 
-const longText = 128 // a text of fewer bytes is copied in less time than it is looked for
+const longText = 128 // copying a shorter text takes less time than looking it up
 
 // A slice is a slice of any type in memory.
 type slice struct {
@@ -331,8 +331,8 @@ func (n *node) runBytes(dst, src unsafe.Pointer, st *state) {
 	*(*[]byte)(dst) = []byte(*(*string)(src))
 }
 
-// runSlow is for the kinds of node that need reflection anyway: they work on copies and not on the
-// caller's memory, because what they call may keep it.
+// runSlow is for nodes that need reflection anyway. They work on copies of the caller's memory,
+// because the functions that they call may retain it.
 func (n *node) runSlow(dst, src unsafe.Pointer, st *state) *failure {
 	from := reflect.NewAt(n.src, src).Elem()
 	to := reflect.NewAt(n.dst, dst).Elem()
@@ -409,8 +409,8 @@ func (n *node) entries(made, from reflect.Value, st *state) *failure {
 	return nil
 }
 
-// runDynamic maps what an interface holds. Words are the interface in memory: its second is a
-// pointer to the value, unless the value is a pointer itself.
+// runDynamic maps the value in an interface. words are the interface in memory: the second word is
+// a pointer to the value, unless the value is a pointer itself.
 func (n *node) runDynamic(to, from reflect.Value, words [2]unsafe.Pointer, st *state) *failure {
 	if from.IsNil() {
 		to.SetZero()
@@ -440,14 +440,15 @@ func (n *node) runDynamic(to, from reflect.Value, words [2]unsafe.Pointer, st *s
 	return nil
 }
 
-// sharedInBox reports whether two interfaces can hold the same value of this type, other than by a
-// pointer, which is looked for where it is mapped, and whether to copy it twice would cost much.
+// sharedInBox reports whether two interfaces can share a value of this type that is worth looking
+// up: it is expensive to copy, and it is not a pointer, because a pointer is looked up when it is
+// mapped.
 func (n *node) sharedInBox() bool {
 	return (n.src.Kind() == reflect.Struct || n.src.Kind() == reflect.Array) && !isWord(n.src) && (refers(n.src) || n.src.Size() > longText)
 }
 
-// isWord knows types that an interface holds in its second word: pointers, and what consists of one
-// pointer.
+// isWord reports whether an interface holds a value of this type in its second word: a pointer, or
+// a type that consists of one pointer.
 func isWord(t reflect.Type) bool {
 	switch t.Kind() {
 	case reflect.Struct:

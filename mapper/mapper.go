@@ -7,24 +7,24 @@ import (
 	"unsafe"
 )
 
-// A Mapper maps values of type S to values of type D by one plan. Create it with New or Must, once:
-// in a package-level variable or in the constructor of what uses it. It is safe for concurrent use,
-// never changes, and holds nothing of what it maps. When it is no longer referenced it is collected
-// with its plan.
+// A Mapper maps values of type S to values of type D by one plan. Create it once, with New or Must,
+// in a package-level variable or in the constructor of its owner. It is safe for concurrent use,
+// never changes, and retains none of the values that it maps. When it is no longer referenced it is
+// collected with its plan.
 type Mapper[S, D any] struct {
 	plan *plan
-	flat *straight // all there is to do, if that is moves only
+	flat *straight // the whole plan, if it consists of moves only
 }
 
-// New builds the Mapper from S to D. The error is a *BuildError, which lists everything that
-// prevents it: fields of D without a source (unless Lenient), types that do not map, and options
-// that do not fit. Each problem ends with lines of code that solve it. New takes ten to a hundred
-// microseconds and allocates; nothing of it stays behind when the Mapper is dropped.
+// New builds the Mapper from S to D. The error is a *BuildError, which lists all problems: fields
+// of D without a source (unless Lenient), types that do not map, and options that do not fit. Each
+// problem ends with lines of code that solve it. New takes ten to a hundred microseconds and
+// allocates. When the Mapper is no longer referenced, all of its memory is freed.
 //
-// To build the same pair at the same line again and again is misuse: the 64th time New logs one
-// warning (slog, level Warn) with the line, or with the line that calls it if it stands in a
-// generic function. It logs none if the Mappers are still in use, as the Mappers of one service for
-// each tenant are; only a garbage collection can show that.
+// Building the same pair at the same line again and again is misuse. The 64th time, New logs one
+// warning (slog, level Warn) with that line; if the line is in a generic function, with the line
+// that calls the function. It logs no warning if a garbage collection has shown that the Mappers
+// are still in use, for example one in the service of each tenant.
 func New[S, D any](opts ...Option) (*Mapper[S, D], error) {
 	return build[S, D](opts)
 }
@@ -63,8 +63,8 @@ func (m *Mapper[S, D]) Map(src S) (dst D, err error) {
 	return dst, err
 }
 
-// MapContext is Map with a context for the functions of ConvertContext. Whether they heed it is
-// theirs: MapContext itself does not block.
+// MapContext is Map with a context, which it passes to the functions of ConvertContext. MapContext
+// itself does not block and does not check the context.
 func (m *Mapper[S, D]) MapContext(ctx context.Context, src S) (D, error) {
 	var dst D
 	if err := m.IntoContext(ctx, &dst, &src); err != nil {
@@ -74,11 +74,11 @@ func (m *Mapper[S, D]) MapContext(ctx context.Context, src S) (D, error) {
 	return dst, nil
 }
 
-// Into maps *src into *dst. It writes the fields that the plan fills and leaves the others as they
-// are. It makes new slices, new maps and new objects for pointers. There are two exceptions, which
-// it fills in place if dst has them already: what an embedded pointer of dst points to, if its
-// fields are filled one by one as promoted fields, and what a pointer points to behind which Bind
-// or Set chose a field. After an *Error some fields of dst may have been written.
+// Into maps *src into *dst. It writes the fields that the plan fills and leaves the others
+// unchanged. It makes new slices, new maps and new objects for pointers, with two exceptions. If
+// dst has them already, it fills in place the struct behind an embedded pointer whose fields are
+// filled as promoted fields, and the struct behind a pointer in which Bind or Set chose a field.
+// After an *Error some fields of dst may have been written.
 func (m *Mapper[S, D]) Into(dst *D, src *S) error {
 	if m != nil && m.flat != nil && dst != nil && src != nil {
 		m.flat.run(unsafe.Pointer(dst), unsafe.Pointer(src))
@@ -95,7 +95,7 @@ func (m *Mapper[S, D]) IntoContext(ctx context.Context, dst *D, src *S) error {
 func (m *Mapper[S, D]) into(ctx context.Context, dst *D, src *S) error {
 	if m == nil || m.plan == nil || dst == nil || src == nil {
 		leak(src)
-		leak(dst) // After sees what dst refers to
+		leak(dst) // After gets what dst refers to
 		return m.misused()
 	}
 	if onlyReflect {
@@ -104,9 +104,9 @@ func (m *Mapper[S, D]) into(ctx context.Context, dst *D, src *S) error {
 	return m.plan.run(ctx, hide(unsafe.Pointer(dst)), hide(unsafe.Pointer(src)))
 }
 
-// leak does nothing, but the compiler must assume that it keeps what *src refers to. So strings and
-// objects that a source refers to are never on the caller's stack, from where the result would
-// refer to memory that is used again. The source itself may be on the stack: see hide.
+// leak does nothing, but the compiler must assume that it retains everything *p refers to. So
+// strings and objects that a source refers to are never on the caller's stack: otherwise the result
+// could refer to stack memory that is reused. The source itself may be on the stack, see hide.
 func leak[T any](p *T) {
 	if leaked.really {
 		leaked.value = *p
@@ -118,7 +118,7 @@ var leaked struct {
 	value  any
 }
 
-// misused is the error of a Mapper without a plan, or of a nil pointer.
+// misused returns the error for a Mapper without a plan, or for a nil pointer.
 func (m *Mapper[S, D]) misused() error {
 	p := pairOf[S, D]()
 	if m == nil || m.plan == nil {
@@ -143,14 +143,14 @@ func (m *Mapper[S, D]) Slice(src []S) ([]D, error) {
 	return dst, nil
 }
 
-// Append appends what src maps to to dst and returns the longer slice. The memory behind dst is
-// used if it suffices, as by the built-in append. After an *Error it returns dst as it was.
+// Append maps src, appends the results to dst and returns the extended slice. Like the built-in
+// append it uses the capacity of dst if it suffices. After an *Error it returns dst unchanged.
 func (m *Mapper[S, D]) Append(dst []D, src []S) ([]D, error) {
 	if m == nil || m.plan == nil {
 		return dst, m.misused()
 	}
 	if p := m.plan.root; p.src == p.dst {
-		// src may lie in the memory behind dst.
+		// src may be in the memory behind dst.
 		mapped, err := m.Slice(src)
 		return append(dst, mapped...), err
 	}
@@ -175,9 +175,9 @@ func (m *Mapper[S, D]) fill(dst []D, src []S) error {
 	return m.plan.runList(unsafe.Pointer(unsafe.SliceData(dst)), unsafe.Pointer(unsafe.SliceData(src)), len(src))
 }
 
-// Seq maps a stream lazily: one value each time the caller's loop asks. A value that does not map
-// yields the zero value and its *Error, whose path begins with its index, and the stream goes on:
-// break to stop. It keeps nothing of the values it has yielded.
+// Seq maps a stream lazily, one value for each iteration of the caller's loop. A value that does
+// not map yields the zero value and an *Error whose path begins with its index. The stream then
+// continues; break to stop it. Seq retains none of the values that it has yielded.
 func (m *Mapper[S, D]) Seq(src iter.Seq[S]) iter.Seq2[D, error] {
 	return func(yield func(D, error) bool) {
 		i := 0

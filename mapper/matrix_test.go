@@ -76,7 +76,7 @@ func (l *Locked) Add() {
 // ref is &v.
 func ref[T any](v T) *T { return &v }
 
-// sources has a value of every kind, and those that are known for trouble.
+// sources has a value of every kind, and values that are known to cause problems.
 func sources() map[string]any {
 	cyclic := &Tree{N: 1}
 	cyclic.Kids = []*Tree{cyclic}
@@ -116,7 +116,7 @@ func sources() map[string]any {
 	}
 }
 
-// destinations has a type of every kind, and those of the sources.
+// destinations has a type of every kind, and the types of the sources.
 func destinations() map[reflect.Type]bool {
 	types := map[reflect.Type]bool{
 		reflect.TypeFor[any](): true, reflect.TypeFor[error](): true, reflect.TypeFor[Named](): true,
@@ -131,8 +131,8 @@ func destinations() map[reflect.Type]bool {
 }
 
 // TestMatrix maps every source to every destination. A cell maps, is refused when the plan is
-// built, or is an Error with the types. What maps must map the same way with both executors, and
-// map back to an equal source, or the way back must fail loudly: nothing is lost silently.
+// built, or is an Error with the types. Both executors must give the same result. Mapping the
+// result back must give an equal source or an error, so that nothing is lost silently.
 func TestMatrix(t *testing.T) {
 	var mapped, refused, failed int
 	for name, v := range sources() {
@@ -177,7 +177,7 @@ func checkRefusal(t *testing.T, cell string, err error) {
 	}
 }
 
-// both maps with both executors, which must agree.
+// both maps with both executors and checks that they agree.
 func both(t *testing.T, cell string, p mapper.Plan, dst reflect.Type, src reflect.Value) (reflect.Value, error) {
 	byKernels, byReflection := reflect.New(dst), reflect.New(dst)
 	kerr, rerr := p.Kernels(byKernels, src), p.Reflect(byReflection, src)
@@ -196,9 +196,9 @@ func equal(a, b any) bool {
 
 func deref(v any) any { return reflect.ValueOf(v).Elem().Interface() }
 
-// oneWay are the sources whose way back is another value by design: those that say "no value" map
-// to zero values, which cannot say so, and what is taken out of an interface goes back into it with
-// its new type.
+// oneWay are the sources that do not map back to an equal value, by design. An absent value maps to
+// a zero value, which maps back to a present one. A value taken out of an interface goes back into
+// it with its new type.
 var oneWay = map[string]bool{
 	"*int nil": true, "*Point nil": true, "NullString invalid": true, "EmbedPtr nil": true, "[]byte nil": true, "[]int nil": true, "Tree": true,
 	"Knot": true, "struct of any": true, "struct of any nil": true, "struct of any pointer": true,

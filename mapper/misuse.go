@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	maxBuilds = 64  // of one pair at one line, before that is called misuse
+	maxBuilds = 64  // builds of one pair at one line that count as misuse
 	maxSites  = 512 // lines and pairs that are counted
 )
 
@@ -29,9 +29,9 @@ type buildTable struct {
 	sites map[site]*siteCount
 }
 
-// A siteCount is what is known of one site. Half of the plans it built are watched: if a garbage
-// collection has shown that most of them are still in use, each has an owner, such as a service for
-// each tenant, and to build them is right.
+// A siteCount holds the counts of one site. Half of the plans it built are watched. If a garbage
+// collection has shown that most of them are still in use, each has an owner, such as the service
+// of a tenant, and building them is no misuse.
 type siteCount struct {
 	n      int
 	warned bool
@@ -49,8 +49,8 @@ func (t *buildTable) count(p pair, built *plan) {
 		p.src, p.dst, frame.File, frame.Line), "func", frame.Function, "builds", maxBuilds)
 }
 
-// callSite finds the line outside this package that builds a Mapper. A generic function is passed
-// over: it builds Mappers for those who call it.
+// callSite finds the line outside this package that builds a Mapper. Generic functions are skipped,
+// because they build Mappers for their callers.
 func callSite() (uintptr, runtime.Frame) {
 	var pcs [16]uintptr
 	n := runtime.Callers(3, pcs[:])
@@ -72,7 +72,7 @@ func callSite() (uintptr, runtime.Frame) {
 	return first.PC, first
 }
 
-// add reports whether this build is the one to warn about.
+// add counts a build, and reports whether to warn about it.
 func (t *buildTable) add(s site, built *plan) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -116,7 +116,8 @@ func (c *siteCount) haveOwners() bool {
 	return c.mark.Value() == nil && 2*inUse > len(c.early)
 }
 
-// forget makes room: sites that were warned about stay, so that none is warned about twice.
+// forget makes room in the table. Sites that were warned about stay, so that none is warned about
+// twice.
 func (t *buildTable) forget() bool {
 	for s, c := range t.sites {
 		if !c.warned {

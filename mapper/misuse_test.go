@@ -37,7 +37,7 @@ func (s *syncBuffer) Write(p []byte) (int, error) {
 	return s.b.Write(p)
 }
 
-// heap is what is live after garbage collection.
+// heap returns the live bytes after a garbage collection.
 func heap() int64 {
 	var m runtime.MemStats
 	for range 3 {
@@ -47,8 +47,8 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// TestMillionBuilds builds one pair at one line again and again: one warning that names the line,
-// and a heap that stays flat within 1 MiB.
+// TestMillionBuilds builds one pair at one line a million times. It expects one warning that names
+// the line, and a heap that grows by less than 1 MiB.
 func TestMillionBuilds(t *testing.T) {
 	builds := 20_000
 	if long {
@@ -90,15 +90,15 @@ func TestWarningCountsLines(t *testing.T) {
 	assert.Equal(t, 1, strings.Count(text, "misuse_test.go:"), text)
 }
 
-// A tenant has a Mapper of its own.
+// A tenant owns a Mapper.
 type tenant struct {
 	m *mapper.Mapper[Point, Point32]
 }
 
 func newTenant() *tenant { return &tenant{mapper.Must[Point, Point32]()} }
 
-// TestOwnersAreNoMisuse builds a Mapper in the constructor of its owner: few owners, and many that
-// a garbage collection has shown to be in use.
+// TestOwnersAreNoMisuse builds a Mapper in the constructor of its owner: for few owners, and for
+// many owners that a garbage collection has shown to be in use.
 func TestOwnersAreNoMisuse(t *testing.T) {
 	mapper.ResetSites()
 	var tenants []*tenant
@@ -144,7 +144,7 @@ func TestWarningPassesGenericHelpers(t *testing.T) {
 		for range 2 * mapper.MaxBuilds {
 			_, _ = mapper.New[Point, struct{ Z int }]()
 		}
-	}), "what fails is heard of anyway")
+	}), "a failure is reported anyway")
 }
 
 // TestWarningTableIsBounded fills the table with sites.
@@ -165,8 +165,8 @@ func TestWarningTableIsBounded(t *testing.T) {
 	assert.False(t, mapper.CountSite(3), "and warns about none again")
 }
 
-// A provider stands for a container's function that runs for each request: the story's misuse in
-// its modern form.
+// A provider is like a function of a dependency-injection container that runs for each request: a
+// common form of this misuse.
 type provider func() *mapper.Mapper[User, UserDTO]
 
 func (p provider) handle(t testing.TB, u User) {
@@ -184,10 +184,10 @@ func TestProviderPerRequest(t *testing.T) {
 	assert.Equal(t, 1, strings.Count(text, "is built again and again"), text)
 }
 
-// registry keeps every Mapper that was ever built, as the story's did.
+// registry retains every Mapper that was ever built.
 var registry []*mapper.Mapper[User, UserDTO]
 
-// TestRegistryLeaks is the leaky counterpart: the same check catches the story's leak.
+// TestRegistryLeaks is the leaky counterpart: the same check catches the leak of a registry.
 func TestRegistryLeaks(t *testing.T) {
 	defer func() { registry = nil }()
 	p := provider(func() *mapper.Mapper[User, UserDTO] {
@@ -202,7 +202,7 @@ func TestRegistryLeaks(t *testing.T) {
 	})
 }
 
-// TestNoGrowth uses everything that a service uses again and again.
+// TestNoGrowth uses every function that a service calls repeatedly.
 func TestNoGrowth(t *testing.T) {
 	users := mapper.Must[User, UserDTO](userOptions()...)
 	deep := mapper.Must[Deep, Deep2]()
@@ -221,7 +221,7 @@ func TestNoGrowth(t *testing.T) {
 	})
 }
 
-// TestMapperIsCollected drops a Mapper: nothing else holds it or its plan.
+// TestMapperIsCollected drops a Mapper: nothing else may retain it or its plan.
 func TestMapperIsCollected(t *testing.T) {
 	leakcheck.Collected(t, func() *mapper.Mapper[User, UserDTO] {
 		return mapper.Must[User, UserDTO](userOptions()...)

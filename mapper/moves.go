@@ -17,8 +17,8 @@ const maxOffset = math.MaxUint32
 
 func moveOf(dst, src uintptr) move { return move{uint32(dst), uint32(src)} }
 
-// Moves are assignments, grouped by what they assign so that each group is a loop without
-// decisions. Bytes hold no pointers; a run of neighbouring bytes on both sides is one piece.
+// Moves are assignments, grouped by the type that they assign, so that each group is a loop without
+// branches. Bytes hold no pointers; a run of neighbouring bytes on both sides is one piece.
 type moves struct {
 	strings, times           []move
 	pointers, interfaces     []move
@@ -31,8 +31,8 @@ type moves struct {
 // A stretch is a move of n bytes.
 type stretch struct{ dst, src, n uintptr }
 
-// straight is moves for one value, as fast as the processor takes them: the commonest groups lie in
-// arrays, so that their loops have few loads and no bounds to check. What does not fit is in rest.
+// straight is moves for one value, optimised for speed: the most common groups are in arrays, so
+// that their loops have few loads and no bounds checks. Moves that do not fit are in rest.
 type straight struct {
 	nStrings, nTimes, nBytes1, nBytes8, nBytes16 uint8
 
@@ -55,7 +55,7 @@ func (m *moves) straight() *straight {
 	return &s
 }
 
-// take copies the first of list to into, and returns the others.
+// take copies as many of list as fit to into, and returns the others.
 func take(into []move, n *uint8, list []move) []move {
 	*n = uint8(copy(into, list))
 	return list[*n:]
@@ -226,8 +226,8 @@ func (s stretch) run(dst, src unsafe.Pointer) {
 	copy(unsafe.Slice((*byte)(unsafe.Add(dst, s.dst)), s.n), unsafe.Slice((*byte)(unsafe.Add(src, s.src)), s.n))
 }
 
-// block is how many elements are moved at a time, so that they are still in the processor's nearest
-// cache when the next group moves its part of them.
+// block is how many elements are moved at a time. They are then still in the nearest cache of the
+// processor when the next group moves its part of them.
 const block = 32
 
 // runAll makes all moves for n elements: step and size are the distances from one to the next.

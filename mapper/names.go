@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// A member is a field that a struct has by a name: its own or one that is promoted from an embedded
-// struct. The rules are Go's, with names by tag as in encoding/json: of several fields of one name
-// the outermost counts and hides the others; of several at the same depth the one with a tag; else
-// the name is ambiguous, and Go promotes none of them.
+// A member is a field of a struct by its name: a field of its own, or one that is promoted from an
+// embedded struct. The rules are Go's, with names by tag as in encoding/json. The outermost field
+// of a name hides the others. At the same depth the field with a tag hides the others. Otherwise
+// the name is ambiguous, and Go promotes none of these fields.
 type member struct {
 	name   string
 	depth  int
@@ -19,7 +19,7 @@ type member struct {
 	others []route // ambiguous: the other fields of this name
 }
 
-// members lists what the struct that r leads to has, the outermost first.
+// members lists the members of the struct that r leads to, the outermost first.
 func (c *compiler) members(r route) []member {
 	var list []member
 	seen := map[reflect.Type]bool{r.structType(): true}
@@ -59,7 +59,8 @@ func (c *compiler) fieldsOf(at route, depth int, found []member, next []route) (
 	return found, next
 }
 
-// dominant leaves of each name what Go promotes, or one member that says that it is ambiguous.
+// dominant keeps for each name the member that Go promotes, or one member that is marked as
+// ambiguous.
 func dominant(found, outer []member) []member {
 	var list []member
 	for _, m := range found {
@@ -79,7 +80,7 @@ func dominant(found, outer []member) []member {
 	return list
 }
 
-// nameOf is what a field is called: by its tag or by itself.
+// nameOf returns the name of a field: from its tag, or its own.
 func (c *compiler) nameOf(f reflect.StructField) (name string, tagged bool) {
 	if c.cfg.tag == "" {
 		return f.Name, false

@@ -33,7 +33,7 @@ func TestShadowedFields(t *testing.T) {
 	eachWay(t, mapper.Must[ShadowDTO, Shadows](), func(t *testing.T, mapTo func(ShadowDTO) (Shadows, error)) {
 		got, err := mapTo(ShadowDTO{"7", "n"})
 		require.NoError(t, err)
-		assert.Equal(t, Shadows{Named2{"", "n"}, "7"}, got, "the hidden ID is left alone")
+		assert.Equal(t, Shadows{Named2{"", "n"}, "7"}, got, "the hidden ID is unchanged")
 	})
 	eachWay(t, mapper.Must[Shadows, ShadowDTO](), func(t *testing.T, mapTo func(Shadows) (ShadowDTO, error)) {
 		got, err := mapTo(Shadows{Named2{"hidden", "n"}, "7"})
@@ -81,7 +81,7 @@ func TestAmbiguousFields(t *testing.T) {
 	assert.Equal(t, TwoNamesDTO{"1", "outer", "me"}, deeper)
 }
 
-// TestTaggedNames follows encoding/json: names by tag decide what hides what.
+// TestTaggedNames checks that tags decide which field hides another, as in encoding/json.
 func TestTaggedNames(t *testing.T) {
 	type Base struct {
 		ID   string `json:"base_id"`

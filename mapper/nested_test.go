@@ -87,7 +87,7 @@ func TestNestedOptions(t *testing.T) {
 	assert.ErrorContains(t, err, "Bind of Title and Bind of Title choose the same field")
 }
 
-// TestFor has two conversions of the same types, each for another pair.
+// TestFor has two conversions of the same types, each for a different pair.
 func TestFor(t *testing.T) {
 	cents := mapper.Convert(func(c int64) (string, error) { return priceOf(Item{Cents: c}) })
 	bound := mapper.Bind(func(d *ItemDTO) *string { return &d.Price }, func(i *Item) *int64 { return &i.Cents })
@@ -165,7 +165,7 @@ func TestInlinedOptions(t *testing.T) {
 	assert.Equal(t, placeDTO{"Rome", "1-1", "Rome!"}, far)
 }
 
-// TestAfter fails, keeps its pointer, and runs for Patch.
+// TestAfter has an After that fails, one that retains its pointer, and one that runs in Patch.
 func TestAfter(t *testing.T) {
 	type src struct{ Low, High int }
 	type dst struct{ Low, High, Span int }
@@ -182,7 +182,7 @@ func TestAfter(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, dst{1, 3, 2}, got)
 		kept.Low = 99
-		assert.Equal(t, dst{1, 3, 2}, got, "the pointer that After keeps is to a copy")
+		assert.Equal(t, dst{1, 3, 2}, got, "the pointer that After retains points to a copy")
 		_, err = mapTo(src{3, 1})
 		assert.ErrorIs(t, err, errNegative)
 		assert.ErrorContains(t, err, "mapper: mapper_test.src to mapper_test.dst: the conversion returned")
@@ -323,7 +323,7 @@ func TestAssign(t *testing.T) {
 	assert.Same(t, in.Tax, got.Tax)
 }
 
-// TestBigNumbers copies big numbers: they can be changed, so they are not shared.
+// TestBigNumbers checks that big numbers are copied, not shared, because they are mutable.
 func TestBigNumbers(t *testing.T) {
 	type src struct {
 		I big.Int
@@ -370,7 +370,7 @@ type safeError string
 func (e safeError) Error() string { return string(e) }
 func (safeError) Safe() bool      { return true }
 
-// TestSafeErrors shows the text of errors that declare it safe, and only theirs.
+// TestSafeErrors checks that only errors that declare their text safe have it shown.
 func TestSafeErrors(t *testing.T) {
 	m := mapper.Must[struct{ S string }, struct{ S Text }](mapper.Convert(func(s string) (Text, error) {
 		return "", fmt.Errorf("%w: %q", safeError("bad status"), s)

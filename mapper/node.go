@@ -12,7 +12,7 @@ type pair struct{ src, dst reflect.Type }
 type op byte
 
 const (
-	opCopy     op = iota // assignment; nothing but string bytes is shared
+	opCopy     op = iota // assignment; only string bytes are shared
 	opNumber             // numbers of two kinds, if the value fits
 	opDetach             // strings, with their bytes
 	opText               // TextMarshaler or Stringer to string, number to string
@@ -23,7 +23,7 @@ const (
 	opArray              // slices and arrays to arrays
 	opMap
 	opStruct
-	opFromInterface // what an interface holds, by its type
+	opFromInterface // the value in an interface, by its type
 	opToInterface
 	opAfter // a user's function on the destination and the source
 )
@@ -31,11 +31,11 @@ const (
 // A node maps one type to another. Nodes never change once a plan is built; nodes of recursive
 // types form cycles.
 type node struct {
-	// What the kernels read most stands first, in one or two lines of the processor's cache.
+	// The fields that the kernels read most come first, in one or two cache lines.
 	op        op
 	recursive bool                               // it is part of itself: count the depth
-	many      bool                               // it may be reached more than once in a call: look for parts that were copied already
-	keeps     bool                               // of opOptional: what an invalid null holds is mapped too
+	many      bool                               // a call may reach it more than once: look up parts that were copied already
+	keeps     bool                               // of opOptional: the value in an invalid null is mapped too
 	elem      *node                              // of optionals, slices, arrays, interfaces and of a map's values
 	num       func(dst, src unsafe.Pointer) bool // of opNumber
 	src, dst  reflect.Type
@@ -62,5 +62,5 @@ type field struct {
 type plan struct {
 	root *node
 	cfg  *config
-	flat *straight // all there is to do, if that is moves only
+	flat *straight // the whole plan, if it consists of moves only
 }

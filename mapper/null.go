@@ -19,7 +19,7 @@ type optional struct {
 	// Of a null only.
 	value, valid     []int // where the value and Valid lie, as reflect.StructField.Index
 	valueAt, validAt uintptr
-	rest             []part // other fields; a value that uses them is more than the value inside
+	rest             []part // other fields, which must be zero when the value inside is taken out
 }
 
 // A part is a piece of a struct: its index for reflection, its place in memory.
@@ -28,7 +28,7 @@ type part struct {
 	off, len uintptr
 }
 
-// optionalOf tells the form of t and what is inside.
+// optionalOf returns the form of t and the type inside.
 func optionalOf(t reflect.Type) optional {
 	if t.Kind() == reflect.Pointer {
 		return optional{form: pointer, typ: t.Elem()}
@@ -39,7 +39,7 @@ func optionalOf(t reflect.Type) optional {
 	return optional{typ: t}
 }
 
-// optionals counts how often t is optional: a **int is, twice.
+// optionals counts how many times t is optional: **int is optional twice.
 func optionals(t reflect.Type) (n int) {
 	const enough = 8 // a type can be a pointer to itself
 	for o := optionalOf(t); o.form != plain && n < enough; o = optionalOf(o.typ) {
@@ -48,7 +48,7 @@ func optionals(t reflect.Type) (n int) {
 	return n
 }
 
-// nullOf knows nulls by their shape, in whatever package: a struct of a value and Valid bool, as
+// nullOf recognises nulls by their shape, in any package: a struct of a value and Valid bool, as
 // sql.NullString, sql.Null[T], uuid.NullUUID, pgtype.Text and gorm.DeletedAt are, or a struct that
 // embeds nothing but one, as null.String is. A driver.Valuer may have more fields that are numbers
 // or bools, as pgtype.Timestamptz and pgtype.Numeric have: they must be zero where the value is
@@ -87,15 +87,15 @@ func isNull(t reflect.Type) bool {
 	return ok
 }
 
-// isValuer knows driver.Valuer by its method, without importing database/sql/driver.
+// isValuer recognises a driver.Valuer by its method, without importing database/sql/driver.
 func isValuer(t reflect.Type) bool {
 	m, ok := t.MethodByName("Value")
 	return ok && m.Type.NumIn() == 1 && m.Type.NumOut() == 2 &&
 		m.Type.Out(0).PkgPath() == "database/sql/driver" && m.Type.Out(1) == errorType
 }
 
-// keepsInvalid reports whether the value of an invalid null is mapped all the same: a struct such
-// as {Code string; Valid bool} may be no null but two fields, of which none may get lost.
+// keepsInvalid reports whether the value of an invalid null is mapped too. A struct such as {Code
+// string; Valid bool} may not be a null but two ordinary fields, and neither may be lost.
 func (o optional) keepsInvalid(src reflect.Type, to optional, dst reflect.Type) bool {
 	const sql = "database/sql"
 	return o.form == null && to.form == null && len(o.rest)+len(to.rest) == 0 &&

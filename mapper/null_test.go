@@ -60,8 +60,8 @@ func (n NullText) MarshalText() ([]byte, error)  { return []byte(n.NullString.St
 func (n NullBits) String() string                { return "bits" }
 func (n NullStamp) Value() (driver.Value, error) { return n.Time, nil }
 
-// TestNulls maps nulls of every shape, present and absent: what is absent is nil, not Valid, or
-// zero, and never a text.
+// TestNulls maps nulls of every shape, present and absent. An absent value becomes nil, not Valid,
+// or zero, and never a text.
 func TestNulls(t *testing.T) {
 	moment := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
 	stringer := []mapper.Option{mapper.Options{Stringer: true}}
@@ -119,7 +119,7 @@ func TestNulls(t *testing.T) {
 	_, err = mapBoth(t, sql.Null[int]{V: math.MaxInt, Valid: true}, reflect.TypeFor[sql.Null[int8]]())
 	assert.ErrorContains(t, err, "cannot hold this number")
 	got, err := mapBoth(t, sql.Null[int]{V: math.MaxInt}, reflect.TypeFor[sql.Null[int8]]())
-	assert.Equal(t, sql.Null[int8]{}, got, "what is left in an invalid sql.Null is no data")
+	assert.Equal(t, sql.Null[int8]{}, got, "the value in an invalid sql.Null is not data")
 	assert.NoError(t, err)
 	_, err = mapBoth(t, NullBits{}, reflect.TypeFor[string]())
 	assert.ErrorContains(t, err, "mapper_test.NullBits to string: mapper_test.NullBits has a String method")

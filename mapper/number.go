@@ -6,8 +6,8 @@ import (
 	"unsafe"
 )
 
-// numbers are the kinds that map to each other where the value fits exactly: an int8 cannot hold
-// 300, an int cannot hold 1.5 or NaN, and a float64 cannot hold every int64.
+// numbers are the kinds that map to each other if the value fits exactly: an int8 cannot hold 300,
+// an int cannot hold 1.5 or NaN, and a float64 cannot hold every int64.
 var numbers = [...]bool{
 	reflect.Int: true, reflect.Int8: true, reflect.Int16: true, reflect.Int32: true, reflect.Int64: true,
 	reflect.Uint: true, reflect.Uint8: true, reflect.Uint16: true, reflect.Uint32: true, reflect.Uint64: true, reflect.Uintptr: true,
@@ -108,8 +108,8 @@ func floatToInteger[S float, D integer](dst, src unsafe.Pointer) bool {
 	return ok
 }
 
-// exactly converts f to an integer. The range is checked first: what the conversion of a number out
-// of range gives depends on the processor.
+// exactly converts f to an integer. The range is checked first, because the result of converting a
+// number out of range depends on the processor.
 func exactly[D integer](f float64) (D, bool) {
 	var zero D
 	low, high := 0.0, 2*float64(uint64(1)<<(8*unsafe.Sizeof(zero)-1))

@@ -15,35 +15,36 @@ type Option interface{ apply(*config) }
 // Options are the switches that are seldom needed. Give them to New beside the other options; the
 // zero value of each is the default.
 type Options struct {
-	// MatchCase tells names apart by case. By default a field finds the one of its exact name and,
-	// if there is none, one that differs in case only.
+	// MatchCase makes the matching of names case-sensitive. By default a field matches the field
+	// with its exact name or, if there is none, a field whose name differs in case only.
 	MatchCase bool
-	// AllRead also checks the source: New reports every exported field that nothing reads. A Set or
-	// an After reads the whole source, which does not count. Ignore of a source field says that it
-	// is left out on purpose.
+	// AllRead also checks the source: New reports every exported field that nothing reads. Set and
+	// After read the whole source, but this does not count. To leave a source field out on purpose,
+	// use Ignore.
 	AllRead bool
-	// DetachStrings copies the bytes of every string. By default a string shares them, as
-	// assignment does, and so retains whatever bigger string it was cut from. Strings that a user's
-	// function returns are copied too, unless they lie behind a pointer, in a slice or in a map.
+	// DetachStrings copies the bytes of every string. By default a string shares them, as in an
+	// assignment, and so retains the larger string that it is a part of. Strings that a user's
+	// function returns are copied too, unless they are behind a pointer, in a slice or in a map.
 	// The name of a time.Time's Location is not copied.
 	DetachStrings bool
 	// Parse maps numbers and bools to strings and back as strconv does, in base 10. A text that is
-	// no such number is an Error.
+	// not such a number is an Error.
 	Parse bool
-	// Stringer maps what has a String method to strings with it.
+	// Stringer maps types that have a String method to strings, with that method.
 	Stringer bool
-	// Assign holds a value, of which only the type counts, for each type that maps to itself by
-	// assignment: a type whose values never change once they are made, such as decimal.Decimal{}. A
-	// pointer, such as (*timestamppb.Timestamp)(nil), makes the result share what it points to, so
-	// that nobody may change it.
+	// Assign lists types that are copied by assignment, each by a value of the type; only its type
+	// counts. Use it for types whose values are immutable, such as decimal.Decimal{}. With a
+	// pointer type, such as (*timestamppb.Timestamp)(nil), the result shares the value behind the
+	// pointer, so neither side may change it.
 	Assign []any
-	// Trees copies what several paths of the source lead to once for each path, so that a change in
-	// one place of the result is seen in no other. By default it is copied once, and the result
-	// shares it as the source does. More than 100,000 such copies in one call are an Error.
+	// Trees copies an object that several paths of the source lead to once for each path, so that a
+	// change at one place of the result does not show at another. By default it is copied once, and
+	// the result shares it as the source does. More than 100,000 such copies in one call are an
+	// Error.
 	Trees bool
 	// MaxDepth is how deep recursive types and interfaces may nest; more is an Error. 0 is 1000.
-	// The stack has room for about 80,000 divided by the number of types from one level to the
-	// next; data that nests deeper is an Error whatever MaxDepth is.
+	// The stack limits the depth to about 80,000 divided by the number of types between two levels.
+	// Data that nests deeper is an Error, whatever MaxDepth is.
 	MaxDepth int
 }
 
@@ -66,8 +67,8 @@ func (o Options) apply(c *config) {
 
 const defaultDepth = 1000
 
-// A config is what the options of one Mapper, or of one For in it, add up to. It never changes once
-// its plan is built.
+// A config is the sum of the options of one Mapper, or of one For in it. It never changes after its
+// plan is built.
 type config struct {
 	Options
 	lenient bool
@@ -81,10 +82,10 @@ type config struct {
 	complaints []complaint // about the options themselves
 
 	nested []nested         // For options
-	scopes map[pair]*config // what they lead to, and the Mapper's own; nil without For
+	scopes map[pair]*config // the configs of the For options, and the Mapper's own; nil without For
 
 	dynamic *cache // plans of the types met in interfaces
-	inner   bool   // of such a plan
+	inner   bool   // this config belongs to such a plan
 	given   map[pair]bool
 }
 
@@ -150,15 +151,15 @@ type option func(*config)
 
 func (o option) apply(c *config) { o(c) }
 
-// Lenient leaves destination fields that have no source as they are. By default each of them is a
-// problem that New reports.
+// Lenient leaves destination fields without a source unchanged. By default New reports each of them
+// as a problem.
 func Lenient() Option {
 	return option(func(c *config) { c.lenient = true })
 }
 
 // Tag gives fields the names in their struct tag key, up to the first comma, on both sides. The
 // name "-" takes a field out of the mapping; a field without the tag keeps its name. As in
-// encoding/json, an embedded struct that has a name by its tag is a field like others.
+// encoding/json, an embedded struct that has a name in its tag is an ordinary field.
 func Tag(key string) Option {
 	return option(func(c *config) {
 		if c.tag != "" && c.tag != key {
@@ -168,8 +169,8 @@ func Tag(key string) Option {
 	})
 }
 
-// Flatten lets a field AddressCity match the field City of a field Address, in both directions. A
-// nil pointer on the way in the source leaves the zero value.
+// Flatten lets a field AddressCity match the field City of a field Address, in both directions. If
+// a pointer in the source path is nil, the destination field becomes zero.
 func Flatten() Option {
 	return option(func(c *config) { c.flatten = true })
 }
@@ -181,16 +182,16 @@ func Share() Option {
 	return option(func(c *config) { c.share = true })
 }
 
-// A nested is what For was given.
+// A nested holds the arguments of a For.
 type nested struct {
 	pair
 	opts []Option
 }
 
-// For maps each S to a D, wherever the Mapper meets that pair, by opts added to the Mapper's own
-// options. They also hold for what is inside the pair, down to the pair of another For or of the
-// Mapper itself. Bind, Set, SetErr, After and Ignore need no For: their functions say which pair
-// they are for. It is for the others:
+// For adds opts to the Mapper's own options wherever the Mapper maps an S to a D. They also apply
+// inside that pair, down to the pair of another For or of the Mapper itself. Bind, Set, SetErr,
+// After and Ignore need no For, because the types of their functions name the pair. For is for the
+// other options:
 //
 //	mapper.For[Item, ItemDTO](mapper.Lenient(), mapper.Convert(formatCents))
 func For[S, D any](opts ...Option) Option {
@@ -199,11 +200,11 @@ func For[S, D any](opts ...Option) Option {
 }
 
 // A function is a user's function from one type to another, in the two forms that the two executors
-// need. Both copy what they read: no pointer into the caller's memory reaches the user.
+// need. Both copy what they read, so the user's function gets no pointer into the caller's memory.
 type function struct {
 	raw   func(ctx context.Context, dst, src unsafe.Pointer) error
 	value func(ctx context.Context, dst, src reflect.Value) error
-	name  string // of what it is, for Plan
+	name  string // as Plan shows it
 }
 
 func functionOf[A, B any](f func(context.Context, A) (B, error), name string) function {
@@ -226,7 +227,8 @@ func functionOf[A, B any](f func(context.Context, A) (B, error), name string) fu
 	}
 }
 
-// detached is f with the strings in its result copied. Offsets are where they lie.
+// detached returns f with the strings in its result copied. offsets are the offsets of these
+// strings.
 func (f function) detached(offsets []uintptr) function {
 	raw, value := f.raw, f.value
 	f.raw = func(ctx context.Context, dst, src unsafe.Pointer) error {
@@ -252,10 +254,10 @@ func detachAt(p unsafe.Pointer, offsets []uintptr, err error) {
 	}
 }
 
-// Convert maps every A to a B with f, at every depth of the plan, instead of what the package would
-// do. Its error becomes an Error with the path. To map a nested pair with a Mapper of its own, give
-// its method; data that is cyclic through such a method ends the process, as any endless recursion
-// does, so prefer Bind and For for types that contain each other:
+// Convert maps every A to a B with f, at every depth of the plan, instead of by the package's
+// rules. An error of f becomes an Error with the path. To map a nested pair with another Mapper,
+// pass that Mapper's method. Cyclic data that passes through such a method overflows the stack and
+// ends the process, so use Bind and For for types that contain each other:
 //
 //	mapper.Convert(addressMapper.Map)
 //
@@ -267,8 +269,8 @@ func Convert[A, B any](f func(A) (B, error)) Option {
 	return convert[A, B](functionOf(func(_ context.Context, a A) (B, error) { return f(a) }, "Convert"))
 }
 
-// ConvertContext is Convert with the context that was given to MapContext or IntoContext, and
-// context.Background in other calls.
+// ConvertContext is Convert for a function that takes a context: the context of MapContext or
+// IntoContext, and context.Background in other calls.
 func ConvertContext[A, B any](f func(context.Context, A) (B, error)) Option {
 	if f == nil {
 		return convert[A, B](function{})
@@ -287,11 +289,11 @@ func convert[A, B any](f function) Option {
 	})
 }
 
-// An override replaces what the names of fields would decide about one field of a destination, or
-// adds a step for a pair of types.
+// An override replaces the matching by name for one field of a destination, or adds a step for a
+// pair of types.
 type override struct {
 	kind     string       // the option's name, for problems
-	dst      selector     // of all but After; of Ignore, perhaps of a source
+	dst      selector     // of all but After; Ignore may have one of a source
 	src      selector     // of Bind
 	from     function     // of Set and After
 	fromType reflect.Type // S or *S, of Set and After
@@ -307,19 +309,19 @@ func (o *override) option() Option {
 //
 //	mapper.Bind(func(d *UserDTO) *string { return &d.City }, func(u *User) *string { return &u.Address.City })
 //
-// Bind holds wherever an S is mapped to a D: for the Mapper's own pair, and for pairs that lie
-// inside it, such as the elements of a list. The selectors run once, when the Mapper is built, on a
-// value whose pointers are allocated, to learn the field's place. If a pointer on the way to the
-// source field is nil, the destination becomes its zero value.
+// Bind applies wherever an S is mapped to a D: to the Mapper's own pair, and to pairs inside it,
+// such as the elements of a list. The selectors run once, when the Mapper is built, on a value with
+// all pointers allocated, to find the field. If a pointer in the path to the source field is nil,
+// the destination field becomes zero.
 func Bind[D, F, S, G any](dst func(*D) *F, src func(*S) *G) Option {
 	o := &override{kind: "Bind", dst: selectorOf(dst), src: selectorOf(src), fromType: reflect.TypeFor[S]()}
 	return o.option()
 }
 
-// Set fills one field of the destination with what from computes out of the whole source. A is the
-// source type S or *S; like Bind, Set holds wherever an S is mapped to a D. With S nothing is
+// Set fills one field of the destination with the result of from, which gets the whole source. A is
+// the source type S or *S. Like Bind, Set applies wherever an S is mapped to a D. With S nothing is
 // allocated beyond what from itself allocates. With *S each call allocates a copy of the source,
-// because from could keep the pointer. from may be called by many goroutines at once.
+// because from could retain the pointer. from may be called by many goroutines at once.
 func Set[D, F, A any](dst func(*D) *F, from func(A) F) Option {
 	if from == nil {
 		return set[D, F, A](dst, "Set", function{})
@@ -340,11 +342,11 @@ func set[D, F, A any](dst func(*D) *F, kind string, f function) Option {
 	return o.option()
 }
 
-// After runs f wherever an S has been mapped to a D, once the other fields are filled: to set what
-// no other option can, such as a field whose type has no exported name, or to check the whole. Its
-// error becomes an Error with the path. f works on a copy of the destination, which each call
-// allocates, so f may keep the pointer. Patch calls f too. Fields that only f fills must be
-// Ignored.
+// After runs f wherever an S has been mapped to a D, after the other fields are filled. Use it to
+// set fields that no other option can set, such as a field whose type has no exported name, or to
+// check the whole value. An error of f becomes an Error with the path. f works on a copy of the
+// destination, which each call allocates, so f may retain the pointer. Patch calls f too. Name
+// fields that only f fills in an Ignore.
 func After[S, D any](f func(d *D, s S) error) Option {
 	o := &override{kind: "After", dst: selector{owner: reflect.TypeFor[D]()}, fromType: reflect.TypeFor[S]()}
 	if f == nil {
@@ -372,12 +374,13 @@ func After[S, D any](f func(d *D, s S) error) Option {
 	return o.option()
 }
 
-// Ignore leaves one field of a destination as it is, wherever the Mapper fills a T. The field's
-// address is a pointer or, for a field whose type has no exported name, an any:
+// Ignore leaves one field of a destination unchanged, wherever the Mapper fills a T. The function
+// returns the field's address, as a pointer or, if the field's type has no exported name, as an
+// any:
 //
 //	mapper.Ignore(func(v *structpb.Value) any { return &v.Kind })
 //
-// Of a source, it says for Options.AllRead that nothing reads the field.
+// For a field of a source, it tells Options.AllRead that the field is not read on purpose.
 func Ignore[T, P any](field func(*T) P) Option {
 	o := &override{kind: "Ignore", dst: pickerOf(field)}
 	return o.option()

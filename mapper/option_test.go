@@ -573,8 +573,8 @@ func TestIntoLeavesTheRest(t *testing.T) {
 	}
 }
 
-// TestMapValuesAreApart fills a pointer in every value of a map: no two values may share what it
-// points to.
+// TestMapValuesAreApart fills a pointer in every value of a map. No two values may share the object
+// behind it.
 func TestMapValuesAreApart(t *testing.T) {
 	type src struct {
 		City string

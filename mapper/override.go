@@ -5,13 +5,13 @@ import (
 	"slices"
 )
 
-// A selected is an override whose selectors have run: the routes begin at the types that it is for.
+// A selected is an override whose selectors have run. Its routes begin at the types that it is for.
 type selected struct {
 	dst, src route
 	err      error
-	used     bool // for a pair of the plan
-	reached  bool // by a field of that place
-	overlaps bool // with another, which was reported
+	used     bool // it applies to a pair of the plan
+	reached  bool // a field of the plan is at its place
+	overlaps bool // it overlaps with another, which was reported
 }
 
 // A placed is an override at one place of a node: its routes begin where the node does.
@@ -31,7 +31,7 @@ func pointee(t reflect.Type) reflect.Type {
 	return t
 }
 
-// isFor reports whether an override holds where a src is mapped to a dst.
+// isFor reports whether an override applies where a src is mapped to a dst.
 func (o *override) isFor(src, dst reflect.Type) bool {
 	return o.dst.owner == dst && (o.kind == "Ignore" || o.fromType == src || o.takesPointer(src))
 }
@@ -74,7 +74,7 @@ func (c *compiler) sample(t reflect.Type) *sample {
 	return c.samples[t]
 }
 
-// activate adds the overrides of a pair to those that hold in the node being built.
+// activate adds the overrides of a pair to the overrides of the node that is being built.
 func (c *compiler) activate(src, dst route) {
 	if c.trial {
 		return
@@ -100,7 +100,7 @@ func (c *compiler) activate(src, dst route) {
 	}
 }
 
-// checkOverlap reports two options for one part: one of them would be lost.
+// checkOverlap reports two options for one part, because one of them would have no effect.
 func (c *compiler) checkOverlap(p *placed) {
 	for _, o := range c.active {
 		if o.kind == "After" || p.kind == "After" || p.overlaps || !o.dst.covers(p.dst) && !p.dst.covers(o.dst) {
@@ -111,8 +111,8 @@ func (c *compiler) checkOverlap(p *placed) {
 	}
 }
 
-// override adds the fields that Bind, Set and After fill to a node. They come after those that map
-// by name: what they choose may lie inside a part that does.
+// override adds the fields that Bind, Set and After fill to a node. They come after the fields that
+// map by name, because they may be inside one of these.
 func (c *compiler) override(n *node, own []*placed) {
 	for _, after := range []bool{false, true} {
 		for _, p := range own {
@@ -181,7 +181,7 @@ func (c *compiler) configs() []*config {
 	return list
 }
 
-// checkOverride counts the options of its kind from 1, as their author would.
+// checkOverride reports what is wrong with an option. It counts the options from 1.
 func (c *compiler) checkOverride(o *override, s *selected, number int) {
 	src, dst := o.fromType, o.dst.owner
 	switch {

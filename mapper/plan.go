@@ -11,8 +11,8 @@ var opNames = [...]string{
 	opFromInterface: "by the type it holds", opToInterface: "deep copy",
 }
 
-// Plan describes what the Mapper does, a line for each field of the destination, for people to read
-// and for tests to compare. The format may change between versions.
+// Plan describes the plan, one line for each field of the destination. It is for people to read and
+// for tests to compare. The format may change between versions.
 func (m *Mapper[S, D]) Plan() string {
 	if m == nil || m.plan == nil {
 		return m.misused().Error()
@@ -29,7 +29,7 @@ type printer struct {
 	seen map[*node]bool
 }
 
-// node ends the line that it is on and adds lines for what is inside.
+// node ends the current line, and adds lines for the nodes inside.
 func (p printer) node(n *node, indent string) {
 	name := opNames[n.op]
 	if n.fn.name != "" {

@@ -8,11 +8,10 @@ import (
 	"unsafe"
 )
 
-// This is the executor that uses reflection only. It runs where the build tag leaksafe_safe is set,
-// it runs Patch, and it is the oracle that the kernels are tested against. The two share the plan
-// and nothing else.
+// This is the executor that uses reflection only. It runs if the build tag leaksafe_safe is set, it
+// runs Patch, and the kernels are tested against it. The two executors share only the plan.
 
-// reflect maps what src points to to what dst points to.
+// reflect maps *src to *dst.
 func (p *plan) reflect(ctx context.Context, dst, src reflect.Value) error {
 	st := p.state(ctx)
 	return p.root.reflect(dst.Elem(), src.Elem(), &st).error()
@@ -269,7 +268,7 @@ func (n *node) reflectMap(dst, src reflect.Value, st *state) *failure {
 
 func (n *node) reflectEntries(made, src reflect.Value, st *state) *failure {
 	for it := src.MapRange(); it.Next(); {
-		// Fresh and addressable: what maps them may keep their address.
+		// New and addressable, because the code that maps them may retain their address.
 		srcKey, srcElem := reflect.New(n.src.Key()).Elem(), reflect.New(n.src.Elem()).Elem()
 		srcKey.SetIterKey(it)
 		srcElem.SetIterValue(it)
@@ -287,7 +286,7 @@ func (n *node) reflectEntries(made, src reflect.Value, st *state) *failure {
 	return nil
 }
 
-// insert adds an entry. Each entry must be a new one, or data would be lost.
+// insert adds an entry. It fails if the key is there already, because data would be lost.
 func (n *node) insert(m, key, elem reflect.Value) *failure {
 	if !key.Comparable() {
 		return n.fail(errHash)
@@ -332,7 +331,7 @@ func reference(src reflect.Value) reflect.Value {
 	return ref
 }
 
-// reflectDynamic maps what an interface holds.
+// reflectDynamic maps the value in an interface.
 func (n *node) reflectDynamic(dst, src reflect.Value, st *state) *failure {
 	if src.IsNil() {
 		dst.SetZero()
@@ -370,7 +369,7 @@ func (n *node) reflectHolding(src reflect.Value, inner *node, st *state) (reflec
 	if f := inner.reflect(fresh, held, st); f != nil {
 		return src, f
 	}
-	// In an interface of its own, so that what holds it later shares it.
+	// In an interface of its own, so that interfaces that get it later share it.
 	holder := reflect.New(n.dst).Elem()
 	holder.Set(fresh)
 	return holder, nil

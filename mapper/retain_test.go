@@ -75,7 +75,7 @@ func keep(t testing.TB, v any) {
 // long is set for proofs that take minutes: see .ci/long.
 var long = os.Getenv("LEAKSAFE_LONG") != ""
 
-// TestNothingRetained keeps the result and drops the source: every part of the source must be
+// TestNothingRetained keeps the result and drops the source. Every part of the source must be
 // collected.
 func TestNothingRetained(t *testing.T) {
 	m := mapper.Must[Deep, Deep2]()
@@ -86,14 +86,14 @@ func TestNothingRetained(t *testing.T) {
 	}
 }
 
-// TestShareRetains is the leaky counterpart: the same check sees what Share keeps. Each takes two
-// seconds, so only the long proofs go through all shapes.
+// TestShareRetains is the leaky counterpart: the same check finds the parts that Share retains.
+// Each takes two seconds, so only the long proofs check all shapes.
 func TestShareRetains(t *testing.T) {
 	m := mapper.Must[Deep, Deep2](mapper.Share())
 	for name, part := range parts {
 		for way, mapTo := range map[string]func(Deep) (Deep2, error){"kernels": m.Map, "reflection": reflected(m)} {
 			if name == "array" || !long && name != "pointer" {
-				continue // an array's elements are shared as those of "pointer" are
+				continue // array elements are shared in the same way as "pointer"
 			}
 			t.Run(name+" by "+way, func(t *testing.T) {
 				t.Parallel()
@@ -171,8 +171,8 @@ func keepLine(t testing.TB, mapTo func(line) (line, error)) {
 	})
 }
 
-// TestSourceChanges changes every part of the source after mapping: the result must not change.
-// With Share it must.
+// TestSourceChanges changes every part of the source after mapping. The result must not change, and
+// with Share it must change.
 func TestSourceChanges(t *testing.T) {
 	scribble := func(s *Deep) {
 		s.Ptr.N, s.Slice[0].N, s.Ptrs[0].N, s.Map["k"].N, (*s.Nested.Ptr).N, s.Any.([]*Big)[0].N, s.Bytes[0], s.Array[0].N = 9, 9, 9, 9, 9, 9, 9, 9
@@ -196,7 +196,7 @@ func TestSourceChanges(t *testing.T) {
 	}
 }
 
-// overlaps reports whether part lies in the bytes of whole.
+// overlaps reports whether part shares the bytes of whole.
 func overlaps(whole, part string) bool {
 	at, from := uintptr(unsafe.Pointer(unsafe.StringData(part))), uintptr(unsafe.Pointer(unsafe.StringData(whole)))
 	return at >= from && at < from+uintptr(len(whole))

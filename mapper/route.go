@@ -8,8 +8,8 @@ import (
 	"unsafe"
 )
 
-// A route leads from a struct to a part of it, perhaps through pointers. It is kept twice: as steps
-// for reflection and as offsets for kernels.
+// A route is the path from a struct to a part of it, perhaps through pointers. It is stored twice:
+// as steps for reflection, and as offsets for kernels.
 type route struct {
 	steps []step
 	key   string // of the steps; equal keys are equal routes
@@ -20,7 +20,7 @@ type route struct {
 	off  uintptr // then this offset
 }
 
-// A hop is a pointer on the way: where it lies, and what it points to.
+// A hop is a pointer in a route: its offset, and the type that it points to.
 type hop struct {
 	off  uintptr
 	elem reflect.Type
@@ -95,7 +95,7 @@ func (r route) join(inner route) route {
 // covers reports whether other leads to what r leads to, or to a part of it.
 func (r route) covers(other route) bool { return strings.HasPrefix(other.key+"/", r.key+"/") }
 
-// read returns where the part lies, or nil when a pointer on the way is nil.
+// read returns the address of the part, or nil if a pointer in the route is nil.
 func (r *route) read(p unsafe.Pointer) unsafe.Pointer {
 	for _, h := range r.hops {
 		if p = *(*unsafe.Pointer)(unsafe.Add(p, h.off)); p == nil {
@@ -105,7 +105,7 @@ func (r *route) read(p unsafe.Pointer) unsafe.Pointer {
 	return unsafe.Add(p, r.off)
 }
 
-// write is read, but allocates what nil pointers on the way should point to.
+// write is like read, but allocates an object for each nil pointer in the route.
 func (r *route) write(p unsafe.Pointer) unsafe.Pointer {
 	for _, h := range r.hops {
 		at := (*unsafe.Pointer)(unsafe.Add(p, h.off))

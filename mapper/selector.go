@@ -123,7 +123,7 @@ func (sel selector) run(owner any) (p unsafe.Pointer, field reflect.Type, err er
 	return p, field, nil
 }
 
-// find continues r to the part of type want that lies at off.
+// find continues r to the part of type want at the offset off.
 func (r route) find(off uintptr, want reflect.Type) (route, error) {
 	for r.typ != want || off != 0 {
 		next, ok := r.towards(off)
@@ -139,7 +139,7 @@ func (r route) find(off uintptr, want reflect.Type) (route, error) {
 	return r, nil
 }
 
-// towards takes the one step that leads nearer to off.
+// towards continues r by the field that contains off.
 func (r route) towards(off uintptr) (route, bool) {
 	switch r.typ.Kind() {
 	case reflect.Struct:

@@ -7,14 +7,14 @@ import (
 	"unsafe"
 )
 
-// A state is what one call of an executor knows while it runs.
+// A state is the state of one call of an executor.
 type state struct {
 	ctx     context.Context // for ConvertContext
 	depth   int             // how much deeper recursive types may nest
 	levels  int             // how many more nodes the stack has room for
 	many    bool            // the plan runs once for each element of a list
 	trees   bool            // copy what several paths lead to once for each path
-	repeats int             // copies that were made again for that
+	repeats int             // additional copies because of trees
 	copies  *copies         // of the kernels
 	values  map[origin]*shared
 }
@@ -27,8 +27,8 @@ func (p *plan) state(ctx context.Context) state {
 	return state{ctx: ctx, depth: p.cfg.MaxDepth, levels: maxLevels, trees: p.cfg.Trees}
 }
 
-// enter counts a recursive node or one that an interface led to. The caller calls leave, unless it
-// fails: then nobody asks again.
+// enter counts a recursive node or one that an interface led to. The caller calls leave, unless
+// enter fails, which ends the call.
 func (st *state) enter(n *node) *failure {
 	st.depth--
 	st.levels -= n.height
@@ -54,8 +54,8 @@ type origin struct {
 	len  int // of a slice
 }
 
-// A copied is what an origin became. To is nil as long as it is not finished: to meet it then means
-// that the data is cyclic.
+// A copied is the copy of an origin. Its field to is nil until the copy is finished. If the origin
+// is met again before that, the data is cyclic.
 type copied struct {
 	origin
 	to   unsafe.Pointer
@@ -71,7 +71,7 @@ type copies struct {
 
 const (
 	firstCopies = 32
-	mostCopies  = 1 << 12 // a larger table is not kept for the next call
+	mostCopies  = 1 << 12 // a larger table is not reused for the next call
 )
 
 var copiesPool = sync.Pool{New: func() any { return &copies{table: make([]copied, firstCopies)} }}
@@ -88,7 +88,8 @@ func (st *state) release() {
 	copiesPool.Put(c)
 }
 
-// meet looks for what o became. The second time it returns it, or an error if it is not finished.
+// meet looks up the copy of o. From the second time on it returns the copy, or an error if the copy
+// is not finished.
 func (st *state) meet(o origin) (to unsafe.Pointer, f *failure) {
 	if st.copies == nil {
 		st.copies = copiesPool.Get().(*copies)
@@ -110,8 +111,8 @@ func (st *state) meet(o origin) (to unsafe.Pointer, f *failure) {
 	return nil, nil
 }
 
-// maxRepeats bounds what Options.Trees copies again in one call, or a small source could fill the
-// memory.
+// maxRepeats bounds the additional copies that Options.Trees makes in one call. Otherwise a small
+// source could fill the memory.
 const maxRepeats = 100_000
 
 func (st *state) copiesAgain(o *origin) bool {
@@ -125,7 +126,7 @@ func (st *state) repeat(o *origin) *failure {
 	return nil
 }
 
-// finish says what o has become.
+// finish records the copy of o.
 func (st *state) finish(o origin, to unsafe.Pointer) {
 	c := st.copies.find(o)
 	c.to, c.done = to, true
@@ -157,13 +158,13 @@ func (c *copies) grow() {
 	}
 }
 
-// A shared is the same for the executor that uses reflection.
+// A shared is what a copied is, for the executor that uses reflection.
 type shared struct {
 	value reflect.Value
 	done  bool
 }
 
-// meetValue returns what o became, or a new entry for it, which is not done.
+// meetValue returns the entry of o. If it is a new one, it is not done.
 func (st *state) meetValue(o origin) (*shared, *failure) {
 	if s := st.values[o]; s != nil {
 		switch {
@@ -183,10 +184,10 @@ func (st *state) meetValue(o origin) (*shared, *failure) {
 	return s, nil
 }
 
-// finish says what the origin became.
+// finish records the copy.
 func (s *shared) finish(v reflect.Value) { s.value, s.done = v, true }
 
-// shares reports whether what a node maps may have been mapped before in this call.
+// shares reports whether this call may have mapped the same part with this node before.
 func (n *node) shares(st *state) bool { return n.many || st.many }
 
 // findMany marks the nodes that one call may reach twice, and measures all. It follows the plan

@@ -35,7 +35,7 @@ type (
 	}
 )
 
-// levels builds a value of n objects by which 2^n paths lead.
+// levels builds a value of n objects that have 2^n paths through them.
 func levels[T any](n int, first T, next func(T) T) T {
 	for range n {
 		first = next(first)
@@ -103,7 +103,7 @@ func objects(v reflect.Value) int {
 				walk(v.Elem())
 			}
 		case reflect.Interface:
-			// A box has no address of its own here: count what it holds by the pointers in it.
+			// The value in an interface has no address here: count it by the pointers in it.
 			if !v.IsNil() && (v.Elem().Kind() != reflect.Struct || meet(reflect.ValueOf(ref(0)), len(seen)) && len(seen) < 10_000) {
 				walk(v.Elem())
 			}
@@ -129,7 +129,7 @@ func objects(v reflect.Value) int {
 	return len(seen)
 }
 
-// TestSharingIsKept looks at what is shared in the result, and what is not.
+// TestSharingIsKept checks which parts the result shares, and which it does not.
 func TestSharingIsKept(t *testing.T) {
 	type src struct {
 		A, B, C  *Point

@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The types and pairs of a user's program: each pair does not map, and its BuildError names lines of
-// code that make it map.
+// The types and pairs of a user's program: each pair does not map, and its BuildError names lines
+// of code that make it map.
 const solutionTypes = `
 type Item struct { Name string; Cents int64 }
 type Order struct { ID int64; Buyer string; Items []Item; Gift *Item }
@@ -103,8 +103,8 @@ func program(t *testing.T, opts func(i int) [][]string) []string {
 	return strings.Split(strings.TrimSuffix(string(out), "\x00"), "\x00")
 }
 
-// solutions reads the lines of code that a BuildError's text offers for each problem. A set of lines
-// belongs together.
+// solutions reads the lines of code that a BuildError's text offers for each problem. A set of
+// lines belongs together.
 func solutions(text string) (problems [][][]string) {
 	for _, line := range strings.Split(text, "\n")[1:] {
 		code, ok := strings.CutPrefix(line, "\t\t")
@@ -126,8 +126,8 @@ func solutions(text string) (problems [][][]string) {
 	return problems
 }
 
-// TestSolutionsBuild pastes the lines that every BuildError offers into the call of New, one choice
-// after the other, in a program of its own: it must compile, and the Mapper must build.
+// TestSolutionsBuild pastes the lines that every BuildError offers into the call of New, one
+// alternative after the other. The program must compile, and the Mapper must build.
 func TestSolutionsBuild(t *testing.T) {
 	if testing.Short() {
 		t.Skip("compiles two programs: run without -short")

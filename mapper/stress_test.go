@@ -9,7 +9,7 @@ import (
 	"github.com/leaksafe/leaksafe/mapper"
 )
 
-// A Chain is all pointers, each of which must survive the collector.
+// A Chain consists of pointers, each of which must survive the collector.
 type Chain struct {
 	Name  string
 	Next  *Chain

@@ -19,9 +19,9 @@ func (c *compiler) isStructs(src, dst reflect.Type) bool {
 	return !isNull(src) && !isNull(dst) || c.isChosen(src, dst) || nullsByField(src, dst)
 }
 
-// nullsByField reports whether two structs, of which one or both look like nulls, map field by
-// field: a null to its own type, so that it is copied whole, and one to a struct that has its
-// fields by name.
+// nullsByField reports whether two structs map field by field although one or both look like nulls.
+// This is so for a null and its own type, which is copied whole, and for a null and a struct that
+// has fields of the same names.
 func nullsByField(src, dst reflect.Type) bool {
 	from, fromNull := nullOf(src)
 	to, toNull := nullOf(dst)
@@ -47,8 +47,8 @@ func (c *compiler) isInlined(src, dst reflect.Type) bool {
 	return c.isStructs(src, dst) && c.scope(p) == c.cfg && (!isNull(src) || !isNull(dst) || c.isChosen(src, dst))
 }
 
-// structs adds to n what maps the struct at src to the struct at dst. A struct nested by value adds
-// to the node of the outermost.
+// structs adds to n the fields that map the struct at src to the struct at dst. The fields of a
+// struct nested by value are added to the node of the outermost struct.
 func (c *compiler) structs(n *node, src, dst route) {
 	outer := len(c.active)
 	c.activate(src, dst)
@@ -102,7 +102,7 @@ func isLock(t reflect.Type) bool {
 	return t.Kind() == reflect.Struct && reflect.PointerTo(t).Implements(locker)
 }
 
-// assign adds to n what maps one part to another.
+// assign adds to n the step that maps one part to another.
 func (c *compiler) assign(n *node, src, dst route) {
 	if c.isInlined(src.typ, dst.typ) {
 		c.structs(n, src, dst)
@@ -134,23 +134,23 @@ type matcher struct {
 	n       *node
 	from    route    // the source
 	to      route    // the destination
-	src     []member // what it has
+	src     []member // the source's fields
 	visible map[string]*member
 	*findings
 }
 
 // findings are what the matchers of one pair found.
 type findings struct {
-	decided   bool // about at least one field
+	decided   bool // at least one field was decided
 	read      []route
 	missing   []missing
-	suggested []route // in the lines of code for what is missing
+	suggested []route // source fields suggested for missing fields
 }
 
 // A missing is a field of the destination that nothing fills, or an ambiguous one.
 type missing struct {
 	path  []string
-	name  string // that the source should have
+	name  string // the name that the source should have
 	route route
 	whose *member // if it is ambiguous
 }
@@ -168,7 +168,7 @@ func (m matcher) matchAll(dst route, prefix string, chain []reflect.Type) {
 }
 
 // match goes through the fields of the struct at dst, whose names in the source begin with prefix.
-// Chain holds the types it is inside of.
+// chain holds the types around it.
 func (m *matcher) match(dst route, prefix string, chain []reflect.Type) {
 	t := dst.structType()
 	chain = append(slices.Clip(chain), t)
@@ -182,7 +182,7 @@ func (m *matcher) match(dst route, prefix string, chain []reflect.Type) {
 			m.decided = true
 			continue
 		}
-		// An unexported field only its own package can choose, with Bind or Set.
+		// Only its own package can choose an unexported field, with Bind or Set.
 		if f.IsExported() || f.Anonymous {
 			m.c.within("."+f.Name, func() { m.field(f, part, prefix, chain) })
 		}

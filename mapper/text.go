@@ -9,8 +9,8 @@ import (
 	"strconv"
 )
 
-// method returns src as an I. It copies src: the method is the user's, and must not get hold of the
-// caller's memory.
+// method returns src as an I. It copies src, because the method is the user's and must not get a
+// pointer to the caller's memory.
 func method[I any](src reflect.Value) I {
 	if src.Type().Implements(reflect.TypeFor[I]()) {
 		return src.Interface().(I)
