@@ -8,6 +8,6 @@ dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 go run ./examples/watch -dir "$dir"
 chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking \
-	--disable-component-update --disable-sync --hide-scrollbars --user-data-dir="$dir/chromium" --window-size=1280,1100 \
+	--disable-component-update --disable-sync --hide-scrollbars --user-data-dir="$dir/chromium" --window-size=1280,1340 \
 	--screenshot="$out" "file://$dir/page.html" 2>"$dir/log" || { cat "$dir/log"; exit 1; }
 echo "$out"

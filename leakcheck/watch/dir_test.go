@@ -150,7 +150,7 @@ func TestDirThatVanishes(t *testing.T) {
 	require.NoError(t, err)
 	assert.NotEmpty(t, w.Findings(), "watching goes on")
 	assert.Contains(t, data(t, w)["problem"], "no such file")
-	assert.Contains(t, body(t, get(w, "GET", "/")), "Options.Dir:")
+	assert.Contains(t, body(t, get(w, "GET", "/")), "A problem:")
 }
 
 func TestDirThatIsFull(t *testing.T) {

@@ -116,8 +116,7 @@ func (w *Watcher) Handler() http.Handler {
 		switch {
 		case isPage:
 			w.servePage(rw)
-		case r.Header.Get("Sec-Fetch-Site") == "cross-site":
-			http.Error(rw, "watch: another site asked for this: open the page itself", http.StatusForbidden)
+		case refuseOtherSite(rw, r):
 		case name == "data.json":
 			w.serveJSON(rw)
 		case w.o.ServeFiles && path.Base(path.Dir(r.URL.Path)) == "files":
@@ -126,6 +125,15 @@ func (w *Watcher) Handler() http.Handler {
 			http.Error(rw, "watch: no such page; the page's address ends in a slash, and profiles need Options.ServeFiles", http.StatusNotFound)
 		}
 	})
+}
+
+// refuseOtherSite answers a request that a browser sends for a page of another site.
+func refuseOtherSite(rw http.ResponseWriter, r *http.Request) bool {
+	if r.Header.Get("Sec-Fetch-Site") != "cross-site" {
+		return false
+	}
+	http.Error(rw, "watch: another site asked for this: open its address itself", http.StatusForbidden)
+	return true
 }
 
 func (w *Watcher) serveJSON(rw http.ResponseWriter) {

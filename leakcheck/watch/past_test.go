@@ -162,7 +162,7 @@ func TestDirThatCannotBeUsed(t *testing.T) {
 			require.NoError(t, err)
 			assert.Contains(t, lines.String(), "watch: Options.Dir cannot be made")
 			assert.NotEmpty(t, w.Findings(), "watching goes on")
-			assert.Contains(t, body(t, get(w, "GET", "/")), "Options.Dir:")
+			assert.Contains(t, body(t, get(w, "GET", "/")), "A problem:")
 		})
 	}
 }

@@ -30,6 +30,9 @@ func (w *Watcher) Retained() http.Handler {
 			http.Error(rw, "watch: only GET is served here", http.StatusMethodNotAllowed)
 			return
 		}
+		if refuseOtherSite(rw, r) {
+			return
+		}
 		rw.Header().Set("Cache-Control", "no-store")
 		profile, err := w.retained(time.Now())
 		if err != nil {

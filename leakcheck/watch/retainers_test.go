@@ -126,12 +126,14 @@ func TestFindingNamesTheRetainer(t *testing.T) {
 }
 
 func TestTerminationLog(t *testing.T) {
-	_, err := watch.Start(watch.Options{TerminationLog: filepath.Join(t.TempDir(), "missing", "file")})
-	assert.ErrorContains(t, err, "watch: Options.TerminationLog cannot be written")
+	w, err := watch.Start(watch.Options{TerminationLog: filepath.Join(t.TempDir(), "missing", "file")})
+	require.NoError(t, err, "nothing keeps a service from starting")
+	assert.Contains(t, data(t, w)["problem"], "watch: Options.TerminationLog cannot be written")
+	w.Stop()
 
 	// It is told once, and emptied when memory falls again.
 	file := filepath.Join(t.TempDir(), "log")
-	w, err := watch.FeedEach(watch.Options{Limit: 1024 * mib, TerminationLog: file}, (curve{lasts: 5 * min, live: flat(100 * mib)}).samples(), none)
+	w, err = watch.FeedEach(watch.Options{Limit: 1024 * mib, TerminationLog: file}, (curve{lasts: 5 * min, live: flat(100 * mib)}).samples(), none)
 	require.NoError(t, err)
 	read := func() string {
 		text, err := os.ReadFile(file)

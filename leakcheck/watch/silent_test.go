@@ -64,7 +64,7 @@ func shifted(f func(float64) float64, by float64) func(float64) float64 {
 
 // TestCleanSeriesAreSilent looks for one finding in many series; ten thousand with LEAKSAFE_LONG.
 func TestCleanSeriesAreSilent(t *testing.T) {
-	each := 10
+	each := 4
 	if os.Getenv("LEAKSAFE_LONG") != "" {
 		each = 2000
 	}

@@ -134,8 +134,8 @@ type Watcher struct {
 }
 
 // Start begins to watch. The caller owns the Watcher and calls its Stop.
-// The error says which option makes no sense. A Dir that cannot be used, or whose files are damaged, is no error: watch says so in
-// Log and on the page, and goes on.
+// The error says which option makes no sense. A Dir or a TerminationLog that cannot be used, or a damaged file in Dir, is no error: watch
+// says so in Log and on the page, and goes on.
 func Start(o Options) (*Watcher, error) {
 	w, err := newWatcher(o)
 	if err != nil {
@@ -163,9 +163,8 @@ func newWatcher(o Options) (*Watcher, error) {
 	}
 	w.expected.init()
 	var err error
-	if w.termination, err = findTermination(o.TerminationLog); err != nil {
-		return nil, err
-	}
+	w.termination, err = findTermination(o.TerminationLog)
+	w.fault(err)
 	if o.Dir != "" {
 		w.dir, err = openDir(o.Dir, time.Now())
 		w.fault(errors.Join(err, w.dir.removeParts(time.Now())))

@@ -355,6 +355,11 @@ func TestHandlerRefusesOtherOrigins(t *testing.T) {
 	assert.Equal(t, 403, ask("GET", "/debug/leaks/data.json", "cross-site"))
 	assert.Equal(t, 403, ask("GET", capture, "cross-site"))
 	assert.Equal(t, 200, ask("GET", capture, "same-origin"))
+	retained := httptest.NewRecorder()
+	r := httptest.NewRequest("GET", "/debug/leaks/retained", nil)
+	r.Header.Set("Sec-Fetch-Site", "cross-site")
+	w.Retained().ServeHTTP(retained, r)
+	assert.Equal(t, 403, retained.Code, "no copy is taken for an image of another site")
 	policy := get(w, "GET", "/debug/leaks/").Header
 	assert.Contains(t, policy.Get("Content-Security-Policy"), "frame-ancestors 'none'")
 	assert.Equal(t, "same-origin", policy.Get("Cross-Origin-Resource-Policy"))
