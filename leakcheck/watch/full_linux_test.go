@@ -46,3 +46,30 @@ func TestDiskThatIsFull(t *testing.T) {
 	require.NoError(t, err)
 	assert.GreaterOrEqual(t, bytes.Count(text, []byte("\n")), 7, "points are written again when there is space")
 }
+
+// TestDiskThatFillsWithinALine fills the disk while the history's last page has room for a part of a line.
+func TestDiskThatFillsWithinALine(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
+		t.Skipf("a small file system cannot be mounted here: %v", err)
+	}
+	t.Cleanup(func() { assert.NoError(t, syscall.Unmount(dir, syscall.MNT_DETACH)) })
+	filler := filepath.Join(dir, "filler")
+	filled, freed := false, false
+	w, err := watch.FeedEach(watch.Options{Dir: dir, Limit: 1 << 40, TerminationLog: "none"}, curve{lasts: 3 * hour, live: flat(40 * mib)}.samples(), func(w *watch.Watcher) {
+		switch up := w.Last().Up; {
+		case up > 3*min && !filled:
+			filled = true
+			require.Error(t, os.WriteFile(filler, make([]byte, 128<<10), 0o600))
+		case up > 2*hour && !freed:
+			freed = true
+			require.NoError(t, os.Remove(filler))
+		}
+	})
+	require.NoError(t, err)
+	assert.Contains(t, data(t, w)["problem"], "no space left on device")
+	assertPoints(t, filepath.Join(dir, historyFile))
+	text, err := os.ReadFile(filepath.Join(dir, historyFile))
+	require.NoError(t, err)
+	assert.Greater(t, len(text), 4096, "points are written again when there is space")
+}
