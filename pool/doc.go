@@ -41,8 +41,8 @@
 //
 // The rule: memory goes back exactly once, to its size class, through the handle by which it was
 // leased. Idle memory is freed, with or without traffic. A [Buffer] is a pointer and a generation.
-// The first Release of any copy moves the generation on. After that all copies are stale, whoever
-// has the memory next.
+// The first Release of any copy moves the generation on. After that all copies are stale, even when
+// the memory has a new owner.
 //
 // Tests prove it: TestTheHeapAfterMixedTraffic and TestTheHeapAfterABurst beside raw sync.Pools,
 // TestMemoryGoesBackToTheSystemWithoutTraffic, TestDoublePut and TestTransportReadsAfterReturn
