@@ -196,7 +196,7 @@ var sharedServer *httptest.Server
 
 // startShared starts what the tests share.
 func startShared(use bool) (options []leakcheck.Option) {
-	sharedServer = httptest.NewServer(nothing)
+	sharedServer = httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	if use {
 		if r, err := sharedClient.Get(sharedServer.URL); err == nil {
 			r.Body.Close()
