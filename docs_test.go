@@ -35,7 +35,7 @@ var (
 // translationOf reads a page.
 func translationOf(page string) translation {
 	tr := translation{code: map[string]bool{}, links: map[string]bool{}, numbers: map[string]bool{}, words: map[string]bool{}}
-	var prose, block []string
+	var prose, block, anchors []string
 	fenced := false
 	for line := range strings.Lines(page) {
 		line = strings.TrimRight(line, "\n")
@@ -53,13 +53,18 @@ func translationOf(page string) translation {
 		default:
 			if heading.MatchString(line) {
 				tr.headings++
+				anchors = append(anchors, anchorOf(line))
 			}
 			prose = append(prose, line)
 		}
 	}
 	text := strings.Join(prose, "\n")
 	text = target.ReplaceAllStringFunc(text, func(link string) string {
-		tr.links[strings.ReplaceAll(target.FindStringSubmatch(link)[1], ".ko.md", ".md")] = true
+		to := target.FindStringSubmatch(link)[1]
+		if anchor, ok := strings.CutPrefix(to, "#"); ok { // anchors are made of the language's headings
+			to = fmt.Sprintf("#heading %d", 1+slices.Index(anchors, anchor))
+		}
+		tr.links[strings.ReplaceAll(to, ".ko.md", ".md")] = true
 		return "]"
 	})
 	text = inlineCode.ReplaceAllStringFunc(text, func(code string) string {
@@ -75,6 +80,14 @@ func translationOf(page string) translation {
 		}
 	}
 	return tr
+}
+
+var notInAnchor = regexp.MustCompile(`[^\pL\pN _-]`)
+
+// anchorOf returns the anchor that GitHub gives a heading.
+func anchorOf(heading string) string {
+	text := strings.TrimSpace(strings.TrimLeft(heading, "#"))
+	return strings.ReplaceAll(notInAnchor.ReplaceAllString(strings.ToLower(text), ""), " ", "-")
 }
 
 // spelled has the English words for which Korean uses digits: "a second" is "1초".
@@ -112,6 +125,9 @@ func differences(english, korean string) (all []string) {
 			all = append(all, fmt.Sprintf("code block %d differs; in English:\n%s\nin Korean:\n%s", i+1, en.blocks[i], ko.blocks[i]))
 		}
 	}
+	if en.links["#heading 0"] || ko.links["#heading 0"] {
+		all = append(all, "a link leads to no heading of its page")
+	}
 	say("Korean", "inline code", without(en.code, ko.code))
 	say("English", "inline code", without(ko.code, en.code))
 	say("Korean", "links", without(en.links, ko.links))
@@ -145,13 +161,13 @@ func TestTranslationsSayTheSame(t *testing.T) {
 
 // TestDifferencesOfTranslationsAreFound is the negative control: a change on one side is found.
 func TestDifferencesOfTranslationsAreFound(t *testing.T) {
-	const page = "# One\n\nRun `go test` 3 times, see [two](two.md), 1,000 runs.\n\n```sh\ngo vet ./...\n```\n\n    go build\n"
+	const page = "# One\n\nSee [one](#one). Run `go test` 3 times, see [two](two.md), 1,000 runs.\n\n```sh\ngo vet ./...\n```\n\n    go build\n"
 	korean := strings.ReplaceAll(page, "two.md", "two.ko.md")
 	korean = strings.ReplaceAll(korean, "1,000 runs", "1000번")
 	assert.Empty(t, differences(page, korean))
 	for _, change := range [][2]string{
 		{"# One", "One"}, {"`go test`", "`go tool`"}, {"`go test`", "go test"}, {"3 times", "4 times"}, {"3 times", "times"},
-		{"two.ko.md", "three.md"}, {"1000", "100"}, {"go vet ./...", "go vet ."}, {"```sh", "```"}, {"    go build\n", ""},
+		{"#one", "#two"}, {"two.ko.md", "three.md"}, {"1000", "100"}, {"go vet ./...", "go vet ."}, {"```sh", "```"}, {"    go build\n", ""},
 	} {
 		assert.Contains(t, korean, change[0])
 		assert.NotEmpty(t, differences(page, strings.ReplaceAll(korean, change[0], change[1])), "%q", change)
