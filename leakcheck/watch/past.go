@@ -141,7 +141,7 @@ func readTail(file string) (text []byte, whole bool, err error) {
 		return nil, false, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, false, fmt.Errorf("it is no regular file: %v", info.Mode())
+		return nil, false, fmt.Errorf("it is not a regular file: %v", info.Mode())
 	}
 	f, err := os.Open(file)
 	if err != nil {
