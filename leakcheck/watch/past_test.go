@@ -167,10 +167,15 @@ func TestDirThatCannotBeUsed(t *testing.T) {
 	}
 }
 
+// TestThousandRestarts restarts 200 times, and a thousand with LEAKSAFE_LONG.
 func TestThousandRestarts(t *testing.T) {
+	restarts := 200
+	if os.Getenv("LEAKSAFE_LONG") != "" {
+		restarts = 1000
+	}
 	dir := t.TempDir()
 	climb := curve{lasts: 4 * min, live: climbing(40*mib, 512*kib)}
-	for i := range 1000 {
+	for i := range restarts {
 		w, err := watch.FeedEach(watch.Options{Dir: dir, Limit: 1024 * mib, TerminationLog: "none"}, climb.samples(), none)
 		require.NoError(t, err)
 		require.Equal(t, i >= 3, len(w.Findings()) == 1, "run %d: %v", i, w.Findings())
