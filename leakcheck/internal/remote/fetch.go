@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -149,8 +151,8 @@ func (f *fetcher) numbers(ctx context.Context, m *Measurement) error {
 	if err := s.Err(); err != nil {
 		return fmt.Errorf("remote: %s: %w", f.shown(page), err)
 	}
-	for name, n := range found {
-		if n < 0 {
+	for _, name := range slices.Sorted(maps.Keys(found)) {
+		if found[name] < 0 {
 			return fmt.Errorf("remote: %s: it has no line for %s: this is no heap profile of a Go program", f.shown(page), name)
 		}
 	}
