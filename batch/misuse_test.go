@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -374,14 +375,25 @@ func TestDoAll(t *testing.T) {
 // Results by key: one call per key at a time, and each caller its own result.
 func TestKeyedCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
 		busy := map[string]bool{}
 		calls := 0
+		enter := func(key string) {
+			mu.Lock()
+			defer mu.Unlock()
+			assert.False(t, busy[key])
+			busy[key] = true
+			calls++
+		}
+		leave := func(key string) {
+			mu.Lock()
+			defer mu.Unlock()
+			delete(busy, key)
+		}
 		c, err := batch.NewKeyedCaller(batch.Options[int]{MaxItems: 4, InFlight: 4}, func(v int) string { return fmt.Sprint(v % 3) },
 			func(_ context.Context, key string, items []int) ([]batch.Result[string], error) {
-				assert.False(t, busy[key])
-				busy[key] = true
-				defer delete(busy, key)
-				calls++
+				enter(key)
+				defer leave(key)
 				rs := make([]batch.Result[string], len(items))
 				for i, v := range items {
 					rs[i].Value = fmt.Sprintf("%d of %s", v, key)
