@@ -11,6 +11,7 @@ import (
 // after a clean one, and not after one in which a goroutine was seen that nobody
 // could be blamed for.
 func TestChecksDoNotGrow(t *testing.T) {
+	slowProof(t)
 	leakcheck.NoGrowth(t, func() {
 		t.Run("test", func(t *testing.T) {
 			leakcheck.Check(t, patience)

@@ -26,9 +26,7 @@ var update = flag.Bool("update", false, "write testdata/failures.txt")
 // TestFailureTexts writes what the package says into one file, for a reader: go test -run FailureTexts
 // ./leakcheck -update. Numbers that differ from run to run are written N.
 func TestFailureTexts(t *testing.T) {
-	if os.Getenv("LEAKSAFE_LONG") == "" && os.Getenv("LEAKSAFE_CI") == "" {
-		t.Skip("runs every failure in a process of its own: set LEAKSAFE_CI=1, as .ci/run does")
-	}
+	slowProof(t)
 	if !plainBuild() {
 		t.Skip("the texts are those of a plain build with Go 1.26 on Linux")
 	}

@@ -147,6 +147,7 @@ func TestNoGrowthOneAtATime(t *testing.T) {
 }
 
 func TestNoGrowthInABenchmark(t *testing.T) {
+	slowProof(t)
 	var r leakcheck.Report
 	b := testing.Benchmark(func(b *testing.B) {
 		r = leakcheck.NoGrowth(b, func() { _ = fmt.Sprint(next()) })
@@ -182,6 +183,7 @@ func TestNoGrowthNoticesThatNothingIsCounted(t *testing.T) {
 
 // Measuring must not leak either: a meter and all it recorded must go.
 func TestNoGrowthDoesNotGrow(t *testing.T) {
+	slowProof(t)
 	live := func() int64 {
 		for range 3 {
 			runtime.GC()
@@ -226,6 +228,7 @@ func neighbour() (stop func()) {
 // Beside a neighbour that leaks, no clean operation is blamed for it, every leak
 // is found, and the neighbour's is not named.
 func TestNoGrowthBesideANeighbour(t *testing.T) {
+	slowProof(t)
 	runs := 1
 	if os.Getenv("LEAKSAFE_LONG") != "" {
 		runs = 50

@@ -281,6 +281,7 @@ func TestChildTrackKnown(t *testing.T) {
 }
 
 func TestBaselineKnowsObjects(t *testing.T) {
+	slowProof(t)
 	file := filepath.Join(t.TempDir(), "leaks.txt")
 	o := child(t, "bare", "TestChildTrackKnown", "LEAKSAFE_BASELINE="+file, "LEAKSAFE_BASELINE_UPDATE=1")
 	assert.Zero(t, o.code, o.text)

@@ -149,6 +149,7 @@ func TestWhyAliveOfAPackageVariable(t *testing.T) {
 // Dumps of parallel tests wait for each other, and stop the world while others run. Each caller is told from those whose
 // dump came before, and the symbols that all share are read by one at a time.
 func TestWhyAliveFromManyGoroutines(t *testing.T) {
+	slowProof(t)
 	done := make(chan error)
 	for range 4 {
 		go func() {

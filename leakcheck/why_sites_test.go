@@ -58,6 +58,7 @@ func siteStacks(t *testing.T, functions ...string) (stacks [][]uintptr) {
 }
 
 func TestExplainSitesGroupsInstancesOntoOnePath(t *testing.T) {
+	slowProof(t)
 	old := runtime.MemProfileRate
 	runtime.MemProfileRate = 1
 	sites.items = map[int]*siteItem{}
@@ -117,6 +118,7 @@ func today(i int) *siteItem { return newItem(i) }
 
 // Two callers of one line that allocates are two stacks, and what one of them keeps is not counted with the other's.
 func TestExplainSitesTellsCallersApart(t *testing.T) {
+	slowProof(t)
 	old := runtime.MemProfileRate
 	runtime.MemProfileRate = 1
 	for i := range 300 {
