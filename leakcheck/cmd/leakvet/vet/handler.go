@@ -40,6 +40,10 @@ func checkHandler(r *reporter, fn *ssa.Function) {
 			if !ok {
 				continue
 			}
+			if r.imports("ctxreq") && usesContext(g, fn) {
+				r.report(g.Pos(), nil, "the request's context is used by a goroutine that may outlive the handler: it is cancelled, and its values are gone, when the handler returns; use ctxreq.Detach, or a job of ctxreq.Jobs")
+				continue
+			}
 			if name := captured(g, fn); name != "" {
 				r.report(g.Pos(), nil, "%s is used by a goroutine that may outlive the handler: net/http uses its memory for other requests; wait for the goroutine, or give a job what it needs with ctxreq.Jobs", name)
 			}
@@ -91,11 +95,7 @@ func calledName(c *ssa.CallCommon) string {
 
 // captured is the parameter of a handler that a go statement uses: "w" or "r".
 func captured(g *ssa.Go, fn *ssa.Function) string {
-	values := append([]ssa.Value{}, g.Call.Args...)
-	if c, ok := g.Call.Value.(*ssa.MakeClosure); ok {
-		values = append(values, c.Bindings...)
-	}
-	for _, v := range values {
+	for _, v := range used(g) {
 		if c, ok := v.(*ssa.ChangeInterface); ok {
 			v = c.X // w as an io.Writer
 		}
@@ -110,6 +110,42 @@ func captured(g *ssa.Go, fn *ssa.Function) string {
 		}
 	}
 	return ""
+}
+
+// usesContext reports whether a go statement uses the context of the handler's request.
+func usesContext(g *ssa.Go, fn *ssa.Function) bool {
+	contexts := map[ssa.Value]bool{}
+	eachCall(fn, func(_ *ssa.BasicBlock, _ int, call *ssa.Call) {
+		if pkg, name := callee(call.Common()); pkg == "net/http" && name == "Context" {
+			contexts[call] = true
+		}
+	})
+	follow(contexts)
+	for _, v := range used(g) {
+		if contexts[v] {
+			return true
+		}
+	}
+	return false
+}
+
+// used are the arguments of a go statement and the variables that its function captures.
+func used(g *ssa.Go) []ssa.Value {
+	values := append([]ssa.Value{}, g.Call.Args...)
+	if c, ok := g.Call.Value.(*ssa.MakeClosure); ok {
+		values = append(values, c.Bindings...)
+	}
+	return values
+}
+
+// imports reports whether the package uses a package of leaksafe's.
+func (r *reporter) imports(name string) bool {
+	for _, p := range r.pass.Pkg.Imports() {
+		if p.Path() == root+name {
+			return true
+		}
+	}
+	return false
 }
 
 // holds reports whether v is the variable that parameter p was stored to because a closure uses it.

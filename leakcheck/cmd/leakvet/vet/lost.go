@@ -20,7 +20,7 @@ type walk struct {
 // checkLost reports a resource that is not ended on some path and that nobody else can end.
 func checkLost(r *reporter, fn *ssa.Function, b *ssa.BasicBlock, i int, call *ssa.Call, res resource) {
 	w := newWalk(call, res)
-	if len(w.values) == 0 && r.isTest(call.Pos()) {
+	if w.dropped() && r.isTest(call.Pos()) {
 		return // _, err := batch.New(wrong): the test expects the error
 	}
 	if w.handedOn() || w.path(b, i+1) {
@@ -36,6 +36,16 @@ func checkLost(r *reporter, fn *ssa.Function, b *ssa.BasicBlock, i int, call *ss
 	}
 	fixes, advice := r.deferEnd(call, res)
 	r.report(call.Pos(), fixes, "%s is not ended by %s: %s; %s; %s", res.what, res.end, where, res.lost, advice)
+}
+
+// dropped reports whether nothing uses the resource: it was assigned to _.
+func (w *walk) dropped() bool {
+	for v := range w.values {
+		if v.Referrers() != nil && len(*v.Referrers()) > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // ended reports whether any instruction of fn ends the resource.

@@ -32,7 +32,23 @@ func handle() http.Handler {
 	})
 }
 
+func contextLater(w http.ResponseWriter, r *http.Request) {
+	ctx := r.Context()
+	go func() { // want `the request's context is used by a goroutine that may outlive the handler: it is cancelled, and its values are gone, when the handler returns; use ctxreq.Detach, or a job of ctxreq.Jobs`
+		mail(ctx, "ada")
+	}()
+}
+
+func contextAsArgument(w http.ResponseWriter, r *http.Request) {
+	go mail(r.Context(), "ada") // want `the request's context is used`
+}
+
 // Right.
+
+func detached(w http.ResponseWriter, r *http.Request) {
+	ctx := ctxreq.Detach(r.Context())
+	go mail(ctx, "ada")
+}
 
 func waitsForIt(w http.ResponseWriter, r *http.Request) {
 	var wg sync.WaitGroup
