@@ -75,4 +75,7 @@
 // scale bundler takes 9, and a channel with a ticker 12. Add makes 0.01 allocations per item.
 // Submit and Wait take 0.29 times as long as dataloadgen. All were measured in one interleaved run
 // on a busy machine: go run -C internal/bench ./batch prints the whole table.
+//
+// The command leakvet (leakcheck/cmd/leakvet) finds, before a program runs, a batcher that is not
+// closed on some path, or made for every request.
 package batch

@@ -74,4 +74,7 @@
 //     request, as with any other middleware that adds to the context.
 //   - A goroutine that still reads the body after the handler has returned is reported. If it waits
 //     for data that never comes, net/http does not send the response, with this package or without.
+//
+// The command leakvet (leakcheck/cmd/leakvet) finds, before a program runs, a Scope that is not
+// ended on some path, and a handler's request or context in a goroutine that outlives it.
 package ctxreq

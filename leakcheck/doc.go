@@ -1,5 +1,5 @@
 // Package leakcheck finds leaks in tests (goroutines, open files, a growing heap, objects that are never
-// collected) and reports what keeps the leaked object alive.
+// collected) and reports what retains them.
 //
 //	func TestMain(m *testing.M) { leakcheck.Main(m) } // no goroutine is left, or which test left it
 //
@@ -84,4 +84,7 @@
 // escaped, which moves an object to the heap. Below it: growth's measuring, which lets one check measure
 // at a time; gostack's buffer of stacks; source's names of packages; page's numbers of reports; baseline's
 // file. All may be used by several goroutines.
+//
+// The command leakvet (leakcheck/cmd/leakvet) finds, before a program runs, a Check that stands
+// behind what it should watch.
 package leakcheck

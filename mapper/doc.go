@@ -127,4 +127,7 @@
 // leaksafe_safe the kernels are not used, and reflection does everything, as it always does in
 // [Mapper.Patch]. FuzzExecutors compares the two with each other and with encoding/json; CI runs it
 // with -race, which includes checkptr.
+//
+// The command leakvet (leakcheck/cmd/leakvet) finds, before a program runs, a Mapper that is built
+// on every call.
 package mapper

@@ -86,4 +86,7 @@
 //	this package           1.15        1.38         1.00        1.05          0
 //	vitess bucketpool      1.09        1.44         1.00        1.01          0
 //	grpc/mem               2.16        5.35        25.14        3.84          0
+//
+// The command leakvet (leakcheck/cmd/leakvet) finds, before a program runs, a lease that is not
+// released on some path, or used after Release.
 package pool

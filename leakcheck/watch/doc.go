@@ -49,4 +49,7 @@
 // Nothing is served unless a handler is mounted. [Watcher.Handler] serves the page and its numbers, and with [Options.ServeFiles] the files in Dir;
 // [Watcher.Retained] the retention profile. They say what the program is made of: mount them behind the authorization of the service's other
 // pages for operators. The page for many services is docs/500-services.md.
+//
+// The command leakvet (leakcheck/cmd/leakvet) finds, before a program runs, a Watcher that is not
+// stopped on some path.
 package watch
