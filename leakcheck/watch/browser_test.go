@@ -140,9 +140,7 @@ var (
 // TestPageInABrowser measures each page in Chromium at the widths of a desk and of a phone: nothing is wider than the screen, every text is
 // readable. With LEAKSAFE_DIR set the screenshots stay there.
 func TestPageInABrowser(t *testing.T) {
-	if os.Getenv("LEAKSAFE_LONG") == "" && os.Getenv("LEAKSAFE_CI") == "" {
-		t.Skip("draws 16 pages in a browser: set LEAKSAFE_CI=1, as .ci/run does")
-	}
+	slowProof(t)
 	served := pages(t)
 	mux := http.NewServeMux()
 	for name, h := range served {

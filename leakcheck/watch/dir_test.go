@@ -124,6 +124,7 @@ func TestCapturesHaveACoolDown(t *testing.T) {
 }
 
 func TestHistoryFileIsBounded(t *testing.T) {
+	slowProof(t)
 	dir := t.TempDir()
 	line := []byte(`{"life":1,"time":"2026-01-01T00:00:00Z","up":1,"used":1,"live":1,"rss":1}` + "\n")
 	var text []byte

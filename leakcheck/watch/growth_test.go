@@ -13,6 +13,7 @@ import (
 )
 
 func TestSamplesDoNotGrow(t *testing.T) {
+	slowProof(t)
 	w, err := watch.FeedEach(watch.Options{Limit: 1 << 40}, curve{lasts: day, live: flat(40 * mib)}.samples(), none)
 	require.NoError(t, err)
 	s := w.Last()
@@ -26,6 +27,7 @@ func TestSamplesDoNotGrow(t *testing.T) {
 }
 
 func TestStartAndStopDoNotGrow(t *testing.T) {
+	slowProof(t)
 	run := func(stop func(*watch.Watcher)) func() {
 		return func() {
 			w, err := watch.Start(watch.Options{Interval: time.Hour})

@@ -169,9 +169,7 @@ func TestDirThatCannotBeUsed(t *testing.T) {
 
 // TestThousandRestarts restarts 200 times, and a thousand with LEAKSAFE_LONG.
 func TestThousandRestarts(t *testing.T) {
-	if os.Getenv("LEAKSAFE_LONG") == "" && os.Getenv("LEAKSAFE_CI") == "" {
-		t.Skip("starts a Watcher 200 times: set LEAKSAFE_CI=1, as .ci/run does")
-	}
+	slowProof(t)
 	restarts := 200
 	if os.Getenv("LEAKSAFE_LONG") != "" {
 		restarts = 1000
@@ -244,6 +242,7 @@ func startSharing(t *testing.T, dir string, n int) (release func()) {
 }
 
 func TestProcessesThatShareAFolder(t *testing.T) {
+	slowProof(t)
 	if runtime.GOOS == "windows" {
 		t.Skip("no locks on Windows: a process has a folder of its own")
 	}

@@ -155,6 +155,7 @@ func (s service) load(t *testing.T, path string, pause, until time.Duration) (wa
 }
 
 func TestLeakIsFound(t *testing.T) {
+	slowProof(t)
 	t.Parallel()
 	interval, pause := 50*time.Millisecond, 100*time.Microsecond
 	if os.Getenv("LEAKSAFE_LONG") != "" {
@@ -171,6 +172,7 @@ func TestLeakIsFound(t *testing.T) {
 }
 
 func TestCleanServicesAreSilent(t *testing.T) {
+	slowProof(t)
 	for _, path := range []string{"/normal", "/cache"} {
 		t.Run(path, func(t *testing.T) {
 			t.Parallel()
@@ -181,5 +183,13 @@ func TestCleanServicesAreSilent(t *testing.T) {
 			f, found := startService(t, interval).load(t, path, pause, until)
 			assert.False(t, found, "%v", f)
 		})
+	}
+}
+
+// slowProof skips a proof of several seconds, unless .ci/run or .ci/long runs it.
+func slowProof(t *testing.T) {
+	t.Helper()
+	if os.Getenv("LEAKSAFE_LONG") == "" && os.Getenv("LEAKSAFE_CI") == "" {
+		t.Skip("takes some seconds: set LEAKSAFE_CI=1, as .ci/run does")
 	}
 }

@@ -208,6 +208,7 @@ func step(low, high, at float64) func(float64) float64 {
 }
 
 func TestETA(t *testing.T) {
+	slowProof(t)
 	for name, c := range map[string]curve{
 		"quick":              {lasts: 20 * min, live: climbing(40*mib, 64*kib)},
 		"quick, with noise":  {lasts: 30 * min, noise: .002, live: climbing(40*mib, 64*kib)},

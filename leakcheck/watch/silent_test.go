@@ -64,9 +64,7 @@ func shifted(f func(float64) float64, by float64) func(float64) float64 {
 
 // TestCleanSeriesAreSilent looks for one finding in many series; ten thousand with LEAKSAFE_LONG.
 func TestCleanSeriesAreSilent(t *testing.T) {
-	if os.Getenv("LEAKSAFE_LONG") == "" && os.Getenv("LEAKSAFE_CI") == "" {
-		t.Skip("judges many series: set LEAKSAFE_CI=1, as .ci/run does")
-	}
+	slowProof(t)
 	each := 4
 	if os.Getenv("LEAKSAFE_LONG") != "" {
 		each = 2000
@@ -145,9 +143,7 @@ func TestRunsThatAreNoMountains(t *testing.T) {
 
 // Memory does not depend on how long a process lives: at most 1 MiB after a million samples.
 func TestMemoryAfterAMillionSamples(t *testing.T) {
-	if os.Getenv("LEAKSAFE_LONG") == "" && os.Getenv("LEAKSAFE_CI") == "" {
-		t.Skip("takes many samples: set LEAKSAFE_CI=1, as .ci/run does")
-	}
+	slowProof(t)
 	samples := 100_000
 	if os.Getenv("LEAKSAFE_LONG") != "" {
 		samples = 1_000_000

@@ -101,9 +101,7 @@ func killed(t *testing.T, exe, dir, message string, rate int) {
 
 // What retains the memory is known after the kernel has killed the process: in all of 20 runs under LEAKSAFE_LONG, and 2 otherwise.
 func TestEvidenceOutlivesTheKill(t *testing.T) {
-	if os.Getenv("LEAKSAFE_LONG") == "" && os.Getenv("LEAKSAFE_CI") == "" {
-		t.Skip("fills memory until the kernel kills, for half a minute: set LEAKSAFE_CI=1, as .ci/run does")
-	}
+	slowProof(t)
 	if _, err := exec.LookPath("go"); err != nil {
 		t.Skip("the go command is not on PATH: cannot build the victim")
 	}

@@ -30,6 +30,7 @@ var builds = []struct {
 }
 
 func TestBuilds(t *testing.T) {
+	slowProof(t)
 	if testing.Short() {
 		t.Skip("builds programs with the go command")
 	}

@@ -15,6 +15,7 @@ import (
 
 // A core file says the same as the runtime's own dump a moment before.
 func TestDumpOfACrash(t *testing.T) {
+	slowProof(t)
 	pattern, err := os.ReadFile("/proc/sys/kernel/core_pattern")
 	require.NoError(t, err)
 	if p := string(pattern); !strings.HasPrefix(p, "core") {

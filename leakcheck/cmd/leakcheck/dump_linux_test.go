@@ -492,6 +492,7 @@ func await(t *testing.T, ok func() bool) {
 
 // A collection may be under way in any of its phases, and goroutines may be anywhere.
 func TestDumpOfABusyVictim(t *testing.T) {
+	slowProof(t)
 	times := 3
 	if os.Getenv(long) != "" {
 		times = 200

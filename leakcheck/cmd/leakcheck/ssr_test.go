@@ -49,6 +49,7 @@ func init() {
 
 // The server of examples/ssr, before and after load: the line that leaks is the first row.
 func TestCompareFindsTheLeakOfTheServer(t *testing.T) {
+	slowProof(t)
 	if _, err := exec.LookPath("go"); err != nil || testing.Short() {
 		t.Skip("builds a server with the go command")
 	}

@@ -61,6 +61,7 @@ func watched(t *testing.T, args ...string) (code int, text string) {
 }
 
 func TestWatchOfAPlainService(t *testing.T) {
+	slowProof(t)
 	exe, stripped := buildPlain(t), buildPlain(t, "-ldflags=-s -w")
 	for _, test := range []struct {
 		name, mode, exe string

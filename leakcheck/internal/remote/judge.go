@@ -125,7 +125,17 @@ func findLeaked(all []Measurement) []Finding {
 }
 
 func finding(signal string, c climb.Climb, sites []Site) Finding {
-	return Finding{Signal: signal, From: c.From, To: c.To, PerHour: c.PerSecond * 3600, Sites: sites[:min(len(sites), shown)]}
+	return Finding{Signal: signal, From: c.From, To: c.To, PerHour: c.PerSecond * 3600, Sites: notable(sites)}
+}
+
+// notable are the lines that matter: the first few, without those that grew by less than a fiftieth of
+// the first. What happens to be under way in a fetch grows by one or two.
+func notable(sites []Site) []Site {
+	n := min(len(sites), shown)
+	for n > 1 && 50*sites[n-1].Growth < sites[0].Growth {
+		n--
+	}
+	return sites[:n]
 }
 
 const shown = 5

@@ -197,3 +197,10 @@ func TestFailures(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, string(want), all.String(), "go test -run TestFailures -update writes it anew")
 }
+
+// What happens to be under way when a fetch looks is no line that grows.
+func TestNotable(t *testing.T) {
+	assert.Equal(t, []Site{{Growth: 1750}, {Growth: 40}}, notable([]Site{{Growth: 1750}, {Growth: 40}, {Growth: 1}}))
+	assert.Equal(t, []Site{{Growth: 3}, {Growth: 2}, {Growth: 1}}, notable([]Site{{Growth: 3}, {Growth: 2}, {Growth: 1}}))
+	assert.Empty(t, notable(nil))
+}
