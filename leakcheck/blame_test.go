@@ -275,3 +275,28 @@ func TestTickerFix(t *testing.T) {
 	})
 	assert.Contains(t, said, "Stop does not close a ticker's channel")
 }
+
+// A goroutine that waits for an answer is the cause, and has a failure of its own beside the connection's.
+func TestWaitingForAnAnswerIsAFailureOfItsOwn(t *testing.T) {
+	gate := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		started <- struct{}{}
+		<-gate
+	}))
+	t.Cleanup(server.Close)
+	t.Cleanup(func() { close(gate) })
+	client := &http.Client{Transport: &http.Transport{}}
+	leaks, said := leakcheck.Plant(t, func(t testing.TB) {
+		leakcheck.Check(t, short)
+		go ask(client, server.URL)
+		<-started
+	})
+	assert.Equal(t, 2, leaks, said)
+	assert.Contains(t, said, "leakcheck_test.ask")
+}
+
+func ask(client *http.Client, url string) {
+	if r, err := client.Get(url); err == nil {
+		r.Body.Close()
+	}
+}

@@ -28,8 +28,8 @@ func FileFix(kind string) string {
 // and were started at one place. The largest group is first.
 func Group(all []*gostack.Goroutine) [][]*gostack.Goroutine {
 	groups := failure.Group(all, func(g *gostack.Goroutine) string {
-		if i := Rank(g); i < len(fixesByFunction) {
-			return fixesByFunction[i].function // an HTTP connection has two
+		if function := connection(g); function != "" {
+			return function // an HTTP connection has two goroutines
 		}
 		return fmt.Sprint(g.Where().Func, g.Creator)
 	})
@@ -134,6 +134,17 @@ var fixesByState = []struct{ state, fix string }{
 	{"syscall", "close what it reads, or end the process it waits for"},
 	{"running", "it is still working: give its loop a context, cancel that, and wait for the goroutine before the test ends"},
 	{"runnable", "it is still working: give its loop a context, cancel that, and wait for the goroutine before the test ends"},
+}
+
+// connection is the function that g was started with if it is one of fixesByFunction: then g belongs to
+// a connection. A goroutine of the module under test that waits for one does not, nor a handler.
+func connection(g *gostack.Goroutine) string {
+	i := Rank(g)
+	inModule := slices.ContainsFunc(g.Frames, func(f source.Frame) bool { return f.InModule() })
+	if i == len(fixesByFunction) || inModule || !strings.HasPrefix(g.Root(), fixesByFunction[i].function) {
+		return ""
+	}
+	return fixesByFunction[i].function
 }
 
 // OfConnection reports whether g serves or uses a connection or a listener.
