@@ -270,7 +270,7 @@ func (r *registry) startVerdict(s *scope) {
 	s.ending = true
 }
 
-// checked reports whether an open test called name checks its files.
+// checksFiles reports whether an open test called name checks its files.
 func (r *registry) checksFiles(name string) bool {
 	r.Lock()
 	defer r.Unlock()

@@ -39,8 +39,8 @@
 //	  → the object: main.page (550 like it, 2.6 MiB retained)  ssr/pages.go:28  p := &page{Title: "Shop", Products: catal…
 //
 // A row says how many objects of a site are new, how many are gone, and by how much the site's own bytes and what would be freed with
-// them have grown. Rows are sorted by the latter; a site with hardly more objects than before is sorted by its own bytes, because what
-// a list or a map holds has a row of its own. Dumps of two processes, or of two builds, are compared too: then sites are matched without
+// them have grown. Rows are sorted by what would be freed. A site with few objects more than before is sorted by its own bytes: what a
+// list or a map holds has a row of its own. Dumps of two processes, or of two builds, are compared too: then sites are matched without
 // their lines, and objects are only counted. With -html file, summary and compare write a page that shows the suspects and the whole
 // tree of what retains the memory, or its growth.
 //
