@@ -185,7 +185,7 @@ func goroutineSites() snapshot {
 	all := make(snapshot)
 	for i := range records[:min(n, len(records))] {
 		site := outermost(records[i].Stack())
-		if ownFunction(site.Func) {
+		if site.Func == "" || ownFunction(site.Func) { // "": it has not run yet
 			continue
 		}
 		a := all[site]
@@ -194,7 +194,7 @@ func goroutineSites() snapshot {
 	return all.largest(sitesKept)
 }
 
-// outermost is the function the goroutine runs.
+// outermost is the function the goroutine runs; Func is "" if it has not run yet.
 func outermost(stack []uintptr) Site {
 	frames := runtime.CallersFrames(stack)
 	var site Site

@@ -173,13 +173,19 @@ func TestFindingNamesTheLine(t *testing.T) {
 }
 
 func TestGoroutineFindingNamesTheFunction(t *testing.T) {
-	stop := make(chan struct{})
-	defer close(stop)
+	stop, running, before := make(chan struct{}), make(chan struct{}), runtime.NumGoroutine()
+	defer func() {
+		close(stop)
+		for runtime.NumGoroutine() > before {
+			runtime.Gosched()
+		}
+	}()
 	started := 0
 	c := curve{lasts: hour, live: flat(40 * mib), goroutines: climbing(50, 1)}
 	w, err := watch.FeedEach(watch.Options{}, c.samples(), func(w *watch.Watcher) {
 		for ; started < int(w.Last().Up/10); started++ {
-			go blocked(stop)
+			go blocked(running, stop)
+			<-running // before it runs, its stack does not name the function
 		}
 	})
 	require.NoError(t, err)
@@ -188,7 +194,10 @@ func TestGoroutineFindingNamesTheFunction(t *testing.T) {
 	assert.Contains(t, w.Findings()[0].Sites[0].Func, "watch_test.blocked")
 }
 
-func blocked(stop chan struct{}) { <-stop }
+func blocked(running, stop chan struct{}) {
+	running <- struct{}{}
+	<-stop
+}
 
 func TestWhatExportersRead(t *testing.T) {
 	w, err := watch.FeedEach(watch.Options{Limit: 1000 * mib}, (curve{}).samples(), none)
