@@ -159,7 +159,7 @@ func filesTogether(t *testing.T, leak bool) {
 	childTest(t)
 	leakcheck.Files(t, short)
 	t.Parallel()
-	together.wait()
+	together.wait(2)
 	if leak {
 		held = append(held, open(t))
 		started <- struct{}{}
@@ -236,7 +236,7 @@ func TestChildFilesUnchecked1(t *testing.T) {
 	childTest(t)
 	leakcheck.Files(t, short)
 	t.Parallel()
-	together.wait()
+	together.wait(2)
 	<-started
 	t.Cleanup(func() { close(forever) })
 }
@@ -244,7 +244,7 @@ func TestChildFilesUnchecked1(t *testing.T) {
 func TestChildFilesUnchecked2(t *testing.T) {
 	childTest(t)
 	t.Parallel()
-	together.wait()
+	together.wait(2)
 	held = append(held, open(t))
 	started <- struct{}{}
 	<-forever

@@ -60,7 +60,7 @@ func eight(t *testing.T, n int, leak func()) {
 	leaks := n == 3 || n == 6
 	leakcheck.Check(t, graceFor(leaks))
 	t.Parallel()
-	together.wait()
+	together.wait(8)
 	if leaks {
 		leak()
 		return
@@ -134,23 +134,23 @@ func TestEightParallelSubtests(t *testing.T) {
 	}
 }
 
-// Two parallel tests with an AfterFunc that runs the test's own closure.
-func afterFunc(t *testing.T, f func()) {
+// One of several parallel tests; with an AfterFunc, which runs the test's own closure, if f is not nil.
+func afterFunc(t *testing.T, tests int, f func()) {
 	childTest(t)
 	leakcheck.Check(t, graceFor(f != nil))
 	t.Parallel()
-	together.wait()
+	together.wait(tests)
 	if f != nil {
 		time.AfterFunc(0, f)
 		<-started
 	}
 }
 
-func TestChildClosure1(t *testing.T) { afterFunc(t, nil) }
+func TestChildClosure1(t *testing.T) { afterFunc(t, 3, nil) }
 func TestChildClosure2(t *testing.T) {
-	afterFunc(t, func() { started <- struct{}{}; <-forever })
+	afterFunc(t, 3, func() { started <- struct{}{}; <-forever })
 }
-func TestChildClosure3(t *testing.T) { afterFunc(t, nil) }
+func TestChildClosure3(t *testing.T) { afterFunc(t, 3, nil) }
 
 // The closure is that of every row; the guilty one ends before the others.
 func TestChildClosureRows(t *testing.T) {
@@ -163,9 +163,7 @@ func TestChildClosureRows(t *testing.T) {
 				time.AfterFunc(0, func() { started <- struct{}{}; <-forever })
 				<-started
 			}
-			for range min(n, 1) + n {
-				together.wait()
-			}
+			time.Sleep(time.Duration(min(n, 1)+n) * 50 * time.Millisecond)
 		})
 	}
 }
@@ -193,8 +191,8 @@ func TestChildHalfChecked(t *testing.T) {
 	}
 }
 
-func TestChildMethod1(t *testing.T) { afterFunc(t, nil) }
-func TestChildMethod2(t *testing.T) { afterFunc(t, waitForever) }
+func TestChildMethod1(t *testing.T) { afterFunc(t, 2, nil) }
+func TestChildMethod2(t *testing.T) { afterFunc(t, 2, waitForever) }
 
 func TestChildAlone(t *testing.T) {
 	childTest(t)

@@ -4,7 +4,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,20 +23,18 @@ func open(t testing.TB) *os.File {
 	return f
 }
 
-// together makes parallel tests of a child process overlap: each waits until
-// the others have arrived, or for a while.
+// together makes parallel tests of a child process overlap.
 var together rendezvous
 
-type rendezvous struct {
-	mu   sync.Mutex
-	here int
-}
+type rendezvous struct{ here atomic.Int32 }
 
-func (r *rendezvous) wait() {
-	r.mu.Lock()
-	r.here++
-	r.mu.Unlock()
-	for range 50 {
+// wait blocks until n tests have arrived: all of them run then, and none waits in t.Parallel any more.
+func (r *rendezvous) wait(n int) {
+	r.here.Add(1)
+	for range 10_000 {
+		if int(r.here.Load()) >= n {
+			return
+		}
 		time.Sleep(time.Millisecond)
 	}
 }
