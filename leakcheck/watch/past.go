@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -174,13 +175,24 @@ func (s *slot) setAside(points []point, cause error, now time.Time) error {
 	if cause != nil {
 		reason = fmt.Sprintf("cannot be read (%v)", cause)
 	}
-	aside := s.file[:len(s.file)-len(".jsonl")] + ".damaged-" + now.UTC().Format(stampLayout)
+	aside := asideFor(s.file, now)
 	if err := os.Rename(s.file, aside); err != nil {
 		return fmt.Errorf("watch: the history file %s %s and cannot be renamed: %w; this run keeps no history: remove the file", s.file, reason, err)
 	}
 	warning := fmt.Errorf("watch: the history file %s %s: it is now %s, and %d of its points were taken over", s.file, reason, aside, len(points))
 	folder := dir{path: filepath.Dir(s.file)}
 	return errors.Join(warning, s.write(points), folder.keep(asideName, maxAside, now))
+}
+
+// asideFor is the name for a damaged history file: one that is free, so that no file from the same millisecond is overwritten.
+func asideFor(file string, now time.Time) string {
+	for {
+		aside := strings.TrimSuffix(file, ".jsonl") + ".damaged-" + now.UTC().Format(stampLayout)
+		if _, err := os.Lstat(aside); err != nil {
+			return aside
+		}
+		now = now.Add(time.Millisecond)
+	}
 }
 
 // write replaces the history file by one with some points, the newest if they are too many.

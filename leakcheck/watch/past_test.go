@@ -13,11 +13,13 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/leakcheck/watch"
 )
 
@@ -87,6 +89,19 @@ func TestHistoryThatIsDamaged(t *testing.T) {
 			assert.Equal(t, c.points, points)
 		})
 	}
+}
+
+// The clock of a bubble stands still: both starts are in one millisecond.
+func TestDamagedFilesOfOneMomentAreAllKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		for _, text := range []string{"first\n", "second\n"} {
+			require.NoError(t, os.WriteFile(filepath.Join(dir, historyFile), []byte(text), 0o600))
+			_, err := watch.FeedEach(watch.Options{Dir: dir}, curve{}.samples(), func(*watch.Watcher) {})
+			require.NoError(t, err)
+		}
+		assert.Len(t, aside(t, dir), 2)
+	})
 }
 
 func TestHistoryThatIsNoFileToRead(t *testing.T) {
@@ -169,9 +184,9 @@ func TestDirThatCannotBeUsed(t *testing.T) {
 
 // TestThousandRestarts restarts 200 times, and a thousand with LEAKSAFE_LONG.
 func TestThousandRestarts(t *testing.T) {
-	slowProof(t)
+	testgate.Seconds(t)
 	restarts := 200
-	if os.Getenv("LEAKSAFE_LONG") != "" {
+	if testgate.Long() {
 		restarts = 1000
 	}
 	dir := t.TempDir()
@@ -242,7 +257,7 @@ func startSharing(t *testing.T, dir string, n int) (release func()) {
 }
 
 func TestProcessesThatShareAFolder(t *testing.T) {
-	slowProof(t)
+	testgate.Seconds(t)
 	if runtime.GOOS == "windows" {
 		t.Skip("no locks on Windows: a process has a folder of its own")
 	}
