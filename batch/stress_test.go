@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -16,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leaksafe/leaksafe/batch"
+	"github.com/leaksafe/leaksafe/internal/testgate"
 )
 
 // FuzzIsolate checks the promise of Options.Split for any pattern of bad items: outcomes, order,
@@ -111,7 +111,7 @@ func runsOf(list []int) (runs, longest int) {
 // exactly one outcome. It runs for a second, and for five minutes with LEAKSAFE_LONG.
 func TestStress(t *testing.T) {
 	d := time.Second
-	if os.Getenv("LEAKSAFE_LONG") != "" {
+	if testgate.Long() {
 		d = 5 * time.Minute
 	}
 	var items, batchers, calls int64

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -15,11 +14,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leaksafe/leaksafe/ctxreq"
+	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/leakcheck"
 )
-
-// long reports whether the long proofs are asked for.
-var long = os.Getenv("LEAKSAFE_LONG") != ""
 
 type storyUser struct {
 	name string
@@ -129,9 +126,7 @@ func TestScopeThatIsNeverEndedIsCaught(t *testing.T) {
 }
 
 func TestOneHundredThousandRequestsAreFlat(t *testing.T) {
-	if !long {
-		t.Skip("set LEAKSAFE_LONG=1: 100,000 requests")
-	}
+	testgate.Minutes(t)
 	c := &ctxreq.Config{Reporter: discard{}}
 	live := func() uint64 {
 		runtime.GC()

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leaksafe/leaksafe/ctxreq"
+	"github.com/leaksafe/leaksafe/internal/testgate"
 )
 
 // retention lists the parts of a request that programs retain, each with the number of bytes per
@@ -104,7 +105,7 @@ func retained(t *testing.T, protocol string, middleware func(http.Handler) http.
 // writer, and bodies that were read to the end.)
 func TestRetentionMatrix(t *testing.T) {
 	n := 500
-	if long {
+	if testgate.Long() {
 		n = 20_000
 	}
 	var table strings.Builder

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/leakcheck"
 )
 
@@ -11,7 +12,7 @@ import (
 // after a clean one, and not after one in which a goroutine was seen that nobody
 // could be blamed for.
 func TestChecksDoNotGrow(t *testing.T) {
-	slowProof(t)
+	testgate.Seconds(t)
 	leakcheck.NoGrowth(t, func() {
 		t.Run("test", func(t *testing.T) {
 			leakcheck.Check(t, patience)

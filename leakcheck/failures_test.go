@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/leakcheck"
 )
 
@@ -26,7 +27,7 @@ var update = flag.Bool("update", false, "write testdata/failures.txt")
 // TestFailureTexts writes what the package says into one file, for a reader: go test -run FailureTexts
 // ./leakcheck -update. Numbers that differ from run to run are written N.
 func TestFailureTexts(t *testing.T) {
-	slowProof(t)
+	testgate.Seconds(t)
 	if !plainBuild() {
 		t.Skip("the texts are those of a plain build with Go 1.26 on Linux")
 	}

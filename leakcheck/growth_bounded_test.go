@@ -1,13 +1,13 @@
 package leakcheck_test
 
 import (
-	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 
+	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/leakcheck"
 )
 
@@ -35,9 +35,9 @@ func afresh(bound int) func() {
 // What is bounded does not grow, whatever its bound: package judge tries every bound on numbers, this test
 // some of them in fact. 29, 79 and 207 to 211 leave small remainders of 20, 80, 320 and 1280.
 func TestBoundedBuffersDoNotGrow(t *testing.T) {
-	slowProof(t)
+	testgate.Seconds(t)
 	bounds := []int{1, 20, 29, 79, 207, 208, 209, 210, 211, 1280, 4999}
-	if os.Getenv("LEAKSAFE_LONG") != "" {
+	if testgate.Long() {
 		for bound := 2; bound <= 400; bound++ {
 			bounds = append(bounds, bound)
 		}
@@ -68,7 +68,7 @@ func TestChildWindow(t *testing.T) {
 }
 
 func TestBoundedByTime(t *testing.T) {
-	slowProof(t)
+	testgate.Seconds(t)
 	o := child(t, "bare", "TestChildWindow")
 	assert.Zero(t, o.code)
 	assert.NotContains(t, o.text, "leak:")
@@ -91,7 +91,7 @@ func TestChildTwoHolders(t *testing.T) {
 }
 
 func TestEachHolderIsNamed(t *testing.T) {
-	slowProof(t)
+	testgate.Seconds(t)
 	o := child(t, "bare", "TestChildTwoHolders")
 	assert.Equal(t, []string{"TestChildTwoHolders"}, o.failed)
 	first, rest, _ := strings.Cut(o.text, "also ")

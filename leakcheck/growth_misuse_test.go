@@ -3,7 +3,6 @@ package leakcheck_test
 import (
 	"fmt"
 	"io"
-	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -11,9 +10,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/leaksafe/leaksafe/leakcheck"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/internal/testgate"
+	"github.com/leaksafe/leaksafe/leakcheck"
 )
 
 // A listener is a test that hears what a check says and does not fail.
@@ -147,7 +148,7 @@ func TestNoGrowthOneAtATime(t *testing.T) {
 }
 
 func TestNoGrowthInABenchmark(t *testing.T) {
-	slowProof(t)
+	testgate.Seconds(t)
 	var r leakcheck.Report
 	b := testing.Benchmark(func(b *testing.B) {
 		r = leakcheck.NoGrowth(b, func() { _ = fmt.Sprint(next()) })
@@ -183,7 +184,7 @@ func TestNoGrowthNoticesThatNothingIsCounted(t *testing.T) {
 
 // Measuring must not leak either: a meter and all it recorded must go.
 func TestNoGrowthDoesNotGrow(t *testing.T) {
-	slowProof(t)
+	testgate.Seconds(t)
 	live := func() int64 {
 		for range 3 {
 			runtime.GC()
@@ -228,9 +229,9 @@ func neighbour() (stop func()) {
 // Beside a neighbour that leaks, no clean operation is blamed for it, every leak
 // is found, and the neighbour's is not named.
 func TestNoGrowthBesideANeighbour(t *testing.T) {
-	slowProof(t)
+	testgate.Seconds(t)
 	runs := 1
-	if os.Getenv("LEAKSAFE_LONG") != "" {
+	if testgate.Long() {
 		runs = 50
 	}
 	clean := func(rest time.Duration, opts ...leakcheck.Option) {
@@ -267,7 +268,7 @@ func TestNoGrowthBesideANeighbour(t *testing.T) {
 func TestNoGrowthInEveryEnvironment(t *testing.T) {
 	const tests = "TestNoGrowthFinds|TestNoGrowthIsSilent"
 	all, pattern := [][]string{{"GOGC=off", "GOMAXPROCS=1"}}, tests+")$/^(an_int_map.*|a_map_of.*|garbage|a_ring|a_pool.*"
-	if os.Getenv("LEAKSAFE_LONG") != "" {
+	if testgate.Long() {
 		all, pattern = append(all, []string{"GOGC=1"}, []string{"GOMEMLIMIT=1MiB"}, []string{"GOMAXPROCS=2"}, []string{"GOMAXPROCS=8"},
 			[]string{"GODEBUG=gccheckmark=1"}, []string{"GODEBUG=madvdontneed=1,asyncpreemptoff=1"}), tests
 	}

@@ -12,9 +12,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/leaksafe/leaksafe/leakcheck"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/internal/testgate"
+	"github.com/leaksafe/leaksafe/leakcheck"
 )
 
 // What the operations below leak into.
@@ -175,7 +177,7 @@ func TestNoGrowthIsSilent(t *testing.T) {
 				want = leakcheck.Saturating
 			}
 			runs := 1
-			if os.Getenv("LEAKSAFE_LONG") != "" {
+			if testgate.Long() {
 				runs = 100
 			}
 			for range runs {

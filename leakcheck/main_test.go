@@ -102,11 +102,3 @@ func indent(s string) string { return "\t" + strings.ReplaceAll(s, "\n", "\n\t")
 func childOptions() []leakcheck.Option {
 	return append([]leakcheck.Option{short}, goleakOptions(os.Getenv("LEAKCHECK_OPTIONS"))...)
 }
-
-// slowProof skips a proof of several seconds, unless .ci/run or .ci/long runs it.
-func slowProof(t *testing.T) {
-	t.Helper()
-	if os.Getenv("LEAKSAFE_LONG") == "" && os.Getenv("LEAKSAFE_CI") == "" {
-		t.Skip("takes some seconds: set LEAKSAFE_CI=1, as .ci/run does")
-	}
-}

@@ -12,9 +12,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/leaksafe/leaksafe/leakcheck"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/internal/testgate"
+	"github.com/leaksafe/leaksafe/leakcheck"
 )
 
 type store struct{ items map[int]*entry }
@@ -91,7 +93,7 @@ func TestChildGrowsGoroutines(t *testing.T) {
 }
 
 func TestGrowingGoroutinesAreReportedOnce(t *testing.T) {
-	slowProof(t)
+	testgate.Seconds(t)
 	o := child(t, "main", "TestChildGrowsGoroutines")
 	assert.Equal(t, []string{"TestChildGrowsGoroutines"}, o.failed)
 	assert.Equal(t, 1, strings.Count(o.text, "goroutine leak: "), o.text)
@@ -131,7 +133,7 @@ func (r *resting) Error(args ...any) {
 // What only the operation keeps must be alive when the heap is searched, and
 // the search itself, which allocates, must not be recorded.
 func TestGrowthIsExplainedAtRest(t *testing.T) {
-	slowProof(t)
+	testgate.Seconds(t)
 	rate := runtime.MemProfileRate
 	l := &resting{listener: &listener{TB: t}}
 	report := leakcheck.NoGrowth(l, func() func() {
@@ -150,7 +152,7 @@ func TestGrowthIsExplainedAtRest(t *testing.T) {
 }
 
 func TestIgnoreSite(t *testing.T) {
-	slowProof(t)
+	testgate.Seconds(t)
 	for _, prefix := range []string{"github.com/leaksafe/leaksafe/leakcheck_test.(*store)", "leakcheck_test.(*store).put"} {
 		r := leakcheck.NoGrowth(t, func() { defaultStore.put(next()) }, leakcheck.IgnoreSite(prefix))
 		assert.Equal(t, leakcheck.Steady.String(), r.Verdict.String())
@@ -161,7 +163,7 @@ func TestIgnoreSite(t *testing.T) {
 }
 
 func TestOptionsOfNoGrowth(t *testing.T) {
-	slowProof(t)
+	testgate.Seconds(t)
 	ran := 0
 	r, err := leakcheck.Measure(func() { ran++ }, leakcheck.Iterations(3), leakcheck.Rounds(5), leakcheck.Warmup(7))
 	require.NoError(t, err)

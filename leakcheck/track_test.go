@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/leakcheck"
 )
 
@@ -281,7 +282,7 @@ func TestChildTrackKnown(t *testing.T) {
 }
 
 func TestBaselineKnowsObjects(t *testing.T) {
-	slowProof(t)
+	testgate.Seconds(t)
 	file := filepath.Join(t.TempDir(), "leaks.txt")
 	o := child(t, "bare", "TestChildTrackKnown", "LEAKSAFE_BASELINE="+file, "LEAKSAFE_BASELINE_UPDATE=1")
 	assert.Zero(t, o.code, o.text)

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/leakcheck"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/symbols"
 )
@@ -149,7 +150,7 @@ func TestWhyAliveOfAPackageVariable(t *testing.T) {
 // Dumps of parallel tests wait for each other, and stop the world while others run. Each caller is told from those whose
 // dump came before, and the symbols that all share are read by one at a time.
 func TestWhyAliveFromManyGoroutines(t *testing.T) {
-	slowProof(t)
+	testgate.Seconds(t)
 	done := make(chan error)
 	for range 4 {
 		go func() {

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/leakcheck"
 )
 
@@ -58,7 +59,7 @@ func siteStacks(t *testing.T, functions ...string) (stacks [][]uintptr) {
 }
 
 func TestExplainSitesGroupsInstancesOntoOnePath(t *testing.T) {
-	slowProof(t)
+	testgate.Seconds(t)
 	old := runtime.MemProfileRate
 	runtime.MemProfileRate = 1
 	sites.items = map[int]*siteItem{}
@@ -118,7 +119,7 @@ func today(i int) *siteItem { return newItem(i) }
 
 // Two callers of one line that allocates are two stacks, and what one of them keeps is not counted with the other's.
 func TestExplainSitesTellsCallersApart(t *testing.T) {
-	slowProof(t)
+	testgate.Seconds(t)
 	old := runtime.MemProfileRate
 	runtime.MemProfileRate = 1
 	for i := range 300 {

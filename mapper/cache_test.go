@@ -6,9 +6,11 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/leaksafe/leaksafe/mapper"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/internal/testgate"
+	"github.com/leaksafe/leaksafe/mapper"
 )
 
 // madeTypes makes struct types at run time, with their pointer types. Such types are never freed,
@@ -39,7 +41,7 @@ func mapMade(t testing.TB, typ reflect.Type) {
 // its bound and counts the evictions, and the heap grows by less than 1 MiB.
 func TestMadeTypes(t *testing.T) {
 	n := 4 * mapper.MaxPlans
-	if long {
+	if testgate.Long() {
 		n = 100_000
 	}
 	types := madeTypes(n)

@@ -9,10 +9,12 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/leaksafe/leaksafe/leakcheck"
-	"github.com/leaksafe/leaksafe/mapper"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/internal/testgate"
+	"github.com/leaksafe/leaksafe/leakcheck"
+	"github.com/leaksafe/leaksafe/mapper"
 )
 
 // logged returns what run logs.
@@ -51,7 +53,7 @@ func heap() int64 {
 // the line, and a heap that grows by less than 1 MiB.
 func TestMillionBuilds(t *testing.T) {
 	builds := 20_000
-	if long {
+	if testgate.Long() {
 		builds = 1_000_000
 	}
 	var grown int64

@@ -1,16 +1,17 @@
 package mapper_test
 
 import (
-	"os"
 	"reflect"
 	"sync"
 	"testing"
 	"unsafe"
 
-	"github.com/leaksafe/leaksafe/leakcheck"
-	"github.com/leaksafe/leaksafe/mapper"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/internal/testgate"
+	"github.com/leaksafe/leaksafe/leakcheck"
+	"github.com/leaksafe/leaksafe/mapper"
 )
 
 // A Deep has a reference of every shape. Big marks what would be retained.
@@ -72,9 +73,6 @@ func keep(t testing.TB, v any) {
 	t.Cleanup(func() { kept.Delete(t) })
 }
 
-// long is set for proofs that take minutes: see .ci/long.
-var long = os.Getenv("LEAKSAFE_LONG") != ""
-
 // TestNothingRetained keeps the result and drops the source. Every part of the source must be
 // collected.
 func TestNothingRetained(t *testing.T) {
@@ -92,7 +90,7 @@ func TestShareRetains(t *testing.T) {
 	m := mapper.Must[Deep, Deep2](mapper.Share())
 	for name, part := range parts {
 		for way, mapTo := range map[string]func(Deep) (Deep2, error){"kernels": m.Map, "reflection": reflected(m)} {
-			if name == "array" || !long && name != "pointer" {
+			if name == "array" || !testgate.Long() && name != "pointer" {
 				continue // array elements are shared in the same way as "pointer"
 			}
 			t.Run(name+" by "+way, func(t *testing.T) {

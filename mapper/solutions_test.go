@@ -13,6 +13,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/internal/testgate"
 )
 
 // The types and pairs of a user's program: each pair does not map, and its BuildError names lines
@@ -129,9 +131,7 @@ func solutions(text string) (problems [][][]string) {
 // TestSolutionsBuild pastes the lines that every BuildError offers into the call of New, one
 // alternative after the other. The program must compile, and the Mapper must build.
 func TestSolutionsBuild(t *testing.T) {
-	if os.Getenv("LEAKSAFE_LONG") == "" && os.Getenv("LEAKSAFE_CI") == "" {
-		t.Skip("compiles two programs: set LEAKSAFE_CI=1, as .ci/run does")
-	}
+	testgate.Seconds(t)
 	if testing.Short() {
 		t.Skip("compiles two programs: run without -short")
 	}

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/mapper"
 )
 
@@ -72,7 +73,7 @@ func (d *ChainDTO) check(n, seed int) string {
 func TestCollectorStress(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(1))
 	rounds := 20
-	if long {
+	if testgate.Long() {
 		rounds = 2000
 	}
 	there, back := mapper.Must[Chain, ChainDTO](), mapper.Must[ChainDTO, Chain](mapper.Convert(func(p []struct{ Q, P *string }) (c [2]struct{ P, Q *string }, err error) {

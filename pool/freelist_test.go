@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/pool"
 )
 
@@ -81,7 +82,7 @@ func TestMadeToMeasure(t *testing.T) {
 
 // Blocks to 64 KiB decay too, without traffic and without a collection.
 func TestSmallBuffersDecayWithoutTraffic(t *testing.T) {
-	if raceEnabled {
+	if testgate.Race {
 		t.Skip("under -race a sync.Pool drops one in four")
 	}
 	for _, size := range []int{100, 4096, 64 << 10, 65 << 10} {
@@ -111,7 +112,7 @@ func TestSmallBuffersDecayWithoutTraffic(t *testing.T) {
 }
 
 func TestSmallBuffersThatAreNeededDoNotDecay(t *testing.T) {
-	if raceEnabled {
+	if testgate.Race {
 		t.Skip("under -race a sync.Pool drops one in four")
 	}
 	synctest.Test(t, func(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/pool"
 )
 
@@ -37,9 +37,7 @@ func FuzzNothingCrosses(f *testing.F) {
 // TestNothingCrossesForLong runs many random programs. A fuzzer follows the coverage of one
 // goroutine, so it does not find them.
 func TestNothingCrossesForLong(t *testing.T) {
-	if os.Getenv("LEAKSAFE_LONG") == "" {
-		t.Skip("minutes: set LEAKSAFE_LONG=1, or run .ci/long pool")
-	}
+	testgate.Minutes(t)
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 0))
 	for i := range 10_000 {

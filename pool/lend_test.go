@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/leakcheck"
 	"github.com/leaksafe/leaksafe/pool"
 )
@@ -69,7 +70,7 @@ func TestPointers(t *testing.T) {
 }
 
 func TestLendingReusesMemory(t *testing.T) {
-	if raceEnabled {
+	if testgate.Race {
 		t.Skip("under -race a sync.Pool drops one in four")
 	}
 	p := pool.NewBytes(pool.Options{})

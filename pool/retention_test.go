@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/pool"
 )
 
@@ -168,7 +169,7 @@ func process(t *testing.T, name string) (perOp, heap int) {
 }
 
 func TestTheHeapAfterMixedTraffic(t *testing.T) {
-	if raceEnabled {
+	if testgate.Race {
 		t.Skip("measures the heap, of which sync.Pool drops a part under -race")
 	}
 	perOp, heap := process(t, "mixed")
@@ -180,7 +181,7 @@ func TestTheHeapAfterMixedTraffic(t *testing.T) {
 }
 
 func TestTheHeapAfterABurst(t *testing.T) {
-	if raceEnabled {
+	if testgate.Race {
 		t.Skip("measures the heap, of which sync.Pool drops a part under -race")
 	}
 	_, heap := process(t, "burst")
@@ -193,7 +194,7 @@ func TestTheHeapAfterABurst(t *testing.T) {
 // After a burst of 256 MiB, of buffers of 64 KiB and of 65 KiB, nothing happens: no traffic, no
 // collection. The heap and the resident memory fall by themselves.
 func TestMemoryGoesBackToTheSystemWithoutTraffic(t *testing.T) {
-	if raceEnabled || resident() == 0 {
+	if testgate.Race || resident() == 0 {
 		t.Skip("measures resident memory, which needs /proc and no race detector")
 	}
 	for _, name := range []string{"small burst", "large burst"} {

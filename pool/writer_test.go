@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/pool"
 )
 
@@ -171,7 +172,7 @@ func TestAWriterKeptPastReleaseIsNeverALaterLeases(t *testing.T) {
 }
 
 func TestEncodingIntoABufferAllocatesNothing(t *testing.T) {
-	if raceEnabled {
+	if testgate.Race {
 		t.Skip("under -race a sync.Pool drops one in four")
 	}
 	p := pool.NewBytes(pool.Options{})
@@ -188,7 +189,7 @@ func TestEncodingIntoABufferAllocatesNothing(t *testing.T) {
 }
 
 func TestGetAndReleaseAllocateNothing(t *testing.T) {
-	if raceEnabled {
+	if testgate.Race {
 		t.Skip("under -race a sync.Pool drops one in four")
 	}
 	p := pool.NewBytes(pool.Options{})

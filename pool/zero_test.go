@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/pool"
 )
 
@@ -103,7 +104,7 @@ func TestTheZeroingOfALeaseGoesToItsHighWaterMarkOnly(t *testing.T) {
 
 // A slice from before growth is still the lease's: what was written there later is a secret too.
 func TestALostSecretIsClearedInOutgrownMemoryToo(t *testing.T) {
-	if raceEnabled {
+	if testgate.Race {
 		t.Skip("looks at memory while the collector's cleanup clears it")
 	}
 	p := pool.NewBytes(pool.Options{Secret: true})

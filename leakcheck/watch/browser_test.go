@@ -22,6 +22,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/leakcheck/watch"
 )
 
@@ -140,7 +141,7 @@ var (
 // TestPageInABrowser measures each page in Chromium at the widths of a desk and of a phone: nothing is wider than the screen, every text is
 // readable. With LEAKSAFE_DIR set the screenshots stay there.
 func TestPageInABrowser(t *testing.T) {
-	slowProof(t)
+	testgate.Seconds(t)
 	served := pages(t)
 	mux := http.NewServeMux()
 	for name, h := range served {

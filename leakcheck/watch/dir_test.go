@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/leakcheck/watch"
 )
 
@@ -124,7 +125,7 @@ func TestCapturesHaveACoolDown(t *testing.T) {
 }
 
 func TestHistoryFileIsBounded(t *testing.T) {
-	slowProof(t)
+	testgate.Seconds(t)
 	dir := t.TempDir()
 	line := []byte(`{"life":1,"time":"2026-01-01T00:00:00Z","up":1,"used":1,"live":1,"rss":1}` + "\n")
 	var text []byte

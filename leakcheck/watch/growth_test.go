@@ -8,12 +8,13 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/leakcheck"
 	"github.com/leaksafe/leaksafe/leakcheck/watch"
 )
 
 func TestSamplesDoNotGrow(t *testing.T) {
-	slowProof(t)
+	testgate.Seconds(t)
 	w, err := watch.FeedEach(watch.Options{Limit: 1 << 40}, curve{lasts: day, live: flat(40 * mib)}.samples(), none)
 	require.NoError(t, err)
 	s := w.Last()
@@ -27,7 +28,7 @@ func TestSamplesDoNotGrow(t *testing.T) {
 }
 
 func TestStartAndStopDoNotGrow(t *testing.T) {
-	slowProof(t)
+	testgate.Seconds(t)
 	run := func(stop func(*watch.Watcher)) func() {
 		return func() {
 			w, err := watch.Start(watch.Options{Interval: time.Hour})

@@ -28,11 +28,11 @@ type ceiling struct {
 func (w *Watcher) judge(lv int) {
 	any := func(*bucket) bool { return true }
 	all := w.history.levels[lv].tail(keep, any)
-	collected := w.history.levels[lv].tail(keep, (*bucket).collected)
-	live := seriesOf(collected, func(b *bucket) int64 { return b.low.live })
-	outside := seriesOf(all, func(b *bucket) int64 { return b.low.outside })
-	goroutines := seriesOf(all, func(b *bucket) int64 { return b.low.goroutines })
-	files := seriesOf(all, func(b *bucket) int64 { return b.low.files })
+	live := seriesOf(w.history.levels[lv].tail(keep, (*bucket).collected))(func(b *bucket) int64 { return b.low.live })
+	series := seriesOf(all)
+	outside := series(func(b *bucket) int64 { return b.low.outside })
+	goroutines := series(func(b *bucket) int64 { return b.low.goroutines })
+	files := series(func(b *bucket) int64 { return b.low.files })
 
 	w.prepare(lv, live.Rising(suspected) || outside.Rising(suspected), goroutines.Rising(suspected))
 	floor := float64(w.o.Floor)
@@ -67,14 +67,19 @@ func (w *Watcher) ceilingBeside(others int64, share float64) ceiling {
 	return ceiling{at: max(float64(w.limit.bytes-others)*share, 1), share: share}
 }
 
-func seriesOf(bs []*bucket, value func(*bucket) int64) climb.Series {
-	var s climb.Series
+// seriesOf returns a function that makes a series of one value of each window. The series share when the windows end and their work.
+func seriesOf(bs []*bucket) func(value func(*bucket) int64) climb.Series {
+	end, work := make([]float64, len(bs)), make([]float64, len(bs))
 	for i := range bs {
-		s.Low = append(s.Low, float64(value(bs[i])))
-		s.End = append(s.End, bs[i].last.Up)
-		s.Work = append(s.Work, bs[i].work(bs[max(0, i-1)]))
+		end[i], work[i] = bs[i].last.Up, bs[i].work(bs[max(0, i-1)])
 	}
-	return s
+	return func(value func(*bucket) int64) climb.Series {
+		s := climb.Series{Low: make([]float64, len(bs)), End: end, Work: work}
+		for i := range bs {
+			s.Low[i] = float64(value(bs[i]))
+		}
+		return s
+	}
 }
 
 // suspected is how many windows in a row grow before the profile is taken that

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/leakcheck"
 	"github.com/leaksafe/leaksafe/leakcheck/watch"
 )
@@ -155,10 +156,10 @@ func (s service) load(t *testing.T, path string, pause, until time.Duration) (wa
 }
 
 func TestLeakIsFound(t *testing.T) {
-	slowProof(t)
+	testgate.Seconds(t)
 	t.Parallel()
 	interval, pause := 50*time.Millisecond, 100*time.Microsecond
-	if os.Getenv("LEAKSAFE_LONG") != "" {
+	if testgate.Long() {
 		interval, pause = time.Second, 10*time.Millisecond
 	}
 	f, ok := startService(t, interval).load(t, "/leak", pause, 5*time.Minute)
@@ -166,30 +167,22 @@ func TestLeakIsFound(t *testing.T) {
 	assert.Equal(t, "live heap", f.Signal)
 	require.NotEmpty(t, f.Sites)
 	assert.Contains(t, f.Sites[0].Func, "watch_test.leak")
-	if os.Getenv("LEAKSAFE_LONG") != "" {
+	if testgate.Long() {
 		assert.LessOrEqual(t, time.Duration(f.Over), 10*8*interval+interval, "within 10 windows")
 	}
 }
 
 func TestCleanServicesAreSilent(t *testing.T) {
-	slowProof(t)
+	testgate.Seconds(t)
 	for _, path := range []string{"/normal", "/cache"} {
 		t.Run(path, func(t *testing.T) {
 			t.Parallel()
 			interval, pause, until := 20*time.Millisecond, time.Millisecond, 4*time.Second
-			if os.Getenv("LEAKSAFE_LONG") != "" {
+			if testgate.Long() {
 				interval, pause, until = 250*time.Millisecond, 10*time.Millisecond, 5*time.Minute
 			}
 			f, found := startService(t, interval).load(t, path, pause, until)
 			assert.False(t, found, "%v", f)
 		})
-	}
-}
-
-// slowProof skips a proof of several seconds, unless .ci/run or .ci/long runs it.
-func slowProof(t *testing.T) {
-	t.Helper()
-	if os.Getenv("LEAKSAFE_LONG") == "" && os.Getenv("LEAKSAFE_CI") == "" {
-		t.Skip("takes some seconds: set LEAKSAFE_CI=1, as .ci/run does")
 	}
 }

@@ -4,13 +4,13 @@ import (
 	"iter"
 	"math"
 	"math/rand/v2"
-	"os"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/leakcheck/watch"
 )
 
@@ -161,14 +161,14 @@ func TestSeries(t *testing.T) {
 		{name: "collection eats the CPU", signal: "collection", within: hour,
 			curve: curve{lasts: hour, live: flat(900 * mib), collection: flat(.4)}},
 	}
-	seeds := uint64(1)
-	if os.Getenv("LEAKSAFE_LONG") != "" {
-		seeds = 10
-	}
+	seeds := uint64(testgate.Count(1, 1, 10))
 	for i := range uint64(len(cases)) * seeds {
 		c := cases[i/seeds]
 		c.curve.seed = i % seeds
 		t.Run(c.name, func(t *testing.T) {
+			if c.curve.lasts > 12*hour {
+				testgate.NoRace(t)
+			}
 			t.Parallel()
 			found := math.Inf(1)
 			w, err := watch.FeedEach(watch.Options{Limit: limit}, c.curve.samples(), func(w *watch.Watcher) {
@@ -208,7 +208,7 @@ func step(low, high, at float64) func(float64) float64 {
 }
 
 func TestETA(t *testing.T) {
-	slowProof(t)
+	testgate.Seconds(t)
 	for name, c := range map[string]curve{
 		"quick":              {lasts: 20 * min, live: climbing(40*mib, 64*kib)},
 		"quick, with noise":  {lasts: 30 * min, noise: .002, live: climbing(40*mib, 64*kib)},

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"os"
 	"runtime"
 	"slices"
 	"sync/atomic"
@@ -14,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/leakcheck/watch"
 )
 
@@ -64,9 +64,9 @@ func shifted(f func(float64) float64, by float64) func(float64) float64 {
 
 // TestCleanSeriesAreSilent looks for one finding in many series; ten thousand with LEAKSAFE_LONG.
 func TestCleanSeriesAreSilent(t *testing.T) {
-	slowProof(t)
+	testgate.Seconds(t)
 	each := 4
-	if os.Getenv("LEAKSAFE_LONG") != "" {
+	if testgate.Long() {
 		each = 2000
 	}
 	var series atomic.Int64
@@ -143,9 +143,9 @@ func TestRunsThatAreNoMountains(t *testing.T) {
 
 // Memory does not depend on how long a process lives: at most 1 MiB after a million samples.
 func TestMemoryAfterAMillionSamples(t *testing.T) {
-	slowProof(t)
+	testgate.Seconds(t)
 	samples := 100_000
-	if os.Getenv("LEAKSAFE_LONG") != "" {
+	if testgate.Long() {
 		samples = 1_000_000
 	}
 	held := func() int64 {

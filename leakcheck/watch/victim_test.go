@@ -16,6 +16,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/internal/testgate"
 )
 
 const victimLimit = 768 << 20
@@ -101,7 +103,7 @@ func killed(t *testing.T, exe, dir, message string, rate int) {
 
 // What retains the memory is known after the kernel has killed the process: in all of 20 runs under LEAKSAFE_LONG, and 2 otherwise.
 func TestEvidenceOutlivesTheKill(t *testing.T) {
-	slowProof(t)
+	testgate.Seconds(t)
 	if _, err := exec.LookPath("go"); err != nil {
 		t.Skip("the go command is not on PATH: cannot build the victim")
 	}
@@ -110,7 +112,7 @@ func TestEvidenceOutlivesTheKill(t *testing.T) {
 	require.NoError(t, err, "%s", out)
 	t.Parallel()
 	n := 2
-	if os.Getenv("LEAKSAFE_LONG") != "" {
+	if testgate.Long() {
 		n = 20
 	}
 	for i := range n {

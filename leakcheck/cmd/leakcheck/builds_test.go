@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/internal/testgate"
 )
 
 // Builds of one program, of which each lays something out in another way. The module's name has no dot: with -trimpath, files of the
@@ -30,13 +32,13 @@ var builds = []struct {
 }
 
 func TestBuilds(t *testing.T) {
-	slowProof(t)
+	testgate.Seconds(t)
 	if testing.Short() {
 		t.Skip("builds programs with the go command")
 	}
 	for _, b := range builds {
 		t.Run(b.name, func(t *testing.T) {
-			if b.run != nil && os.Getenv("LEAKSAFE_LONG") == "" {
+			if b.run != nil && !testgate.Long() {
 				t.Skip("takes a minute; LEAKSAFE_LONG=1 runs it")
 			}
 			dir := t.TempDir()

@@ -11,11 +11,13 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/internal/testgate"
 )
 
 // A core file says the same as the runtime's own dump a moment before.
 func TestDumpOfACrash(t *testing.T) {
-	slowProof(t)
+	testgate.Seconds(t)
 	pattern, err := os.ReadFile("/proc/sys/kernel/core_pattern")
 	require.NoError(t, err)
 	if p := string(pattern); !strings.HasPrefix(p, "core") {
@@ -34,8 +36,8 @@ func TestDumpOfACrash(t *testing.T) {
 // arm64 is tested where qemu runs its code.
 func TestDumpOfACrashOnARM64(t *testing.T) {
 	qemu, err := exec.LookPath("qemu-aarch64")
-	if err != nil || os.Getenv(long) == "" {
-		t.Skip("needs qemu-user and " + long + "=1")
+	if err != nil || !testgate.Long() {
+		t.Skip("needs qemu-user and LEAKSAFE_LONG=1")
 	}
 	arm := build{name: "arm64", env: []string{"GOARCH=arm64"}}
 	for _, k := range keepers {
@@ -85,8 +87,8 @@ func crashed(t *testing.T, v *victim, dir, pattern, exe string, k keeper) {
 
 func TestDumpOfACoreByGcore(t *testing.T) {
 	gcore, err := exec.LookPath("gcore")
-	if err != nil || os.Getenv(long) == "" {
-		t.Skip("needs gcore, of gdb, and " + long + "=1")
+	if err != nil || !testgate.Long() {
+		t.Skip("needs gcore, of gdb, and LEAKSAFE_LONG=1")
 	}
 	for _, way := range []build{plain, {name: "pie-local", flags: []string{"-buildmode=pie"}}} {
 		t.Run(way.name, func(t *testing.T) {

@@ -26,6 +26,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
 )
 
@@ -36,8 +37,6 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(code)
 }
-
-const long = "LEAKSAFE_LONG"
 
 // victims are built once.
 var victims struct {
@@ -123,7 +122,7 @@ func (b build) run(t *testing.T, service string, change ...func(*exec.Cmd)) *vic
 // answer is the victim's next line. A victim that does not go on fails the test.
 func (v *victim) answer() string {
 	limit := time.Minute
-	if os.Getenv(long) != "" { // the runtime may take minutes for a dump
+	if testgate.Long() { // the runtime may take minutes for a dump
 		limit = 10 * time.Minute
 	}
 	done := time.AfterFunc(limit, func() { v.cmd.Process.Kill() })
@@ -196,9 +195,7 @@ func TestDumpOfFiveVictims(t *testing.T) {
 
 // The same for every way to build a program, on both releases.
 func TestDumpOfEveryBuild(t *testing.T) {
-	if os.Getenv(long) == "" {
-		t.Skip("takes minutes: set " + long + "=1")
-	}
+	testgate.Minutes(t)
 	ways := []build{
 		{name: "pie", flags: []string{"-buildmode=pie"}},
 		{name: "cgo", flags: []string{"-tags=withcgo"}, env: []string{"CGO_ENABLED=1"}},
@@ -399,7 +396,7 @@ func TestRedactedDumpHoldsNoSecrets(t *testing.T) {
 // kill -9 at every stage of a dump: the kernel lets the victim go on.
 func TestVictimGoesOnWhenTheToolIsKilled(t *testing.T) {
 	times, service := 10, "cache"
-	if os.Getenv(long) != "" {
+	if testgate.Long() {
 		times, service = 200, "busy"
 	}
 	v := plain.run(t, service)
@@ -492,9 +489,9 @@ func await(t *testing.T, ok func() bool) {
 
 // A collection may be under way in any of its phases, and goroutines may be anywhere.
 func TestDumpOfABusyVictim(t *testing.T) {
-	slowProof(t)
+	testgate.Seconds(t)
 	times := 3
-	if os.Getenv(long) != "" {
+	if testgate.Long() {
 		times = 200
 	}
 	v := plain.run(t, "busy")

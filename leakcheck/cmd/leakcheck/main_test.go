@@ -227,11 +227,3 @@ func otherBuild(t *testing.T) string {
 	require.NoError(t, err, "%s", out)
 	return after
 }
-
-// slowProof skips a proof of several seconds, unless .ci/run or .ci/long runs it.
-func slowProof(t *testing.T) {
-	t.Helper()
-	if os.Getenv("LEAKSAFE_LONG") == "" && os.Getenv("LEAKSAFE_CI") == "" {
-		t.Skip("takes some seconds: set LEAKSAFE_CI=1, as .ci/run does")
-	}
-}

@@ -13,6 +13,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/internal/testgate"
 )
 
 // dumper is added to examples/ssr: what the documentation tells a service to do.
@@ -49,7 +51,7 @@ func init() {
 
 // The server of examples/ssr, before and after load: the line that leaks is the first row.
 func TestCompareFindsTheLeakOfTheServer(t *testing.T) {
-	slowProof(t)
+	testgate.Seconds(t)
 	if _, err := exec.LookPath("go"); err != nil || testing.Short() {
 		t.Skip("builds a server with the go command")
 	}

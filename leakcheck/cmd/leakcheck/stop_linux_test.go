@@ -13,14 +13,14 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/internal/testgate"
 )
 
 // For how long a process stands still, beside the runtime's own dump of the same process. Nothing
 // is asserted: a busy machine decides.
 func TestTableOfStops(t *testing.T) {
-	if os.Getenv(long) == "" {
-		t.Skip("takes minutes and 10 GB: set " + long + "=1")
-	}
+	testgate.Minutes(t)
 	stopped := regexp.MustCompile(`was stopped for (\d+\.\d ms); file (.*?), (redacted|not)`)
 	t.Logf("%-8s %-22s %-12s %-10s %-10s %s", "heap", "how", "stopped", "per MB", "file", "memory of the command")
 	for _, mb := range []int{100, 1000, 4000} {

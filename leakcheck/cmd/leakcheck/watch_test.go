@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/remote"
 )
 
@@ -61,7 +62,7 @@ func watched(t *testing.T, args ...string) (code int, text string) {
 }
 
 func TestWatchOfAPlainService(t *testing.T) {
-	slowProof(t)
+	testgate.Seconds(t)
 	exe, stripped := buildPlain(t), buildPlain(t, "-ldflags=-s -w")
 	for _, test := range []struct {
 		name, mode, exe string

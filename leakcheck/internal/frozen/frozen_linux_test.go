@@ -24,6 +24,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/frozen"
 )
 
@@ -239,7 +240,7 @@ func TestRefusedNearTheLimit(t *testing.T) {
 // LEAKSAFE_LONG. None hangs, and none leaves anything.
 func TestSoak(t *testing.T) {
 	n := 20
-	if os.Getenv("LEAKSAFE_LONG") != "" {
+	if testgate.Long() {
 		n = 1000
 	}
 	files, goroutines := openFiles(t), runtime.NumGoroutine()

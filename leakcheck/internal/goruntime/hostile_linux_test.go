@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/dumpwrite"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/goruntime"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
@@ -209,7 +210,7 @@ func TestHostileProcess(t *testing.T) {
 	m := recorded(t)
 	require.NoError(t, hostile(t, m, nil))
 	times := 200
-	if os.Getenv("LEAKSAFE_LONG") != "" {
+	if testgate.Long() {
 		times = 20_000
 	}
 	seed := rand.Uint64()

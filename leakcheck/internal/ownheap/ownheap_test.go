@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/frozen"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/ownheap"
 )
@@ -112,7 +113,7 @@ func TestDumpsOfABusyService(t *testing.T) {
 	out, err := exec.Command("go", "build", "-o", exe, "./testdata/busy").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	n := "3"
-	if os.Getenv("LEAKSAFE_LONG") != "" {
+	if testgate.Long() {
 		n = "200"
 	}
 	out, err = exec.Command(exe, n).CombinedOutput()

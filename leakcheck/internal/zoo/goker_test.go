@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/internal/testgate"
 )
 
 // kernelMain takes the place of the kernels' own main: a test runs one kernel
@@ -106,9 +108,7 @@ func buildKernels(t *testing.T, from string) (bin string, names []string) {
 // TestGoKer counts the kernels whose leak each judge finds. Some kernels leak
 // in a few runs of a hundred only: each gets the same number of tries.
 func TestGoKer(t *testing.T) {
-	if !long {
-		t.Skip("a long proof: LEAKSAFE_LONG=1")
-	}
+	testgate.Minutes(t)
 	bin, names := buildKernels(t, goker(t))
 	const tries = 20
 	judges := []string{"leakcheck", "goleak"}

@@ -8,9 +8,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/leaksafe/leaksafe/leakcheck"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/internal/testgate"
+	"github.com/leaksafe/leaksafe/leakcheck"
 )
 
 // Hard mode: how rare, how small and beside how much noise may a leak be?
@@ -92,7 +94,7 @@ func measure(t *testing.T, op func()) (leakcheck.Verdict, []string) {
 // operation of five, eight bytes, under every noise.
 func TestHardMode(t *testing.T) {
 	rates, sizes, runs := []int{1, 5}, []int{8, 4096}, 1
-	if long {
+	if testgate.Long() {
 		rates, sizes, runs = []int{1, 5, 20, 80, 320, 1280}, []int{8, 64, 1024, 64 << 10}, 5
 	}
 	var grid strings.Builder
@@ -148,7 +150,7 @@ func hardCell(t *testing.T, n noise, rate, size, runs int) (found int) {
 // found.
 func TestNoisyNeighbour(t *testing.T) {
 	runs := 2
-	if long {
+	if testgate.Long() {
 		runs = 50
 	}
 	var sink []byte

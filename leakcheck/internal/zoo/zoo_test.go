@@ -9,9 +9,11 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
+
+	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/leakcheck"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/zoo"
-	"github.com/stretchr/testify/assert"
 )
 
 func TestMain(m *testing.M) {
@@ -22,17 +24,12 @@ func TestMain(m *testing.M) {
 	leakcheck.Main(m)
 }
 
-// long says whether the long proofs were asked for.
-var long = os.Getenv("LEAKSAFE_LONG") != ""
-
 // TestTable judges every case. Run it with -v to see goleak and the
 // goroutineleak profile beside leakcheck.
 func TestTable(t *testing.T) {
-	if os.Getenv("LEAKSAFE_LONG") == "" && os.Getenv("LEAKSAFE_CI") == "" {
-		t.Skip("runs every leak in a process of its own: set LEAKSAFE_CI=1, as .ci/run does")
-	}
+	testgate.Seconds(t)
 	leakRuns, silentRuns := 1, 1
-	if long {
+	if testgate.Long() {
 		leakRuns, silentRuns = 20, 20
 	}
 	peers := []zoo.Detector{}
@@ -60,7 +57,7 @@ func TestTable(t *testing.T) {
 	}
 	runs, alarms := table.silence()
 	t.Logf("twins and controls: %d alarms in %d runs", alarms, runs)
-	if everyCase := len(table.rows) >= len(zoo.Cases()); long && everyCase {
+	if everyCase := len(table.rows) >= len(zoo.Cases()); testgate.Long() && everyCase {
 		assert.GreaterOrEqual(t, runs, 1000)
 	}
 }
