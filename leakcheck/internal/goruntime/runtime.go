@@ -28,6 +28,7 @@ type Runtime struct {
 	goroutines []uint64
 	byThread   map[uint64]process.Thread // by address of the m
 	specials   []special
+	samples    []Sample
 	finalizers []Finalizer // queued
 	itabs      map[uint64]uint64
 

@@ -1,17 +1,18 @@
 package goruntime
 
 import (
+	"encoding/binary"
 	"fmt"
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
 )
 
-// A special is a record that the runtime attaches to an object.
+// A special is a record that the runtime attaches to an object, other than a sample.
 type special struct {
 	kind   uint8
 	object uint64
 	at     uint64 // of its struct
-	word   uint64 // the function of a finalizer or cleanup, the bucket of a sample, the handle of a weak pointer
+	word   uint64 // the function of a finalizer or cleanup, the handle of a weak pointer
 	more   uint64 // the argument of a cleanup
 	code   uint64
 	dead   bool // the object waits for its finalizer
@@ -40,14 +41,19 @@ type Sample struct{ Object, Bucket uint64 }
 // stopped, after Survey.
 func (r *Runtime) Records() error {
 	r.specials, r.finalizers = nil, nil
+	r.samples = nil
+	f := r.specialFields()
+	if err := r.take(); err != nil {
+		return fmt.Errorf("read the records of objects: %w", err)
+	}
 	for i := range r.spans {
 		s := &r.spans[i]
 		limit := int(s.nelems)*16 + 16 // in all, of an object there are few
-		for at := s.specials; at != 0 && r.err == nil; at = r.field(at, "runtime.special.next") {
+		for at := s.specials; at != 0 && r.err == nil; {
 			if limit--; limit < 0 {
 				r.fail("the records of the span at %#x have no end", s.base)
 			}
-			r.readSpecial(s, at)
+			at = r.readSpecial(s, at, f)
 		}
 		if err := r.take(); err != nil {
 			return fmt.Errorf("read the records of the span at %#x: %w", s.base, err)
@@ -60,16 +66,34 @@ func (r *Runtime) Records() error {
 	return nil
 }
 
-func (r *Runtime) readSpecial(s *span, at uint64) {
-	x := special{kind: r.u8(r.at(at, "runtime.special.kind")), at: at}
-	off := r.field(at, "runtime.special.offset")
+// specialFields is where the fields of every record are: with a sample for each object there are millions.
+type specialFields struct{ next, kind, offset, bucket, size uint64 }
+
+func (r *Runtime) specialFields() specialFields {
+	f := specialFields{
+		next: r.at(0, "runtime.special.next"), kind: r.at(0, "runtime.special.kind"), offset: r.at(0, "runtime.special.offset"),
+		bucket: r.at(0, "runtime.specialprofile.b"),
+	}
+	f.size = max(f.next+8, f.kind+1, f.offset+8)
+	if f.size > uint64(len(r.scratch)) {
+		r.fail("records of %d bytes: this version is not known", f.size)
+	}
+	return f
+}
+
+// readSpecial reads the record at this address, and returns the address of the next.
+func (r *Runtime) readSpecial(s *span, at uint64, f specialFields) (next uint64) {
+	b := r.small(at, int(f.size))
+	next = binary.LittleEndian.Uint64(b[f.next:])
+	x := special{kind: b[f.kind], at: at}
+	off := binary.LittleEndian.Uint64(b[f.offset:])
 	if off >= s.npages*pageSize {
 		r.fail("a record for offset %d of a span of %d bytes: this version is not known", off, s.npages*pageSize)
-		return
+		return 0
 	}
 	if x.kind == 0 || x.kind > maxKind {
 		r.fail("a record of kind %d: this version is not known", x.kind)
-		return
+		return 0
 	}
 	x.object = s.base + off/s.elem*s.elem
 	switch x.kind {
@@ -80,15 +104,17 @@ func (r *Runtime) readSpecial(s *span, at uint64) {
 	case specialWeak:
 		x.word = r.field(at, "runtime.specialWeakHandle.handle")
 	case specialProfile:
-		x.word = r.field(at, "runtime.specialprofile.b")
+		r.samples = append(r.samples, Sample{x.object, r.u64(at + f.bucket)})
+		return next
 	case specialCleanup:
 		c := r.at(at, "runtime.specialCleanup.cleanup")
 		x.word, x.more = r.field(c, "runtime.cleanupFn.fn"), r.field(c, "runtime.cleanupFn.arg")
 		x.code = r.codeOf(x.word)
 	default:
-		return
+		return next
 	}
 	r.specials = append(r.specials, x)
+	return next
 }
 
 // codeOf is where the code of a function value is.
@@ -139,14 +165,7 @@ func (r *Runtime) Finalizers() (set, queued []Finalizer) {
 }
 
 // Samples are the objects that the heap profile counted one by one.
-func (r *Runtime) Samples() (out []Sample) {
-	for _, x := range r.specials {
-		if x.kind == specialProfile {
-			out = append(out, Sample{x.object, x.word})
-		}
-	}
-	return out
-}
+func (r *Runtime) Samples() []Sample { return r.samples }
 
 const weakRoot = "the runtime's record of a weak pointer"
 

@@ -147,10 +147,13 @@ func (r *Runtime) verifyRecords() error {
 	for ; at != 0 && len(buckets) < maxBuckets && !buckets[at] && r.err == nil; at = r.field(at, "runtime.bucket.allnext") {
 		buckets[at] = true
 	}
+	for _, x := range r.samples {
+		if !buckets[x.Bucket] {
+			return fmt.Errorf("the object at %#x was sampled by %#x, which is not in the heap profile", x.Object, x.Bucket)
+		}
+	}
 	for _, x := range r.specials {
 		switch {
-		case x.kind == specialProfile && !buckets[x.word]:
-			return fmt.Errorf("the object at %#x was sampled by %#x, which is not in the heap profile", x.object, x.word)
 		case x.kind == specialFinalizer && !r.IsFunction(x.code):
 			return fmt.Errorf("the object at %#x has a finalizer at %#x, where no function begins", x.object, x.code)
 		case x.kind == specialCleanup && !r.IsFunction(x.code):

@@ -2,6 +2,7 @@ package growth
 
 import (
 	"fmt"
+	"math"
 	"runtime"
 	"slices"
 	"strings"
@@ -172,4 +173,18 @@ func drains(finalizer func()) bool {
 	m.patience = 40 * time.Millisecond
 	m.drain()
 	return m.gauges.waiting() == 0
+}
+
+// Each look and the search of the heap take time for each object that has leaked: an operation that leaks
+// many is run again less often.
+func TestManyObjectsShortenTheRounds(t *testing.T) {
+	after := func(objects int64) *Meter {
+		return &Meter{iterations: 20, rounds: []judge.Round{{Ops: 100}}, heap: []int64{0, 0}, open: []int64{0, 0}, alive: []int64{0, 0}, objects: []int64{0, 100 * objects}}
+	}
+	longest := judge.Retry[0]
+	assert.Equal(t, 1280, after(0).retryLength(longest, math.MaxInt))
+	assert.Equal(t, 1280, after(39).retryLength(longest, math.MaxInt))
+	assert.Equal(t, 500, after(100).retryLength(longest, math.MaxInt))
+	assert.Equal(t, 25, after(2000).retryLength(longest, math.MaxInt))
+	assert.Equal(t, 20, after(1_000_000).retryLength(longest, math.MaxInt), "never fewer than in the smallest round")
 }

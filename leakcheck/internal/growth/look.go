@@ -19,7 +19,8 @@ func (m *Meter) look() {
 	m.settle()
 	m.sentinels = append(m.sentinels, plantSentinel())
 	m.collect()
-	m.heap = append(m.heap, m.gauges.heap())
+	bytes, objects := m.gauges.heap()
+	m.heap, m.objects = append(m.heap, bytes), append(m.objects, objects)
 	m.profile.read()
 	m.countRoutines()
 	m.countFiles()
@@ -113,14 +114,15 @@ func newGauges() gauges {
 		{Name: "/gc/cleanups/queued:cleanups"},
 		{Name: "/gc/finalizers/executed:finalizers"},
 		{Name: "/gc/cleanups/executed:cleanups"},
+		{Name: "/gc/heap/objects:objects"},
 	}
 }
 
 func (g gauges) value(i int) int64 { return int64(g[i].Value.Uint64()) }
 
-func (g gauges) heap() int64 {
+func (g gauges) heap() (bytes, objects int64) {
 	metrics.Read(g)
-	return g.value(0)
+	return g.value(0), g.value(5)
 }
 
 func (g gauges) queued() int64 {

@@ -54,6 +54,7 @@ type Meter struct {
 	last      time.Time
 	profile   *profile
 	heap      []int64 // bytes live at each look
+	objects   []int64 // their number
 	alive     []int64 // goroutines
 	open      []int64 // descriptors
 	routines  census[source.Frame]
@@ -243,13 +244,14 @@ func (m *Meter) affordable() int {
 }
 
 // retryLength is the operations in a round of judge.Retry: less than its length where as much more of the
-// leak so far would exhaust the machine, or where all rounds together would take too long.
+// leak so far would exhaust the machine, or where all rounds together would take too long. Each look and
+// the search of the heap cost some 100 ns for each object that has leaked by then.
 func (m *Meter) retryLength(length float64, affordable int) int {
 	longest, all := judge.Retry[0], 0.0
 	for _, l := range judge.Retry {
 		all += l
 	}
-	n := float64(m.limited(int(longest * float64(m.iterations))))
+	n := float64(m.within(m.limited(int(longest*float64(m.iterations))), m.objects, 50_000))
 	n = min(n, float64(affordable)*longest/all)
 	return max(int(n*length/longest+0.5), m.iterations, 1)
 }

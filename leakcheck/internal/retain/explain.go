@@ -28,7 +28,7 @@ func (s *Search) Explain(objects []int32) Path {
 // besides counts the objects that are not in a group. What is on the way to the group does not count: a map or a slice may have been
 // allocated at the line that puts into it.
 func (s *Search) besides(objects []int32, g Group) (n int) {
-	way := map[int32]bool{}
+	way := make([]bool, s.h.Len())
 	for _, o := range g.Objects {
 		way[o] = true
 	}

@@ -46,18 +46,19 @@ type Group struct {
 // Group puts objects together whose paths differ only in which instance of each kind they go through, and in how often they go
 // round a loop of kinds. The largest group comes first, of equal ones the one nearest to its root. Objects that were not reached form none.
 func (s *Search) Group(objects []int32) []Group {
-	g := grouper{s: s, of: map[int32]int{}, ids: map[signature]int{}}
-	byID := map[int]*Group{}
+	n := s.h.Len()
+	g := grouper{s: s, of: make([]int32, n), depth: make([]int32, n), ids: map[signature]int32{}}
+	byID := map[int32]*Group{}
 	for _, o := range objects {
 		if s.rank[o] == Unreachable {
 			continue
 		}
-		id, depth := g.id(o), g.depth(o)
+		id := g.id(o)
 		b := byID[id]
 		if b == nil {
 			b = &Group{Example: o}
 			byID[id] = b
-		} else if depth < g.depth(b.Example) {
+		} else if g.depth[o] < g.depth[b.Example] {
 			b.Example = o
 		}
 		b.Objects = append(b.Objects, o)
@@ -67,14 +68,14 @@ func (s *Search) Group(objects []int32) []Group {
 		out = append(out, *b)
 	}
 	slices.SortFunc(out, func(a, b Group) int {
-		return cmp.Or(cmp.Compare(len(b.Objects), len(a.Objects)), cmp.Compare(g.depth(a.Example), g.depth(b.Example)), cmp.Compare(a.Example, b.Example))
+		return cmp.Or(cmp.Compare(len(b.Objects), len(a.Objects)), cmp.Compare(g.depth[a.Example], g.depth[b.Example]), cmp.Compare(a.Example, b.Example))
 	})
 	return out
 }
 
 // A signature is a kind, reached from another.
 type signature struct {
-	parent int // or -1 and the root
+	parent int32 // or -1 and the root
 	root   rootID
 	key    key
 }
@@ -87,39 +88,37 @@ type rootID struct {
 }
 
 type grouper struct {
-	s      *Search
-	of     map[int32]int // by object
-	depths map[int32]int
-	ids    map[signature]int
-	list   []signature
+	s     *Search
+	of    []int32 // by object: its signature + 1, or 0
+	depth []int32 // by object with a signature: the objects on its path
+	up    []int32 // scratch of id
+	ids   map[signature]int32
+	list  []signature
 }
 
 // id numbers the signature of an object; it walks up to what is known, then down.
-func (g *grouper) id(o int32) int {
-	var up []int32
-	for {
-		if _, ok := g.of[o]; ok {
+func (g *grouper) id(o int32) int32 {
+	g.up = g.up[:0]
+	for at := o; g.of[at] == 0; at = g.s.parent[at] {
+		g.up = append(g.up, at)
+		if g.s.parent[at] < 0 {
 			break
 		}
-		up = append(up, o)
-		if g.s.parent[o] < 0 {
-			break
+	}
+	for _, at := range slices.Backward(g.up) {
+		g.depth[at] = 1
+		if p := g.s.parent[at]; p >= 0 {
+			g.depth[at] += g.depth[p]
 		}
-		o = g.s.parent[o]
+		g.of[at] = g.intern(at) + 1
 	}
-	for i := len(up) - 1; i >= 0; i-- {
-		g.of[up[i]] = g.intern(up[i])
-	}
-	if len(up) > 0 {
-		o = up[0]
-	}
-	return g.of[o]
+	return g.of[o] - 1
 }
 
-func (g *grouper) intern(o int32) int {
+func (g *grouper) intern(o int32) int32 {
 	sig := signature{parent: -1, key: g.s.h.keyOf(o)}
 	if p := g.s.parent[o]; p >= 0 {
-		sig.parent = g.of[p]
+		sig.parent = g.of[p] - 1
 		// Met before on this path: a list, or a ring of kinds.
 		for at := sig.parent; at >= 0; at = g.list[at].parent {
 			if g.list[at].key == sig.key {
@@ -132,7 +131,7 @@ func (g *grouper) intern(o int32) int {
 	}
 	id, ok := g.ids[sig]
 	if !ok {
-		id = len(g.list)
+		id = int32(len(g.list))
 		g.ids[sig] = id
 		g.list = append(g.list, sig)
 	}
@@ -151,30 +150,6 @@ func (g *grouper) rootOf(r root) rootID {
 		return rootID{kind: r.kind, code: h.Finalizers[r.index].Code}
 	}
 	return rootID{kind: r.kind}
-}
-
-func (g *grouper) depth(o int32) int {
-	if g.depths == nil {
-		g.depths = map[int32]int{}
-	}
-	var up []int32
-	n := 0
-	for {
-		if d, ok := g.depths[o]; ok {
-			n = d
-			break
-		}
-		up = append(up, o)
-		if g.s.parent[o] < 0 {
-			break
-		}
-		o = g.s.parent[o]
-	}
-	for i := len(up) - 1; i >= 0; i-- {
-		n++
-		g.depths[up[i]] = n
-	}
-	return n
 }
 
 // merge puts groups together whose paths read the same. Without allocation stacks, the parts of one map look like different things.
