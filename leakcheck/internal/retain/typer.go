@@ -48,6 +48,7 @@ type typer struct {
 	ends  map[endKey]int32 // kinds to which fixed references lead
 
 	unknown map[uint64]int32 // by size
+	allocs  map[int32]string // what allocation stacks say, by sample
 }
 
 type endKey struct {
@@ -56,7 +57,7 @@ type endKey struct {
 }
 
 func newTyper(h *Heap) typer {
-	return typer{h: h, kinds: make([]int32, h.Len()), list: make([]kind, 1), ids: map[kind]int32{}, seen: map[seenKind]int32{}, links: map[linkKey]*linkTemplate{}, ends: map[endKey]int32{}, unknown: map[uint64]int32{}}
+	return typer{h: h, kinds: make([]int32, h.Len()), list: make([]kind, 1), ids: map[kind]int32{}, seen: map[seenKind]int32{}, links: map[linkKey]*linkTemplate{}, ends: map[endKey]int32{}, unknown: map[uint64]int32{}, allocs: map[int32]string{}}
 }
 
 // walk finds the kinds of all objects that the search has reached, by the way on which it has reached them. found is called for
@@ -179,18 +180,32 @@ func (t *typer) describe(k *kind, o int32) {
 	if k.text != "" {
 		return
 	}
-	k.text = "object of " + Bytes(int64(h.Size(o)))
-	a := h.Alloc(o)
-	if a == nil {
-		return
+	if k.text = t.allocated(h.SampleOf(o)); k.text == "" {
+		k.text = "object of " + Bytes(int64(h.Size(o)))
 	}
-	if kind, _ := kindOfAlloc(a.Stack); kind != "object" {
-		k.text = kind
-		return
+}
+
+// allocated is what an allocation's stack says of its objects; "" where it says nothing.
+func (t *typer) allocated(sample int32) string {
+	if sample == heapdump.None {
+		return ""
 	}
-	if c, ok := h.userCall(a.Stack); ok {
-		k.text = "object made in " + symbols.Short(h.function(heapdump.Call(c)))
+	text, ok := t.allocs[sample]
+	if !ok {
+		text = t.ofStack(t.h.Allocs[sample].Stack)
+		t.allocs[sample] = text
 	}
+	return text
+}
+
+func (t *typer) ofStack(stack []heapdump.Call) string {
+	if kind, _ := kindOfAlloc(stack); kind != "object" {
+		return kind
+	}
+	if c, ok := t.h.userCall(stack); ok {
+		return "object made in " + symbols.Short(t.h.function(heapdump.Call(c)))
+	}
+	return ""
 }
 
 // first is the reference of a root, and words for it.

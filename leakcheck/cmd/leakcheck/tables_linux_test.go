@@ -54,3 +54,37 @@ func TestTableOfStops(t *testing.T) {
 		v.cmd.Wait()
 	}
 }
+
+// What the commands cost on dumps of 1, 4.6 and 10 million objects: processor time, and memory as a
+// share of the dump. Nothing is asserted: a busy machine decides.
+func TestTableOfCommands(t *testing.T) {
+	if os.Getenv(long) == "" {
+		t.Skip("takes minutes and 3 GB: set " + long + "=1")
+	}
+	t.Logf("%-12s %-14s %-10s %-10s %s", "objects", "command", "CPU", "wall", "memory / dump")
+	for _, users := range []int{50_000, 230_000, 500_000} {
+		s := runShop(t, users)
+		for _, args := range [][]string{
+			{"summary", s.after}, {"summary", "-exe", s.exe, s.after}, {"compare", "-exe", s.exe, s.before, s.after},
+			{"why", "-exe", s.exe, "-type", "main.Session", s.after}, {"flame", "-exe", s.exe, s.after, temp(t, "flame.pb.gz")},
+		} {
+			cmd := tool(t, args...)
+			start := time.Now()
+			b, err := cmd.CombinedOutput()
+			wall := time.Since(start)
+			require.NoError(t, err, "%s", b)
+			dump, err := os.Stat(s.after)
+			require.NoError(t, err)
+			name := args[0]
+			if name == "summary" && len(args) > 2 {
+				name += " -exe"
+			}
+			usage, ps := cmd.ProcessState.SysUsage().(*syscall.Rusage), cmd.ProcessState
+			objects := regexp.MustCompile(`in ([\d,]+) objects`).FindStringSubmatch(string(b))
+			if objects == nil {
+				objects = []string{"", ""}
+			}
+			t.Logf("%-12s %-14s %-10.2f %-10.2f %.2f", objects[1], name, (ps.UserTime() + ps.SystemTime()).Seconds(), wall.Seconds(), float64(usage.Maxrss<<10)/float64(dump.Size()))
+		}
+	}
+}
