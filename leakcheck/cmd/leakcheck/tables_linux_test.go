@@ -58,8 +58,8 @@ func TestTableOfStops(t *testing.T) {
 // What the commands cost on dumps of 1, 4.6 and 10 million objects: processor time, and memory as a
 // share of the dump. Nothing is asserted: a busy machine decides.
 func TestTableOfCommands(t *testing.T) {
-	if os.Getenv(long) == "" {
-		t.Skip("takes minutes and 3 GB: set " + long + "=1")
+	if !testgate.Long() {
+		t.Skip("takes minutes and 3 GB: set LEAKSAFE_LONG=1")
 	}
 	t.Logf("%-12s %-14s %-10s %-10s %s", "objects", "command", "CPU", "wall", "memory / dump")
 	for _, users := range []int{50_000, 230_000, 500_000} {
