@@ -12,8 +12,9 @@ type shard struct {
 	_     [48]byte // a cache line each
 }
 
-func (s *Scope) register() {
-	st := s.state.Load()
+// register makes InFlight list the scope; st.mu is held.
+func (s *Scope) register(st *state) {
+	st.listed = true
 	sh := &st.cfg.active[s.seq%8]
 	sh.mu.Lock()
 	st.member, st.prev, st.next = s, nil, sh.first

@@ -67,8 +67,10 @@ func (j *Jobs) owner() *Scope {
 		if j.config = j.Config; j.config == nil {
 			j.config = new(Config)
 		}
-		j.scope = j.config.scope(context.Background(), "jobs")
-		j.scope.register()
+		s, st := j.config.begin(context.Background(), "jobs")
+		s.register(st)
+		st.mu.Unlock()
+		j.scope = s
 	})
 	return j.scope
 }

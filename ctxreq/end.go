@@ -52,18 +52,34 @@ func (s *Scope) Defer(fn func(context.Context) error) error {
 // End does anything; any other returns nil at once, even while the first is still busy, so a
 // cleanup may call it.
 func (s *Scope) End(cause error) error {
-	st, idle := s.close(cause)
+	st := s.lock()
 	if st == nil {
 		return nil
 	}
-	if idle { // true for most requests
-		if st.req != nil {
-			s.endRequest(st, nil)
-		}
+	if st.closed {
+		st.mu.Unlock()
+		return nil
+	}
+	idle := st.close(cause)
+	if idle && st.plain() { // true for most requests
 		s.sever(st, true)
 		return nil
 	}
-	return s.endBusy(st)
+	cancel := st.cancel
+	st.signal()
+	st.mu.Unlock()
+	if cancel != nil {
+		cancel(st.cause)
+	}
+	if !idle {
+		return s.endBusy(st)
+	}
+	if st.req != nil {
+		s.endRequest(st, nil)
+	}
+	st.mu.Lock()
+	s.sever(st, true)
+	return nil
 }
 
 // endBusy is End when there is something to wait for or to run.
@@ -90,6 +106,7 @@ func (s *Scope) endBusy(st *state) error {
 	if errs != nil {
 		failed = join(failed, errors.Join(errs...))
 	}
+	st.mu.Lock()
 	s.sever(st, stuck == nil && inside == 0 && reading == 0)
 	return failed
 }
@@ -133,17 +150,9 @@ func (st *state) failed() error {
 	return st.failures.join()
 }
 
-// close refuses everything new and cancels the context. It returns nil if End was called before,
-// and whether there is nothing to wait for or to run.
-func (s *Scope) close(cause error) (st *state, idle bool) {
-	st = s.lock()
-	if st == nil {
-		return nil, false
-	}
-	if st.closed {
-		st.mu.Unlock()
-		return nil, false
-	}
+// close refuses everything new, and reports whether there is nothing to wait for or to run. mu is
+// held.
+func (st *state) close(cause error) (idle bool) {
 	if cause == nil {
 		cause = ErrEnded
 	}
@@ -154,13 +163,13 @@ func (s *Scope) close(cause error) (st *state, idle bool) {
 	} else {
 		st.cancellable() // a stuck child may still ask for the cause
 	}
-	cancel := st.cancel
-	st.signal()
-	st.mu.Unlock()
-	if cancel != nil {
-		cancel(cause)
-	}
-	return st, idle
+	return idle
+}
+
+// plain reports whether an idle scope can be severed at once: no context has to be cancelled, and
+// endRequest has nothing to do. mu is held.
+func (st *state) plain() bool {
+	return st.cancel == nil && (st.req == nil || st.req.MultipartForm == nil && !st.cfg.RetentionProbe)
 }
 
 // awaitChildren waits for the children, and returns those it gave up.

@@ -49,9 +49,9 @@ func Leftovers(use func(s *Scope)) string {
 
 // UseAsRequest makes the scope look as if a request had used all of its fields.
 func UseAsRequest(s *Scope, w http.ResponseWriter, r *http.Request) {
-	s.open(w, r, http.NewServeMux())
 	st := s.lock()
 	defer st.mu.Unlock()
+	s.open(st, w, r, http.NewServeMux())
 	st.capture()
 	st.bodySeen, st.bodyCut, st.status, st.written, st.hijacked = []byte("x"), true, 200, 1, true
 	st.router.sealed, st.panicked = true, new(panicked)

@@ -29,9 +29,10 @@ func (c *Config) Middleware(next http.Handler) http.Handler {
 }
 
 func (c *Config) serve(next http.Handler, mux *http.ServeMux, w http.ResponseWriter, r *http.Request) {
-	s := c.scope(r.Context(), methodName(r.Method))
-	r2 := s.open(w, r, mux)
-	s.register()
+	s, st := c.begin(r.Context(), methodName(r.Method))
+	r2 := s.open(st, w, r, mux)
+	s.register(st)
+	st.mu.Unlock()
 	returned := false
 	defer func() {
 		handBack(r, r2)
@@ -63,9 +64,9 @@ func (c *Config) serve(next http.Handler, mux *http.ServeMux, w http.ResponseWri
 }
 
 // open gives a new scope its request, and returns the request to pass on. It does not change r.
-func (s *Scope) open(w http.ResponseWriter, r *http.Request, mux *http.ServeMux) *http.Request {
+// st.mu is held.
+func (s *Scope) open(st *state, w http.ResponseWriter, r *http.Request, mux *http.ServeMux) *http.Request {
 	r2 := r.WithContext((*scopeCtx)(s))
-	st := s.lock()
 	st.w, st.req, st.body = w, r2, r.Body
 	st.route = r.Pattern
 	st.lookIn(mux, r)
@@ -75,7 +76,6 @@ func (s *Scope) open(w http.ResponseWriter, r *http.Request, mux *http.ServeMux)
 	if r.URL != nil {
 		st.path = r.URL.Path
 	}
-	st.mu.Unlock()
 	if r.Body != nil && r.Body != http.NoBody { // others compare with NoBody, so it is not wrapped
 		r2.Body = body{s}
 	}
@@ -123,12 +123,16 @@ func (s *Scope) notePanic(p any, stack []byte) bool {
 	}
 	if st.panicked == nil {
 		st.panicked = &panicked{p, string(stack)}
+		s.bits.Or(panickedBit)
 	}
 	return true
 }
 
 // takePanic returns what notePanic remembered, once.
 func (s *Scope) takePanic() *panicked {
+	if s.bits.Load()&panickedBit == 0 {
+		return nil
+	}
 	st := s.lock()
 	if st == nil {
 		return nil
@@ -192,10 +196,10 @@ func Seal(next http.Handler) http.Handler {
 
 func seal(next http.Handler, mux *http.ServeMux, w http.ResponseWriter, r *http.Request) {
 	outer := From(r.Context())
-	s := sealedScope(outer, r)
-	r2 := s.open(w, r, mux)
+	s, st := sealedScope(outer, r)
+	r2 := s.open(st, w, r, mux)
+	st.mu.Unlock()
 	outer.setRoute(r.Pattern, mux, r)
-	s.register()
 	returned := false
 	defer func() {
 		handBack(r, r2)
@@ -221,15 +225,17 @@ func seal(next http.Handler, mux *http.ServeMux, w http.ResponseWriter, r *http.
 	returned = true
 }
 
-// sealedScope makes the scope of Seal. It has the start time and the number of the scope around it,
-// and so the same ID.
-func sealedScope(outer *Scope, r *http.Request) *Scope {
+// sealedScope makes the scope of Seal, locked. It has the start time and the number of the scope
+// around it, and so the same ID. It is registered by its first child: InFlight lists the request by
+// the scope around.
+func sealedScope(outer *Scope, r *http.Request) (*Scope, *state) {
 	c, name := outer.configOrZero(), methodName(r.Method)
 	if outer == nil {
-		return c.scope(r.Context(), name)
+		s, st := c.begin(r.Context(), name)
+		s.register(st)
+		return s, st
 	}
-	s := c.scopeFrom(r.Context(), name, outer.start, outer.seq)
-	st := s.state.Load()
+	s, st := c.beginAt(r.Context(), name, outer.start, outer.seq)
 	st.nested, st.sealed = true, true
-	return s
+	return s, st
 }

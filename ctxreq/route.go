@@ -15,6 +15,7 @@ type router struct {
 	route  string
 	sealed bool // Seal found the route, further inside than the request that Middleware made
 	mux    *http.ServeMux
+	looked bool // mux was set
 
 	method, host, urlPath, rawPath string // what mux needs to know
 }
@@ -30,7 +31,7 @@ func (r *router) lookIn(mux *http.ServeMux, req *http.Request) {
 	if mux == nil || req.URL == nil {
 		return
 	}
-	r.mux, r.method, r.host = mux, req.Method, req.Host
+	r.mux, r.looked, r.method, r.host = mux, true, req.Method, req.Host
 	r.urlPath, r.rawPath = req.URL.Path, req.URL.RawPath
 }
 
@@ -87,13 +88,15 @@ func (s *Scope) setRoute(route string, mux *http.ServeMux, r *http.Request) {
 // original request, so that code outside finds there what it would find without this package. A
 // goroutine that still reads the body writes to its own copy.
 func handBack(to, from *http.Request) {
-	if from.Pattern != to.Pattern && strings.Contains(from.Pattern, "{") {
-		body, trailer := to.Body, to.Trailer
-		*to = *from.WithContext(to.Context()) // path values have no other way
-		to.Body, to.Trailer = body, trailer
-		return
+	if from.Pattern != to.Pattern {
+		if strings.Contains(from.Pattern, "{") {
+			body, trailer := to.Body, to.Trailer
+			*to = *from.WithContext(to.Context()) // path values have no other way
+			to.Body, to.Trailer = body, trailer
+			return
+		}
+		to.Pattern = from.Pattern
 	}
-	to.Pattern = from.Pattern
 	if from.Form != nil {
 		to.Form, to.PostForm = from.Form, from.PostForm
 	}

@@ -46,6 +46,7 @@ const (
 	statusMask  = 1<<10 - 1
 	deadlineBit = 1 << 10 // the context ended by its deadline
 	closedBit   = 1 << 11 // the handler closed the body, so that a late read is no mistake
+	panickedBit = 1 << 12 // Seal saw a panic: state.panicked
 	lateShift   = 16      // from here one bit for each op used late
 )
 
@@ -102,12 +103,14 @@ func (c *Config) Start(parent context.Context, name string) (context.Context, *S
 	if parent == nil {
 		panic("ctxreq: Start: nil parent; use context.Background()")
 	}
-	s := c.scope(parent, name)
-	if outer := From(parent); outer != nil {
-		s.state.Load().nested = true
+	outer := From(parent)
+	s, st := c.begin(parent, name)
+	if outer != nil {
+		st.nested = true
 		s.kept.Store(&kept{id: outer.id()})
 	}
-	s.register()
+	s.register(st)
+	st.mu.Unlock()
 	return (*scopeCtx)(s), s
 }
 
@@ -286,12 +289,12 @@ func (s *Scope) configOrZero() *Config {
 	return &zero
 }
 
-// scope makes a Scope and its state, not registered yet.
-func (c *Config) scope(parent context.Context, name string) *Scope {
-	return c.scopeFrom(parent, name, time.Since(epoch), sequence.Add(1))
+// begin makes a Scope and its state, which is locked and not registered yet.
+func (c *Config) begin(parent context.Context, name string) (*Scope, *state) {
+	return c.beginAt(parent, name, time.Since(epoch), sequence.Add(1))
 }
 
-func (c *Config) scopeFrom(parent context.Context, name string, start time.Duration, seq uint32) *Scope {
+func (c *Config) beginAt(parent context.Context, name string, start time.Duration, seq uint32) (*Scope, *state) {
 	c.once.Do(c.init)
 	st := states.Get().(*state)
 	s := &Scope{name: name, start: start, seq: seq}
@@ -300,7 +303,6 @@ func (c *Config) scopeFrom(parent context.Context, name string, start time.Durat
 	if c.Timeout > 0 {
 		st.deadline = time.Now().Add(c.Timeout)
 	}
-	st.mu.Unlock()
 	s.state.Store(st)
-	return s
+	return s, st
 }

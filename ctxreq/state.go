@@ -43,6 +43,7 @@ type state struct {
 
 	exchange
 
+	listed bool // it is in the list of a shard
 	// The list of a shard, guarded by the shard's mutex.
 	member     *Scope
 	prev, next *state
@@ -71,9 +72,8 @@ type exchange struct {
 var states = sync.Pool{New: func() any { return new(state) }}
 
 // sever disconnects the scope from everything. It reuses the state unless a call still uses it. It
-// is called once, as the last step of End.
+// is called once, as the last step of End. mu is held before, not after.
 func (s *Scope) sever(st *state, reuse bool) {
-	st.mu.Lock()
 	s.took = time.Since(epoch) - s.start
 	st.readRoute()
 	st.mux = nil // too late to look a route up
@@ -83,15 +83,19 @@ func (s *Scope) sever(st *state, reuse bool) {
 		bits |= deadlineBit
 	}
 	s.bits.Or(bits)
-	s.kept.Store(st.carry(s))
+	if k := st.carry(s); k != s.kept.Load() {
+		s.kept.Store(k)
+	}
 	if l := s.live.Load(); l != nil {
 		s.live.Store(&live{done: l.done}) // without the context, which holds the parent
 	}
-	release, c := st.release, st.cfg
+	release, c, listed := st.release, st.cfg, st.listed
 	s.state.Store(&c.tomb)
 	st.reset()
 	st.mu.Unlock()
-	c.leave(s, st) // last, so that a scope that InFlight does not list is disconnected
+	if listed {
+		c.leave(s, st) // last, so that a scope that InFlight does not list is disconnected
+	}
 	if release != nil {
 		release()
 	}
@@ -137,7 +141,7 @@ func (st *state) reset() {
 	st.deadline, st.deadlineSeen = time.Time{}, false
 	st.refusing, st.closed, st.cause, st.shut = false, false, nil, false
 	st.children, st.active, st.crowd, st.failures = nil, 0, 0, failures{}
-	st.counted = false
+	st.counted, st.listed = false, false
 	clear(st.cleanups)
 	st.cleanups = st.cleanups[:0]
 	if st.w != nil {
@@ -155,7 +159,9 @@ func (st *state) resetExchange() {
 	st.w, st.req, st.body, st.bodySeen, st.bodyCut = nil, nil, nil, nil, false
 	st.busy, st.reading, st.status, st.written, st.hijacked = 0, 0, 0, 0, false
 	st.path, st.requestID, st.panicked = "", "", nil
-	st.router = router{}
+	if st.route != "" || st.looked {
+		st.router = router{}
+	}
 }
 
 // signal wakes those who wait for a change; mu is held.

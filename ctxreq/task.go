@@ -196,6 +196,9 @@ func (s *Scope) spawn(cancelled <-chan struct{}, name string, fn func(context.Co
 		return err
 	}
 	st.capture()
+	if !st.listed {
+		s.register(st)
+	}
 	st.add(t)
 	st.mu.Unlock()
 	go t.run()

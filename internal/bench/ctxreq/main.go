@@ -29,7 +29,7 @@ import (
 )
 
 func main() {
-	o := side.Options{Rounds: 25, Progress: side.Progress()}
+	o := side.Options{Rounds: 60, Progress: side.Progress()}
 	tables := []struct {
 		name  string
 		print func()
@@ -52,7 +52,8 @@ func main() {
 }
 
 // added prints what a middleware adds to the plain handler, as a share of what
-// chi's adds.
+// chi's adds: the median of the rounds, because chi's own time varies by a half
+// between rounds on a busy machine.
 func added(results []side.Result) {
 	plain, chi := results[0], results[1]
 	fmt.Println("added to a request by a middleware; 1.00 is chi RequestID+Recoverer")
@@ -60,11 +61,21 @@ func added(results []side.Result) {
 	fmt.Fprintln(w, "\tratio\t+ns/op\t+B/op\t+allocs/op\t")
 	for _, r := range results[1:] {
 		fmt.Fprintf(w, "%s\t%.2f\t%.0f\t%.0f\t%.1f\t\n", r.Name,
-			(r.NsPerOp-plain.NsPerOp)/(chi.NsPerOp-plain.NsPerOp),
+			share(r, chi, plain),
 			r.NsPerOp-plain.NsPerOp, r.BytesPerOp-plain.BytesPerOp, r.AllocsPerOp-plain.AllocsPerOp)
 	}
 	w.Flush()
 	fmt.Println()
+}
+
+// share is the median over the rounds of what r adds to plain, divided by what base adds.
+func share(r, base, plain side.Result) float64 {
+	var ratios []float64
+	for i, ns := range r.Rounds {
+		ratios = append(ratios, (ns-plain.Rounds[i])/(base.Rounds[i]-plain.Rounds[i]))
+	}
+	slices.Sort(ratios)
+	return ratios[len(ratios)/2]
 }
 
 var answer = []byte("ok")

@@ -26,6 +26,7 @@ type Result struct {
 	NsPerOp     float64
 	AllocsPerOp float64
 	BytesPerOp  float64
+	Rounds      []float64 // the time per operation of each round, in the order of the rounds
 }
 
 // Options say how long to measure. The zero value is 15 rounds of about 60 ms.
@@ -54,7 +55,9 @@ func Compare(cases []Case, o Options) []Result {
 	for round := range o.Rounds {
 		for k := range cases {
 			i := (k + round) % len(cases)
-			results[i].keep(measure(cases[i], ns[i]))
+			m := measure(cases[i], ns[i])
+			results[i].keep(m)
+			results[i].Rounds = append(results[i].Rounds, m.NsPerOp)
 		}
 		if o.Progress != nil {
 			fmt.Fprintf(o.Progress, "\rround %d/%d", round+1, o.Rounds)
