@@ -33,11 +33,14 @@ var (
 	identity = matches(`\d{1,12}|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}`)
 	cursor   = matches(`[\w\-=]{1,10}`)
 	trace    = matches(`[\w.:/=;,@\-]{1,128}`)
-	etags    = matches(`\*|(W/)?"[!-~]{0,64}"(,\s*(W/)?"[!-~]{0,64}")*`)
+	etagForm = matches(`\*|(W/)?"[!-~]{0,64}"(,\s*(W/)?"[!-~]{0,64}")*`)
 	nonce    = matches(`[\w+/\-=]{1,24}`)
 	ranges   = matches(`bytes=[\d,\- ]{1,60}`)
 	slugForm = matches(`[\pL]{1,16}([_\-. ]?[\pL\d]{1,12}){0,3}`)
 )
+
+// etags are quoted strings that the server chose.
+func etags(v string) bool { return etagForm(v) && !assignsSecret(v) }
 
 // slug is a short identifier of words, such as session_start, t1 or desc.
 func slug(v string) bool { return len(v) <= 40 && slugForm(v) && plainSegment(v) || slugNumbered(v) }
@@ -53,11 +56,14 @@ func person(v string) bool { return len(v) <= 60 && strings.Count(v, " ") <= 3 &
 
 // sentence is prose of plain words.
 func sentence(v string) bool {
-	if len(v) > 120 {
+	if len(v) > 120 || assignsSecret(v) {
 		return false
 	}
 	words := strings.FieldsFunc(v, func(c rune) bool { return unicode.IsSpace(c) || strings.ContainsRune(`.,;:!?'()"-`, c) })
-	for _, w := range words {
+	for i, w := range words {
+		if i > 0 && (w == "is" || w == "was") && secretWords[strings.ToLower(words[i-1])] { // my pin is swordfish
+			return false
+		}
 		if !plainWord(w) && !(len(w) <= 2 && numberShape.MatchString(w)) {
 			return false
 		}
@@ -81,12 +87,40 @@ func calm(v string) bool {
 			return false
 		}
 	}
-	for _, m := range assignment.FindAllStringSubmatch(v, -1) {
-		if secretName(m[1]) {
+	if assignsSecret(v) || named(v) != v {
+		return false
+	}
+	for _, m := range parameter.FindAllStringSubmatch(v, -1) {
+		if !parameterValue(m[1], strings.Trim(m[2], `"`)) {
 			return false
 		}
 	}
 	return !slices.ContainsFunc(atom.FindAllString(v, -1), opaque)
+}
+
+// assignsSecret reports whether v gives a value to a secret name.
+func assignsSecret(v string) bool {
+	for _, m := range assignment.FindAllStringSubmatch(v, -1) {
+		if secretName(m[1]) || strings.EqualFold(m[1], "key") {
+			return true
+		}
+	}
+	return false
+}
+
+// parameter finds the parameters of a header's value: q=0.8, max-age=60, v="24".
+var parameter = regexp.MustCompile(`([\w\-]+)=("[^"]*"?|[^\s,;"()]*)`)
+
+// parameterValue reports whether a header's parameter has a value such as the protocols have: a
+// number, a word, a host.
+func parameterValue(name, v string) bool {
+	switch strings.ToLower(name) {
+	case "q":
+		return number(v)
+	case "for", "by", "host", "server":
+		return v == "" || hostName(v) || hostName(strings.TrimPrefix(v, "_"))
+	}
+	return v == "" || numberShape.MatchString(v) || plainSegment(v) || slugNumbered(v) || moment(v)
 }
 
 // plainWord reports whether w looks like a word of a language. A word of more than five Latin
@@ -237,6 +271,9 @@ var credentialShape = regexp.MustCompile(`(?i:\b(?:bearer|digest|negotiate|ntlm|
 	`|\b\d{8,10}:[\w-]{30,}` + // Telegram
 	`|(?s:-----BEGIN [A-Z ]*PRIVATE KEY.*)` +
 	`|://[^/\s:@]*:[^/\s@]+@` +
+	`|\b[\w.\-%]+:[^\s:@/,;"'()]{3,}@` + // user:password@host
+	`|\b\d{4}[ -]\d{4}[ -]\d{4}[ -]\d{1,7}\b|\b\d{4}[ -]\d{6}[ -]\d{5}\b` + // cards
+	`|\b\d{3}-\d{2}-\d{4}\b` + // social security numbers
 	`|hooks\.slack\.com/\S+`)
 
 var basicShape = regexp.MustCompile(`(?i)\bbasic\s+([A-Za-z0-9+/_\-]{4,}={0,2})`)

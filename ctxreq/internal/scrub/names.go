@@ -131,7 +131,10 @@ var headerForms = list(map[string]form{
 
 // cookieForms are the cookies that are shown. Sessions have any name, so these are few.
 var cookieForms = list(map[string]form{
-	`theme color-scheme lang language locale i18n currency country region tz timezone`: either(slug, either(locale, zone)),
+	`theme color-scheme region`: slug,
+	`lang language locale i18n`: locale,
+	`currency country`:          either(country, locale),
+	`tz timezone`:               zone,
 })
 
 // addressNames are shown as a scrubbed URL or path.
@@ -148,7 +151,7 @@ var secretWords = words(`
 	otp totp mfa session sessions sess sid
 	apikey sig signature hmac nonce mnemonic seed
 	cvc cvv ssn iban pan
-	passwort kennwort wachtwoord wachtwort contraseña senha parola hasło пароль 비밀번호 암호 密码 密碼 パスワード`)
+	passwort kennwort wachtwoord wachtwort passe clave contraseña contrasena senha haslo heslo lösenord salasana şifre sifre parola hasło пароль 비밀번호 암호 密码 密碼 パスワード`)
 
 // The ends of a name that holds a secret, with its words put together.
 var secretEndings = strings.Fields(`

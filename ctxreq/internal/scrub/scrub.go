@@ -278,68 +278,6 @@ func (r Rules) pair(name, value, plainName, plain string) string {
 	}
 }
 
-// Text scrubs prose, such as the text of an error: URLs as URL does, values that are assigned to a
-// secret name, credentials, and what no person would write as a word. Prose cannot be listed, so a
-// secret that looks like a word of the sentence is shown.
-func (r Rules) Text(text string) string {
-	text = urlInText.ReplaceAllStringFunc(text, r.urlText)
-	text = between(text, assigned)
-	text = credentialShape.ReplaceAllStringFunc(text, Hidden)
-	text = atom.ReplaceAllStringFunc(text, func(s string) string {
-		if !opaque(s) || pointer.MatchString(s) {
-			return s
-		}
-		return Hidden(s)
-	})
-	return strings.Clone(strings.ToValidUTF8(text, "\uFFFD"))
-}
-
-// between applies f to the text around what is hidden already.
-func between(text string, f func(string) string) string {
-	var out strings.Builder
-	at := 0
-	for _, m := range hiddenMark.FindAllStringIndex(text, -1) {
-		out.WriteString(f(text[at:m[0]]) + text[m[0]:m[1]])
-		at = m[1]
-	}
-	return out.String() + f(text[at:])
-}
-
-// assigned hides the values of secret names. The value of a header that carries credentials ends
-// with the line.
-func assigned(text string) string {
-	var out strings.Builder
-	for {
-		m := assignment.FindStringSubmatchIndex(text)
-		if m == nil {
-			return out.String() + text
-		}
-		name, from, to := text[m[2]:m[3]], m[6], m[7]
-		if !secretName(name) {
-			out.WriteString(text[:from])
-			text = text[from:]
-			continue
-		}
-		if words := strings.ToLower(name); strings.HasSuffix(words, "authorization") || strings.HasSuffix(words, "cookie") {
-			if to = strings.IndexByte(text[from:], '\n') + from; to < from {
-				to = len(text)
-			}
-		}
-		out.WriteString(text[:from] + Hidden(strings.Trim(text[from:to], `"'`)))
-		text = text[to:]
-	}
-}
-
-// urlText scrubs a URL found in prose; punctuation may follow it.
-func (r Rules) urlText(s string) string {
-	end := strings.TrimRight(s, ".,;:!?)]}")
-	u, err := url.Parse(end)
-	if err != nil {
-		return Hidden(end) + s[len(end):]
-	}
-	return r.URL(u, "").String() + s[len(end):]
-}
-
 // RequestID shows an id that a client sent, and returns "" if it is not fit for a log.
 func RequestID(id string) string {
 	if len(id) > 128 || credential(id) {
@@ -354,13 +292,10 @@ func RequestID(id string) string {
 }
 
 var (
-	urlInText = regexp.MustCompile(`[a-zA-Z][a-zA-Z0-9+.\-]*://[^\s"'<>\x60]+`)
 	// assignment finds names that are given a value: name=value, "name": value.
 	assignment = regexp.MustCompile(`([\pL\pN_.\-]+)(["']?\]?\s*[=:]\s*)("[^"]*"?|'[^']*'?|[^\s,;&"'()\]}]+)`)
 	// atom is a run that a person would take for one word.
-	atom       = regexp.MustCompile(`[\pL\pN_\-+=~]{6,}`)
-	hiddenMark = regexp.MustCompile(`\[hidden:[a-z]+:\d+\]`)
-	pointer    = regexp.MustCompile(`^0x[0-9a-f]{1,16}$`)
+	atom = regexp.MustCompile(`[\pL\pN_\-+=~]{6,}`)
 )
 
 // tiny reports whether a value is too small to be a secret.
