@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/internal/testgate"
 )
 
 // A shop is testdata/shop, built and run once.
@@ -46,6 +48,7 @@ func cum(t *testing.T, table, frame string) float64 {
 }
 
 func TestFlame(t *testing.T) {
+	testgate.NoRace(t)
 	s := runShop(t, 2048)
 	file := filepath.Join(t.TempDir(), "retained.pb.gz")
 	said := leakcheck(t, "flame", s.after, "-exe", s.exe, file)

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/retain"
 )
@@ -54,6 +55,7 @@ func fails(t *testing.T, args ...string) string {
 }
 
 func TestCommands(t *testing.T) {
+	testgate.NoRace(t)
 	s := runService(t)
 
 	t.Run("compare puts the leaking line first", func(t *testing.T) {

@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/internal/testgate"
 )
 
 var update = flag.Bool("update", false, "write testdata/texts.txt anew")
@@ -24,6 +26,7 @@ var (
 
 // The texts of the command in one place, for a reader: what it prints, and every error. Numbers are N.
 func TestTexts(t *testing.T) {
+	testgate.NoRace(t)
 	s := runService(t)
 	b, err := os.ReadFile(s.after)
 	require.NoError(t, err)

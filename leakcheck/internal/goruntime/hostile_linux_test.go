@@ -207,6 +207,7 @@ func hostile(t *testing.T, m *image, lies []byte) error {
 }
 
 func TestHostileProcess(t *testing.T) {
+	testgate.NoRace(t)
 	m := recorded(t)
 	require.NoError(t, hostile(t, m, nil))
 	times := 200

@@ -8,6 +8,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/internal/testgate"
 )
 
 // A recording is a series of rounds for tests of the decision rule.
@@ -405,6 +407,7 @@ func verdictIn(iterations, warmup int, live func(ops int) (objects, bytes int)) 
 
 // Nothing that holds at most 5,000 items grows, whatever its bound and however full it was at the start.
 func TestBounded(t *testing.T) {
+	testgate.NoRace(t)
 	wrong, again, all := 0, 0, 0
 	for bound := 1; bound <= 5000; bound++ {
 		for name, live := range bounded(bound) {
@@ -428,6 +431,7 @@ func TestBounded(t *testing.T) {
 
 // With other lengths of the smallest round the bound is as many times as large or small.
 func TestBoundedInOtherRounds(t *testing.T) {
+	testgate.NoRace(t)
 	for _, iterations := range []int{2, 3, 4, 7, 13, 16, 50} {
 		for bound := 1; bound <= min(250*iterations, 5000); bound += 1 + bound/200 {
 			for name, live := range bounded(bound) {
@@ -441,6 +445,7 @@ func TestBoundedInOtherRounds(t *testing.T) {
 
 // The counterpart of TestBounded: what has no bound grows, however full it was at the start.
 func TestUnbounded(t *testing.T) {
+	testgate.NoRace(t)
 	wrong, all := 0, 0
 	for start := range 2000 {
 		for name, live := range map[string]func(ops int) (objects, bytes int){
