@@ -52,10 +52,7 @@ func heap() int64 {
 // TestMillionBuilds builds one pair at one line a million times. It expects one warning that names
 // the line, and a heap that grows by less than 1 MiB.
 func TestMillionBuilds(t *testing.T) {
-	builds := 20_000
-	if testgate.Long() {
-		builds = 1_000_000
-	}
+	builds := testgate.Count(5_000, 20_000, 1_000_000)
 	var grown int64
 	text := logged(t, func() {
 		before := heap()
@@ -199,7 +196,7 @@ func TestRegistryLeaks(t *testing.T) {
 	})
 	logged(t, func() {
 		leakcheck.MustDetect(t, func(t testing.TB) {
-			leakcheck.NoGrowth(t, func() { p.handle(t, newUser()) }, leakcheck.Iterations(5))
+			leakcheck.NoGrowth(t, func() { p.handle(t, newUser()) }, leakcheck.Iterations(2))
 		})
 	})
 }

@@ -6,9 +6,11 @@ import (
 	"runtime"
 	"testing"
 
-	"github.com/leaksafe/leaksafe/mapper"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/internal/testgate"
+	"github.com/leaksafe/leaksafe/mapper"
 )
 
 type (
@@ -262,6 +264,7 @@ func TestCyclesAreErrors(t *testing.T) {
 
 // TestDepthIsBounded nests deeper than any stack, with a MaxDepth that allows it.
 func TestDepthIsBounded(t *testing.T) {
+	testgate.NoRace(t)
 	type list struct{ Next *list }
 	type listDTO struct{ Next *listDTO }
 	type held struct{ Next any }

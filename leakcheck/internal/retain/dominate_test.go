@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump/dumptest"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/retain"
 )
@@ -44,6 +45,7 @@ func TestRetainedIsWhatIsUnreachableWithoutTheObject(t *testing.T) {
 }
 
 func TestRetainedOfALongListIsLinear(t *testing.T) {
+	testgate.NoRace(t)
 	const n = 200_000
 	edges := make([][]int, n)
 	for i := range n - 1 {

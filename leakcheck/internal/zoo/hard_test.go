@@ -93,6 +93,7 @@ func measure(t *testing.T, op func()) (leakcheck.Verdict, []string) {
 // TestHardMode prints the grid under -v. What it asserts is the floor: one
 // operation of five, eight bytes, under every noise.
 func TestHardMode(t *testing.T) {
+	testgate.Seconds(t)
 	rates, sizes, runs := []int{1, 5}, []int{8, 4096}, 1
 	if testgate.Long() {
 		rates, sizes, runs = []int{1, 5, 20, 80, 320, 1280}, []int{8, 64, 1024, 64 << 10}, 5
@@ -149,10 +150,8 @@ func hardCell(t *testing.T, n noise, rate, size, runs int) (found int) {
 // and beside one that churns, no clean operation is blamed and every leak is
 // found.
 func TestNoisyNeighbour(t *testing.T) {
-	runs := 2
-	if testgate.Long() {
-		runs = 50
-	}
+	testgate.Seconds(t)
+	runs := testgate.Count(2, 2, 50)
 	var sink []byte
 	clean := []func(){
 		func() {},
