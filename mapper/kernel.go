@@ -483,7 +483,11 @@ func (n *node) runHeld(to reflect.Value, src unsafe.Pointer, st *state) *failure
 }
 
 // hide keeps the compiler from moving what p points to to the heap. It is safe because of the
-// executor's third rule. The runtime has the same function.
+// executor's third rule. The runtime has the same function. Nothing may be called between the two
+// conversions: a call may move the stack, and x would not follow. So the checks of -race for unsafe
+// pointers must not come between.
+//
+//go:nocheckptr
 func hide(p unsafe.Pointer) unsafe.Pointer {
 	x := uintptr(p)
 	return *(*unsafe.Pointer)(unsafe.Pointer(&x))

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/mapper"
 )
@@ -111,4 +113,34 @@ func TestCollectorStress(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// TestStackMovesAnywhere maps at every depth of a new stack, so that every call within Map that can
+// move the stack does so once: what the executors know of the caller's stack must follow.
+func TestStackMovesAnywhere(t *testing.T) {
+	there := mapper.Must[Chain, ChainDTO]()
+	src := *newChain(2, 7)
+	for depth := range 600 {
+		problem := make(chan string)
+		go func() {
+			problem <- mapBelow(depth, func() string {
+				d, err := there.Map(src)
+				if err != nil {
+					return err.Error()
+				}
+				return d.check(2, 7)
+			})
+		}()
+		require.Empty(t, <-problem, "depth %d", depth)
+	}
+}
+
+// mapBelow calls f with some more frames on the stack.
+//
+//go:noinline
+func mapBelow(frames int, f func() string) string {
+	if frames == 0 {
+		return f()
+	}
+	return mapBelow(frames-1, f)
 }
