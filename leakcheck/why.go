@@ -174,6 +174,12 @@ func unknown(err error) []string {
 	return lines
 }
 
+func init() {
+	if testing.Testing() {
+		ownheap.InTest(testing.CoverMode)
+	}
+}
+
 // leakProfileFound tells that the goroutineleak profile may find a leak in this process: the
 // runtime would die in a heap dump after that, so none is written any more, unless it found
 // none and the caller lifts it.

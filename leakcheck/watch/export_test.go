@@ -2,9 +2,14 @@ package watch
 
 import (
 	"iter"
+	"testing"
 	"time"
 	"unsafe"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/ownheap"
 )
+
+func init() { ownheap.InTest(testing.CoverMode) }
 
 // FeedEach gives a series of samples to a Watcher that does not sample by
 // itself, and calls each after every one.

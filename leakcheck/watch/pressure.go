@@ -11,6 +11,9 @@ import (
 // terminationFile is where Kubernetes reads why a container ended.
 const terminationFile = "/dev/termination-log"
 
+// retainersFresh is for how long the evidence gives no time for what a copy has shown.
+const retainersFresh = 10 * time.Second
+
 // maxTermination is how much of it Kubernetes keeps.
 const maxTermination = 4096
 
@@ -39,6 +42,7 @@ func (w *Watcher) press(s Sample) {
 		w.evident = true
 		w.leaveEvidence(s)
 	}
+	w.lookEarly(s)
 	share := float64(s.used()) / float64(w.limit.bytes)
 	switch {
 	case !w.pressed && share >= pressureAt:
@@ -53,6 +57,38 @@ func (w *Watcher) press(s Sample) {
 		}
 		w.pressed, w.evident = false, false
 	}
+}
+
+// The shares of the limit between which lookEarly works once.
+const (
+	earlyAt  = .5
+	earlyOff = .4
+)
+
+// lookEarly takes a copy at half of the limit if at the pressure there will be no room to read one, and none has shown yet what
+// retains the memory. w.mu is held.
+func (w *Watcher) lookEarly(s Sample) {
+	used := float64(max(s.used(), s.RSS))
+	limit := float64(w.limit.bytes)
+	if used < earlyOff*limit {
+		w.early = false
+	}
+	if w.early || w.evident || w.retainers != nil || w.dir == nil || !w.copies || used < earlyAt*limit {
+		return
+	}
+	if float64(needToLook(s)) <= (1-pressureAt)*limit/4*3 || w.roomToLook(s) != nil {
+		return
+	}
+	w.early = true
+	w.done.Go(func() {
+		in, err := w.look(nil)
+		giveBack()
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if err == nil && w.retainers == nil {
+			w.retainers, w.retainersAt = in.retainers, time.Now()
+		}
+	})
 }
 
 // leaveEvidence writes, in this order: what is known already to the log and the termination message, the profiles to
@@ -73,7 +109,7 @@ func (w *Watcher) leaveEvidence(s Sample) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		if err == nil {
-			w.retainers = in.retainers
+			w.retainers, w.retainersAt = in.retainers, time.Now()
 		}
 		w.tell(w.evidence(s, w.retainers, err))
 	})
@@ -103,6 +139,9 @@ func (w *Watcher) evidence(s Sample, retainers []Retainer, noCopy error) string 
 	}
 	if n := len(w.findings); n > 0 {
 		fmt.Fprintf(&b, "found at %s: %s\n", w.findings[n-1].Time.UTC().Format(time.RFC3339), w.findings[n-1])
+	}
+	if age := time.Since(w.retainersAt); len(retainers) > 0 && age > retainersFresh {
+		fmt.Fprintf(&b, "what retained the memory at %s:\n", w.retainersAt.UTC().Format(time.RFC3339))
 	}
 	for i, r := range retainers {
 		fmt.Fprintf(&b, "%d. %s\n", i+1, r)

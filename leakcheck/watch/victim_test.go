@@ -20,10 +20,8 @@ import (
 	"github.com/leaksafe/leaksafe/internal/testgate"
 )
 
-const victimLimit = 768 << 20
-
 // group makes a cgroup with a memory limit, and returns the file to which a process writes to join it; "" where that is not allowed.
-func group(t *testing.T) string {
+func group(t *testing.T, limit int64) string {
 	for _, v := range []struct{ root, limit, swap string }{
 		{"/sys/fs/cgroup", "memory.max", "memory.swap.max"},
 		{"/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.swappiness"},
@@ -40,7 +38,7 @@ func group(t *testing.T) string {
 				time.Sleep(10 * time.Millisecond) // the kernel lets go of the group a moment after its last process
 			}
 		})
-		if os.WriteFile(filepath.Join(dir, v.limit), []byte(strconv.Itoa(victimLimit)), 0) != nil {
+		if os.WriteFile(filepath.Join(dir, v.limit), []byte(strconv.FormatInt(limit, 10)), 0) != nil {
 			continue
 		}
 		_ = os.WriteFile(filepath.Join(dir, v.swap), []byte("0"), 0) // or it would be slowed down instead of killed
@@ -62,13 +60,13 @@ func resident(pid int) int64 {
 
 // killed runs a victim until the kernel kills it in its cgroup, or where there is none until this test does, as soon as it has used
 // its limit.
-func killed(t *testing.T, exe, dir, message string, rate int) {
+func killed(t *testing.T, exe, dir, message string, limit, start int64, rate int) {
 	args := []string{dir, message, "0", strconv.Itoa(rate)}
-	procs := group(t)
+	procs := group(t, limit)
 	if procs == "" {
-		args[2] = strconv.Itoa(victimLimit)
+		args[2] = strconv.FormatInt(limit, 10)
 	} else {
-		args = append(args, procs, strconv.Itoa(victimLimit/100*75/(32<<10)))
+		args = append(args, procs, strconv.FormatInt(limit/100*start/(32<<10), 10))
 	}
 	cmd := exec.Command(exe, args...)
 	out, err := cmd.StdoutPipe()
@@ -89,7 +87,7 @@ func killed(t *testing.T, exe, dir, message string, rate int) {
 		select {
 		case <-done:
 		default:
-			if time.Now().After(end) || procs == "" && resident(cmd.Process.Pid) > victimLimit {
+			if time.Now().After(end) || procs == "" && resident(cmd.Process.Pid) > limit {
 				_ = cmd.Process.Kill()
 			}
 			continue
@@ -117,7 +115,7 @@ func TestEvidenceOutlivesTheKill(t *testing.T) {
 	}
 	for i := range n {
 		dir, message := t.TempDir(), filepath.Join(t.TempDir(), "termination-log")
-		killed(t, exe, dir, message, 24)
+		killed(t, exe, dir, message, 768<<20, 75, 24)
 		text, err := os.ReadFile(message)
 		require.NoError(t, err)
 		t.Logf("run %d:\n%s", i, text)
@@ -130,5 +128,33 @@ func TestEvidenceOutlivesTheKill(t *testing.T) {
 			require.NoError(t, err)
 			assert.NotEmpty(t, files, kind)
 		}
+	}
+}
+
+// Under a small limit there is no room for a copy at the pressure. It is taken before.
+func TestEvidenceUnderASmallLimit(t *testing.T) {
+	testgate.Seconds(t)
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Skip("the go command is not on PATH: cannot build the victim")
+	}
+	exe := filepath.Join(t.TempDir(), "victim")
+	out, err := exec.Command("go", "build", "-o", exe, "./testdata/victim").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	t.Parallel()
+	n := 1
+	if testgate.Long() {
+		n = 20
+	}
+	for i := range n {
+		dir, message := t.TempDir(), filepath.Join(t.TempDir(), "termination-log")
+		killed(t, exe, dir, message, 128<<20, 40, 8)
+		text, err := os.ReadFile(message)
+		require.NoError(t, err)
+		t.Logf("run %d:\n%s", i, text)
+		assert.Contains(t, string(text), "memory is near the limit of 128 MiB")
+		assert.Contains(t, string(text), ". main.open (variable) retains ")
+		files, err := filepath.Glob(filepath.Join(dir, "leaksafe-*-retained.pb.gz"))
+		require.NoError(t, err)
+		assert.NotEmpty(t, files)
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
-	"testing"
 	"time"
 	"unsafe"
 
@@ -67,7 +66,7 @@ var known struct {
 func executable(d *heapdump.Dump) (*symbols.Table, error) {
 	readExecutable()
 	t, err := known.table, known.tableErr
-	if !testing.Testing() {
+	if !inTest() {
 		known.table, known.tableErr = nil, nil
 	}
 	if err == nil {
@@ -82,7 +81,7 @@ func executable(d *heapdump.Dump) (*symbols.Table, error) {
 // Prepare reads what a dump of a frozen copy needs to know of the executable, so that a later Take has it at hand. A test reads it
 // when it needs it.
 func Prepare() {
-	if testing.Testing() {
+	if inTest() {
 		return
 	}
 	open.Lock()
@@ -94,7 +93,7 @@ func Prepare() {
 func layout() (*goruntime.Exe, error) {
 	if known.layout == nil && known.layoutErr == nil {
 		readExecutable()
-		if !testing.Testing() {
+		if !inTest() {
 			known.table, known.tableErr = nil, nil // it would be in the copy
 		}
 	}
@@ -117,7 +116,7 @@ func readExecutable() {
 	switch {
 	case !errors.Is(known.tableErr, symbols.ErrStripped):
 		readLayout(exe, "")
-	case !testing.Testing():
+	case !inTest():
 		known.tableErr = errors.New("for its name: link without -s and -w")
 		readLayout(exe, "")
 	default:
@@ -178,7 +177,7 @@ func buildFlags(info *debug.BuildInfo) []string {
 			flags = append(flags, s.Key+"="+s.Value)
 		}
 	}
-	if mode := testing.CoverMode(); mode != "" {
+	if mode := coverMode(); mode != "" {
 		flags = append(flags, "-cover", "-covermode="+mode)
 	}
 	return append(flags, ".")

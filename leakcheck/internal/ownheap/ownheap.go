@@ -10,7 +10,6 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
-	"testing"
 	"time"
 	"unsafe"
 
@@ -30,6 +29,15 @@ type Options struct {
 	// Redact leaves strings and other contents out of a dump of a frozen copy. A dump that stops the world has them.
 	Redact bool
 }
+
+// coverMode is that of the test that this process is; nil in a service. Package testing is not imported, because it would be
+// linked into every service that imports watch.
+var coverMode func() string
+
+// InTest says that this process is a test, and gives its testing.CoverMode. Call it from an init function.
+func InTest(mode func() string) { coverMode = mode }
+
+func inTest() bool { return coverMode != nil }
 
 // deadly is not 0 once the goroutineleak profile has found a leak: the runtime then throws in WriteHeapDump,
 // because it does not know the status that the profile gave to the goroutine.
@@ -173,7 +181,7 @@ func (d *Dump) freeze(contents bool) error {
 // stack it is. A service is left alone: it may have the runtime choose GOMAXPROCS, which ends when somebody else chooses.
 func collected(copy func()) {
 	runtime.GC()
-	if testing.Testing() {
+	if inTest() {
 		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	}
 	copy()

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,6 +17,22 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/internal/frozen"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/ownheap"
 )
+
+func init() { ownheap.InTest(testing.CoverMode) }
+
+// A service that imports this package links neither package testing nor its flags.
+func TestServiceHasNoTesting(t *testing.T) {
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Skip("the go command is not on PATH")
+	}
+	out, err := exec.Command("go", "list", "-deps", "github.com/leaksafe/leaksafe/leakcheck/watch").Output()
+	require.NoError(t, err)
+	packages := strings.Fields(string(out))
+	assert.Contains(t, packages, "github.com/leaksafe/leaksafe/leakcheck/internal/ownheap")
+	for _, p := range []string{"testing", "flag", "github.com/stretchr/testify/assert"} {
+		assert.NotContains(t, packages, p)
+	}
+}
 
 func inDir(t *testing.T, dir string) []string {
 	files, err := filepath.Glob(filepath.Join(dir, "*"))
