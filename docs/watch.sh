@@ -6,8 +6,22 @@ cd "$(dirname "$0")/.."
 out=$(realpath "${1:-docs/watch.png}")
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
-go run ./examples/watch -dir "$dir"
-chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking \
-	--disable-component-update --disable-sync --hide-scrollbars --user-data-dir="$dir/chromium" --window-size=1280,1340 \
-	--screenshot="$out" "file://$dir/page.html" 2>"$dir/log" || { cat "$dir/log"; exit 1; }
+go build -o "$dir/example" ./examples/watch # go run would leave out the symbols, and with them the retainers
+"$dir/example" -dir "$dir"
+
+# browser SIZE ARGUMENTS... runs Chromium without a window.
+browser() {
+	local size=$1
+	shift
+	chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking \
+		--disable-component-update --disable-sync --hide-scrollbars --user-data-dir="$dir/chromium" --window-size="$size" \
+		"$@" 2>"$dir/log" || { cat "$dir/log"; exit 1; }
+}
+
+# The page says how high it is, so that the picture holds all of it.
+cp "$dir/page.html" "$dir/measure.html"
+echo '<script>onload = () => document.title = "height " + document.documentElement.scrollHeight</script>' >>"$dir/measure.html"
+height=$(browser 1280,800 --dump-dom "file://$dir/measure.html" | sed -n 's/.*<title>height \([0-9]*\).*/\1/p')
+[ -n "$height" ] || { echo "the page's height is not known"; exit 1; }
+browser "1280,$height" --screenshot="$out" "file://$dir/page.html"
 echo "$out"

@@ -54,10 +54,10 @@ func main() {
 }
 
 func usage() {
-	fmt.Fprint(flag.CommandLine.Output(), `watch starts a service that leaks 4 KiB of every message, under a limit of 64 MiB.
+	fmt.Fprint(flag.CommandLine.Output(), `watch starts a service that leaks 8 KiB of every message, under a limit of 128 MiB.
 The service sees its memory climb, drains its batches and ends before it reaches the limit.
 watch starts it again, and counts the messages that were accepted and not delivered: none.
-It takes about 10 seconds.
+It takes about 15 seconds.
 
 `)
 	flag.PrintDefaults()
@@ -84,7 +84,7 @@ func supervise(ctx context.Context, out io.Writer, dir string, lives int) error 
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "A service with a limit of 64 MiB keeps 4 KiB of every message by mistake.\n\n")
+	fmt.Fprintf(out, "A service with a limit of 128 MiB keeps 8 KiB of every message by mistake.\n\n")
 	fmt.Fprintf(out, "life  taken  delivered  lost  memory at the end  exit code\n")
 	var lost int64
 	var l life
@@ -122,7 +122,7 @@ func runLife(ctx context.Context, dir string) (life, error) {
 		return life{}, err
 	}
 	cmd := exec.CommandContext(ctx, self)
-	cmd.Env = append(os.Environ(), "GOMEMLIMIT=64MiB", serveEnv+"="+dir)
+	cmd.Env = append(os.Environ(), "GOMEMLIMIT=128MiB", serveEnv+"="+dir)
 	cmd.Stderr = os.Stderr
 	hold, err := cmd.StdinPipe() // the service ends when its supervisor does
 	if err != nil {

@@ -141,5 +141,5 @@ var (
 func remember(message []byte) {
 	seenMu.Lock()
 	defer seenMu.Unlock()
-	seen = append(seen, append([]byte(nil), message[:min(len(message), 4<<10)]...))
+	seen = append(seen, append([]byte(nil), message[:min(len(message), 8<<10)]...))
 }
