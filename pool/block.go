@@ -3,7 +3,6 @@ package pool
 import (
 	"math"
 	"math/bits"
-	"sync"
 	"sync/atomic"
 )
 
@@ -39,52 +38,56 @@ func classSize(class int) int {
 	return 1<<log + (above%steps+1)<<(log-2)
 }
 
-// countEvery is how many leases of a block are counted at once.
+// Leases of a block are counted in steps, because the count is shared by all processors: the first
+// many in steps of fine, later ones in steps of coarse.
 const (
-	countEvery = uint64(16)
-	countMask  = countEvery - 1
+	fine   = 16
+	coarse = 128
+	many   = 1024
 )
 
 // A block is memory and the state of its lease. Its generation tells the leases apart: it moves on
 // when a lease ends. Every handle of that lease is stale from then on, also when the block has a
 // new lease.
+//
+// The fields that every lease uses come first: they are one cache line, since blocks have 192 bytes.
 type block struct {
-	slice  []byte // what Pointers lends; the first field, see Pointers.Put
 	gen    atomic.Uint64
 	n      int    // the lease's length
-	home   *shelf // where Release puts the block; nil if Release has to do more first
 	data   []byte // all of the memory
-	high   int    // how many bytes of data were handed out to be written to, beside the first n
-	class  int
 	pool   *Bytes
+	high   int // how many bytes of data were handed out to be written to, beside the first n
+	class  uint8
+	direct bool         // Release puts the block on a shelf of its class, with nothing to do first
+	listed bool         // Pointers knows the address of slice
+	probe  [1]byte      // room for readOnce
+	refs   atomic.Int32 // leases that share the memory, once it was retained; 0 before
+
 	record *record // non-nil exactly if pool.guard is
-	seq    uint64  // when it was put into the free list
-	next   *block  // leased: outgrown memory of the same lease. idle: the next in the free list
+	tag    *tag    // non-nil once Slices has lent the memory
+	slice  []byte  // what Pointers lends
+	lent   uint64  // the generation that Pointers lent
 	writer *Writer
 	spare  []Writer // not handed out yet; a Writer is never used for two leases
-	probe  [1]byte  // room for readOnce
-
-	owner *block       // non-nil in a block that Retain made: the block that has the memory
-	refs  atomic.Int32 // leases that share the memory, once it was retained; 0 before
-
-	tag    *tag   // non-nil once Slices has lent the memory
-	lent   uint64 // the generation that Pointers lent
-	listed bool   // Pointers knows the address of slice
+	seq    uint64   // when it was put into the free list
+	next   *block   // leased: outgrown memory of the same lease. idle: the next in the free list
+	owner  *block   // non-nil in a block that Retain made: the block that has the memory
+	_      [24]byte
 }
 
-// shortcut returns the sync.Pool for the block if the end of its lease needs nothing else.
-func (h *block) shortcut() *sync.Pool {
-	if s := h.home; s != nil && !s.asleep.Load() && !s.more {
-		return &s.idle
+// shortcut returns the shelf for the block, or nil if the end of its lease needs the slow path.
+func (h *block) shortcut() *shelf {
+	if h.direct {
+		f := &h.pool.free
+		if state := f.state.Load(); state&asleep == 0 {
+			return &f.small[h.class][state&1]
+		}
 	}
 	return nil
 }
 
-// release gives the block back after the caller has ended its lease.
+// release gives the block back after the caller has ended its lease. It is the slow path.
 func (h *block) release() {
-	if h.home.put(h) {
-		return
-	}
 	h.pool.guard.ended(h, "released")
 	switch {
 	case h.owner != nil:
@@ -109,16 +112,24 @@ func (h *block) unref() {
 func (h *block) recycle(leases int64) {
 	h.freeOutgrown()
 	h = h.pool.guard.retire(h, leases)
-	h.clear()
+	h.wipe()
 	h.pool.free.put(h)
 }
 
-// clear clears what the lease handed out to be written to, if an option asks for it.
-func (h *block) clear() {
+// wipe clears what the lease handed out to be written to, if an option asks for it.
+func (h *block) wipe() {
 	if h.pool.zero && !h.poisoned() {
-		clear(h.data[:max(h.n, h.high)])
+		h.clear()
 	}
 	h.high = 0
+}
+
+// clear clears what the lease handed out to be written to.
+func (h *block) clear() {
+	clear(h.data[:max(h.n, h.high)])
+	if h.high > 0 {
+		h.high = 0
+	}
 }
 
 // share returns a new lease on the same memory.
@@ -127,10 +138,11 @@ func (h *block) share() *block {
 	if h.owner != nil {
 		o = h.owner
 	}
-	if !o.refs.CompareAndSwap(0, 2) {
+	if o.refs.CompareAndSwap(0, 2) {
+		o.direct = false
+	} else {
 		o.refs.Add(1)
 	}
-	o.home = nil
 	s, _ := h.pool.shares.Get().(*block)
 	if s == nil || h.pool.guard != nil {
 		s = &block{pool: h.pool, class: h.class}
@@ -208,7 +220,7 @@ func (h *block) grow(n int, more []byte) {
 	bigger.class, h.class = h.class, bigger.class
 	bigger.tag, h.tag = h.tag, bigger.tag
 	bigger.next, h.next = h.next, bigger
-	h.home = nil
+	h.direct = false
 	if p.secret {
 		clear(bigger.data[:bigger.high])
 	}
@@ -220,18 +232,35 @@ func (h *block) freeOutgrown() {
 		next := old.next
 		old.n, old.next = 0, nil
 		h.pool.guard.poison(old, h.record)
-		old.clear()
+		old.wipe()
 		h.pool.free.put(old)
 		old = next
 	}
 	h.next = nil
 }
 
-// tally counts the leases of the block, once in countEvery generations.
+// tally counts the leases of the block before gen, at the end of a step.
 func (h *block) tally(gen uint64) {
-	if gen&countMask == countMask {
-		h.counted(int64(countEvery))
+	if gen%fine == fine-1 {
+		h.step(gen + 1)
 	}
+}
+
+//go:noinline
+func (h *block) step(leases uint64) { // apart from tally, so that tally is inlined
+	if leases <= many {
+		h.counted(fine)
+	} else if leases%coarse == 0 {
+		h.counted(coarse)
+	}
+}
+
+// rest returns how many of the block's leases are not counted yet.
+func rest(leases uint64) int64 {
+	if leases < many {
+		return int64(leases % fine)
+	}
+	return int64(leases % coarse)
 }
 
 // counted counts leases, unless the lease log does.
@@ -244,5 +273,5 @@ func (h *block) counted(n int64) {
 // drop gives the block up to the garbage collector.
 func (h *block) drop() {
 	h.data, h.next = nil, nil
-	h.counted(int64(h.gen.Load() & countMask))
+	h.counted(rest(h.gen.Load()))
 }

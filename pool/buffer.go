@@ -33,8 +33,14 @@ func (b Buffer) Release() bool {
 		return false
 	}
 	h.tally(b.gen)
-	if idle := h.shortcut(); idle != nil {
-		idle.Put(h)
+	if s := h.shortcut(); s != nil {
+		if h.pool.zero {
+			h.clear()
+		}
+		if h.pool.guard != nil {
+			h.pool.guard.closed(h)
+		}
+		s.Put(h)
 		return true
 	}
 	h.release()

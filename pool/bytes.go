@@ -51,18 +51,18 @@ type Options struct {
 // goroutine and needs no Close: a pool that is not used any more is collected with all its idle
 // memory.
 type Bytes struct {
-	free    *freeList
 	guard   *guard // nil unless an option needs more than a generation
 	zero    bool   // memory is cleared when a lease ends
 	secret  bool   // and when it grows
 	kept    int    // classes below this are reused
 	largest int    // the size of the last of them
 	counts  []counts
+	free    freeList  // here, so that each shelf is a cache line
 	shares  sync.Pool // blocks without memory, for Retain
 	lent    table     // of Slices and Pointers
 }
 
-// counts of one class. Only slow paths write them, and every 16th lease.
+// counts of one class. Only slow paths write them, and some leases: see tally.
 type counts struct {
 	leases atomic.Int64
 	made   atomic.Uint64
@@ -89,7 +89,6 @@ func NewBytes(o Options) *Bytes {
 	kept := classOf(min(o.MaxBuffer, biggest)) + 1
 	log := newLeaseLog(o.Level.orEnv())
 	p := &Bytes{
-		free:    newFreeList(o.MaxIdleBytes, kept, log),
 		guard:   newGuard(o, log),
 		zero:    o.ZeroOnRelease || o.Secret,
 		secret:  o.Secret,
@@ -97,13 +96,7 @@ func NewBytes(o Options) *Bytes {
 		largest: classSize(kept - 1),
 		counts:  make([]counts, kept+1),
 	}
-	for i := range p.free.small {
-		for class := range p.free.small[i] {
-			s := &p.free.small[i][class]
-			s.zero, s.guard = p.zero, p.guard
-			s.more = s.zero || s.guard != nil
-		}
-	}
+	p.free.init(o.MaxIdleBytes, kept, log)
 	return p
 }
 
@@ -112,10 +105,8 @@ func NewBytes(o Options) *Bytes {
 // the lease with [Buffer.Release].
 func (p *Bytes) Get(n int) Buffer {
 	if p.guard == nil && uint(n) <= maxSmall {
-		s := p.free.shelf(classOf(n))
-		if h, ok := s.idle.Get().(*block); ok {
+		if h, ok := p.free.shelf(classOf(n)).Get().(*block); ok {
 			h.n = n
-			h.home = s
 			return Buffer{h, h.gen.Load()}
 		}
 	}
@@ -187,9 +178,8 @@ func (p *Bytes) holds(n int) int {
 // lease is the slow path of Get, after its bytes are counted.
 func (p *Bytes) lease(n int) Buffer {
 	if p.guard != nil && p.guard.leases == nil && n <= maxSmall {
-		s := p.free.shelf(classOf(n))
-		if h, ok := s.idle.Get().(*block); ok {
-			h.n, h.home = n, s
+		if h, ok := p.free.shelf(classOf(n)).Get().(*block); ok {
+			h.n = n
 			h.record.bytes, h.record.open = int64(len(h.data)), true
 			return Buffer{h, h.gen.Load()}
 		}
@@ -244,7 +234,7 @@ func (p *Bytes) make(n int) *block {
 		size = classSize(class)
 	}
 	p.counts[class].made.Add(1)
-	h := &block{pool: p, class: class, data: make([]byte, size)}
+	h := &block{pool: p, class: uint8(class), data: make([]byte, size)}
 	p.guard.made(h)
 	return h
 }
@@ -255,7 +245,8 @@ func (p *Bytes) Trim() { p.free.trim() }
 
 // Stats of a [Bytes]. Counts are since NewBytes.
 type Stats struct {
-	// Gets counts leases. At LevelOff each buffer counts them in steps of 16, and so lags.
+	// Gets counts leases. At LevelOff each buffer counts its first 1024 leases in steps of 16, and
+	// later ones in steps of 128, so Gets lags behind.
 	Gets uint64
 	// Made counts buffers that were allocated because none was idle.
 	Made uint64

@@ -30,9 +30,9 @@ const drainMost = 1 << 16
 // out, so that a late write has the longest time to be seen. Over the limit the oldest blocks are
 // dropped, but never the newest. Each block is looked at before it goes.
 type freeList struct {
-	small   [2][smallClasses]shelf
-	current atomic.Uint32 // which of the two
-	classes int           // classes below this are kept
+	state   atomic.Uint32 // which of the two shelves, and asleep
+	small   [smallClasses][2]shelf
+	classes int // classes below this are kept
 	check   bool
 	log     *leaseLog
 
@@ -47,34 +47,18 @@ type freeList struct {
 	still   int // consecutive intervals without anything to drop
 }
 
-// A shelf is a sync.Pool of blocks. It is asleep when the decay may have stopped; the next put then
-// starts the decay again.
+// A shelf is a sync.Pool of blocks, and one cache line.
 type shelf struct {
-	idle   sync.Pool
-	asleep atomic.Bool
-	more   bool   // there is more to do first:
-	zero   bool   // memory is cleared
-	guard  *guard // what the block holds is counted back
+	sync.Pool
+	_ [24]byte
 }
 
-// shelf returns where idle blocks of a small class are.
-func (f *freeList) shelf(class int) *shelf { return &f.small[f.current.Load()&1][class] }
+// asleep is a bit of state: the decay may have stopped, and the next put of a small block starts it
+// again. The lowest bit says which shelf of each class is current.
+const asleep = 2
 
-// put puts a block back whose lease has ended, and returns false if there is more to do first.
-func (s *shelf) put(h *block) bool {
-	if s == nil || s.asleep.Load() {
-		return false
-	}
-	if s.zero {
-		h.clear()
-	}
-	if s.guard != nil {
-		h.record.open = false
-		s.guard.giveBack(h, 1)
-	}
-	s.idle.Put(h)
-	return true
-}
+// shelf returns the current shelf of a small class.
+func (f *freeList) shelf(class int) *shelf { return &f.small[class][f.state.Load()&1] }
 
 // A queue has the idle blocks of a class, and the smallest length that it had in this interval:
 // that many blocks were not needed.
@@ -83,10 +67,11 @@ type queue struct {
 	length, low int
 }
 
-func newFreeList(limit, classes int, log *leaseLog) *freeList {
-	f := &freeList{limit: limit, classes: classes, log: log, check: log.at(LevelCheck), large: make([]queue, classes+1)}
-	f.sleep()
-	return f
+// init is called once. The classes are numbered from 0.
+func (f *freeList) init(limit, classes int, log *leaseLog) {
+	f.limit, f.classes, f.log, f.check = limit, classes, log, log.at(LevelCheck)
+	f.large = make([]queue, classes+1)
+	f.state.Store(asleep)
 }
 
 // shared says whether blocks of the class are in sync.Pools.
@@ -97,13 +82,10 @@ func (f *freeList) shared(class int) bool {
 // take returns an idle block of the class, or nil.
 func (f *freeList) take(class int) *block {
 	if f.shared(class) {
-		now := f.current.Load() & 1
-		h, ok := f.small[now][class].idle.Get().(*block)
+		now := f.state.Load() & 1
+		h, ok := f.small[class][now].Get().(*block)
 		if !ok {
-			h, ok = f.small[now^1][class].idle.Get().(*block)
-		}
-		if ok {
-			h.home = nil // growth may have given it memory of another class
+			h, _ = f.small[class][now^1].Get().(*block)
 		}
 		return h
 	}
@@ -148,13 +130,14 @@ func (f *freeList) push(h *block) {
 
 // put takes a block that nobody has leased.
 func (f *freeList) put(h *block) {
-	if f.shared(h.class) {
+	class := int(h.class)
+	if f.shared(class) {
 		f.shelve(h)
 		return
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.check && (h.class >= f.classes || f.idle+len(h.data) > f.limit) {
+	if !f.check && (class >= f.classes || f.idle+len(h.data) > f.limit) {
 		f.drop(h)
 		return
 	}
@@ -166,18 +149,18 @@ func (f *freeList) put(h *block) {
 }
 
 func (f *freeList) shelve(h *block) {
-	s := f.shelf(h.class)
-	if s.asleep.Load() {
-		s.asleep.Store(false)
+	if f.state.Load()&asleep != 0 {
 		f.wake()
 	}
-	s.idle.Put(h)
+	h.direct = f.log == nil // a lease that is logged ends in the log first
+	f.shelf(int(h.class)).Put(h)
 }
 
 // wake starts the decay if it does not run.
 func (f *freeList) wake() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.state.And(1)
 	f.still = 0
 	f.arm()
 }
@@ -235,13 +218,13 @@ func within(d time.Duration, then, now time.Time) bool {
 
 // decay drops what was not needed since it ran last.
 func (f *freeList) decay() {
-	drained := f.drain(f.current.Load() ^ 1)
+	drained := f.drain(f.state.Load()&1 ^ 1)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, h := range drained {
 		f.drop(h)
 	}
-	f.current.Store(f.current.Load() ^ 1)
+	f.state.Store(f.state.Load() ^ 1)
 	for class := range f.large {
 		q := &f.large[class]
 		for range q.low {
@@ -257,18 +240,10 @@ func (f *freeList) decay() {
 	// A block that comes back after sleep wakes the list. One that came back before is in one of
 	// the two sync.Pools, and both are drained once more before the decay stops.
 	if f.still > 0 {
-		f.sleep()
+		f.state.Or(asleep)
 	}
 	if f.still < 3 || f.idle > 0 {
 		f.arm()
-	}
-}
-
-func (f *freeList) sleep() {
-	for i := range f.small {
-		for class := range f.small[i] {
-			f.small[i][class].asleep.Store(true)
-		}
 	}
 }
 
@@ -276,7 +251,7 @@ func (f *freeList) sleep() {
 func (f *freeList) drain(which uint32) (all []*block) {
 	for class := range min(smallClasses, f.classes) {
 		for range drainMost { // others may put blocks back meanwhile
-			h, ok := f.small[which][class].idle.Get().(*block)
+			h, ok := f.small[class][which].Get().(*block)
 			if !ok {
 				break
 			}

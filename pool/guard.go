@@ -118,6 +118,12 @@ func (g *guard) ended(h *block, how string) {
 	g.leases.end(h.record.entry.Load(), how)
 }
 
+// closed counts back what the lease of a block held that goes onto a shelf.
+func (g *guard) closed(h *block) {
+	h.record.open = false
+	g.giveBack(h, 1)
+}
+
 // give counts bytes and leases back.
 func (g *guard) give(bytes, leases int64) {
 	if g != nil {

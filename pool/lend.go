@@ -18,8 +18,9 @@ import (
 // Put ends the later lease; then the later owner's Put is the one that is refused. At LevelCheck
 // the Finding about it names both.
 type Slices struct {
-	pool *Bytes
-	n    int
+	pool  *Bytes
+	n     int
+	class int // -1: Get takes the slow path
 }
 
 // Slices returns a lender of slices of n bytes. It panics if n is less than 1.
@@ -27,13 +28,20 @@ func (p *Bytes) Slices(n int) *Slices {
 	if n < 1 {
 		panic(fmt.Sprintf("pool: Slices(%d): the length must be at least 1", n))
 	}
-	return &Slices{p, n}
+	class := -1
+	if n <= maxSmall && p.guard == nil {
+		class = classOf(n)
+	}
+	return &Slices{p, n, class}
 }
 
 // Get lends a slice. Its contents are arbitrary, as with [Bytes.Get]. A slice that is never put is
 // left to the collector; the pool does not hold it.
 func (s *Slices) Get() []byte {
-	h := s.pool.Get(s.n).h
+	h := s.idle()
+	if h == nil {
+		h = s.pool.getSlow(s.n).h
+	}
 	t := h.tag
 	if t == nil {
 		t = s.pool.lent.tag(h)
@@ -44,11 +52,24 @@ func (s *Slices) Get() []byte {
 		h.record.secret.Store(nil)
 		t.entry.Store(h.record.entry.Load())
 	}
-	if t.lends++; t.lends&countMask == 0 {
-		h.counted(int64(countEvery))
+	if t.lends++; t.lends%fine == 0 {
+		h.step(t.lends)
 	}
-	t.block = unsafe.Pointer(h) // ordered before Put as the memory is
+	t.block = unsafe.Pointer(h)
+	t.lent = 1 // ordered before Put as the memory is
 	return data
+}
+
+// idle returns an idle block, or nil.
+func (s *Slices) idle() *block {
+	if s.class < 0 {
+		return nil
+	}
+	h, ok := s.pool.free.shelf(s.class).Get().(*block)
+	if ok {
+		h.n = s.n
+	}
+	return h
 }
 
 // Put takes back a slice that Get returned, or a shorter slice of the same beginning.
@@ -63,14 +84,21 @@ func (s *Slices) Put(b []byte) {
 		s.pool.lent.refuse(s.pool, nil)
 		return
 	}
-	h := (*block)(atomic.SwapPointer(&t.block, nil))
-	if h == nil {
+	if atomic.SwapUint32(&t.lent, 0) == 0 {
 		s.pool.lent.refuse(s.pool, t.entry.Load())
 		return
 	}
+	h := (*block)(t.block)
+	t.block = nil
 	h.data = unsafe.Slice(first, t.size)
-	if idle := h.shortcut(); idle != nil {
-		idle.Put(h)
+	if shelf := h.shortcut(); shelf != nil {
+		if h.pool.zero {
+			h.clear()
+		}
+		if h.pool.guard != nil {
+			h.pool.guard.closed(h)
+		}
+		shelf.Put(h)
 		return
 	}
 	if s.pool.secret {
@@ -111,8 +139,8 @@ func (q *Pointers) Put(b *[]byte) {
 		q.pool.lent.refuse(q.pool, nil)
 		return
 	}
-	// The table has the address, so that b is the first field of a block: the conversion is sound.
-	h := (*block)(unsafe.Pointer(b))
+	// The table has the address, so that b is the field of a block: the conversion is sound.
+	h := (*block)(unsafe.Add(unsafe.Pointer(b), -int(unsafe.Offsetof(block{}.slice))))
 	lease := Buffer{h, h.lent}
 	if !h.gen.CompareAndSwap(lease.gen, lease.gen+1) {
 		q.pool.lent.refuse(q.pool, h.logged())
@@ -120,8 +148,14 @@ func (q *Pointers) Put(b *[]byte) {
 	}
 	h.slice = nil
 	h.tally(lease.gen)
-	if idle := h.shortcut(); idle != nil {
-		idle.Put(h)
+	if shelf := h.shortcut(); shelf != nil {
+		if h.pool.zero {
+			h.clear()
+		}
+		if h.pool.guard != nil {
+			h.pool.guard.closed(h)
+		}
+		shelf.Put(h)
 		return
 	}
 	h.release()
@@ -159,7 +193,8 @@ type tag struct {
 	key   uintptr
 	size  int                   // of the memory
 	lends uint64                // how often Slices lent it
-	block unsafe.Pointer        // of a block while Slices lends it
+	block unsafe.Pointer        // of the block, while Slices lends the memory
+	lent  uint32                // 1 while Slices lends the memory; the Put that makes it 0 has the block
 	entry atomic.Pointer[entry] // the last lease, if it was logged
 }
 
@@ -265,6 +300,7 @@ func (t *table) clear(s *slot) {
 		return
 	}
 	s.key.Store(removed)
+	atomic.StoreUint32(&s.tag.lent, 0)
 	atomic.StorePointer(&s.tag.block, nil) // a slot keeps its tag, and the tag must not retain a lost lease
 	t.live--
 }

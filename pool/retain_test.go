@@ -117,3 +117,20 @@ func TestCopiesReleasedByEachReceiverAreRefused(t *testing.T) {
 	b.Release()
 	assert.Regexp(t, `^pool: Buffer.Bytes called after the lease had ended\n\tacquired at \S+ \(\S+\)\n\treleased at`, panicOf(t, func() { c.Bytes() }))
 }
+
+// One goroutine retains its lease again while others end theirs: nothing of the shared block may be
+// written without synchronization. The race detector judges.
+func TestRetainBesideReleases(t *testing.T) {
+	p := pool.NewBytes(pool.Options{})
+	for range 200 {
+		b := p.Get(100)
+		b.Release() // from now on the buffer takes the short way back
+		b = p.Get(100)
+		c := b.Retain()
+		var all sync.WaitGroup
+		all.Go(func() { c.Retain().Release(); c.Release() })
+		all.Go(func() { b.Release() })
+		all.Wait()
+		require.False(t, b.Release() || c.Release())
+	}
+}

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/leaksafe/leaksafe/internal/bench/side"
 )
@@ -34,7 +35,7 @@ func main() {
 func speed(part string) {
 	table := func(title string, cases func() []side.Case) {
 		if strings.Contains(title, part) {
-			side.Table(os.Stdout, title, side.Compare(cases(), side.Options{Rounds: 25, Progress: side.Progress()}))
+			side.Table(os.Stdout, title, side.Compare(cases(), side.Options{Rounds: 120, Round: 10 * time.Millisecond, Progress: side.Progress()}))
 		}
 	}
 	for _, s := range []struct {
