@@ -75,7 +75,10 @@ func (s Seconds) String() string { return about(time.Duration(s)) }
 
 // String is the finding as a person would put it: what, how fast, when it
 // ends, and which line grows.
-func (f Finding) String() string {
+func (f Finding) String() string { return f.growth() + f.where() }
+
+// growth says what grows, how fast, and when it ends.
+func (f Finding) growth() string {
 	var b strings.Builder
 	switch f.Signal {
 	case signalCollection:
@@ -100,6 +103,12 @@ func (f Finding) String() string {
 	if f.Lives > 0 && f.Signal != signalRestarts {
 		fmt.Fprintf(&b, "; it climbed so in the %d lives before too, until the process ended", f.Lives)
 	}
+	return b.String()
+}
+
+// where says which line grows and what retains it.
+func (f Finding) where() string {
+	var b strings.Builder
 	if len(f.Sites) > 0 {
 		s := f.Sites[0]
 		fmt.Fprintf(&b, "; most at %s (%s)", s.Func, s.Place())

@@ -21,6 +21,7 @@ var pageText string
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"size":   func(n int64) string { return sizeOr(n) },
 	"kind":   captureKind,
+	"growth": Finding.growth,
 	"number": func(n int64) string { return retain.Number(int(n)) },
 	"clock":  func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") },
 }).Parse(pageText))
