@@ -5,6 +5,8 @@ import (
 	"flag"
 	"fmt"
 	"net"
+	"net/http"
+	"net/url"
 	"os"
 	"regexp"
 	"runtime"
@@ -113,6 +115,7 @@ var childTexts = []struct {
 	{"NoGrowth: objects", "bare", "TestSaysObjects", nil},
 	{"NoGrowth: objects, without a heap dump", "bare", "TestSaysWithoutDump", []string{"TMPDIR=/nonexistent"}},
 	{"NoGrowth: bytes in steps", "bare", "TestSaysSteps", nil},
+	{"NoGrowth: a list of what has a map", "bare", "TestSaysAudit", nil},
 	{"NoGrowth: contexts that are not cancelled", "bare", "TestSaysContexts", nil},
 	{"NoGrowth: timers that are not stopped", "bare", "TestSaysTimers", nil},
 	{"NoGrowth: goroutines", "bare", "TestSaysGoroutines", nil},
@@ -166,6 +169,24 @@ func TestSaysWithoutDump(t *testing.T) {
 	says(t)
 	leakcheck.NoGrowth(t, func() { defaultStore.put(next()) })
 }
+
+// The list of requests grew, not the form of each.
+func TestSaysAudit(t *testing.T) {
+	says(t)
+	leakcheck.NoGrowth(t, func() {
+		r := &http.Request{Method: http.MethodGet, URL: saysURL}
+		if err := r.ParseForm(); err != nil {
+			t.Error(err)
+		}
+		audit = append(audit, r)
+	})
+}
+
+var (
+	audit   []*http.Request
+	saysURL = &url.URL{RawQuery: "customer=" + strings.Repeat("%20", 1000)}
+)
+
 func TestSaysSteps(t *testing.T) { says(t); leakcheck.NoGrowth(t, func() { ints = append(ints, 1) }) }
 func TestSaysCache(t *testing.T) {
 	says(t)

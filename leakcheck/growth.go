@@ -235,11 +235,13 @@ func explainResult(t testing.TB, r *growth.Result) map[int]*Path {
 	}
 	var sites []*growth.Site
 	var stacks [][]source.Frame
+	var perOp []float64
 	found := map[int]*Path{}
 	for i := range r.Sites {
 		if s := &r.Sites[i]; s.Verdict == judge.Growing && len(s.Stack) > 0 && len(sites) < explained {
 			sites = append(sites, s)
 			stacks = append(stacks, growth.Frames(s.Stack))
+			perOp = append(perOp, s.ObjectsPerOp)
 			_, _ = s.At.Name(), s.Caller.Name() // reads the names of their packages, which the path may have too
 			found[i] = nil
 		}
@@ -248,7 +250,7 @@ func explainResult(t testing.TB, r *growth.Result) map[int]*Path {
 		return nil
 	}
 	worst := r.Sites[0].Where()
-	paths, err := explainSites(t, fmt.Sprintf("%s at %s:%d", r.Title(), worst.File, worst.Line), stacks)
+	paths, err := explainSites(t, fmt.Sprintf("%s at %s:%d", r.Title(), worst.File, worst.Line), stacks, perOp)
 	if err != nil {
 		sites[0].Held.Lines = unknown(err)
 		return nil

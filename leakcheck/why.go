@@ -35,6 +35,7 @@ type Path struct {
 	Also []string `json:",omitempty"`
 
 	byTest bool // only tests themselves retain it
+	grew   int  // the number of the hop that holds what came with time, from 1; 0: unknown
 }
 
 // A Hop is one step of a [Path]: a root, or an object that the step before refers to.
@@ -69,14 +70,14 @@ func (p Path) lines() []string {
 // held is the path for a failure's text and its fix.
 func (p Path) held() growth.Held {
 	h := growth.Held{Lines: p.lines()}
-	for _, hop := range p.Hops {
-		h.Steps = append(h.Steps, advice.Step{Kind: string(hop.Kind), Name: hop.Name, Type: hop.Type})
+	for i, hop := range p.Hops {
+		h.Steps = append(h.Steps, advice.Step{Kind: string(hop.Kind), Name: hop.Name, Type: hop.Type, Grew: i+1 == p.grew})
 	}
 	return h
 }
 
 func pathOf(q explain.Path) Path {
-	p := Path{Answer: q.Answer, Expr: q.Expr, Count: q.Count, RetainedBytes: q.RetainedBytes, Also: q.Also, byTest: q.ByTest}
+	p := Path{Answer: q.Answer, Expr: q.Expr, Count: q.Count, RetainedBytes: q.RetainedBytes, Also: q.Also, byTest: q.ByTest, grew: q.Grew}
 	for _, h := range q.Hops {
 		p.Hops = append(p.Hops, Hop{Kind(h.Kind), h.Name, h.Type, h.File, h.Line, h.Source})
 	}
@@ -152,14 +153,14 @@ func explainObjects(t testing.TB, verdict string, sets [][]uintptr) ([][]Path, e
 }
 
 // explainSites finds what retains the objects that were allocated at each stack: see [explain.Sites].
-func explainSites(t testing.TB, verdict string, sites [][]source.Frame) ([]Path, error) {
+func explainSites(t testing.TB, verdict string, sites [][]source.Frame, perOp []float64) ([]Path, error) {
 	d, err := takeDump(t, verdict)
 	if err != nil {
 		return nil, err
 	}
 	defer d.Close()
 	var paths []Path
-	for _, q := range explain.Sites(d, sites) {
+	for _, q := range explain.Sites(d, sites, perOp) {
 		paths = append(paths, pathOf(explain.Path{Path: q}))
 	}
 	return paths, nil

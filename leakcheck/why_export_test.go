@@ -27,7 +27,7 @@ func ExplainSites(t testing.TB, stacks [][]uintptr) ([]Path, error) {
 	for i, s := range stacks {
 		frames[i] = growth.Frames(s)
 	}
-	return explainSites(t, "", frames)
+	return explainSites(t, "", frames, make([]float64, len(frames)))
 }
 
 // LeakProfileFound is leakProfileFound.

@@ -102,7 +102,7 @@ func read(d *ownheap.Dump, sites []Site) (in inside, profile []byte) {
 	for _, s := range sites {
 		objects := d.ObjectsAllocatedAt(s.Func, s.File, s.Line)
 		if len(objects) > 0 {
-			in.path = d.Search(objects).Explain(objects).Answer
+			in.path = d.Search(objects).Explain(objects, 0).Answer
 			break
 		}
 	}

@@ -13,6 +13,7 @@ type Step struct {
 	Kind string // of package retain: "variable", "goroutine", "timer", "map" and so on
 	Name string // of the variable, function or field
 	Type string // as Go writes it; empty where it is not known
+	Grew bool   // it holds what came with time: the container to bound. At most one step of a path
 }
 
 // HeapFix says how to release what grows. line is the text of the line that allocates, caller the line of
@@ -42,30 +43,76 @@ func ObjectFix(path []Step) string {
 	return "remove the reference: from a map, a list, a package variable, a goroutine that has not ended, or a Cleanup registered before leakcheck's first call in this test"
 }
 
-// fixOfPath is the fix for the last thing on the path that has one; empty where none has.
+// fixOfPath is the fix for the container that grew; where that is not known or has none, for the last thing
+// on the path that has one. It is empty where none has.
 func fixOfPath(path []Step) string {
-	if slices.ContainsFunc(path, func(s Step) bool { return isContext(s.Type) && strings.Contains(s.Name, "children") }) {
-		return "call the context's cancel function when its work ends"
+	grew := slices.IndexFunc(path, func(s Step) bool { return s.Grew })
+	if grew < 0 {
+		grew = len(path) - 1
 	}
-	for i := len(path) - 1; i >= 0; i-- {
-		s := path[i]
-		switch {
-		case s.Kind == "timer":
-			return "call Stop on the timer when it is no longer needed"
-		case hasFinalizer(s):
-			return "break the cycle at a link named above, or replace the finalizer by runtime.AddCleanup"
-		case i == len(path)-1:
-		case s.Kind == "map" || strings.HasPrefix(s.Type, "map[") || strings.Contains(s.Type, "sync.Map"):
-			return "remove the entry when it is no longer needed, or bound the map"
-		case s.Kind == "channel" || strings.HasPrefix(s.Type, "chan "):
-			return "receive what is sent to the channel, or stop sending"
-		case s.Kind == "slice" || strings.HasPrefix(s.Type, "[]"):
-			return "remove the element when it is no longer needed, or bound the slice"
-		case s.Type == "list.Element" || s.Type == "*list.Element":
-			return "remove the element when it is no longer needed, or bound the list"
-		case s.Kind == "goroutine":
-			return "end that goroutine, or remove the reference from its variables"
+	for _, s := range path[:grew+1] {
+		if isContext(s.Type) && strings.Contains(s.Name, "children") {
+			return "call the context's cancel function when its work ends"
 		}
+	}
+	for i := grew; i >= 0; i-- {
+		if fix := fixOfStep(path, i); fix != "" {
+			return fix
+		}
+	}
+	return ""
+}
+
+// fixOfStep is the fix for one step of a path, which is not its end.
+func fixOfStep(path []Step, i int) string {
+	s := path[i]
+	switch {
+	case s.Kind == "timer":
+		return "call Stop on the timer when it is no longer needed"
+	case hasFinalizer(s):
+		return "break the cycle at a link named above, or replace the finalizer by runtime.AddCleanup"
+	case i == len(path)-1:
+		return ""
+	case s.Kind == "map" || strings.HasPrefix(s.Type, "map[") || strings.Contains(s.Type, "sync.Map"):
+		return remove("entry", "map", path, i)
+	case s.Kind == "channel" || strings.HasPrefix(s.Type, "chan "):
+		return "receive what is sent to the channel, or stop sending"
+	case s.Kind == "slice" || strings.HasPrefix(s.Type, "[]"):
+		return remove("element", "slice", path, i)
+	case s.Type == "list.Element" || s.Type == "*list.Element":
+		return remove("element", "list", path, i)
+	case s.Kind == "goroutine":
+		return "end that goroutine, or remove the reference from its variables"
+	}
+	return ""
+}
+
+// remove says what to take out of the container at a step, and names it if that is the one that grew.
+func remove(what, container string, path []Step, i int) string {
+	from := ""
+	if path[i].Grew {
+		from = containerName(path, i)
+	}
+	if from == "" {
+		return fmt.Sprintf("remove the %s when it is no longer needed, or bound the %s", what, container)
+	}
+	return fmt.Sprintf("remove the %s from %s when it is no longer needed, or bound the %s", what, from, container)
+}
+
+// containerName is the variable or the field that refers to the container at a step; empty where it has no name.
+func containerName(path []Step, i int) string {
+	if i == 0 {
+		return ""
+	}
+	before := path[i-1]
+	switch {
+	case before.Kind == "variable" && !strings.Contains(before.Name, "+0x"): // not an address
+		return before.Name
+	case before.Kind == "object" && before.Type != "" && strings.HasPrefix(before.Name, ".") && !strings.ContainsAny(before.Name, " ,"):
+		return strings.TrimPrefix(before.Type, "*") + before.Name
+	case before.Kind == "closure" && strings.Contains(before.Name, "its variable "):
+		_, variable, _ := strings.Cut(before.Name, "its variable ")
+		return "variable " + variable
 	}
 	return ""
 }

@@ -48,8 +48,8 @@ func Objects(d *ownheap.Dump, sets [][]uintptr) [][]Path {
 // Sites finds what retains the objects that were allocated at each stack, innermost call first: path i is
 // that of most of the objects of site i, with their count and what they retain. The objects must have been
 // allocated while [runtime.MemProfileRate] was 1; the stack may be cut short at its outer end. The same
-// order applies as for objectPaths.
-func Sites(d *ownheap.Dump, sites [][]source.Frame) []retain.Path {
+// order applies as for Objects. perOp is how many objects a site gains at a time, 0 where that is not known.
+func Sites(d *ownheap.Dump, sites [][]source.Frame, perOp []float64) []retain.Path {
 	var all []int32
 	objects := make([][]int32, len(sites))
 	for i, stack := range sites {
@@ -63,7 +63,7 @@ func Sites(d *ownheap.Dump, sites [][]source.Frame) []retain.Path {
 	s := d.Search(all)
 	paths := make([]retain.Path, len(sites))
 	for i, os := range objects {
-		paths[i] = s.Explain(os)
+		paths[i] = s.Explain(os, perOp[i])
 	}
 	return paths
 }

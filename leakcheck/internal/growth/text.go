@@ -199,18 +199,26 @@ func (s *Site) Silence() []string {
 	return []string{fmt.Sprintf("leakcheck.IgnoreSite(%q)", s.At.Name())}
 }
 
-// Measured lists the growth in each round that ran the operation, grouped by the number of operations:
-// "20 operations: +20 +20 +20, 80: +80 +80".
+// Measured lists the growth in each round of the first three lengths, and sums up the rest:
+// "20 operations: +20 +20 +20, 80: +80 +80, 320: +320 +320, then 10,240 in 15 rounds: +10,240".
 func (r *Result) Measured(s *Site) string {
-	growth, format := s.Objects, func(n int64) string { return fmt.Sprintf("%+d", n) }
+	growth, format := s.Objects, signed
 	if s.steps && s.Kind == Heap {
 		growth, format = s.Bytes, source.Signed
 	}
 	var b strings.Builder
-	before := 0
+	var gained int64 // in the rest
+	before, lengths, restOps, restRounds := 0, 0, 0, 0
 	for i, ops := range r.Rounds {
+		if ops == 0 {
+			continue
+		}
+		if ops != before {
+			lengths++
+		}
 		switch {
-		case ops == 0:
+		case lengths > 3:
+			restOps, restRounds, gained = restOps+ops, restRounds+1, gained+growth[i]
 			continue
 		case before == 0:
 			fmt.Fprintf(&b, "%s:", source.Plural(ops, "operation"))
@@ -220,5 +228,16 @@ func (r *Result) Measured(s *Site) string {
 		before = ops
 		b.WriteString(" " + format(growth[i]))
 	}
+	if restRounds > 0 {
+		fmt.Fprintf(&b, ", then %s in %s: %s", source.Number(restOps), source.Plural(restRounds, "round"), format(gained))
+	}
 	return b.String()
+}
+
+// signed writes a number with its sign: "+10,240".
+func signed(n int64) string {
+	if n < 0 {
+		return "-" + source.Number(int(-n))
+	}
+	return "+" + source.Number(int(n))
 }

@@ -9,8 +9,8 @@ import (
 )
 
 // Explain is the path on which most of the objects are kept. Objects that are alive without a
-// path get an answer without hops.
-func (s *Search) Explain(objects []int32) Path {
+// path get an answer without hops. perOp is how many of them came at a time; 0 where that is not known.
+func (s *Search) Explain(objects []int32, perOp float64) Path {
 	if len(objects) == 0 {
 		return Path{Answer: "nothing keeps them: the dump has no object that was allocated there"}
 	}
@@ -18,7 +18,7 @@ func (s *Search) Explain(objects []int32) Path {
 	if len(groups) == 0 {
 		return s.orphan(objects)
 	}
-	p := s.GroupPath(groups[0])
+	p := s.GroupPath(groups[0], perOp)
 	if n := s.besides(objects, groups[0]); n > 0 {
 		p.Answer += fmt.Sprintf(" (%s of %s; the others on %s)", Number(p.Count), Number(len(objects)), plural(len(groups), "other path"))
 	}
@@ -74,7 +74,7 @@ func (s *Search) Paths(objects []int32, limit int) []Path {
 		if limit > 0 && len(out) == limit {
 			break
 		}
-		out = append(out, s.GroupPath(g))
+		out = append(out, s.GroupPath(g, 0))
 	}
 	if lost > 0 {
 		p := s.orphan(objects)

@@ -34,7 +34,7 @@ func FuzzSearch(f *testing.F) {
 		for _, p := range s.Paths(all, 3) {
 			_ = p.String()
 		}
-		_ = s.Explain(all).String()
+		_ = s.Explain(all, 1).String()
 		h.Sites()
 		h.Tree()
 	})

@@ -46,8 +46,7 @@ type Group struct {
 // Group puts objects together whose paths differ only in which instance of each kind they go through, and in how often they go
 // round a loop of kinds. The largest group comes first, of equal ones the one nearest to its root. Objects that were not reached form none.
 func (s *Search) Group(objects []int32) []Group {
-	n := s.h.Len()
-	g := grouper{s: s, of: make([]int32, n), depth: make([]int32, n), ids: map[signature]int32{}}
+	g := newGrouper(s)
 	byID := map[int32]*Group{}
 	for _, o := range objects {
 		if s.rank[o] == Unreachable {
@@ -94,6 +93,12 @@ type grouper struct {
 	up    []int32 // scratch of id
 	ids   map[signature]int32
 	list  []signature
+	count []int32 // by signature: how many objects have it
+}
+
+func newGrouper(s *Search) *grouper {
+	n := s.h.Len()
+	return &grouper{s: s, of: make([]int32, n), depth: make([]int32, n), ids: map[signature]int32{}}
 }
 
 // id numbers the signature of an object; it walks up to what is known, then down.
@@ -110,7 +115,9 @@ func (g *grouper) id(o int32) int32 {
 		if p := g.s.parent[at]; p >= 0 {
 			g.depth[at] += g.depth[p]
 		}
-		g.of[at] = g.intern(at) + 1
+		id := g.intern(at)
+		g.of[at] = id + 1
+		g.count[id]++
 	}
 	return g.of[o] - 1
 }
@@ -134,6 +141,7 @@ func (g *grouper) intern(o int32) int32 {
 		id = int32(len(g.list))
 		g.ids[sig] = id
 		g.list = append(g.list, sig)
+		g.count = append(g.count, 0)
 	}
 	return id
 }
@@ -201,9 +209,14 @@ func (p Path) shape() string {
 	return b.String()
 }
 
-// GroupPath is the path of a group, with its count and what it retains.
-func (s *Search) GroupPath(g Group) Path {
-	p := s.Path(g.Example)
+// GroupPath is the path of a group, with its count and what it retains. perOp is how many of the objects came at a time; 0 where
+// that is not known.
+func (s *Search) GroupPath(g Group, perOp float64) Path {
+	before, ok := s.container(g, perOp)
+	p := s.pathTo(g.Example, before)
+	if !ok {
+		p.Grew = 0
+	}
 	p.Count = len(g.Objects)
 	p.RetainedBytes = s.h.Retained(g.Objects)
 	return p

@@ -58,6 +58,13 @@ type hop struct {
 
 // Path names the way to the object.
 func (s *Search) Path(o int32) Path {
+	p := s.pathTo(o, nil)
+	p.Grew = 0
+	return p
+}
+
+// pathTo names the way to the object, and notes the last hop that is the root or one of the objects in before.
+func (s *Search) pathTo(o int32, before map[int32]bool) Path {
 	r, steps := s.path(o)
 	w := &walker{h: s.h, root: r}
 	v, via := w.begin(r)
@@ -69,7 +76,7 @@ func (s *Search) Path(o int32) Path {
 	}
 	p := Path{Expr: w.expr, Count: 1, Rank: s.rank[o]}
 	p.Answer = w.answer()
-	p.Hops = w.collapse()
+	p.Hops, p.Grew = w.collapse(before)
 	p.Also = s.also(o, r)
 	return p
 }
@@ -707,10 +714,11 @@ var typeKinds = []struct{ prefix, kind, group string }{
 	{"context.valueCtx", "context value", ""},
 }
 
-// collapse makes one hop of those that belong to one thing of the user's.
-func (w *walker) collapse() []Hop {
-	var out []Hop
+// collapse makes one hop of those that belong to one thing of the user's. grew is the number of the last that has one of the
+// objects in before, from 1.
+func (w *walker) collapse(before map[int32]bool) (out []Hop, grew int) {
 	var last hop // the last that was not left out
+	grew = 1
 	for i, x := range w.hops {
 		end := i == len(w.hops)-1
 		switch {
@@ -727,9 +735,12 @@ func (w *walker) collapse() []Hop {
 			out = append(out, x.Hop)
 			last = x
 		}
+		if before[x.object] {
+			grew = len(out)
+		}
 		if x.more > 0 {
 			out = append(out, Hop{Kind: "…", Name: Number(x.more) + " more like it"})
 		}
 	}
-	return out
+	return out, grew
 }

@@ -118,7 +118,7 @@ func look() error {
 		}
 		objects = append(objects, o)
 	}
-	p := d.Search(objects).Explain(objects)
+	p := d.Search(objects).Explain(objects, 0)
 	if p.Count != len(objects) || len(p.Hops) == 0 || p.Hops[0].Name != "main.kept" {
 		return fmt.Errorf("%d of %d on one path: %s", p.Count, len(objects), p.Answer)
 	}
