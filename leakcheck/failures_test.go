@@ -116,6 +116,7 @@ var childTexts = []struct {
 	{"NoGrowth: objects, without a heap dump", "bare", "TestSaysWithoutDump", []string{"TMPDIR=/nonexistent"}},
 	{"NoGrowth: bytes in steps", "bare", "TestSaysSteps", nil},
 	{"NoGrowth: a list of what has a map", "bare", "TestSaysAudit", nil},
+	{"NoGrowth: a list in each of ten", "bare", "TestSaysUsers", nil},
 	{"NoGrowth: contexts that are not cancelled", "bare", "TestSaysContexts", nil},
 	{"NoGrowth: timers that are not stopped", "bare", "TestSaysTimers", nil},
 	{"NoGrowth: goroutines", "bare", "TestSaysGoroutines", nil},
@@ -186,6 +187,25 @@ var (
 	audit   []*http.Request
 	saysURL = &url.URL{RawQuery: "customer=" + strings.Repeat("%20", 1000)}
 )
+
+// The users are always the same ten. The events of each grow.
+func TestSaysUsers(t *testing.T) {
+	says(t)
+	leakcheck.NoGrowth(t, func() {
+		id := next() % 10
+		if users[id] == nil {
+			users[id] = new(user)
+		}
+		e := new(entry) // on a line of its own: the slice is made at the next
+		users[id].events = append(users[id].events, e)
+	})
+}
+
+type user struct {
+	events []*entry
+}
+
+var users = map[int]*user{}
 
 func TestSaysSteps(t *testing.T) { says(t); leakcheck.NoGrowth(t, func() { ints = append(ints, 1) }) }
 func TestSaysCache(t *testing.T) {

@@ -73,7 +73,7 @@ func start(t *testing.T, mode, pattern string, env ...string) func() outcome {
 	if pattern == "" { // without -run: LEAKCHECK_ONLY says which
 		run, skip = "", "^(Test([^C]|C([^h]|h[^i]))|Fuzz|Example)"
 	}
-	cmd := exec.Command(os.Args[0], "-test.run="+run, "-test.skip="+skip, "-test.bench=^("+pattern+")$", "-test.benchtime=2x", "-test.v", "-test.parallel=8", "-test.timeout=60s")
+	cmd := exec.Command(os.Args[0], "-test.run="+run, "-test.skip="+skip, "-test.bench=^("+pattern+")$", "-test.benchtime=2x", "-test.v", "-test.parallel=8", "-test.timeout=5m")
 	cmd.Env = append(os.Environ(), "LEAKCHECK_CHILD="+mode, "LEAKSAFE_BASELINE=", "GITHUB_ACTIONS=")
 	cmd.Env = append(cmd.Env, env...)
 	var text []byte

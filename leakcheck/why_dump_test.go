@@ -22,7 +22,7 @@ import (
 
 // whyChild runs one function of whyChildren in a process of its own, and returns what it printed.
 func whyChild(t *testing.T, name string, env ...string) (string, error) {
-	cmd := exec.Command(os.Args[0], "-test.run=^TestWhyChild$", "-test.v", "-test.timeout=60s")
+	cmd := exec.Command(os.Args[0], "-test.run=^TestWhyChild$", "-test.v", "-test.timeout=5m")
 	cmd.Env = append(append(os.Environ(), "WHY_CHILD="+name), env...)
 	out, err := cmd.CombinedOutput()
 	t.Logf("%s\n%s", name, out)
