@@ -19,7 +19,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -61,6 +60,9 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Stdout, *dir, *leaky, *length)
+	if err != nil && interrupted(ctx) {
+		err = errors.New("interrupted")
+	}
 	stop()
 	exitIf(err)
 }
@@ -69,6 +71,17 @@ func exitIf(err error) {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "authapi:", err)
 		os.Exit(1)
+	}
+}
+
+// interrupted says whether a signal has ended ctx. Ctrl-C goes to the children too, and a child that
+// ends at once may be noticed before the signal.
+func interrupted(ctx context.Context) bool {
+	select {
+	case <-ctx.Done():
+		return true
+	case <-time.After(100 * time.Millisecond):
+		return false
 	}
 }
 
@@ -86,6 +99,7 @@ func runRole(role string) error {
 	if err := json.Unmarshal([]byte(os.Getenv(configEnv)), &c); err != nil {
 		return fmt.Errorf("%s: %w", configEnv, err)
 	}
+	signal.Ignore(os.Interrupt, syscall.SIGTERM) // the parent ends this process
 	if role == "server" {
 		return serve(c)
 	}
@@ -100,47 +114,55 @@ type results struct {
 }
 
 // run measures and writes the reports. If a tool is missing or a file cannot be written, it fails
-// before it measures.
-func run(ctx context.Context, out io.Writer, dir string, leaky bool, length time.Duration) error {
+// before it measures. What it has written before an error is removed, unless the reports are there.
+func run(
+	ctx context.Context, out io.Writer, dir string, leaky bool, length time.Duration,
+) (err error) {
+	remove := func() error { return os.Remove(filepath.Join(dir, "payloads.csv")) }
 	if dir == "" {
-		temp, err := os.MkdirTemp("", "leaksafe-authapi-")
-		if err != nil {
+		if dir, err = os.MkdirTemp("", "leaksafe-authapi-"); err != nil {
 			return err
 		}
-		dir = temp
+		remove = func() error { return os.RemoveAll(dir) }
 	}
-	dir, err := filepath.Abs(dir)
-	if err != nil {
+	reported := false
+	defer func() {
+		if !reported {
+			_ = remove()
+		}
+	}()
+	if dir, err = filepath.Abs(dir); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	tool, err := leakcheckCommand()
-	if err != nil {
 		return err
 	}
 	rows := filepath.Join(dir, "payloads.csv")
 	if err := writeRows(rows, 5000, 1); err != nil {
 		return err
 	}
+	p, err := buildPrograms(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(p.dir)) }()
 	var r results
 	if !leaky {
 		fmt.Fprintf(out, "8, 24, 48, 150, 48, 24 arrivals a second, each for %v:\n", length)
 		fmt.Fprintf(out, "sign up, log in, read, update, read.\n\n%-27s", "")
 		fmt.Fprintln(out, " created  completed  requests  req/s  avg ms  stdev   p99    max  answers")
-		if r.Before, err = measure(ctx, config{Logger: true, Rows: rows, Phase: length}); err != nil {
+		if r.Before, err = p.measure(ctx, config{Logger: true, Rows: rows, Phase: length}); err != nil {
 			return err
 		}
 		r.Before.print(out, "a logger for each request")
-		if r.After, err = measure(ctx, config{Rows: rows, Phase: length}); err != nil {
+		if r.After, err = p.measure(ctx, config{Rows: rows, Phase: length}); err != nil {
 			return err
 		}
 		r.After.print(out, "without it")
 		fmt.Fprintln(out)
 	}
 	dumped := config{Leaky: leaky, Dumps: true, Rows: rows, Phase: length}
-	if r.Heap, err = compareHeaps(ctx, tool, dir, dumped); err != nil {
+	if r.Heap, err = p.compareHeaps(ctx, dir, dumped); err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "the heap before and after the load:\n\n%s\n", r.Heap)
@@ -150,6 +172,7 @@ func run(ctx context.Context, out io.Writer, dir string, leaky bool, length time
 	if err := r.write(dir); err != nil {
 		return err
 	}
+	reported = true
 	fmt.Fprintf(out, "reports: %s and report.json beside it\n", filepath.Join(dir, "report.html"))
 	if leaky {
 		return errors.New("the registry keeps a mapper for every request: run without -leaky")
@@ -171,8 +194,8 @@ func (r report) print(out io.Writer, name string) {
 }
 
 // measure puts a server of its own under load.
-func measure(ctx context.Context, c config) (report, error) {
-	s, err := startServer(ctx, c)
+func (p programs) measure(ctx context.Context, c config) (report, error) {
+	s, err := p.startServer(ctx, c)
 	if err != nil {
 		return report{}, err
 	}
@@ -183,8 +206,8 @@ func measure(ctx context.Context, c config) (report, error) {
 
 // compareHeaps dumps a server's heap when it is warm and after a load, and
 // has the two compared.
-func compareHeaps(ctx context.Context, tool []string, dir string, c config) (string, error) {
-	s, err := startServer(ctx, c)
+func (p programs) compareHeaps(ctx context.Context, dir string, c config) (string, error) {
+	s, err := p.startServer(ctx, c)
 	if err != nil {
 		return "", err
 	}
@@ -200,27 +223,11 @@ func compareHeaps(ctx context.Context, tool []string, dir string, c config) (str
 	if err = errors.Join(err, lerr, s.dump(after), s.stop()); err != nil {
 		return "", err
 	}
-	// go run and go test link without symbols; with a binary of go build, add -exe for types.
-	args := append(tool[1:], "compare", "-n", "5", before, after)
-	cmd := exec.CommandContext(ctx, tool[0], args...)
+	// -exe names variables and types.
+	cmd := exec.CommandContext(ctx, p.leakcheck, "compare", "-n", "5", "-exe", p.server, before, after)
 	cmd.Stderr = os.Stderr
 	text, err := cmd.Output()
 	return strings.ReplaceAll(string(text), dir+string(filepath.Separator), ""), err
-}
-
-// leakcheckCommand returns the command that compares dumps: the installed one, or the one in this
-// checkout, which is found by the path that this file had when the program was built.
-func leakcheckCommand() ([]string, error) {
-	if installed, err := exec.LookPath("leakcheck"); err == nil {
-		return []string{installed}, nil
-	}
-	const path = "github.com/leaksafe/leaksafe/leakcheck/cmd/leakcheck"
-	_, file, _, _ := runtime.Caller(0)
-	dir := filepath.Dir(file)
-	if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-		return []string{"go", "run", "-C", dir, path}, nil
-	}
-	return nil, errors.New("dumps are compared by a command: go install " + path + "@latest")
 }
 
 // A child is the server's process.
@@ -232,22 +239,18 @@ type child struct {
 	dir   string // its database, removed at the end
 }
 
-func command(ctx context.Context, role string, c config) (*exec.Cmd, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
+func command(ctx context.Context, program, role string, c config) (*exec.Cmd, error) {
 	text, err := json.Marshal(c)
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, self)
+	cmd := exec.CommandContext(ctx, program)
 	cmd.Env = append(os.Environ(), roleEnv+"="+role, configEnv+"="+string(text))
 	cmd.Stderr = os.Stderr
 	return cmd, nil
 }
 
-func startServer(ctx context.Context, c config) (s *child, err error) {
+func (p programs) startServer(ctx context.Context, c config) (s *child, err error) {
 	dir, err := os.MkdirTemp("", "leaksafe-authapi-db-")
 	if err != nil {
 		return nil, err
@@ -258,7 +261,7 @@ func startServer(ctx context.Context, c config) (s *child, err error) {
 		}
 	}()
 	c.Dir = dir
-	cmd, err := command(ctx, "server", c)
+	cmd, err := command(ctx, p.server, "server", c)
 	if err != nil {
 		return nil, err
 	}
@@ -298,7 +301,7 @@ func (s *child) dump(file string) error {
 // load runs the generator, a process of its own, and takes its report.
 func (s *child) load(ctx context.Context, c config) (report, error) {
 	c.URL = s.url
-	cmd, err := command(ctx, "generator", c)
+	cmd, err := command(ctx, s.cmd.Path, "generator", c)
 	if err != nil {
 		return report{}, err
 	}

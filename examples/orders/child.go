@@ -69,9 +69,10 @@ func newService(name string, deps order.Deps, reporter ctxreq.Reporter) (service
 	return plain.New(deps)
 }
 
-// runChild serves until its standard input is closed or a signal arrives. Lines of input are
+// runChild serves until its standard input is closed. Lines of input are
 // commands: "usage" prints a usage as JSON, "hang 3s" makes inserts hang.
 func runChild(text string) error {
+	signal.Ignore(os.Interrupt, syscall.SIGTERM) // Ctrl-C reaches it too; its parent ends it
 	var c config
 	if err := json.Unmarshal([]byte(text), &c); err != nil {
 		return fmt.Errorf("%s: %w", configEnv, err)
@@ -93,9 +94,8 @@ func runChild(text string) error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	go func() {
 		obey(os.Stdin, store, &late)
 		cancel()

@@ -43,6 +43,9 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Stdout, *length, *hang)
+	if err != nil && interrupted(ctx) {
+		err = errors.New("interrupted")
+	}
 	stop()
 	exitIf(err)
 }
@@ -51,6 +54,17 @@ func exitIf(err error) {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "orders:", err)
 		os.Exit(1)
+	}
+}
+
+// interrupted says whether a signal has ended ctx. Ctrl-C goes to the children too, and a child that
+// ends at once may be noticed before the signal.
+func interrupted(ctx context.Context) bool {
+	select {
+	case <-ctx.Done():
+		return true
+	case <-time.After(100 * time.Millisecond):
+		return false
 	}
 }
 

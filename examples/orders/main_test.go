@@ -170,13 +170,26 @@ func TestAnUnconfirmedOrderIsCounted(t *testing.T) {
 	}
 }
 
-// TestSignalsEndEverything sends SIGTERM to the program while it runs its trials. Its children have
-// its standard error: the pipe ends when all of them have.
+// TestSignalsEndEverything sends signals to the program when it starts and while it runs its trials.
+// Its children have its standard error: the pipe ends when all of them have.
 func TestSignalsEndEverything(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("Windows has no SIGTERM")
 	}
 	leakcheck.Check(t)
+	moments := map[string]string{
+		"at the start":       "leaksafe-orders-*",
+		"in the first trial": "leaksafe-orders-*/db-*/orders.db",
+	}
+	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
+		for moment, file := range moments {
+			t.Run(sig.String()+" "+moment, func(t *testing.T) { signalled(t, sig, file) })
+		}
+	}
+}
+
+// signalled sends a signal to the program when a file is there.
+func signalled(t *testing.T, sig os.Signal, file string) {
 	temp := t.TempDir()
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), programEnv+"=-length 5s", "TMPDIR="+temp)
@@ -187,15 +200,15 @@ func TestSignalsEndEverything(t *testing.T) {
 	err = cmd.Start()
 	require.NoError(t, w.Close())
 	require.NoError(t, err)
-	databases := func() bool {
-		found, err := filepath.Glob(filepath.Join(temp, "leaksafe-orders-*", "db-*", "orders.db"))
+	assert.Eventually(t, func() bool {
+		found, err := filepath.Glob(filepath.Join(temp, filepath.FromSlash(file)))
 		return err == nil && len(found) > 0
-	}
-	assert.Eventually(t, databases, 20*time.Second, 10*time.Millisecond, "the first trial runs")
-	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
-	_, err = io.ReadAll(r)
+	}, time.Minute, time.Millisecond)
+	require.NoError(t, cmd.Process.Signal(sig))
+	text, err := io.ReadAll(r)
 	require.NoError(t, err)
 	assert.Error(t, cmd.Wait(), "an interrupted comparison is not a success")
+	assert.Equal(t, "orders: interrupted\n", string(text))
 	left, err := filepath.Glob(filepath.Join(temp, "*"))
 	require.NoError(t, err)
 	assert.Empty(t, left)

@@ -46,11 +46,22 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Stdout, *leaky, *requests)
-	if ctx.Err() != nil {
+	if err != nil && interrupted(ctx) {
 		err = errors.New("interrupted")
 	}
 	stop()
 	exitIf(err)
+}
+
+// interrupted says whether a signal has ended ctx. Ctrl-C goes to the children too, and a child that
+// ends at once may be noticed before the signal.
+func interrupted(ctx context.Context) bool {
+	select {
+	case <-ctx.Done():
+		return true
+	case <-time.After(100 * time.Millisecond):
+		return false
+	}
 }
 
 func usage() {

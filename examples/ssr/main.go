@@ -39,8 +39,22 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Stdout, *long, *file)
+	if err != nil && interrupted(ctx) {
+		err = errors.New("ssr: interrupted")
+	}
 	stop()
 	exitIf(err)
+}
+
+// interrupted says whether a signal has ended ctx. Ctrl-C goes to the children too, and a child that
+// ends at once may be noticed before the signal.
+func interrupted(ctx context.Context) bool {
+	select {
+	case <-ctx.Done():
+		return true
+	case <-time.After(100 * time.Millisecond):
+		return false
+	}
 }
 
 func usage() {
@@ -65,13 +79,14 @@ func run(ctx context.Context, w io.Writer, long time.Duration, file string) (err
 	if long < 2*slice {
 		return fmt.Errorf("ssr: -for %v is too short: at least %v", long, 2*slice)
 	}
-	graph, err := create(file)
+	graph, remove, err := create(file)
 	if err != nil {
 		return err
 	}
+	written := false
 	defer func() {
-		if ctx.Err() != nil {
-			err = errors.Join(errors.New("ssr: interrupted"), graph.Close(), os.Remove(graph.Name()))
+		if !written {
+			err = errors.Join(err, graph.Close(), remove())
 		}
 	}()
 	var children []*child
@@ -94,7 +109,11 @@ func run(ctx context.Context, w io.Writer, long time.Duration, file string) (err
 	}
 	printGraphs(w, children)
 	printVerdicts(w, children)
-	if err := errors.Join(writePage(graph, children), graph.Close()); err != nil {
+	if err := writePage(graph, children); err != nil {
+		return err
+	}
+	written = true
+	if err := graph.Close(); err != nil {
 		return err
 	}
 	fmt.Fprintf(w, "\ngraph      %s\n", graph.Name())
@@ -102,19 +121,22 @@ func run(ctx context.Context, w io.Writer, long time.Duration, file string) (err
 }
 
 // create opens the file for the graph, with the folders above it. Without a name it is in a
-// temporary folder of its own.
-func create(file string) (*os.File, error) {
+// temporary folder of its own. Remove removes the file, or that folder.
+func create(file string) (graph *os.File, remove func() error, err error) {
+	remove = func() error { return os.Remove(file) }
 	if file == "" {
 		dir, err := os.MkdirTemp("", "leaksafe-ssr-")
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		file = filepath.Join(dir, "graph.html")
+		remove = func() error { return os.RemoveAll(dir) }
 	}
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return os.Create(file)
+	graph, err = os.Create(file)
+	return graph, remove, err
 }
 
 // slice is how long requests are sent for one sample.

@@ -8,8 +8,10 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"runtime"
 	"runtime/metrics"
+	"syscall"
 	"time"
 
 	"github.com/leaksafe/leaksafe/leakcheck"
@@ -22,6 +24,7 @@ const envServe = "LEAKSAFE_SSR_SERVE"
 // serve runs the server: its address goes out on stdout, and it ends when its
 // parent closes stdin, or dies.
 func serve() error {
+	signal.Ignore(os.Interrupt, syscall.SIGTERM) // Ctrl-C reaches it too; its parent ends it
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err

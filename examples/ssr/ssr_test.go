@@ -23,6 +23,11 @@ func TestMain(m *testing.M) {
 		exitIf(serve()) // this test binary is the server
 		return
 	}
+	if os.Getenv(wholeEnv) != "" {
+		_ = os.Unsetenv(wholeEnv) // its children are themselves
+		main()
+		return
+	}
 	leakcheck.Main(m)
 }
 

@@ -21,6 +21,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/leaksafe/leaksafe/leakcheck/watch"
 )
@@ -46,10 +47,24 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := supervise(ctx, os.Stdout, *dir, *lives)
+	if err != nil && interrupted(ctx) {
+		err = errors.New("interrupted")
+	}
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "watch:", err)
 		os.Exit(1)
+	}
+}
+
+// interrupted says whether a signal has ended ctx. Ctrl-C goes to the children too, and a child that
+// ends at once may be noticed before the signal.
+func interrupted(ctx context.Context) bool {
+	select {
+	case <-ctx.Done():
+		return true
+	case <-time.After(100 * time.Millisecond):
+		return false
 	}
 }
 
@@ -72,14 +87,18 @@ type life struct {
 }
 
 // supervise starts the service lives times and sends messages until it ends. It fails if a message
-// was taken and not delivered.
-func supervise(ctx context.Context, out io.Writer, dir string, lives int) error {
+// was taken and not delivered. A temporary folder is removed unless the page is in it.
+func supervise(ctx context.Context, out io.Writer, dir string, lives int) (err error) {
+	written := false
 	if dir == "" {
-		temp, err := os.MkdirTemp("", "leaksafe-watch-")
-		if err != nil {
+		if dir, err = os.MkdirTemp("", "leaksafe-watch-"); err != nil {
 			return err
 		}
-		dir = temp
+		defer func() {
+			if !written {
+				_ = os.RemoveAll(dir)
+			}
+		}()
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -108,6 +127,7 @@ func supervise(ctx context.Context, out io.Writer, dir string, lives int) error 
 	if err := os.WriteFile(page, l.page, 0o600); err != nil {
 		return err
 	}
+	written = true
 	fmt.Fprintf(out, "\nThe memory graph of the last life, with the mountains before it: %s\n", page)
 	if lost != 0 {
 		return fmt.Errorf("%d messages were lost", lost)

@@ -9,8 +9,10 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/leaksafe/leaksafe/batch"
@@ -28,6 +30,7 @@ type farewell struct {
 // drains and ends with the code watch.ExitPressure. Every path closes the batches and stops the
 // Watcher.
 func runService(dir string) (code int, err error) {
+	signal.Ignore(os.Interrupt, syscall.SIGTERM) // Ctrl-C reaches it too; its supervisor ends it
 	s, err := newService(dir)
 	if err != nil {
 		return 1, err
