@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"time"
 )
 
 // Programs are the files of two programs: the server, linked with symbols, and leakcheck.
@@ -50,11 +49,10 @@ func buildPrograms(ctx context.Context) (p programs, err error) {
 func build(ctx context.Context, source, file, pkg string) error {
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", file, pkg)
 	cmd.Dir = source
-	// Interrupted, the go command waits for the compiler; killed, it does not. The folder that it may
-	// leave is in ours.
+	// The folder that the go command may leave is in ours, and the compilers and linkers that it
+	// starts end with it.
 	cmd.Env = append(os.Environ(), "GOTMPDIR="+filepath.Dir(file))
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = 10 * time.Second
+	killWithChildren(cmd)
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build %s in %s: %w\n%s", pkg, source, err, text)
 	}
