@@ -526,6 +526,37 @@ func TestWhyOfAProcess(t *testing.T) {
 	v.goesOn()
 }
 
+// Arguments of go statements and of blocked calls have the types that their functions declare, also
+// where they came in registers and were saved to the frame.
+func TestArgumentsOfGoroutinesHaveTypes(t *testing.T) {
+	for _, way := range []build{plain, {name: "debug", flags: []string{"-gcflags=all=-N -l"}}} {
+		t.Run(way.name, func(t *testing.T) {
+			v := way.run(t, "bills")
+			out := built(t, "why", "-pid", v.pid, "-type", "main.bill", "-n", "0")
+			assert.Regexp(t, `^process \d+ was stopped for .*\n600 objects, on `, out)
+			assert.Regexp(t, `holds it, in main\.audit \(victims/bills\.go:30\) \((argument|variable) o of [^)]*\),\s+created\s+by\s+main\.bills \(victims/bills\.go:19\)`, out)
+			assert.Regexp(t, `variable o of (its frame|main\.bills\.func1, which called it)\),\s+created\s+by\s+main\.bills \(victims/bills\.go:21\)`, out)
+			assert.Regexp(t, `holds it, in main\.review \(victims/bills\.go:36\)`, out)
+			out = built(t, "summary", "-pid", v.pid)
+			assert.Contains(t, out, "retained by goroutines created by main.bills (victims/bills.go:19), in ")
+			assert.Contains(t, out, "→ in main.audit (victims/bills.go:30), blocked in chan receive\n")
+			assert.Regexp(t, `(argument o of its go statement|variable o of main\.audit) → main\.bill\n`, out)
+			assert.Regexp(t, `o\.lines of (its go statement|main\.approve) → \[\]int\n`, out)
+			assert.NotContains(t, out, "is retained by goroutines created by runtime.")
+			assert.NotRegexp(t, `→ runtime\.g\n`, out)
+		})
+	}
+}
+
+func TestVariableOfMain(t *testing.T) {
+	v := plain.run(t, "shelf")
+	assert.Regexp(t, `the main goroutine, [a-z ]+, holds it, in main\.main \(victims/main\.go:\d+\) \(variable books of its frame\)`,
+		built(t, "why", "-pid", v.pid, "-type", "main.book", "-n", "1"))
+	out := built(t, "summary", "-pid", v.pid, "-n", "5")
+	assert.Regexp(t, `% of the heap, is retained by the main goroutine, in \d+ objects\n  → in main\.main \(victims/main\.go:\d+\), [a-z ]+\n  → variable books of main\.main → map\[string\]\*main\.book\n`, out)
+	assert.NotContains(t, out, "newproc")
+}
+
 // What AddCleanup holds is in no dump of the runtime.
 func TestDumpKnowsCleanups(t *testing.T) {
 	v := plain.run(t, "timers")

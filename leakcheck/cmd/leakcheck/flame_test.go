@@ -62,18 +62,18 @@ func TestFlame(t *testing.T) {
 			closure = "variable report of func main.register.func1 → []byte"
 		}
 		for frame, want := range map[string]float64{
-			"main.store (variable)":                      2048 * each / 1024,
-			"map[string]*main.Session[…] → main.Session": 2048 * each / 1024,
-			"main.Item.image → []byte":                   2048*640/1024 + 256,
-			"main.images (variable)":                     256 + 12,
-			"sync.Map.Load(…) → main.Item":               256 + 12,
-			"main.hooks (variable)":                      256,
-			"main.retries (variable)":                    64 * 4.75,
-			closure:                                      256,
-			"pending timers":                             256,
-			"goroutines created by main.serve":           32 * 4.75,
-			"in main.work, blocked in chan receive":      32 * 4.75,
-			"shared with other roots":                    128 * (640 + 48) / 1024,
+			"main.store (variable)":                                   2048 * each / 1024,
+			"map[string]*main.Session[…] → main.Session":              2048 * each / 1024,
+			"main.Item.image → []byte":                                2048*640/1024 + 256,
+			"main.images (variable)":                                  256 + 12,
+			"sync.Map.Load(…) → main.Item":                            256 + 12,
+			"main.hooks (variable)":                                   256,
+			"main.retries (variable)":                                 64 * 4.75,
+			closure:                                                   256,
+			"pending timers":                                          256,
+			"goroutines created by main.serve (shop∕main.go:90)":      32 * 4.75,
+			"in main.work (shop∕main.go:54), blocked in chan receive": 32 * 4.75,
+			"shared with other roots":                                 128 * (640 + 48) / 1024,
 		} {
 			got := cum(t, table, frame)
 			assert.GreaterOrEqual(t, got, want, frame)

@@ -73,7 +73,7 @@ func (p *page) addTree(tree, before *retain.Tree) {
 		if weight[n] < least || x.Parent >= 0 && at[x.Parent] == nil {
 			continue
 		}
-		at[n] = &pageNode{Label: strings.ReplaceAll(x.Label, "∕", "/"), Bytes: retain.Bytes(weight[n]), Objects: count(int(objects[n]), "object"),
+		at[n] = &pageNode{Label: x.Text(), Bytes: retain.Bytes(weight[n]), Objects: count(int(objects[n]), "object"),
 			Percent: fmt.Sprintf("%.1f", 100*float64(weight[n])/float64(all)), weight: weight[n]}
 		if x.Parent >= 0 {
 			at[x.Parent].Below = append(at[x.Parent].Below, at[n])

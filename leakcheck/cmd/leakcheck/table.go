@@ -118,6 +118,9 @@ func compareDumps(c *command, args []string) error {
 		return err
 	}
 	defer b.Close()
+	if !sameProcess(a.Heap, b.Heap) {
+		a.tree, b.tree = a.tree.WithoutLines(), b.tree.WithoutLines()
+	}
 	rows, suspects := compare(a, b), b.tree.Suspects(a.tree)
 	if *html != "" {
 		p := newPage(b.tree, a.tree, suspects)

@@ -11,7 +11,7 @@ import (
 // A Retainer is a root and what it alone retains.
 type Retainer struct {
 	Root    string // "main.store (variable)"
-	Through string // the last step that most of it is below, or ""
+	Through string // the last step that most of it is below, and of a goroutine its variable first; or ""
 	Site    string // the line that allocated most of it, or ""
 	Bytes   int64
 	Objects int64
@@ -45,15 +45,22 @@ func Top(t *retain.Tree, n int) (top []Retainer, total int64) {
 	}
 	slices.SortFunc(roots, larger)
 	for _, root := range roots[:min(n, len(roots))] {
-		r := Retainer{Root: t.Nodes[root].Label, Bytes: bytes[root], Objects: objects[root]}
+		r := Retainer{Root: t.Nodes[root].Text(), Bytes: bytes[root], Objects: objects[root]}
+		holds := "" // the variable of a goroutine
 		for at := root; len(children[at]) > 0; {
 			next := slices.MinFunc(children[at], larger)
 			if float64(bytes[next]) < most*float64(bytes[root]) {
 				break
 			}
 			at = next
-			if !strings.HasPrefix(t.Nodes[at].Label, retain.TreeSite) {
-				r.Through = t.Nodes[at].Label
+			switch label := t.Nodes[at].Text(); {
+			case strings.HasPrefix(label, retain.TreeSite):
+			case holds == "" && (strings.HasPrefix(label, "variable ") || strings.HasPrefix(label, "argument ")):
+				holds, r.Through = label, label
+			case holds != "":
+				r.Through = holds + ", " + label
+			default:
+				r.Through = label
 			}
 		}
 		r.Site = largestSite(t, root, children)

@@ -94,6 +94,9 @@ func (h *Heap) holderName(r, found root) string {
 		if h.standard(heapdump.Call{Func: at.Name, File: at.File}) {
 			return ""
 		}
+		if h.isMain(g) {
+			return fmt.Sprintf("the main goroutine, %s in %s (%s:%d)", h.state(g), at.shown(), shortFile(at.File), at.Line)
+		}
 		return fmt.Sprintf("a goroutine %s in %s (%s:%d)", h.state(g), at.shown(), shortFile(at.File), at.Line)
 	}
 	return ""

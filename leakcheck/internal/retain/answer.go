@@ -142,6 +142,9 @@ func (w *walker) goroutineAnswer(r root) string {
 	case g == h.caller:
 		return fmt.Sprintf("only the calling goroutine holds it, in %s (%s)", where, what)
 	}
+	if h.isMain(g) {
+		return fmt.Sprintf("the main goroutine, %s, holds it, in %s (%s)", h.state(g), where, what)
+	}
 	s := fmt.Sprintf("a goroutine %s holds it, in %s (%s)", h.state(g), where, what)
 	if by := h.creator(g); by != "" {
 		s += ", created by " + by

@@ -5,6 +5,7 @@ import (
 	"sort"
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/symbols"
 )
 
 // frameLink is the reference in a frame, with the type and name of the variable that it is in, and the frame of that
@@ -26,18 +27,23 @@ func (h *Heap) frameLink(r root) (l link, name string, frame int) {
 	return l, "", r.index
 }
 
-// variableAt is the variable of a frame at an address.
+// variableAt is the variable of a frame at an address. Around a call, a variable may be in a register
+// until the call and only then, by its list of locations, in the word of the frame to which it was
+// saved before: so both sides of the call count.
 func (h *Heap) variableAt(f *heapdump.Frame, called bool, at uint64) (l link, name string, ok bool) {
-	pc := f.PC
-	if called {
-		pc--
-	}
 	entry, ok := h.names.Table.Text(f.Entry)
 	if !ok {
 		return l, "", false
 	}
-	pc, _ = h.names.Table.Text(pc)
-	v, ok := h.names.Types.FrameVariable(entry, pc, int64(at-f.SP-uint64(f.Len)))
+	pc, _ := h.names.Table.Text(f.PC)
+	off := int64(at - f.SP - uint64(f.Len))
+	v, ok := symbols.Variable{}, false
+	if called {
+		v, ok = h.names.Types.FrameVariable(entry, pc-1, off)
+	}
+	if !ok {
+		v, ok = h.names.Types.FrameVariable(entry, pc, off)
+	}
 	if !ok {
 		return l, "", false
 	}

@@ -84,6 +84,7 @@ type rootID struct {
 	word uint32 // in a segment
 	data bool
 	code uint64
+	by   uint64 // what created the goroutine
 }
 
 type grouper struct {
@@ -146,14 +147,14 @@ func (g *grouper) intern(o int32) int32 {
 	return id
 }
 
-// rootOf tells roots apart, but not a thousand goroutines that stand at the same line.
+// rootOf tells roots apart, but not a thousand goroutines of one go statement that stand at the same line.
 func (g *grouper) rootOf(r root) rootID {
 	h := g.s.h
 	switch r.kind {
 	case rootVariable:
 		return rootID{kind: r.kind, word: r.word, data: r.seg == &h.Data}
 	case rootFrame:
-		return rootID{kind: r.kind, code: h.Frames[r.index].PC}
+		return rootID{kind: r.kind, code: h.Frames[r.index].PC, by: h.Goroutines[h.goroutineOf(r)].CreatedPC}
 	case rootFinalizer, rootFinalizerFunc, rootFinalizerQueue:
 		return rootID{kind: r.kind, code: h.Finalizers[r.index].Code}
 	}
@@ -201,6 +202,9 @@ func (p Path) shape() string {
 			continue
 		}
 		b.WriteString(instance.ReplaceAllString(h.Kind+" "+h.Type+" "+h.Name, ""))
+		if _, by, ok := strings.Cut(h.Name, ", created by "); ok && h.Kind == "goroutine" {
+			b.WriteString(by) // with its line
+		}
 		if h.Type == "" && h.Kind != "map" && h.Kind != "sync.Map" {
 			fmt.Fprintf(&b, " %s:%d", h.File, h.Line)
 		}

@@ -303,17 +303,38 @@ func (w *walker) goroutine(g, frame int) {
 
 func (h *Heap) describe(g int, fn string) string {
 	s := fmt.Sprintf("%d, %s, in %s", h.Goroutines[g].ID, h.state(g), fn)
-	if by := h.creator(g); by != "" {
+	switch by := h.creator(g); {
+	case h.isMain(g):
+		s = fmt.Sprintf("%d, the main goroutine, %s, in %s", h.Goroutines[g].ID, h.state(g), fn)
+	case by != "":
 		s += ", created by " + by
 	}
 	return s
 }
 
+// creator is the function whose go statement made a goroutine, and the line of that statement; "" for
+// the main goroutine.
 func (h *Heap) creator(g int) string {
-	if h.Goroutines[g].CreatedPC == 0 {
+	pc := h.Goroutines[g].CreatedPC
+	if pc == 0 || h.isMain(g) {
 		return ""
 	}
-	return h.code(h.Goroutines[g].CreatedPC).shown()
+	c := h.code(pc - 1) // the call, not where it returns to
+	if c.File == "" || c.shown() == "" {
+		return c.shown()
+	}
+	return fmt.Sprintf("%s (%s:%d)", c.shown(), shortFile(c.File), c.Line)
+}
+
+// isMain tells the goroutine that runs main.main.
+func (h *Heap) isMain(g int) bool {
+	frames := h.Goroutines[g].Frames
+	for k := len(frames) - 1; k >= 0 && k >= len(frames)-3; k-- {
+		if h.Frames[frames[k]].Func == "runtime.main" {
+			return true
+		}
+	}
+	return false
 }
 
 // Status of a goroutine, as the runtime numbers them.

@@ -12,43 +12,50 @@ type Suspect struct {
 	Bytes   int64    // that the place retains
 	Objects int64    // the same
 	Grown   int64    `json:",omitempty"` // by how many bytes more than in the dump before
-	Share   float64  // of the heap, or of its growth
+	Share   float64  // of the heap, or of what has grown
 	Root    string   // what kind of root retains it, as Node.Root
 	Way     []string // from the root
 }
 
 const (
-	suspectShare = 0.1 // of the heap, or of its growth, makes a suspect
-	gathers      = 0.2 // of what a place retains is spread in small parts: memory gathers there, it does not only lead on
+	suspectShare = 0.1       // of the heap, or of what has grown, makes a suspect
+	suspectFloor = 64 << 10 // bytes: less is no suspect, whatever its share
+	gathers      = 0.2       // of what a place retains is spread in small parts: memory gathers there, it does not only lead on
 )
 
 // Suspects are the places that retain a tenth of the heap or more, the largest first. Given the tree of a dump before, which may
-// be nil, they are the places that account for a tenth of the growth or more; there are none when the heap has not grown.
+// be nil, they are the places that account for a tenth or more of what has grown. What has shrunk elsewhere does not count, so
+// that shares add up to 1 at most. A place below suspectFloor is no suspect.
 func (t *Tree) Suspects(before *Tree) []Suspect {
 	bytes, objects := t.totals()
 	weight, _ := t.Weights(before)
-	all := int64(0)
-	for n := range t.Nodes {
-		if t.Nodes[n].Parent < 0 {
-			all += max(weight[n], 0)
-		}
+	all := sumOfRoots(t, weight)
+	if before != nil {
+		t.settle(weight)
+		all = t.gross(weight)
 	}
-	if all <= 0 {
-		return nil
-	}
-	least := max(int64(float64(all)*suspectShare), 1)
-	light := slices.Clone(weight) // without the heavy places directly below
+	least := max(int64(float64(all)*suspectShare), suspectFloor)
+	light := slices.Clone(weight) // without the heavy places directly below, and the runtime's own records
 	heavy := make([]bool, len(t.Nodes))
-	for n := range t.Nodes {
-		if heavy[n] = weight[n] >= least; heavy[n] && t.Nodes[n].Parent >= 0 {
-			light[t.Nodes[n].Parent] -= weight[n]
+	records := make([]int64, len(t.Nodes)) // of the runtime, not below a heavy place
+	for n := len(t.Nodes) - 1; n >= 0; n-- {
+		x := &t.Nodes[n]
+		heavy[n] = weight[n] >= least
+		switch light[n] -= records[n]; {
+		case x.Parent < 0:
+		case heavy[n]:
+			light[x.Parent] -= weight[n]
+		case ofRuntime(x):
+			records[x.Parent] += weight[n]
+		default:
+			records[x.Parent] += records[n]
 		}
 	}
 	var out []Suspect
 	within := make([]bool, len(t.Nodes)) // at or below a suspect, or what is the runtime's own
 	for n := range t.Nodes {
 		x := &t.Nodes[n]
-		within[n] = x.Parent >= 0 && within[x.Parent] || x.Root == TreeGarbage || strings.HasPrefix(x.Label, "runtime.") && x.Parent < 0
+		within[n] = x.Parent >= 0 && within[x.Parent] || x.Root == TreeGarbage || ofRuntime(x)
 		if within[n] || !heavy[n] {
 			continue
 		}
@@ -64,6 +71,59 @@ func (t *Tree) Suspects(before *Tree) []Suspect {
 	}
 	slices.SortStableFunc(out, func(a, b Suspect) int { return cmp.Compare(b.Share, a.Share) })
 	return out
+}
+
+// ofRuntime tells variables and records of the runtime, such as its record of a goroutine.
+func ofRuntime(n *Node) bool { return strings.HasPrefix(n.Label, "runtime.") }
+
+// sumOfRoots is the weight of the whole tree.
+func sumOfRoots(t *Tree, weight []int64) (all int64) {
+	for n := range t.Nodes {
+		if t.Nodes[n].Parent < 0 {
+			all += max(weight[n], 0)
+		}
+	}
+	return all
+}
+
+// settle scales growth below goroutines to by how much they have grown together: where a goroutine
+// stood at one line and stands at another, nothing has grown.
+func (t *Tree) settle(grown []int64) {
+	below := make([]int64, len(t.Nodes)) // by root: what the places directly below it have grown by
+	for n := range t.Nodes {
+		if p := t.Nodes[n].Parent; p >= 0 && t.Nodes[p].Parent < 0 {
+			below[p] += max(grown[n], 0)
+		}
+	}
+	scale := make([]float64, len(t.Nodes))
+	for n := range t.Nodes {
+		scale[n] = 1
+		p := t.Nodes[n].Parent
+		if p < 0 {
+			continue
+		}
+		if scale[n] = scale[p]; t.Nodes[p].Parent < 0 && t.Nodes[n].Root == TreeGoroutine && below[p] > grown[p] {
+			scale[n] = float64(max(grown[p], 0)) / float64(below[p])
+		}
+		grown[n] = int64(float64(grown[n]) * scale[n])
+	}
+}
+
+// gross is what has grown, without what has shrunk beside it. It is not less than the growth of any
+// place, nor of places together of which none is below another. What is garbage is not retained.
+func (t *Tree) gross(grown []int64) (all int64) {
+	sum := make([]int64, len(t.Nodes)) // of the places directly below, each at its most
+	for n := len(t.Nodes) - 1; n >= 0; n-- {
+		x := &t.Nodes[n]
+		most := max(grown[n], sum[n], 0)
+		switch {
+		case x.Parent >= 0:
+			sum[x.Parent] += most
+		case x.Root != TreeGarbage:
+			all += most
+		}
+	}
+	return all
 }
 
 // Weights are the bytes at and below each node; given the tree of a dump before, by how much they have grown.
@@ -146,7 +206,7 @@ func (t *Tree) match(names map[nodeName]int32) []int32 {
 // way lists the labels from the root to a node.
 func (t *Tree) way(n int32) (out []string) {
 	for ; n >= 0; n = t.Nodes[n].Parent {
-		out = append(out, strings.ReplaceAll(t.Nodes[n].Label, "∕", "/"))
+		out = append(out, t.Nodes[n].Text())
 	}
 	slices.Reverse(out)
 	return out

@@ -4,6 +4,7 @@ import (
 	"debug/dwarf"
 	"fmt"
 	"hash/maphash"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -28,6 +29,12 @@ type Node struct {
 
 	Objects, Bytes int64 // that end here: without those of the nodes below
 }
+
+// Text is the label for a reader. In Label itself no slash may be, because pprof's page shows only what
+// follows the last one.
+func (n *Node) Text() string { return strings.ReplaceAll(n.Label, "∕", "/") }
+
+func treeText(s string) string { return strings.ReplaceAll(s, "/", "∕") }
 
 // TreeSite begins the label of a line that allocates.
 const TreeSite = "allocated at "
@@ -64,6 +71,37 @@ func (h *Heap) Survey() (*Census, *Tree) {
 	c.retain(h, d.dominators(h))
 	b.place(d)
 	return c, &Tree{Nodes: b.out}
+}
+
+// line matches what a label says of the line of a goroutine.
+var line = regexp.MustCompile(` \([^() ]+:\d+\)`)
+
+// WithoutLines is the tree with nodes added up that differ in their lines only: in another build a
+// function has other lines.
+func (t *Tree) WithoutLines() *Tree {
+	out := &Tree{}
+	nodes := map[nodeName]int32{}
+	at := make([]int32, len(t.Nodes))
+	for i, x := range t.Nodes {
+		x.Label = line.ReplaceAllString(x.Label, "")
+		if strings.HasPrefix(x.Label, TreeSite) {
+			x.Label, _, _ = strings.Cut(x.Label, ":")
+		}
+		if x.Parent >= 0 {
+			x.Parent = at[x.Parent]
+		}
+		k := nodeName{x.Parent, x.Label}
+		n, ok := nodes[k]
+		if !ok {
+			n = int32(len(out.Nodes))
+			nodes[k], out.Nodes = n, append(out.Nodes, x)
+		} else {
+			out.Nodes[n].Objects += x.Objects
+			out.Nodes[n].Bytes += x.Bytes
+		}
+		at[i] = n
+	}
+	return out
 }
 
 // A treeBuilder makes nodes.
@@ -200,13 +238,20 @@ func (b *treeBuilder) goroutine(r *root, known map[uint64]int32) int32 {
 	at := h.standing(g, frame)
 	by := "goroutine " + symbols.Short(h.outermost(g))
 	if c := h.creator(g); c != "" {
-		by = "goroutines created by " + c
+		by = "goroutines created by " + treeText(c)
+	}
+	if h.isMain(g) {
+		by = "the main goroutine"
 	}
 	if kind == TreeStack {
 		by += ", stray words on their stacks"
 	}
 	top := b.root(by, kind)
-	n := b.child(top, b.intern(treeLabel{text: "in " + at.shown() + ", " + h.state(g), file: at.File, line: at.Line}))
+	in := "in " + at.shown()
+	if at.File != "" {
+		in += treeText(fmt.Sprintf(" (%s:%d)", shortFile(at.File), at.Line))
+	}
+	n := b.child(top, b.intern(treeLabel{text: in + ", " + h.state(g), file: at.File, line: at.Line}))
 	b.out[n].State = h.state(g)
 	known[key] = n
 	return n
@@ -275,7 +320,7 @@ func (l *labeler) set(o, parent int32, from string) {
 			x.text = from + " → " + k.text
 		}
 		x.timers = isTimers(k.view.typ)
-		x.text = strings.ReplaceAll(x.text, "/", "∕") // pprof's page shows only what follows the last slash
+		x.text = treeText(x.text)
 		i = l.b.intern(x) + 1
 		l.words[key] = i
 	}

@@ -224,9 +224,12 @@ func (t *typer) first(r *root) (via link, from string) {
 		return link{opaque: true}, "value of a panic"
 	case rootFrame:
 		via, variable, frame := h.frameLink(*r)
+		if variable != "" {
+			variable += plainExpr(via.expr)
+		}
 		switch fn := h.Frames[frame].Func; {
 		case wrapper.MatchString(h.Frames[r.index].Func):
-			from = "argument of its go statement"
+			from = strings.TrimSpace("argument "+variable) + " of its go statement"
 		case !internalFunc(fn):
 			from = strings.TrimSpace("variable "+variable) + " of " + symbols.Short(fn)
 		}

@@ -1,7 +1,7 @@
 // Victims are five small services that never heard of leakcheck. Each retains more than it should,
 // in a way of its own.
 //
-//	victims cache|workers|hooks|sessions|timers|busy
+//	victims cache|workers|hooks|sessions|timers|busy|bills|shelf
 //
 // It reads commands from its standard input, a line each, and answers with a line.
 package main
@@ -20,7 +20,8 @@ import (
 const kept = 200
 
 var services = map[string]func(){
-	"cache": cache, "workers": workers, "hooks": hooks, "sessions": fillSessions, "timers": timers, "busy": busy, "large": large,
+	"cache": cache, "workers": workers, "hooks": hooks, "sessions": fillSessions, "timers": timers, "busy": busy, "large": large, "bills": bills,
+	"shelf": func() {},
 }
 
 // secret is what a redacted dump must not hold. It is never printed.
@@ -39,6 +40,7 @@ func main() {
 		fmt.Println(last)
 	}
 	services[os.Args[1]]()
+	books := shelf()
 	runtime.GC()
 	runtime.GC()
 	fmt.Println("ready", os.Getpid())
@@ -60,4 +62,5 @@ func main() {
 			panic("as asked")
 		}
 	}
+	fmt.Fprintln(os.Stderr, len(books), "books")
 }
