@@ -18,9 +18,9 @@ type Suspect struct {
 }
 
 const (
-	suspectShare = 0.1       // of the heap, or of what has grown, makes a suspect
+	suspectShare = 0.1      // of the heap, or of what has grown, makes a suspect
 	suspectFloor = 64 << 10 // bytes: less is no suspect, whatever its share
-	gathers      = 0.2       // of what a place retains is spread in small parts: memory gathers there, it does not only lead on
+	gathers      = 0.2      // of what a place retains is spread in small parts: memory gathers there, it does not only lead on
 )
 
 // Suspects are the places that retain a tenth of the heap or more, the largest first. Given the tree of a dump before, which may
