@@ -3,7 +3,7 @@ module github.com/leaksafe/leaksafe/examples/authapi
 go 1.26.0
 
 require (
-	github.com/leaksafe/leaksafe v0.0.0
+	github.com/leaksafe/leaksafe v0.1.0
 	github.com/stretchr/testify v1.12.1
 	modernc.org/sqlite v1.50.0
 )

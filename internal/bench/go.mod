@@ -14,7 +14,7 @@ require (
 	github.com/graph-gophers/dataloader/v7 v7.1.0
 	github.com/jinzhu/copier v0.4.0
 	github.com/labstack/echo/v4 v4.16.4
-	github.com/leaksafe/leaksafe v0.0.0
+	github.com/leaksafe/leaksafe v0.1.0
 	github.com/libp2p/go-buffer-pool v0.1.0
 	github.com/oxtoacart/bpool v0.0.0-20190530202638-03653db5a59c
 	github.com/prometheus/client_golang v1.25.0

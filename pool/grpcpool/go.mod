@@ -3,7 +3,7 @@ module github.com/leaksafe/leaksafe/pool/grpcpool
 go 1.26.0
 
 require (
-	github.com/leaksafe/leaksafe v0.0.0
+	github.com/leaksafe/leaksafe v0.1.0
 	github.com/stretchr/testify v1.12.1
 	google.golang.org/grpc v1.83.2
 )

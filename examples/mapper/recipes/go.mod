@@ -6,7 +6,7 @@ require (
 	github.com/google/uuid v1.6.0
 	github.com/guregu/null/v5 v5.0.0
 	github.com/jackc/pgx/v5 v5.13.0
-	github.com/leaksafe/leaksafe v0.0.0
+	github.com/leaksafe/leaksafe v0.1.0
 	github.com/shopspring/decimal v1.6.0
 	github.com/stretchr/testify v1.12.1
 	google.golang.org/protobuf v1.36.12

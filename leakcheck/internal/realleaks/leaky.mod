@@ -5,7 +5,7 @@ go 1.26.0
 require (
 	github.com/go-co-op/gocron/v2 v2.16.2
 	github.com/gorilla/sessions v1.1.3
-	github.com/leaksafe/leaksafe v0.0.0
+	github.com/leaksafe/leaksafe v0.1.0
 	github.com/panjf2000/ants/v2 v2.8.0
 	github.com/prometheus/client_golang v1.11.0
 	github.com/stretchr/testify v1.12.1
