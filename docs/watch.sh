@@ -7,7 +7,7 @@ out=$(realpath "${1:-docs/watch.png}")
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 go build -o "$dir/example" ./examples/watch # go run would leave out the symbols, and with them the retainers
-"$dir/example" -dir "$dir"
+"$dir/example" -dir "$dir" -pause 3ms
 
 # browser SIZE ARGUMENTS... runs Chromium without a window.
 browser() {

@@ -39,6 +39,7 @@ func main() {
 	}
 	lives := flag.Int("lives", 4, "how many times the service is started")
 	dir := flag.String("dir", "", "the folder for findings, profiles and the page (default: a new temporary folder)")
+	pause := flag.Duration("pause", 0, "how long each of the four clients waits between two messages")
 	flag.Usage = usage
 	flag.Parse()
 	if flag.NArg() > 0 || *lives < 1 {
@@ -46,7 +47,7 @@ func main() {
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := supervise(ctx, os.Stdout, *dir, *lives)
+	err := supervise(ctx, os.Stdout, *dir, *lives, *pause)
 	if err != nil && interrupted(ctx) {
 		err = errors.New("interrupted")
 	}
@@ -88,7 +89,7 @@ type life struct {
 
 // supervise starts the service lives times and sends messages until it ends. It fails if a message
 // was taken and not delivered. A temporary folder is removed unless the page is in it.
-func supervise(ctx context.Context, out io.Writer, dir string, lives int) (err error) {
+func supervise(ctx context.Context, out io.Writer, dir string, lives int, pause time.Duration) (err error) {
 	written := false
 	if dir == "" {
 		if dir, err = os.MkdirTemp("", "leaksafe-watch-"); err != nil {
@@ -109,7 +110,7 @@ func supervise(ctx context.Context, out io.Writer, dir string, lives int) (err e
 	var l life
 	for n := range lives {
 		var err error
-		if l, err = runLife(ctx, dir); err != nil {
+		if l, err = runLife(ctx, dir, pause); err != nil {
 			return errors.Join(context.Cause(ctx), err)
 		}
 		gone := max(0, l.accepted-l.last.Delivered)
@@ -136,7 +137,7 @@ func supervise(ctx context.Context, out io.Writer, dir string, lives int) (err e
 }
 
 // runLife starts the service and sends it messages until it ends.
-func runLife(ctx context.Context, dir string) (life, error) {
+func runLife(ctx context.Context, dir string, pause time.Duration) (life, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return life{}, err
@@ -161,7 +162,7 @@ func runLife(ctx context.Context, dir string) (life, error) {
 	if err != nil {
 		return life{}, fmt.Errorf("the service did not start: %w", errors.Join(err, cmd.Wait()))
 	}
-	l := send(strings.TrimSpace(url))
+	l := send(strings.TrimSpace(url), pause)
 	words, err := io.ReadAll(lines)
 	if err := cmd.Wait(); err != nil && !errors.As(err, new(*exec.ExitError)) {
 		return life{}, err
@@ -175,7 +176,7 @@ func runLife(ctx context.Context, dir string) (life, error) {
 
 // send posts messages, four at a time, until the service refuses one or has ended. It also requests
 // the page now and then.
-func send(url string) life {
+func send(url string, pause time.Duration) life {
 	var l life
 	var accepted atomic.Int64
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4}}
@@ -187,6 +188,7 @@ func send(url string) life {
 			defer func() { done <- struct{}{} }()
 			for post(client, url+"/send", message) {
 				accepted.Add(1)
+				time.Sleep(pause)
 			}
 		}()
 	}

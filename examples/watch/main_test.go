@@ -34,7 +34,7 @@ func TestPressureDrainsAndRestarts(t *testing.T) {
 	}
 	var out bytes.Buffer
 	dir := t.TempDir()
-	require.NoError(t, supervise(t.Context(), &out, dir, 4), "%s", out.String())
+	require.NoError(t, supervise(t.Context(), &out, dir, 4, 0), "%s", out.String())
 	assert.Equal(t, 4, strings.Count(out.String(), "     0            1"), "four lives, none lost a message, each ended above 80 %% of 128 MiB:\n%s", out.String())
 	assert.Contains(t, out.String(), "found: memory climbed and fell with a restart 3 times in a row")
 	page, err := os.ReadFile(filepath.Join(dir, "page.html"))

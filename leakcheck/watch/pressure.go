@@ -76,7 +76,7 @@ func (w *Watcher) lookEarly(s Sample) {
 	if w.early || w.evident || w.retainers != nil || w.dir == nil || !w.copies || used < earlyAt*limit {
 		return
 	}
-	if float64(needToLook(s)) <= (1-pressureAt)*limit/4*3 || w.roomToLook(s) != nil {
+	if float64(needToLook(s)) <= (1-pressureAt)*limit/4*3 {
 		return
 	}
 	w.early = true

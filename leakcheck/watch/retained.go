@@ -64,8 +64,11 @@ func (w *Watcher) retained(now time.Time) ([]byte, error) {
 
 // takeCopy takes a frozen copy and reads it. file is that of its dump, if o keeps it. copier.mu is held.
 func (w *Watcher) takeCopy(sites []Site, o ownheap.Options) (in inside, profile []byte, file string, err error) {
-	if err := w.roomToLook(newMeter(nil).read()); err != nil {
-		return in, nil, "", err
+	if w.roomToLook(newMeter(nil).read()) != nil {
+		giveBack() // what is garbage takes no room in a copy
+		if err := w.roomToLook(newMeter(nil).read()); err != nil {
+			return in, nil, "", err
+		}
 	}
 	if w.limit.bytes > 0 {
 		defer debug.SetGCPercent(debug.SetGCPercent(percentMeantime))
