@@ -99,6 +99,20 @@ func TestCleanSeriesAreSilent(t *testing.T) {
 	t.Logf("%d series, 0 findings", series.Load())
 }
 
+// Caches that fill slowly, with noise: for ten windows they looked as straight as a leak.
+func TestNoisyCachesAreSilent(t *testing.T) {
+	for kind, seeds := range map[string][]uint64{"a cache fills": {201}, "restarts": {1114}} {
+		for _, seed := range seeds {
+			r := rand.New(rand.NewPCG(seed, 7))
+			c := cleanSeries[kind](r)
+			c.seed, c.noise, c.lasts = seed, between(r, 0, .03), 4*hour
+			w, err := watch.FeedEach(watch.Options{Limit: 2048 * mib}, c.samples(), none)
+			require.NoError(t, err)
+			assert.Empty(t, w.Findings(), "%s, seed %d", kind, seed)
+		}
+	}
+}
+
 // A leak of one object a request, at 20 requests a second, is found within 15 windows, whatever the noise.
 func TestSlowLeakIsFoundWithin15Windows(t *testing.T) {
 	for seed := range uint64(20) {

@@ -19,6 +19,9 @@ const (
 	fallen  = 0.85
 	clearly = 2.5
 
+	// So many rising windows before those that are judged are worth a look.
+	fewestBefore = 3
+
 	// Growth of less than this share of what there was at first is small beside
 	// the noise of a heap of that size; over a longer window it will not be.
 	smallShare = 0.02
@@ -90,6 +93,9 @@ func (s Series) Judge(floor, ceiling float64) (Climb, Verdict) {
 	if !ok {
 		end, ok = s.slowsAfter(earlier)
 	}
+	if !ok {
+		end, ok = s.fromTheFoot(earlier)
+	}
 	if ok && (ceiling == 0 || end < ceiling) {
 		c.End = end
 		return c, LevelsOff
@@ -108,6 +114,21 @@ func (s Series) perWork() float64 {
 		work += w
 	}
 	return (s.Low[len(s.Low)-1] - s.Low[0]) / work
+}
+
+// fromTheFoot judges s together with the windows before it in which it rose already, where there are
+// some: with noise, ten windows of a cache that fills may look straight, and its first ones show the bend.
+func (s Series) fromTheFoot(earlier Series) (end float64, ok bool) {
+	all := Series{slices.Concat(earlier.Low, s.Low), slices.Concat(earlier.End, s.End), slices.Concat(earlier.Work, s.Work)}
+	n := len(earlier.Low)
+	foot := n
+	for foot > 0 && n-foot < Windows && all.Low[foot-1] < all.Low[foot] {
+		foot--
+	}
+	if n-foot < fewestBefore {
+		return 0, false
+	}
+	return all.slice(foot, len(all.Low)).levelsOff()
 }
 
 // slowsAfter compares s with up to three times as many windows before it,
