@@ -3,6 +3,7 @@
 package frozen
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -136,6 +137,13 @@ func ended(status syscall.WaitStatus) error {
 func (c *Copy) check() error {
 	var b [len(childName)]byte
 	if err := c.Read(uint64(uintptr(unsafe.Pointer(&childName))), b[:]); err != nil {
+		if errors.Is(err, syscall.ESRCH) {
+			select {
+			case <-c.gone: // a short life has ended on a busy machine
+				return c.dead
+			case <-time.After(time.Second):
+			}
+		}
 		return fmt.Errorf("%w: %w", ErrUnsupported, err)
 	}
 	if b != childName {

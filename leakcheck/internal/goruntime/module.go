@@ -57,7 +57,9 @@ func (r *Runtime) segment(start, end, vector uint64) Segment {
 		r.fail("a segment of variables from %#x to %#x", start, end)
 	}
 	n := uint64(r.u32(r.at(vector, "runtime.bitvector.n")))
-	n = min(n, (end-start)/8)
+	if words := (end - start) / 8; n != words { // the linker writes the mask to the end of the segment
+		r.fail("a segment of %d words of variables, with a mask of %d", words, n)
+	}
 	return Segment{start, end, r.bytes(r.field(vector, "runtime.bitvector.bytedata"), (n+7)/8, maxSegment/64)}
 }
 
