@@ -137,9 +137,13 @@ func ended(status syscall.WaitStatus) error {
 func (c *Copy) check() error {
 	var b [len(childName)]byte
 	if err := c.Read(uint64(uintptr(unsafe.Pointer(&childName))), b[:]); err != nil {
-		if errors.Is(err, syscall.ESRCH) {
+		var errno syscall.Errno
+		if !errors.As(err, &errno) {
+			return err // it has ended: a short life, on a busy machine
+		}
+		if errno == syscall.ESRCH {
 			select {
-			case <-c.gone: // a short life has ended on a busy machine
+			case <-c.gone:
 				return c.dead
 			case <-time.After(time.Second):
 			}
