@@ -178,12 +178,10 @@ func Map[D, S any](src S) (dst D, err error) {
 	if err != nil {
 		return dst, err
 	}
-	if p.flat != nil {
-		p.flat.run(unsafe.Pointer(&dst), unsafe.Pointer(&src))
-		return dst, nil
+	if err = into(unsafe.Pointer(&p.core), nil, unsafe.Pointer(&dst), unsafe.Pointer(&src)); err != nil {
+		dst = *new(D)
 	}
-	m := Mapper[S, D]{plan: p}
-	return m.Map(src)
+	return dst, err
 }
 
 // MapSlice is Map for every element of a slice.
@@ -192,7 +190,7 @@ func MapSlice[D, S any](src []S) ([]D, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := Mapper[S, D]{p, p.flat}
+	m := Mapper[S, D]{p.core}
 	return m.Slice(src)
 }
 
@@ -227,8 +225,5 @@ func mapAny(cache *cache, dst, src any) error {
 		fresh.Set(from)
 		from = fresh
 	}
-	if onlyReflect {
-		return p.reflect(context.Background(), to, from.Addr())
-	}
-	return p.run(context.Background(), to.UnsafePointer(), from.Addr().UnsafePointer())
+	return p.mapTo(context.Background(), to.UnsafePointer(), from.Addr().UnsafePointer())
 }

@@ -54,9 +54,7 @@ func compile(p pair, cfg *config) (*plan, error) {
 	}
 	root.findMany(cfg.inner, map[*node]bool{})
 	root.measure()
-	built := &plan{root: root, cfg: cfg}
-	built.setFlat()
-	return built, nil
+	return newPlan(root, cfg), nil
 }
 
 func newCompiler(p pair, cfg *config) *compiler {

@@ -18,10 +18,10 @@ import (
 
 // A kernel is what the executor needs to know about a node, computed once.
 type kernel struct {
-	moves moves     // of a struct: the fields that are plain assignments
-	once  *straight // of a struct: the same for one value
-	rest  []field   // of a struct: the other fields
-	flat  bool      // the moves are the whole plan
+	moves moves   // of a struct: the fields that are plain assignments
+	once  core    // the same for one value
+	rest  []field // of a struct: the other fields
+	flat  bool    // the moves are the whole plan
 
 	size, step uintptr // of a list: the sizes of a source and a destination element
 }
@@ -33,11 +33,12 @@ func newKernel(n *node) kernel {
 	case opCopy:
 		k.moves.add(0, 0, n.src)
 		k.moves.pack()
+		k.once.flat = k.moves.chain()
 		k.flat = true
 	case opStruct:
 		k.split(n)
 		k.moves.pack()
-		k.once = k.moves.straight()
+		k.once.flat = k.moves.chain()
 		k.flat = len(k.rest) == 0
 	case opSlice, opArray:
 		k.size, k.step = n.src.Elem().Size(), n.dst.Elem().Size()
@@ -54,13 +55,6 @@ func (k *kernel) split(n *node) {
 			continue
 		}
 		k.rest = append(k.rest, f)
-	}
-}
-
-// setFlat remembers the moves of a plan for structs that consists of moves.
-func (p *plan) setFlat() {
-	if k := &p.root.kernel; k.flat && !onlyReflect {
-		p.flat = k.once
 	}
 }
 
@@ -96,7 +90,7 @@ func (n *node) run(dst, src unsafe.Pointer, st *state) (f *failure) {
 	}
 	switch n.op {
 	case opCopy:
-		n.kernel.moves.run(dst, src)
+		_ = into(unsafe.Pointer(&n.kernel.once), nil, dst, src)
 	case opStruct:
 		f = n.runStruct(dst, src, st)
 	case opNumber:
@@ -128,7 +122,7 @@ func (n *node) run(dst, src unsafe.Pointer, st *state) (f *failure) {
 
 func (n *node) runStruct(dst, src unsafe.Pointer, st *state) *failure {
 	k := &n.kernel
-	k.once.run(dst, src)
+	_ = into(unsafe.Pointer(&k.once), nil, dst, src)
 	for i := range k.rest {
 		if f := k.rest[i].run(dst, src, st); f != nil {
 			return f.in(k.rest[i].dst.name)

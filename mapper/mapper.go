@@ -11,10 +11,7 @@ import (
 // in a package-level variable or in the constructor of its owner. It is safe for concurrent use,
 // never changes, and retains none of the values that it maps. When it is no longer referenced it is
 // collected with its plan.
-type Mapper[S, D any] struct {
-	plan *plan
-	flat *straight // the whole plan, if it consists of moves only
-}
+type Mapper[S, D any] struct{ core }
 
 // New builds the Mapper from S to D. The error is a *BuildError, which lists all problems: fields
 // of D without a source (unless Lenient), types that do not map, and options that do not fit. Each
@@ -45,23 +42,24 @@ func build[S, D any](opts []Option) (*Mapper[S, D], error) {
 		return nil, err
 	}
 	builds.count(p, plan)
-	return &Mapper[S, D]{plan, plan.flat}, nil
+	return &Mapper[S, D]{plan.core}, nil
 }
 
 func pairOf[S, D any]() pair { return pair{reflect.TypeFor[S](), reflect.TypeFor[D]()} }
 
 // Map returns what src maps to. The error is an *Error, and then the value is zero.
 func (m *Mapper[S, D]) Map(src S) (dst D, err error) {
-	if m != nil && m.flat != nil {
-		m.flat.run(unsafe.Pointer(&dst), unsafe.Pointer(&src))
-		return dst, nil
-	}
-	if err = m.into(context.Background(), &dst, &src); err != nil {
-		var zero D
-		dst = zero
-	}
-	return dst, err
+	err = into(unsafe.Pointer(m), (*mapCall[S, D])(m), unsafe.Pointer(&dst), unsafe.Pointer(&src))
+	return
 }
+
+// A mapCall is a Mapper whose Map was called.
+type mapCall[S, D any] Mapper[S, D]
+
+func (m *mapCall[S, D]) misused() error { return (*Mapper[S, D])(m).misused() }
+
+// failed sets the result of a Map that failed to zero.
+func (m *mapCall[S, D]) failed(dst unsafe.Pointer) { *(*D)(dst) = *new(D) }
 
 // MapContext is Map with a context, which it passes to the functions of ConvertContext. MapContext
 // itself does not block and does not check the context.
@@ -80,42 +78,51 @@ func (m *Mapper[S, D]) MapContext(ctx context.Context, src S) (D, error) {
 // filled as promoted fields, and the struct behind a pointer in which Bind or Set chose a field.
 // After an *Error some fields of dst may have been written.
 func (m *Mapper[S, D]) Into(dst *D, src *S) error {
-	if m != nil && m.flat != nil && dst != nil && src != nil {
-		m.flat.run(unsafe.Pointer(dst), unsafe.Pointer(src))
-		return nil
+	return into(unsafe.Pointer(m), m, unsafe.Pointer(dst), unsafe.Pointer(src))
+}
+
+// slowInto is into for plans that are more than moves, and for misuse.
+func (c *core) slowInto(m interface{ misused() error }, dst, src unsafe.Pointer) error {
+	if c == nil || c.plan == nil || dst == nil || src == nil {
+		return m.misused()
 	}
-	return m.into(context.Background(), dst, src)
+	err := c.plan.mapTo(context.Background(), dst, src)
+	if call, ok := m.(interface{ failed(dst unsafe.Pointer) }); ok && err != nil {
+		call.failed(hide(dst))
+	}
+	return err
 }
 
 // IntoContext is Into with a context for the functions of ConvertContext.
 func (m *Mapper[S, D]) IntoContext(ctx context.Context, dst *D, src *S) error {
-	return m.into(ctx, dst, src)
-}
-
-func (m *Mapper[S, D]) into(ctx context.Context, dst *D, src *S) error {
 	if m == nil || m.plan == nil || dst == nil || src == nil {
-		leak(src)
-		leak(dst) // After gets what dst refers to
 		return m.misused()
 	}
-	if onlyReflect {
-		return m.plan.reflect(ctx, reflect.ValueOf(dst), reflect.ValueOf(src))
-	}
-	return m.plan.run(ctx, hide(unsafe.Pointer(dst)), hide(unsafe.Pointer(src)))
+	return m.plan.mapTo(ctx, unsafe.Pointer(dst), unsafe.Pointer(src))
 }
 
-// leak does nothing, but the compiler must assume that it retains everything *p refers to. So
+// mapTo maps *src to *dst, by the executor that the build tag chose.
+func (p *plan) mapTo(ctx context.Context, dst, src unsafe.Pointer) error {
+	leak(dst) // After gets what dst refers to
+	leak(src)
+	if onlyReflect {
+		return p.reflect(ctx, reflect.NewAt(p.root.dst, dst), reflect.NewAt(p.root.src, src))
+	}
+	return p.run(ctx, hide(dst), hide(src))
+}
+
+// leak does nothing, but the compiler must assume that it retains everything that *p refers to. So
 // strings and objects that a source refers to are never on the caller's stack: otherwise the result
 // could refer to stack memory that is reused. The source itself may be on the stack, see hide.
-func leak[T any](p *T) {
+func leak(p unsafe.Pointer) {
 	if leaked.really {
-		leaked.value = *p
+		leaked.value = *(*unsafe.Pointer)(p)
 	}
 }
 
 var leaked struct {
 	really bool // never set
-	value  any
+	value  unsafe.Pointer
 }
 
 // misused returns the error for a Mapper without a plan, or for a nil pointer.

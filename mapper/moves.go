@@ -5,7 +5,6 @@ import (
 	"math"
 	"reflect"
 	"slices"
-	"time"
 	"unsafe"
 )
 
@@ -31,76 +30,101 @@ type moves struct {
 // A stretch is a move of n bytes.
 type stretch struct{ dst, src, n uintptr }
 
-// straight is moves for one value, optimised for speed: the most common groups are in arrays, so
-// that their loops have few loads and no bounds checks. Moves that do not fit are in rest.
-type straight struct {
-	nStrings, nTimes, nBytes1, nBytes8, nBytes16 uint8
-
-	strings, bytes8        [8][2]move
-	times, bytes1, bytes16 [8]move
-	rest                   *moves // nil if everything fits
+// A link makes a few moves for one value, without a loop. A chain of links makes all moves. A slot
+// that has fewer moves than places makes its last move again, which is harmless.
+type link struct {
+	has            slots
+	strings, words [4]move
+	times, bytes16 move
+	bytes32        move
+	bytes4, bytes1 move
+	rest           *moves // what has no slot
+	next           core
 }
 
-func (m *moves) straight() *straight {
-	var s straight
+// slots says which slots of a link are in use.
+type slots uint32
+
+const (
+	hasStrings slots = 1 << iota
+	hasWords
+	hasTimes
+	hasBytes1
+	hasBytes4
+	hasBytes16
+	hasBytes32
+	hasMore
+
+	hasRare = hasBytes4 | hasBytes16 | hasBytes32
+)
+
+// chain distributes the moves to links.
+func (m *moves) chain() *link {
 	rest := *m
-	rest.strings = takePairs(s.strings[:7], &s.nStrings, m.strings)
-	rest.times = take(s.times[:7], &s.nTimes, m.times)
-	rest.bytes8 = takePairs(s.bytes8[:7], &s.nBytes8, m.bytes8)
-	rest.bytes1 = take(s.bytes1[:7], &s.nBytes1, m.bytes1)
-	rest.bytes16 = take(s.bytes16[:7], &s.nBytes16, m.bytes16)
-	if rest.any() {
-		s.rest = &rest
+	first := &link{}
+	for l := first; ; l = l.next.flat {
+		l.fill(&rest)
+		if !rest.haveSlots() {
+			if rest.any() {
+				l.rest, l.has = &rest, l.has|hasMore
+			}
+			return first
+		}
+		l.next.flat, l.has = &link{}, l.has|hasMore
 	}
-	return &s
 }
 
-// take copies as many of list as fit to into, and returns the others.
-func take(into []move, n *uint8, list []move) []move {
-	*n = uint8(copy(into, list))
-	return list[*n:]
+// fill takes moves out of m.
+func (l *link) fill(m *moves) {
+	l.take(hasStrings, l.strings[:], &m.strings)
+	l.take(hasWords, l.words[:], &m.bytes8)
+	l.takeOne(hasTimes, &l.times, &m.times)
+	l.takeOne(hasBytes1, &l.bytes1, &m.bytes1)
+	l.takeOne(hasBytes4, &l.bytes4, &m.bytes4)
+	l.takeOne(hasBytes16, &l.bytes16, &m.bytes16)
+	l.takeOne(hasBytes32, &l.bytes32, &m.bytes32)
 }
 
-// takePairs takes two at a time. A last one is taken twice, which is harmless.
-func takePairs(into [][2]move, n *uint8, list []move) []move {
-	for ; len(list) > 0 && int(*n) < len(into); *n++ {
-		into[*n] = [2]move{list[0], list[min(1, len(list)-1)]}
-		list = list[min(2, len(list)):]
+func (l *link) take(slot slots, places []move, list *[]move) {
+	n := copy(places, *list)
+	if n == 0 {
+		return
 	}
-	return list
+	l.has |= slot
+	*list = (*list)[n:]
+	for i := n; i < len(places); i++ {
+		places[i] = places[n-1]
+	}
+}
+
+func (l *link) takeOne(slot slots, place *move, list *[]move) {
+	places := [1]move{}
+	l.take(slot, places[:], list)
+	*place = places[0]
+}
+
+// haveSlots reports whether some of the moves belong to slots.
+func (m *moves) haveSlots() bool {
+	return len(m.strings)+len(m.bytes8)+len(m.times)+len(m.bytes1)+len(m.bytes4)+len(m.bytes16)+len(m.bytes32) > 0
 }
 
 func (m *moves) any() bool {
-	return len(m.strings)+len(m.times)+len(m.pointers)+len(m.interfaces)+len(m.bytes1)+len(m.bytes2)+
-		len(m.bytes4)+len(m.bytes8)+len(m.bytes16)+len(m.bytes32)+len(m.long) > 0
+	return m.haveSlots() || len(m.pointers)+len(m.interfaces)+len(m.bytes2)+len(m.long) > 0
 }
 
-func (s *straight) run(dst, src unsafe.Pointer) {
-	for i := range s.strings[:s.nStrings&7] {
-		one[string](&s.strings[i][0], dst, src)
-		one[string](&s.strings[i][1], dst, src)
+// The types that the moves assign. The compiler moves these structs as memory: a string is one move
+// of 16 bytes, not two of 8. They have their pointers where a string and a time.Time have them.
+type (
+	stringBits struct {
+		data unsafe.Pointer
+		len  [unsafe.Sizeof(uintptr(0))]byte
 	}
-	for i := range s.bytes8[:s.nBytes8&7] {
-		one[[8]byte](&s.bytes8[i][0], dst, src)
-		one[[8]byte](&s.bytes8[i][1], dst, src)
+	timeBits struct {
+		wallExt [16]byte
+		loc     unsafe.Pointer
 	}
-	for i := range s.bytes1[:s.nBytes1&7] {
-		one[[1]byte](&s.bytes1[i], dst, src)
-	}
-	for i := range s.times[:s.nTimes&7] {
-		one[time.Time](&s.times[i], dst, src)
-	}
-	for i := range s.bytes16[:s.nBytes16&7] {
-		one[[16]byte](&s.bytes16[i], dst, src)
-	}
-	if s.rest != nil {
-		s.rest.run(dst, src)
-	}
-}
-
-func one[T any](m *move, dst, src unsafe.Pointer) {
-	*(*T)(unsafe.Add(dst, uintptr(m.dst))) = *(*T)(unsafe.Add(src, uintptr(m.src)))
-}
+	block32 struct{ bytes [32]byte } // arrays of this size would be moved by a call of memmove
+)
 
 // add adds the assignment of a t.
 func (m *moves) add(dst, src uintptr, t reflect.Type) {
@@ -199,29 +223,6 @@ func (m *moves) split(s stretch) {
 	}
 }
 
-// run makes all moves once.
-func (m *moves) run(dst, src unsafe.Pointer) {
-	each[string](m.strings, dst, src)
-	each[time.Time](m.times, dst, src)
-	each[unsafe.Pointer](m.pointers, dst, src)
-	each[any](m.interfaces, dst, src)
-	each[[1]byte](m.bytes1, dst, src)
-	each[[2]byte](m.bytes2, dst, src)
-	each[[4]byte](m.bytes4, dst, src)
-	each[[8]byte](m.bytes8, dst, src)
-	each[[16]byte](m.bytes16, dst, src)
-	each[[32]byte](m.bytes32, dst, src)
-	for _, s := range m.long {
-		s.run(dst, src)
-	}
-}
-
-func each[T any](list []move, dst, src unsafe.Pointer) {
-	for i := range list {
-		one[T](&list[i], dst, src)
-	}
-}
-
 func (s stretch) run(dst, src unsafe.Pointer) {
 	copy(unsafe.Slice((*byte)(unsafe.Add(dst, s.dst)), s.n), unsafe.Slice((*byte)(unsafe.Add(src, s.src)), s.n))
 }
@@ -238,14 +239,28 @@ func (m *moves) runAll(dst, src unsafe.Pointer, step, size, n uintptr) {
 }
 
 func (m *moves) runBlock(dst, src unsafe.Pointer, step, size, n uintptr) {
-	all[string](m.strings, dst, src, step, size, n)
-	all[time.Time](m.times, dst, src, step, size, n)
-	all[[8]byte](m.bytes8, dst, src, step, size, n)
+	if len(m.strings) > 0 {
+		all[stringBits](m.strings, dst, src, step, size, n)
+	}
+	if len(m.bytes8) > 0 {
+		all[[8]byte](m.bytes8, dst, src, step, size, n)
+	}
+	if len(m.times) > 0 {
+		all[timeBits](m.times, dst, src, step, size, n)
+	}
+	if len(m.bytes1) > 0 {
+		all[[1]byte](m.bytes1, dst, src, step, size, n)
+	}
+	if len(m.bytes16)+len(m.bytes32)+len(m.bytes4)+len(m.bytes2)+len(m.pointers)+len(m.interfaces)+len(m.long) > 0 {
+		m.runRare(dst, src, step, size, n)
+	}
+}
+
+func (m *moves) runRare(dst, src unsafe.Pointer, step, size, n uintptr) {
 	all[[16]byte](m.bytes16, dst, src, step, size, n)
-	all[[32]byte](m.bytes32, dst, src, step, size, n)
-	all[[1]byte](m.bytes1, dst, src, step, size, n)
-	all[[2]byte](m.bytes2, dst, src, step, size, n)
+	all[block32](m.bytes32, dst, src, step, size, n)
 	all[[4]byte](m.bytes4, dst, src, step, size, n)
+	all[[2]byte](m.bytes2, dst, src, step, size, n)
 	all[unsafe.Pointer](m.pointers, dst, src, step, size, n)
 	all[any](m.interfaces, dst, src, step, size, n)
 	for _, s := range m.long {
@@ -255,7 +270,11 @@ func (m *moves) runBlock(dst, src unsafe.Pointer, step, size, n uintptr) {
 	}
 }
 
+// all makes moves of one type for n elements, two at a time.
 func all[T any](list []move, dst, src unsafe.Pointer, step, size, n uintptr) {
+	for ; len(list) > 1; list = list[2:] {
+		two[T](list[0], list[1], dst, src, step, size, n)
+	}
 	for _, m := range list {
 		d, s := uintptr(m.dst), uintptr(m.src)
 		for range n {
@@ -263,5 +282,17 @@ func all[T any](list []move, dst, src unsafe.Pointer, step, size, n uintptr) {
 			d += step
 			s += size
 		}
+	}
+}
+
+func two[T any](a, b move, dst, src unsafe.Pointer, step, size, n uintptr) {
+	aDst, aSrc, bDst, bSrc := uintptr(a.dst), uintptr(a.src), uintptr(b.dst), uintptr(b.src)
+	d, s := uintptr(0), uintptr(0)
+	for range n {
+		toA, toB, fromA, fromB := unsafe.Add(dst, d+aDst), unsafe.Add(dst, d+bDst), unsafe.Add(src, s+aSrc), unsafe.Add(src, s+bSrc)
+		*(*T)(toA) = *(*T)(fromA)
+		*(*T)(toB) = *(*T)(fromB)
+		d += step
+		s += size
 	}
 }

@@ -60,7 +60,7 @@ type field struct {
 
 // A plan maps one pair of types. It is safe for concurrent use.
 type plan struct {
+	core // of this plan
 	root *node
 	cfg  *config
-	flat *straight // the whole plan, if it consists of moves only
 }

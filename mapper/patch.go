@@ -3,6 +3,7 @@ package mapper
 import (
 	"context"
 	"reflect"
+	"unsafe"
 )
 
 // Patch maps into *dst only the parts of *src that are set. A nil pointer, an invalid sql.Null and
@@ -13,8 +14,8 @@ import (
 // reflection.
 func (m *Mapper[S, D]) Patch(dst *D, src *S) error {
 	if m == nil || m.plan == nil || dst == nil || src == nil {
-		leak(src)
-		leak(dst)
+		leak(unsafe.Pointer(src))
+		leak(unsafe.Pointer(dst))
 		return m.misused()
 	}
 	st := m.plan.state(context.Background())

@@ -1,11 +1,12 @@
 // Command mapper measures the package mapper beside mapping by hand, the code
 // that goverter generates, copier, mapstructure and a round trip through JSON.
 //
-//	go run -C internal/bench ./mapper
+//	go run -C internal/bench ./mapper [-round 2ms]
 package main
 
 import (
 	"encoding/json"
+	"flag"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -24,6 +25,10 @@ var (
 )
 
 func main() {
+	// In long rounds the new memory is not in the processor's caches, which costs all contenders the
+	// same and hides their differences.
+	round := flag.Duration("round", 2*time.Millisecond, "how long a round is")
+	flag.Parse()
 	// The collector runs between rounds only. During a round it would compete with the measured
 	// code, which is the main source of noise.
 	debug.SetGCPercent(-1)
@@ -37,11 +42,15 @@ func main() {
 		{"slice of 1000 flat", thousand(shapes.NewUsers(1000))},
 	} {
 		runtime.KeepAlive(user)
-		side.Table(os.Stdout, t.title, side.Compare(t.cases, side.Options{Rounds: 300, Round: 2 * time.Millisecond, Progress: side.Progress()}))
+		side.Table(os.Stdout, t.title, side.Compare(t.cases, side.Options{Rounds: 300, Round: *round, Progress: side.Progress()}))
 	}
 }
 
 // flat and nested write into one destination again and again. goverter's code works by value only.
+// These functions are not inlined in main: main would then be so large that the compiler inlines no
+// calls in it.
+//
+//go:noinline
 func flat(s shapes.User) []side.Case {
 	var d shapes.UserDTO
 	return append([]side.Case{
@@ -58,6 +67,7 @@ func flat(s shapes.User) []side.Case {
 	}, peers(&d, &s)...)
 }
 
+//go:noinline
 func nested(s shapes.Order) []side.Case {
 	var d shapes.OrderDTO
 	g := &shapes.GoverterImpl{}
@@ -108,6 +118,7 @@ var (
 	list []shapes.UserDTO
 )
 
+//go:noinline
 func byValue(s shapes.User) []side.Case {
 	g := &shapes.GoverterImpl{}
 	return []side.Case{
@@ -134,6 +145,7 @@ func byValue(s shapes.User) []side.Case {
 	}
 }
 
+//go:noinline
 func thousand(s []shapes.User) []side.Case {
 	g := &shapes.GoverterImpl{}
 	return []side.Case{

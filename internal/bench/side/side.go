@@ -72,6 +72,7 @@ func Compare(cases []Case, o Options) []Result {
 // calibrate finds how many operations fill about d. A machine that others use stops a process for
 // milliseconds, so a long run counts only if it is as long again and again.
 func calibrate(c Case, d time.Duration) int {
+	c.Run(1) // what is done once, such as filling a cache, is not measured
 	for n := 1; ; n *= 2 {
 		took := d
 		for range 3 {
