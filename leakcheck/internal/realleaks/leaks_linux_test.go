@@ -33,17 +33,17 @@ type leak struct {
 
 var leaks = []leak{
 	{"TestMethodsAreLabels", "github.com/prometheus/client_golang", "https://github.com/prometheus/client_golang/pull/987",
-		[]string{"memory leak", "realleaks.TestMethodsAreLabels", "prometheus.metricMap .metrics"}},
+		[]string{"memory leak", "called from    realleaks.TestMethodsAreLabels.func", "prometheus.metricMap .metrics"}},
 	{"TestSessionsOfRequests", "github.com/gorilla/sessions", "https://github.com/gorilla/sessions/pull/175",
 		[]string{"memory leak", "realleaks.TestSessionsOfRequests", "package variable context.data"}},
 	{"TestJobThatIsRefused", "github.com/go-co-op/gocron/v2", "https://github.com/go-co-op/gocron/issues/857",
-		[]string{"memory leak", "realleaks.TestJobThatIsRefused", "cancel function"}},
+		[]string{"memory leak", "called from    realleaks.TestJobThatIsRefused.func", "cancel function"}},
 	{"TestPoolIsReleased", "github.com/panjf2000/ants/v2", "https://github.com/panjf2000/ants/pull/287",
 		[]string{"goroutine leak", "purgeStaleWorkers"}},
 	{"TestFileIsDeleted", "k8s.io/utils", "https://github.com/kubernetes/kubernetes/issues/100241",
 		[]string{"memory leak", "realleaks.TestFileIsDeleted", "inotify.Watcher .watches"}},
 	{"TestAddressesAreAttributes", "go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp", "https://github.com/open-telemetry/opentelemetry-go-contrib/pull/4277",
-		[]string{"memory leak", "realleaks.TestAddressesAreAttributes", "otelhttp.middleware .counters"}},
+		[]string{"memory leak", "called from    realleaks.TestAddressesAreAttributes.func", "otelhttp.middleware .counters"}},
 }
 
 func ok(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }
