@@ -1,5 +1,5 @@
-// Package leaksafe is the root of a library of leak-safe patterns for Go services. It has no code of
-// its own. Each package can be used alone:
+// Package leaksafe is the root of a library of leak-safe patterns for Go services. It has no code
+// of its own. Each package can be used alone:
 //
 //	leakcheck                finds leaks in tests, and says what retains the leaked object
 //	leakcheck/watch          draws the memory of a live service, and says what grows
@@ -12,6 +12,7 @@
 // # Versions
 //
 // leaksafe follows semantic versioning. Before v1 a minor version may change the API; CHANGELOG.md
-// then says how to move. The two newest Go releases are supported, now Go 1.26 and 1.27. Linux, macOS
-// and Windows are supported; open files, resident memory and other processes are read on Linux only.
+// then says how to move. The two newest Go releases are supported, now Go 1.26 and 1.27. Linux,
+// macOS and Windows are supported; open files, resident memory and other processes are read on
+// Linux only.
 package leaksafe

@@ -81,8 +81,8 @@ func innocent(t *testing.T) {
 	<-started
 }
 
-// background is what TestMain starts in the child process of that name: a server that starts workers
-// and stays, or one that ends, or a timer.
+// background is what TestMain starts in the child process of that name: a server that starts
+// workers and stays, or one that ends, or a timer.
 func background(kind string) {
 	switch kind {
 	case "stays":
@@ -276,7 +276,8 @@ func TestTickerFix(t *testing.T) {
 	assert.Contains(t, said, "Stop does not close a ticker's channel")
 }
 
-// A goroutine that waits for an answer is the cause. Its failure stands beside that of the connection.
+// A goroutine that waits for an answer is the cause. Its failure stands beside that of the
+// connection.
 func TestWaitingForAnAnswerIsAFailureOfItsOwn(t *testing.T) {
 	gate := make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {

@@ -48,11 +48,11 @@ func Check(t testing.TB, opts ...Option) {
 // goroutine the test started outlives it.
 //
 // A goroutine belongs to the test whose profiler label it carries; it inherits the label from its
-// creator. One without a label (started by time.AfterFunc, or under a pprof.Do whose context did not
-// come from [Context]) fails a test only where there is evidence: its creators lead to the test, it
-// runs a closure of the test's function or in the test's bubble, or nothing else has run in the
-// process. Otherwise no test fails, and [Main] names the tests that may have started it. A goroutine
-// whose creator an option ignores is ignored too.
+// creator. One without a label (started by time.AfterFunc, or under a pprof.Do whose context did
+// not come from [Context]) fails a test only where there is evidence: its creators lead to the
+// test, it runs a closure of the test's function or in the test's bubble, or nothing else has run
+// in the process. Otherwise no test fails, and [Main] names the tests that may have started it. A
+// goroutine whose creator an option ignores is ignored too.
 func Goroutines(t testing.TB, opts ...Option) {
 	t = must(t, "Goroutines")
 	t.Helper()
@@ -65,10 +65,10 @@ func Goroutines(t testing.TB, opts ...Option) {
 // open at its end that was not at its start. Only Linux tells which are open;
 // elsewhere Files does nothing.
 //
-// A descriptor has no owner. It fails a test that was the only one to run between the moment when it
-// was not open and the moment when it was: tests that wait in t.Parallel do not count, and a subtest
-// is judged with the checked test around it. When several tests may have opened it, none fails:
-// [Main] names them all, and without Main a text on standard error says how to find out.
+// A descriptor has no owner. It fails a test that was the only one to run between the moment when
+// it was not open and the moment when it was: tests that wait in t.Parallel do not count, and a
+// subtest is judged with the checked test around it. When several tests may have opened it, none
+// fails: [Main] names them all, and without Main a text on standard error says how to find out.
 //
 // A dropped *os.File may have been closed by a garbage collection before anyone looks; [NoGrowth]
 // counts descriptors per operation, too.
@@ -235,8 +235,8 @@ func (r *registry) history(t testing.TB) blame.History {
 	}
 }
 
-// running names the tests that run their own code: checked tests whose verdict has not begun, but for
-// except, and tests without a Check.
+// running names the tests that run their own code: checked tests whose verdict has not begun, but
+// for except, and tests without a Check.
 func (r *registry) running(h gostack.Headcount, except *scope) (names []string) {
 	r.Lock()
 	defer r.Unlock()
@@ -282,7 +282,8 @@ func (r *registry) checksFiles(name string) bool {
 	return false
 }
 
-// hasTestMain reports whether the package under test has a TestMain: then the main goroutine runs it.
+// hasTestMain reports whether the package under test has a TestMain: then the main goroutine runs
+// it.
 var hasTestMain = sync.OnceValue(func() bool {
 	l, _ := gostack.Take()
 	main := l[1]

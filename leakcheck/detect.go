@@ -32,15 +32,15 @@ func plantedOptions(t testing.TB, opts []Option) []Option {
 //		})
 //	}
 //
-// f runs on a goroutine of its own, and MustDetect waits for it. The t it gets behaves as the t of a
-// test of its own: it has its Cleanups, which run when f has ended and give the verdicts; its Context;
-// its TempDir, Setenv and Chdir, undone after the Cleanups. FailNow and SkipNow end f alone. Failures
-// stay in f. A failure that is no leak, such as t.Fatal in f, does not count as detected: MustDetect then
-// fails t with its text.
+// f runs on a goroutine of its own, and MustDetect waits for it. The t it gets behaves as the t of
+// a test of its own: it has its Cleanups, which run when f has ended and give the verdicts; its
+// Context; its TempDir, Setenv and Chdir, undone after the Cleanups. FailNow and SkipNow end f
+// alone. Failures stay in f. A failure that is no leak, such as t.Fatal in f, does not count as
+// detected: MustDetect then fails t with its text.
 //
-// What f plants must be released afterwards by a Cleanup of the outer t, as above, so that the verdict of
-// [Main] stays clean. Checks in f use a grace of 200 ms where they do not set [Grace]; a baseline file
-// does not apply to them.
+// What f plants must be released afterwards by a Cleanup of the outer t, as above, so that the
+// verdict of [Main] stays clean. Checks in f use a grace of 200 ms where they do not set [Grace]; a
+// baseline file does not apply to them.
 func MustDetect(t testing.TB, f func(testing.TB)) {
 	t = must(t, "MustDetect")
 	t.Helper()

@@ -1,5 +1,5 @@
-// Package leakcheck finds leaks in tests (goroutines, open files, a growing heap, objects that are never
-// collected) and reports what retains them.
+// Package leakcheck finds leaks in tests (goroutines, open files, a growing heap, objects that are
+// never collected) and reports what retains them.
 //
 //	func TestMain(m *testing.M) { leakcheck.Main(m) } // no goroutine is left, or which test left it
 //
@@ -19,8 +19,8 @@
 //   - the negative control of a leak test: [MustDetect]
 //   - what to ignore and how long to wait: [Option]
 //
-// A failure says what leaked, where it was started or allocated, what retains it, how to fix it, and the
-// line that silences it.
+// A failure says what leaked, where it was started or allocated, what retains it, how to fix it,
+// and the line that silences it.
 //
 // # Leak
 //
@@ -32,8 +32,8 @@
 //		}()
 //	}
 //
-// The rule: the code that starts a goroutine ends it, and waits for it. The proof, with its negative
-// control, which shows that the test would catch the leak:
+// The rule: the code that starts a goroutine ends it, and waits for it. The proof, with its
+// negative control, which shows that the test would catch the leak:
 //
 //	func TestReload(t *testing.T) {
 //		leakcheck.Check(t)
@@ -51,20 +51,21 @@
 //		})
 //	}
 //
-// TestEightParallelTests and its neighbours prove it for goroutines, TestFilesOfSeveralTests for files,
-// TestTrackAsksTheHeap for objects, TestNoGrowthFinds and TestBoundedBuffersDoNotGrow for growth.
+// TestEightParallelTests and its neighbours prove it for goroutines, TestFilesOfSeveralTests for
+// files, TestTrackAsksTheHeap for objects, TestNoGrowthFinds and TestBoundedBuffersDoNotGrow for
+// growth.
 //
 // # Known leaks
 //
-// For a code base that begins to check, LEAKSAFE_BASELINE names a file of known leaks, relative to the
-// module's root, which all checks accept; with LEAKSAFE_BASELINE_UPDATE=1 they add what they find instead
-// of failing. A line names functions, not lines of code, and so survives edits. Delete a line by hand, or
-// write the file again. A failing run prints the command.
+// For a code base that begins to check, LEAKSAFE_BASELINE names a file of known leaks, relative to
+// the module's root, which all checks accept; with LEAKSAFE_BASELINE_UPDATE=1 they add what they
+// find instead of failing. A line names functions, not lines of code, and so survives edits. Delete
+// a line by hand, or write the file again. A failing run prints the command.
 //
 // # Environment
 //
-// LEAKSAFE_BASELINE and LEAKSAFE_BASELINE_UPDATE as above. LEAKSAFE_DIR is where reports are written.
-// LEAKSAFE_DUMP=1 keeps heap dumps, which hold whatever was in memory. In GitHub Actions
+// LEAKSAFE_BASELINE and LEAKSAFE_BASELINE_UPDATE as above. LEAKSAFE_DIR is where reports are
+// written. LEAKSAFE_DUMP=1 keeps heap dumps, which hold whatever was in memory. In GitHub Actions
 // (GITHUB_ACTIONS=true) a failure is also an ::error line at its source line.
 //
 // # Cost
@@ -74,16 +75,16 @@
 //
 //	Check      2.2 times the processor time of a profile, 2.0 times its allocations
 //
-// The first look of a check that finds something sets GODEBUG=tracebacklabels=1 for its duration, where
-// the Go release does not print labels by itself.
+// The first look of a check that finds something sets GODEBUG=tracebacklabels=1 for its duration,
+// where the Go release does not print labels by itself.
 //
 // # State
 //
-// The variables of this package that change: tests, the registry of running tests; record, what verdicts
-// said about goroutines; descriptors, the files of the tests that run; suite, the options given to Main;
-// escaped, which moves an object to the heap. Below it: growth's measuring, which lets one check measure
-// at a time; gostack's buffer of stacks; source's names of packages; page's numbers of reports; baseline's
-// file. All may be used by several goroutines.
+// The variables of this package that change: tests, the registry of running tests; record, what
+// verdicts said about goroutines; descriptors, the files of the tests that run; suite, the options
+// given to Main; escaped, which moves an object to the heap. Below it: growth's measuring, which
+// lets one check measure at a time; gostack's buffer of stacks; source's names of packages; page's
+// numbers of reports; baseline's file. All may be used by several goroutines.
 //
 // The command leakvet (leakcheck/cmd/leakvet) finds, before a program runs, a Check that stands
 // behind what it should watch.

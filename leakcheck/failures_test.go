@@ -26,8 +26,8 @@ import (
 
 var update = flag.Bool("update", false, "write testdata/failures.txt")
 
-// TestFailureTexts writes what the package says into one file, for a reader: go test -run FailureTexts
-// ./leakcheck -update. Numbers that differ from run to run are written N.
+// TestFailureTexts writes what the package says into one file, for a reader: go test -run
+// FailureTexts ./leakcheck -update. Numbers that differ from run to run are written N.
 func TestFailureTexts(t *testing.T) {
 	testgate.Seconds(t)
 	if !plainBuild() {
@@ -58,8 +58,8 @@ func TestFailureTexts(t *testing.T) {
 	assert.Equal(t, string(want), all.String(), "texts have changed: read them, and run with -update")
 }
 
-// plainBuild reports whether this binary was built with the flags, the system and the Go that the file was
-// written with.
+// plainBuild reports whether this binary was built with the flags, the system and the Go that the
+// file was written with.
 func plainBuild() bool {
 	info, ok := debug.ReadBuildInfo()
 	for _, flag := range []string{"-race", "-cover", "-trimpath", "-gcflags", "-asan", "-msan"} {

@@ -59,8 +59,8 @@ type openedFiles struct {
 
 func (o *openedFiles) none() bool { return len(o.own) == 0 && len(o.doubtful) == 0 }
 
-// openedFiles are the descriptors that the test may have opened and that no option ignores. Main judges
-// the doubtful ones, if there is one.
+// openedFiles are the descriptors that the test may have opened and that no option ignores. Main
+// judges the doubtful ones, if there is one.
 func (s *scope) openedFiles(heads gostack.Headcount) *openedFiles {
 	o := &openedFiles{}
 	if s.files == nil {
@@ -88,9 +88,9 @@ func (o *openedFiles) refresh(s *scope) {
 	}
 }
 
-// collect drops pipes that a pool of the standard library holds: io.Copy between two connections uses
-// one, and only the second collection closes it. A dropped *os.File is closed by a collection too; but
-// its verdict is known by then.
+// collect drops pipes that a pool of the standard library holds: io.Copy between two connections
+// uses one, and only the second collection closes it. A dropped *os.File is closed by a collection
+// too; but its verdict is known by then.
 func (o *openedFiles) collect() {
 	for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		runtime.GC()
@@ -116,8 +116,8 @@ func openNow() map[fd.Descriptor]bool {
 	return now
 }
 
-// takeSockets removes the sockets from o when the goroutines are those of connections: one cause, one
-// failure.
+// takeSockets removes the sockets from o when the goroutines are those of connections: one cause,
+// one failure.
 func (o *openedFiles) takeSockets(group []*gostack.Goroutine) (sockets []blame.Opened) {
 	if !advice.OfConnection(group[0]) {
 		return nil
@@ -266,8 +266,8 @@ func reportProcessFiles(left []blame.Opened) {
 	}
 }
 
-// knowsFile asks the options and the baseline. Neither descriptors nor the numbers in temporary names
-// are the same in the next run: the test and the rest of the name are.
+// knowsFile asks the options and the baseline. Neither descriptors nor the numbers in temporary
+// names are the same in the next run: the test and the rest of the name are.
 func (s *scope) knowsFile(f blame.Opened) bool {
 	if slices.ContainsFunc(s.cfg.ignoreFiles, func(text string) bool { return strings.Contains(f.Describe(), text) }) {
 		return true

@@ -250,8 +250,8 @@ func TestChildFilesUnchecked2(t *testing.T) {
 	<-forever
 }
 
-// io.Copy between two connections moves the bytes through a pipe that package internal/poll holds in a
-// sync.Pool: nobody can close it.
+// io.Copy between two connections moves the bytes through a pipe that package internal/poll holds
+// in a sync.Pool: nobody can close it.
 func TestPipesOfThePoolAreNoLeak(t *testing.T) {
 	leakcheck.Files(t)
 	proxy(t)

@@ -43,8 +43,8 @@ func (s *scope) endAmbient(t testing.TB) {
 	t.Helper()
 	s.failedBefore = t.Failed()
 	if s.Bubble != 0 {
-		// The clock of a bubble is not the world's: instead of a grace, wait until every goroutine of
-		// the bubble is blocked for good.
+		// The clock of a bubble is not the world's: instead of a grace, wait until every goroutine
+		// of the bubble is blocked for good.
 		synctest.Wait()
 	}
 	heads := gostack.CountStarted()
@@ -121,8 +121,8 @@ func closeIdle() {
 	}
 }
 
-// ignores reports whether g is no failure of this test: an option or the baseline says so, or NoGrowth
-// has failed the test for it.
+// ignores reports whether g is no failure of this test: an option or the baseline says so, or
+// NoGrowth has failed the test for it.
 func (s *scope) ignores(g *gostack.Goroutine, l gostack.Snapshot) bool {
 	return s.cfg.ignoresGoroutine(g, l) || g.Scope == s.ID && record.Reported(g) || !s.Planted && knownGoroutine(g, s.Name)
 }
@@ -149,10 +149,10 @@ func (c *config) names(g *gostack.Goroutine) bool {
 		})
 }
 
-// knownGoroutine asks the baseline. The key names the test, if it is known, and the function that the
-// goroutine was started with, which does not change while it lives. Without a test it names the
-// outermost function of the module under test: the one it was started with may be an errgroup's, and
-// would cover all of the package.
+// knownGoroutine asks the baseline. The key names the test, if it is known, and the function that
+// the goroutine was started with, which does not change while it lives. Without a test it names the
+// outermost function of the module under test: the one it was started with may be an errgroup's,
+// and would cover all of the package.
 func knownGoroutine(g *gostack.Goroutine, test string) bool {
 	function := g.Root()
 	if test == "" {
@@ -165,8 +165,8 @@ func knownGoroutine(g *gostack.Goroutine, test string) bool {
 	return baseline.Known("goroutine", strings.TrimSpace(test+" "+function+" created by "+g.Creator.Func))
 }
 
-// prove logs which of the leaked goroutines are stuck for good. Main does so at the end of the process:
-// until then heap dumps stay possible.
+// prove logs which of the leaked goroutines are stuck for good. Main does so at the end of the
+// process: until then heap dumps stay possible.
 func (s *scope) prove(t testing.TB) {
 	t.Helper()
 	if mainJudges() || s.Planted || len(s.leaked) == 0 {

@@ -134,7 +134,8 @@ func TestEightParallelSubtests(t *testing.T) {
 	}
 }
 
-// One of several parallel tests; with an AfterFunc, which runs the test's own closure, if f is not nil.
+// One of several parallel tests; with an AfterFunc, which runs the test's own closure, if f is not
+// nil.
 func afterFunc(t *testing.T, tests int, f func()) {
 	childTest(t)
 	leakcheck.Check(t, graceFor(f != nil))

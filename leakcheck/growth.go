@@ -16,8 +16,8 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 )
 
-// NoGrowth fails t when repeating op makes the heap grow, leaves goroutines running or files open. The
-// failure names the line, its rate per operation, what retains the objects, and a fix.
+// NoGrowth fails t when repeating op makes the heap grow, leaves goroutines running or files open.
+// The failure names the line, its rate per operation, what retains the objects, and a fix.
 //
 //	func TestPut(t *testing.T) {
 //		s := cache.New()
@@ -31,31 +31,33 @@ import (
 //		})
 //	}
 //
-// Vary the key, and check the answer: op must do the same kind of work each time. A handler that answers
-// 429 after the first ten requests, or one key that is overwritten, measures something else.
+// Vary the key, and check the answer: op must do the same kind of work each time. A handler that
+// answers 429 after the first ten requests, or one key that is overwritten, measures something
+// else.
 //
 // NoGrowth runs op on the calling goroutine and blocks: a warm-up, then rounds of 20, 80 and 320
-// operations ([Iterations], [Rounds] and [Warmup] change them; an operation that takes over 0.8 ms gets
-// fewer). After each round it collects garbage until no finalizer waits, and counts what is live at every
-// allocation site, with [runtime.MemProfileRate] at 1. What grew at every scale is run again before the
-// test fails: in ten rounds of ten different lengths, beside idle rounds, and few operations in the time
-// of many. So op is called up to 11,000 times; its side effects must allow that. op may start goroutines;
-// those that still run after [Grace] are leaks.
+// operations ([Iterations], [Rounds] and [Warmup] change them; an operation that takes over 0.8 ms
+// gets fewer). After each round it collects garbage until no finalizer waits, and counts what is
+// live at every allocation site, with [runtime.MemProfileRate] at 1. What grew at every scale is
+// run again before the test fails: in ten rounds of ten different lengths, beside idle rounds, and
+// few operations in the time of many. So op is called up to 11,000 times; its side effects must
+// allow that. op may start goroutines; those that still run after [Grace] are leaks.
 //
-// It misses growth below one object per 320 operations, growth in steps at a line where another goroutine
-// gains all the time as well, memory outside the Go heap, and files on systems other than Linux. It reports
-// a cache that still fills after about 5,000 operations as a leak: fill it first with Warmup, or use
-// [IgnoreSite]. For operations that get shorter rounds, both limits are half of what the report's
-// Operations says. What is bounded by less, or grows as time passes, is no leak; then the report says so.
+// It misses growth below one object per 320 operations, growth in steps at a line where another
+// goroutine gains all the time as well, memory outside the Go heap, and files on systems other than
+// Linux. It reports a cache that still fills after about 5,000 operations as a leak: fill it first
+// with Warmup, or use [IgnoreSite]. For operations that get shorter rounds, both limits are half of
+// what the report's Operations says. What is bounded by less, or grows as time passes, is no leak;
+// then the report says so.
 //
-// A cheap operation is checked in a tenth of a second. Every allocation is recorded meanwhile, at about a
-// microsecond each. A leak costs more: suspects are run again for about as long, running goroutines get
-// the grace, and the heap is searched for what retains the objects.
+// A cheap operation is checked in a tenth of a second. Every allocation is recorded meanwhile, at
+// about a microsecond each. A leak costs more: suspects are run again for about as long, running
+// goroutines get the grace, and the heap is searched for what retains the objects.
 //
-// One such check runs at a time in a process; others wait, so it may be used in parallel tests. The growth
-// of tests that run beside it is told from op's by the idle rounds. In a benchmark its time counts: call
-// it before b.Loop. NoGrowth within op measures nothing and fails. A panic or t.FailNow in op passes
-// through.
+// One such check runs at a time in a process; others wait, so it may be used in parallel tests. The
+// growth of tests that run beside it is told from op's by the idle rounds. In a benchmark its time
+// counts: call it before b.Loop. NoGrowth within op measures nothing and fails. A panic or
+// t.FailNow in op passes through.
 func NoGrowth(t testing.TB, op func(), opts ...Option) Report {
 	t = must(t, "NoGrowth")
 	t.Helper()
@@ -73,8 +75,8 @@ func NoGrowth(t testing.TB, op func(), opts ...Option) Report {
 	return newReport(r, paths)
 }
 
-// Measure is [NoGrowth] without a test: what grew is in the report. It blocks, and does not search the heap
-// for what retains the objects. The error says why nothing was measured.
+// Measure is [NoGrowth] without a test: what grew is in the report. It blocks, and does not search
+// the heap for what retains the objects. The error says why nothing was measured.
 func Measure(op func(), opts ...Option) (Report, error) {
 	m, err := startMeter(op, newConfig("Measure", opts))
 	if err != nil {
@@ -154,19 +156,19 @@ type Place struct {
 type Site struct {
 	Kind    Kind    // KindHeap, KindGoroutine or KindFile
 	Verdict Verdict // Growing or Saturating
-	// Place is the innermost line of the allocation outside the standard library, or the go statement of a
-	// goroutine, or where a file was opened, which is not always known.
+	// Place is the innermost line of the allocation outside the standard library, or the go
+	// statement of a goroutine, or where a file was opened, which is not always known.
 	Place
 	// Caller is the line of the module under test that led there, where Place is in another module.
 	Caller Place
-	// ObjectsPerOp and BytesPerOp are the growth over all rounds; goroutines and files count as objects
-	// without bytes.
+	// ObjectsPerOp and BytesPerOp are the growth over all rounds; goroutines and files count as
+	// objects without bytes.
 	ObjectsPerOp float64
 	BytesPerOp   float64
 	// Rounds is the growth in each of the report's rounds.
 	Rounds []Gain
-	// RetainedBy says what retains the objects of the worst sites; nil where that was not asked or not
-	// found.
+	// RetainedBy says what retains the objects of the worst sites; nil where that was not asked or
+	// not found.
 	RetainedBy *Path
 }
 
@@ -228,7 +230,8 @@ func tell(t testing.TB, r *growth.Result) (paths map[int]*Path) {
 // explained is how many sites are searched for in one heap dump.
 const explained = 6
 
-// explainResult asks what retains the objects of the worst sites: the paths by the index of their site.
+// explainResult asks what retains the objects of the worst sites: the paths by the index of their
+// site.
 func explainResult(t testing.TB, r *growth.Result) map[int]*Path {
 	if r.Verdict != judge.Growing || recorder.Planted(t) {
 		return nil
@@ -288,8 +291,8 @@ func newReport(r *growth.Result, paths map[int]*Path) Report {
 	return report
 }
 
-// write puts the result's numbers and its page where they are wanted, and returns the page's path; empty
-// where they are not.
+// write puts the result's numbers and its page where they are wanted, and returns the page's path;
+// empty where they are not.
 func write(t testing.TB, r *growth.Result, paths map[int]*Path) string {
 	t.Helper()
 	dir := page.Dir(t)

@@ -32,8 +32,9 @@ func afresh(bound int) func() {
 	}
 }
 
-// What is bounded does not grow, whatever its bound: package judge tries every bound on numbers, this test
-// some of them in fact. 29, 79 and 207 to 211 leave small remainders of 20, 80, 320 and 1280.
+// What is bounded does not grow, whatever its bound: package judge tries every bound on numbers,
+// this test some of them in fact. 29, 79 and 207 to 211 leave small remainders of 20, 80, 320 and
+// 1280.
 func TestBoundedBuffersDoNotGrow(t *testing.T) {
 	testgate.Seconds(t)
 	bounds := []int{1, 20, 29, 79, 207, 208, 209, 210, 211, 1280, 4999}

@@ -12,8 +12,8 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/internal/growth"
 )
 
-// An Option changes one check, or, given to [Main], the default of every check of the suite. Options of a
-// check come after the suite's: lists add up, single values are replaced.
+// An Option changes one check, or, given to [Main], the default of every check of the suite.
+// Options of a check come after the suite's: lists add up, single values are replaced.
 //
 //	every check           Grace
 //	goroutines            IgnoreFunc, IgnoreCreatedBy    (Check, Goroutines, NoGrowth, Measure)
@@ -34,8 +34,8 @@ type config struct {
 	growth         growth.Settings
 
 	given []given
-	// misuse is the first option that makes no sense. The check that reads the options reports it: an
-	// Option has no test to fail.
+	// misuse is the first option that makes no sense. The check that reads the options reports it:
+	// an Option has no test to fail.
 	misuse error
 }
 
@@ -106,9 +106,10 @@ func (c *config) refuse(format string, args ...any) {
 
 func (c *config) give(name string, about topic) { c.given = append(c.given, given{name, about}) }
 
-// Grace is how long a check waits for goroutines to end, files to be closed and objects to be collected
-// before it calls them leaked; 2 s where it is not given. A check ends as soon as the test is clean, so a
-// long grace costs only the time to a failure. d must not be negative; 0 looks once.
+// Grace is how long a check waits for goroutines to end, files to be closed and objects to be
+// collected before it calls them leaked; 2 s where it is not given. A check ends as soon as the
+// test is clean, so a long grace costs only the time to a failure. d must not be negative; 0 looks
+// once.
 func Grace(d time.Duration) Option {
 	return func(c *config) {
 		c.give("Grace", aboutGrace)
@@ -120,8 +121,8 @@ func Grace(d time.Duration) Option {
 	}
 }
 
-// IgnoreFunc ignores goroutines with a function on their stack whose name starts with prefix. The name
-// may be written as a failure prints it, "cache.(*Cache).janitor", or with the import path,
+// IgnoreFunc ignores goroutines with a function on their stack whose name starts with prefix. The
+// name may be written as a failure prints it, "cache.(*Cache).janitor", or with the import path,
 // "example.com/app/cache.(*Cache).janitor".
 func IgnoreFunc(prefix string) Option {
 	return func(c *config) {
@@ -139,8 +140,8 @@ func IgnoreCreatedBy(prefix string) Option {
 	}
 }
 
-// IgnoreFile ignores open files whose description, as the failure prints it, contains text: a path, or
-// an address such as "127.0.0.1:6379" for the connections that a shared client keeps.
+// IgnoreFile ignores open files whose description, as the failure prints it, contains text: a path,
+// or an address such as "127.0.0.1:6379" for the connections that a shared client keeps.
 func IgnoreFile(text string) Option {
 	return func(c *config) {
 		c.give("IgnoreFile", aboutFiles)
@@ -148,8 +149,8 @@ func IgnoreFile(text string) Option {
 	}
 }
 
-// IgnoreSite ignores growth at allocation sites whose stack has a function whose name, written as for
-// [IgnoreFunc], starts with prefix.
+// IgnoreSite ignores growth at allocation sites whose stack has a function whose name, written as
+// for [IgnoreFunc], starts with prefix.
 func IgnoreSite(prefix string) Option {
 	return func(c *config) {
 		c.give("IgnoreSite", aboutGrowth)
@@ -174,20 +175,21 @@ func Goleak(opts ...goleak.Option) Option {
 	}
 }
 
-// Iterations is how many operations [NoGrowth] runs in a round at the smallest scale; where it is not
-// given 20, or fewer where one takes over 5 ms. n must be at least 1.
+// Iterations is how many operations [NoGrowth] runs in a round at the smallest scale; where it is
+// not given 20, or fewer where one takes over 5 ms. n must be at least 1.
 func Iterations(n int) Option {
 	return func(c *config) { c.count(&c.growth.Iterations, "Iterations", n, 1) }
 }
 
-// Rounds is how many rounds [NoGrowth] measures at the smallest scale; 3 where it is not given. n must be
-// at least 2.
+// Rounds is how many rounds [NoGrowth] measures at the smallest scale; 3 where it is not given. n
+// must be at least 2.
 func Rounds(n int) Option {
 	return func(c *config) { c.count(&c.growth.Rounds, "Rounds", n, 2) }
 }
 
-// Warmup is how many operations [NoGrowth] runs before it measures, as many as one round where it is not
-// given. Raise it above the size of a cache that the operation fills. n must not be negative.
+// Warmup is how many operations [NoGrowth] runs before it measures, as many as one round where it
+// is not given. Raise it above the size of a cache that the operation fills. n must not be
+// negative.
 func Warmup(n int) Option {
 	return func(c *config) {
 		c.growth.Warmup = new(int)
@@ -204,8 +206,8 @@ func (c *config) count(field *int, option string, n, least int) {
 	*field = n
 }
 
-// AllowPerOp lets every allocation site grow by up to this many bytes per operation. Use it for a site
-// that is bounded at a size no test reaches.
+// AllowPerOp lets every allocation site grow by up to this many bytes per operation. Use it for a
+// site that is bounded at a size no test reaches.
 func AllowPerOp(bytes float64) Option {
 	return func(c *config) {
 		c.give("AllowPerOp", aboutGrowth)

@@ -28,7 +28,8 @@ var together rendezvous
 
 type rendezvous struct{ here atomic.Int32 }
 
-// wait blocks until n tests have arrived: all of them run then, and none waits in t.Parallel any more.
+// wait blocks until n tests have arrived: all of them run then, and none waits in t.Parallel any
+// more.
 func (r *rendezvous) wait(n int) {
 	r.here.Add(1)
 	for range 10_000 {

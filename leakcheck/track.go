@@ -14,20 +14,20 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/internal/tracked"
 )
 
-// Track fails t when *p cannot be collected once t has ended: when something that outlives the test still
-// refers to it. It returns p, so it can wrap the expression that makes it, and does not itself keep *p
-// alive. It does not block.
+// Track fails t when *p cannot be collected once t has ended: when something that outlives the test
+// still refers to it. It returns p, so it can wrap the expression that makes it, and does not
+// itself keep *p alive. It does not block.
 //
 //	store := leakcheck.Track(t, cache.New())
 //
-// The verdict collects garbage until *p is gone, and waits up to [Grace] for it. In a subtest of a test
-// with a [Check] it is given when that test ends, for the outer test may still use *p. What only a test
-// itself still holds (its own Cleanups, its frame, the table of the test around it) is not a leak. The
-// failure names what retains *p; see [WhyAlive] for what that costs.
+// The verdict collects garbage until *p is gone, and waits up to [Grace] for it. In a subtest of a
+// test with a [Check] it is given when that test ends, for the outer test may still use *p. What
+// only a test itself still holds (its own Cleanups, its frame, the table of the test around it) is
+// not a leak. The failure names what retains *p; see [WhyAlive] for what that costs.
 //
-// Track refuses three kinds of pointers, because they cannot work: to a package variable, which is never
-// collected; to a value without size, which shares its address with others; and to a value without pointers
-// of at most 16 bytes, which shares its memory with others.
+// Track refuses three kinds of pointers, because they cannot work: to a package variable, which is
+// never collected; to a value without size, which shares its address with others; and to a value
+// without pointers of at most 16 bytes, which shares its memory with others.
 func Track[T any](t testing.TB, p *T) *T {
 	t = must(t, "Track")
 	t.Helper()
@@ -41,9 +41,10 @@ func Track[T any](t testing.TB, p *T) *T {
 	return p
 }
 
-// Collected fails t when the value that build returns cannot be collected after it was dropped: build
-// itself, or something it calls, has kept it. build runs once, on a goroutine of its own, whose stack
-// keeps nothing. Collected waits for it, and then up to the test's [Grace] for the collection.
+// Collected fails t when the value that build returns cannot be collected after it was dropped:
+// build itself, or something it calls, has kept it. build runs once, on a goroutine of its own,
+// whose stack keeps nothing. Collected waits for it, and then up to the test's [Grace] for the
+// collection.
 func Collected[T any](t testing.TB, build func() *T) {
 	t = must(t, "Collected")
 	t.Helper()
@@ -88,10 +89,10 @@ func caller(skip int) source.Frame {
 	return f
 }
 
-// overwriteCleanups registers Cleanups that do nothing, until the tracked objects are collected or enough
-// were tried. Package testing keeps the closures of Cleanups that have run in the slots of its list, and
-// with them what they refer to; new Cleanups take those slots. Nobody knows how many there are, so each
-// attempt takes four times as many as the one before.
+// overwriteCleanups registers Cleanups that do nothing, until the tracked objects are collected or
+// enough were tried. Package testing keeps the closures of Cleanups that have run in the slots of
+// its list, and with them what they refer to; new Cleanups take those slots. Nobody knows how many
+// there are, so each attempt takes four times as many as the one before.
 func (s *scope) overwriteCleanups(t testing.TB) (alive []*tracked.Object) {
 	const first, last = 1 << 6, 1 << 14
 	if len(s.tracked) == 0 {
@@ -108,8 +109,8 @@ func (s *scope) overwriteCleanups(t testing.TB) (alive []*tracked.Object) {
 	return alive
 }
 
-// judgeTracked leaves the verdict to the test around s where that has a Check: an object that a subtest
-// cannot release may be the outer test's, such as a row of its table.
+// judgeTracked leaves the verdict to the test around s where that has a Check: an object that a
+// subtest cannot release may be the outer test's, such as a row of its table.
 func (s *scope) judgeTracked(t testing.TB, alive []*tracked.Object) {
 	t.Helper()
 	if len(alive) == 0 {
@@ -122,8 +123,8 @@ func (s *scope) judgeTracked(t testing.TB, alive []*tracked.Object) {
 	s.reportTracked(t, tracked.Await(alive, s.cfg.grace, s.Bubble != 0))
 }
 
-// reportTracked fails the test for what is alive, unless only a test itself retains it, or the baseline
-// knows it.
+// reportTracked fails the test for what is alive, unless only a test itself retains it, or the
+// baseline knows it.
 func (s *scope) reportTracked(t testing.TB, alive []*tracked.Object) {
 	t.Helper()
 	groups := slices.DeleteFunc(tracked.Groups(alive), func(g tracked.Group) bool {
@@ -153,8 +154,8 @@ func (s *scope) reportTracked(t testing.TB, alive []*tracked.Object) {
 	}
 }
 
-// explainTracked asks what retains the objects of each group. What is planted needs no heap dump: then
-// there are no paths.
+// explainTracked asks what retains the objects of each group. What is planted needs no heap dump:
+// then there are no paths.
 func (s *scope) explainTracked(t testing.TB, groups []tracked.Group) ([][]Path, error) {
 	if s.Planted {
 		return nil, nil

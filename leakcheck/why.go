@@ -21,8 +21,8 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 )
 
-// A Path says what retains an object: a chain of references that begins at a root, such as a package
-// variable or a goroutine's frame, and ends at the object.
+// A Path says what retains an object: a chain of references that begins at a root, such as a
+// package variable or a goroutine's frame, and ends at the object.
 type Path struct {
 	Answer        string // what retains it, in one sentence
 	Expr          string // the same as a Go expression, when there is one: cache.defaultStore.items["x"].buf
@@ -30,8 +30,8 @@ type Path struct {
 	Count         int    // how many objects like this one are retained on this path
 	RetainedBytes int64  // what would be freed with them
 
-	// Also is what else retains it, nearest first, three at most: without this path it would still be
-	// alive.
+	// Also is what else retains it, nearest first, three at most: without this path it would still
+	// be alive.
 	Also []string `json:",omitempty"`
 
 	byTest bool // only tests themselves retain it
@@ -97,22 +97,23 @@ func pathOf(q explain.Path) Path {
 //	  → cache.entry .buf   cache/store.go:77  s.items[k] = &entry{key: k, buf: v}
 //	  → the object: []uint8 (112 B retained)  cache/store.go:76  v := make([]byte, 100)
 //
-// The lines of allocations are known for objects that were allocated while [runtime.MemProfileRate] was
-// 1, variables and types where the executable has symbols. Plain go test links without them: then the
-// test is built once more, if the go command is on PATH.
+// The lines of allocations are known for objects that were allocated while [runtime.MemProfileRate]
+// was 1, variables and types where the executable has symbols. Plain go test links without them:
+// then the test is built once more, if the go command is on PATH.
 //
-// WhyAlive collects garbage and writes the whole heap to a temporary file that only this user can read and
-// that is deleted at once. The heap holds whatever is in memory, passwords too. WhyAlive is for tests and for an
-// operator's request, not for a hot path. Calls wait for each other.
+// WhyAlive collects garbage and writes the whole heap to a temporary file that only this user can
+// read and that is deleted at once. The heap holds whatever is in memory, passwords too. WhyAlive
+// is for tests and for an operator's request, not for a hot path. Calls wait for each other.
 //
-// On Linux (amd64 and arm64, kernel 5.9 or later) the file is written from a frozen copy of the process, made as
-// fork makes one: the program stands still for some milliseconds per 100 MB. It needs an executable with symbols, or a
-// test that can be built once more, and room below the memory limit. Elsewhere, and where that fails, the runtime's own
-// dump stops the world for about a second per 160 MB, and with Go 1.26 and 1.27 the runtime can, very rarely, die
-// while it writes (dumpgs throws when a goroutine is just leaving a system call).
+// On Linux (amd64 and arm64, kernel 5.9 or later) the file is written from a frozen copy of the
+// process, made as fork makes one: the program stands still for some milliseconds per 100 MB. It
+// needs an executable with symbols, or a test that can be built once more, and room below the
+// memory limit. Elsewhere, and where that fails, the runtime's own dump stops the world for about a
+// second per 160 MB, and with Go 1.26 and 1.27 the runtime can, very rarely, die while it writes
+// (dumpgs throws when a goroutine is just leaving a system call).
 //
-// The error says why there is no path: the dump could not be written or read. An object that nothing
-// retains has a path without hops, and an Answer that says so.
+// The error says why there is no path: the dump could not be written or read. An object that
+// nothing retains has a path without hops, and an Answer that says so.
 func WhyAlive[T any](p *T) (Path, error) {
 	if p == nil {
 		return Path{}, errors.New("leakcheck: WhyAlive of a nil pointer: pass the object to look for")
@@ -124,7 +125,8 @@ func WhyAlive[T any](p *T) (Path, error) {
 	return path, err
 }
 
-// escaped makes what WhyAlive is asked about live in the heap: an object on a stack moves when that grows.
+// escaped makes what WhyAlive is asked about live in the heap: an object on a stack moves when that
+// grows.
 var escaped unsafe.Pointer
 
 func whyAlive(addr uintptr) (Path, error) {
@@ -135,8 +137,9 @@ func whyAlive(addr uintptr) (Path, error) {
 	return paths[0][0], nil
 }
 
-// explainObjects finds what retains the objects of each set of addresses: see [explain.Objects]. t may be
-// nil. verdict is what is known already: the runtime prints it if it dies while it writes the dump.
+// explainObjects finds what retains the objects of each set of addresses: see [explain.Objects]. t
+// may be nil. verdict is what is known already: the runtime prints it if it dies while it writes
+// the dump.
 func explainObjects(t testing.TB, verdict string, sets [][]uintptr) ([][]Path, error) {
 	d, err := takeDump(t, verdict)
 	if err != nil {
@@ -152,7 +155,8 @@ func explainObjects(t testing.TB, verdict string, sets [][]uintptr) ([][]Path, e
 	return paths, nil
 }
 
-// explainSites finds what retains the objects that were allocated at each stack: see [explain.Sites].
+// explainSites finds what retains the objects that were allocated at each stack: see
+// [explain.Sites].
 func explainSites(t testing.TB, verdict string, sites [][]source.Frame, perOp []float64) ([]Path, error) {
 	d, err := takeDump(t, verdict)
 	if err != nil {

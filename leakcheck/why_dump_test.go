@@ -103,10 +103,11 @@ func TestDumpsAreKeptOnlyOnRequest(t *testing.T) {
 	}
 }
 
-// The runtime throws in a heap dump once the goroutineleak profile has found a leak: no dump may be tried, but of a frozen copy.
+// The runtime throws in a heap dump once the goroutineleak profile has found a leak: no dump may be
+// tried, but of a frozen copy.
 func TestNoDumpAfterTheGoroutineLeakProfile(t *testing.T) {
-	// Without the go command nothing is known of the runtime's structures, so that there is no dump of a frozen copy. It
-	// fails for the leak itself.
+	// Without the go command nothing is known of the runtime's structures, so that there is no dump
+	// of a frozen copy. It fails for the leak itself.
 	out, _ := whyChild(t, "why after a leak in the goroutineleak profile", "PATH=")
 	assert.Contains(t, out, "no path: the goroutineleak profile has found a leak in this process")
 	if runtime.GOOS == "linux" && (runtime.GOARCH == "amd64" || runtime.GOARCH == "arm64") {
@@ -147,8 +148,8 @@ func TestWhyAliveOfAPackageVariable(t *testing.T) {
 	assert.Equal(t, "it is part of the package variable leakcheck_test.keptStruct, which lives as long as the program", p.Answer)
 }
 
-// Dumps of parallel tests wait for each other, and stop the world while others run. Each caller is told from those whose
-// dump came before, and the symbols that all share are read by one at a time.
+// Dumps of parallel tests wait for each other, and stop the world while others run. Each caller is
+// told from those whose dump came before, and the symbols that all share are read by one at a time.
 func TestWhyAliveFromManyGoroutines(t *testing.T) {
 	testgate.Seconds(t)
 	done := make(chan error)

@@ -117,7 +117,8 @@ func (days) today(i int) *siteItem { return today(i) }
 //go:noinline
 func today(i int) *siteItem { return newItem(i) }
 
-// Two callers of one line that allocates are two stacks, and what one of them keeps is not counted with the other's.
+// Two callers of one line that allocates are two stacks, and what one of them keeps is not counted
+// with the other's.
 func TestExplainSitesTellsCallersApart(t *testing.T) {
 	testgate.Seconds(t)
 	old := runtime.MemProfileRate

@@ -40,8 +40,8 @@ func Count(plain, ci, long int) int {
 	return plain
 }
 
-// NoRace skips a proof that computes for seconds on one goroutine, where the race detector has nothing to find and makes it ten times as
-// slow. The run without -race has it.
+// NoRace skips a proof that computes for seconds on one goroutine, where the race detector has
+// nothing to find and makes it ten times as slow. The run without -race has it.
 func NoRace(t testing.TB) {
 	t.Helper()
 	if Race && !CI() {

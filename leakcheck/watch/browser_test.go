@@ -80,7 +80,8 @@ func pages(t *testing.T) map[string]http.Handler {
 	}
 }
 
-// frame is a page for the test in which a page of watch is as wide as a screen: browsers do not make windows of 390 pixels.
+// frame is a page for the test in which a page of watch is as wide as a screen: browsers do not
+// make windows of 390 pixels.
 const frame = `<!doctype html><style>body{margin:0}iframe{border:0;display:block}</style>
 <iframe id=f src="/%s/" width=%s height=%s></iframe><pre id=out></pre><script>
 onload = () => {
@@ -138,8 +139,9 @@ var (
 	result  = regexp.MustCompile(`<pre id="out">(.*?)</pre>`)
 )
 
-// TestPageInABrowser measures each page in Chromium at the widths of a desk and of a phone: nothing is wider than the screen, every text is
-// readable. With LEAKSAFE_DIR set the screenshots stay there.
+// TestPageInABrowser measures each page in Chromium at the widths of a desk and of a phone: nothing
+// is wider than the screen, every text is readable. With LEAKSAFE_DIR set the screenshots stay
+// there.
 func TestPageInABrowser(t *testing.T) {
 	testgate.Seconds(t)
 	served := pages(t)

@@ -39,7 +39,8 @@ type dir struct {
 	lastCapture time.Time
 }
 
-// openDir makes the folder and reads the past. The folder is returned in any case: what cannot be written now may be later.
+// openDir makes the folder and reads the past. The folder is returned in any case: what cannot be
+// written now may be later.
 func openDir(path string, now time.Time) (*dir, error) {
 	d := &dir{path: path, life: now.UnixNano()}
 	if err := os.MkdirAll(path, 0o700); err != nil {
@@ -113,7 +114,8 @@ func (w *Watcher) capture(before []byte, leaked bool) []string {
 	return names
 }
 
-// create writes a capture under a name that no other process has taken. Of a full disk no part of a file is left.
+// create writes a capture under a name that no other process has taken. Of a full disk no part of a
+// file is left.
 func (d *dir) create(now time.Time, kind string, content []byte) (name string, err error) {
 	var f *os.File
 	for range 1000 { // more processes than that do not share a millisecond
@@ -134,8 +136,8 @@ func (d *dir) create(now time.Time, kind string, content []byte) (name string, e
 	return name, nil
 }
 
-// goroutineLeaks is the goroutineleak profile, nil where this runtime has none. The runtime dies when it writes a heap dump after the
-// profile has found something.
+// goroutineLeaks is the goroutineleak profile, nil where this runtime has none. The runtime dies
+// when it writes a heap dump after the profile has found something.
 func goroutineLeaks() []byte {
 	p := pprof.Lookup("goroutineleak")
 	if p == nil {
@@ -176,7 +178,8 @@ func (d *dir) prune() error { return d.keep(captureName, maxCaptures, time.Now()
 // pruneDumps removes the oldest dumps.
 func (d *dir) pruneDumps() error { return d.keep(dumpName, maxDumps, time.Now()) }
 
-// removeParts removes what a process that was killed while it read a copy has left. Another one that shares the folder may be at it.
+// removeParts removes what a process that was killed while it read a copy has left. Another one
+// that shares the folder may be at it.
 func (d *dir) removeParts(now time.Time) error {
 	parts, err := filepath.Glob(filepath.Join(d.path, partName))
 	for _, p := range parts {
@@ -190,7 +193,8 @@ func (d *dir) removeParts(now time.Time) error {
 // stampPattern finds the time in a file's name.
 var stampPattern = regexp.MustCompile(`\d{8}T\d{6}\.\d{3}Z`)
 
-// keep removes the oldest files but n. A name from the future is from before the clock was set back: it goes first.
+// keep removes the oldest files but n. A name from the future is from before the clock was set
+// back: it goes first.
 func (d *dir) keep(own *regexp.Regexp, n int, now time.Time) error {
 	names, err := d.list(own)
 	if err != nil {

@@ -38,17 +38,19 @@
 //
 // # What retains the memory
 //
-// With [Options.Dir], and on Linux, a finding also says what retains the objects: watch takes a frozen copy of the process,
-// at most once an hour, and reads it while the program goes on. When memory comes near the limit, it writes the
-// finding and the three largest retainers to the log and to the container's termination message, before the kernel may kill the
-// process, and then the retention profile and a redacted dump to Dir. [Watcher.Retained] serves that profile. Everywhere else the command
-// leakcheck shows how to take a dump and read it.
+// With [Options.Dir], and on Linux, a finding also says what retains the objects: watch takes a
+// frozen copy of the process, at most once an hour, and reads it while the program goes on. When
+// memory comes near the limit, it writes the finding and the three largest retainers to the log and
+// to the container's termination message, before the kernel may kill the process, and then the
+// retention profile and a redacted dump to Dir. [Watcher.Retained] serves that profile. Everywhere
+// else the command leakcheck shows how to take a dump and read it.
 //
 // # Who may look
 //
-// Nothing is served unless a handler is mounted. [Watcher.Handler] serves the page and its numbers, and with [Options.ServeFiles] the files in Dir;
-// [Watcher.Retained] the retention profile. They say what the program is made of: mount them behind the authorization of the service's other
-// pages for operators. The page for many services is docs/500-services.md.
+// Nothing is served unless a handler is mounted. [Watcher.Handler] serves the page and its numbers,
+// and with [Options.ServeFiles] the files in Dir; [Watcher.Retained] the retention profile. They
+// say what the program is made of: mount them behind the authorization of the service's other pages
+// for operators. The page for many services is docs/500-services.md.
 //
 // The command leakvet (leakcheck/cmd/leakvet) finds, before a program runs, a Watcher that is not
 // stopped on some path.

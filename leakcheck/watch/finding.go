@@ -35,21 +35,24 @@ type Finding struct {
 	DoubleBuys  Seconds `json:"doubleBuys,omitempty"`
 	// Sites grew in that time, the most first: lines that allocate, or that start goroutines.
 	Sites []Site `json:"sites,omitempty"`
-	// RetainedBy says in words what retains the objects of the first site that a frozen copy has samples of, and Retainers are the
-	// roots that retain most of the heap. NoRetainers says why there are none.
+	// RetainedBy says in words what retains the objects of the first site that a frozen copy has
+	// samples of, and Retainers are the roots that retain most of the heap. NoRetainers says why
+	// there are none.
 	RetainedBy  string     `json:"retainedBy,omitempty"`
 	Retainers   []Retainer `json:"retainers,omitempty"`
 	NoRetainers string     `json:"noRetainers,omitempty"`
 	// Captures are the names of the profiles written for it in Options.Dir.
 	Captures []string `json:"captures,omitempty"`
-	// Work is the work done a second, lately, and WorkBest at its best, in WorkUnit: "requests", by Options.Traffic, or "bytes
-	// allocated". For "collection" only.
+	// Work is the work done a second, lately, and WorkBest at its best, in WorkUnit: "requests", by
+	// Options.Traffic, or "bytes allocated". For "collection" only.
 	Work     float64 `json:"work,omitempty"`
 	WorkBest float64 `json:"workBest,omitempty"`
 	WorkUnit string  `json:"workUnit,omitempty"`
-	// Stopped is when growth came to its last new height, if it has stopped since; zero while it goes on.
+	// Stopped is when growth came to its last new height, if it has stopped since; zero while it
+	// goes on.
 	Stopped time.Time `json:"stopped,omitzero"`
-	// Lives is how many lives of the process before this one climbed until they ended: what restarts hid. For "restarts" and "live heap".
+	// Lives is how many lives of the process before this one climbed until they ended: what
+	// restarts hid. For "restarts" and "live heap".
 	Lives int `json:"lives,omitempty"`
 }
 

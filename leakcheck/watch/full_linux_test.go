@@ -47,7 +47,8 @@ func TestDiskThatIsFull(t *testing.T) {
 	assert.GreaterOrEqual(t, bytes.Count(text, []byte("\n")), 7, "points are written again when there is space")
 }
 
-// TestDiskThatFillsWithinALine fills the disk while the history's last page has room for a part of a line.
+// TestDiskThatFillsWithinALine fills the disk while the history's last page has room for a part of
+// a line.
 func TestDiskThatFillsWithinALine(t *testing.T) {
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {

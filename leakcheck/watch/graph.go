@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// A shape is the size of a graph in the units of its viewBox, and the space for its axes. A screen shows the wide shape or the
-// narrow one, so that a unit is about a pixel and texts stay readable.
+// A shape is the size of a graph in the units of its viewBox, and the space for its axes. A screen
+// shows the wide shape or the narrow one, so that a unit is about a pixel and texts stay readable.
 type shape struct {
 	class                     string
 	width, height             float64
@@ -86,7 +86,8 @@ func pointsOf(s status, past func(point) int64, now func(Sample) int64) []xy {
 	return out
 }
 
-// at is when a sample was taken, by the clock of the newest one: the wall clock may have been set meanwhile.
+// at is when a sample was taken, by the clock of the newest one: the wall clock may have been set
+// meanwhile.
 func (s status) at(x Sample) time.Time {
 	newest := s.Samples[len(s.Samples)-1]
 	return newest.Time.Add(-seconds(newest.Up - x.Up))
@@ -179,7 +180,8 @@ func (g *graph) in(s shape) drawing {
 // tenth rounds, so that the page is short.
 func tenth(v float64) float64 { return math.Round(v*10) / 10 }
 
-// marksIn places the marks. A text that would cover the one before is left out: below the graph they are all listed.
+// marksIn places the marks. A text that would cover the one before is left out: below the graph
+// they are all listed.
 func (g *graph) marksIn(d drawing, x func(time.Time) float64) (marks []tick) {
 	covered := 0.0
 	for _, m := range g.marks {
@@ -224,7 +226,8 @@ func pathOf(points []xy, x func(time.Time) float64, y func(float64) float64) str
 	return b.String()
 }
 
-// roundStep is a step of 1, 2 or 5 times a power of ten, in the unit that fits, with which at most n steps reach top.
+// roundStep is a step of 1, 2 or 5 times a power of ten, in the unit that fits, with which at most
+// n steps reach top.
 func roundStep(top float64, n int, wholes bool) (step, per float64, unit string) {
 	per = 1.0
 	if !wholes {

@@ -67,7 +67,8 @@ func (w *Watcher) ceilingBeside(others int64, share float64) ceiling {
 	return ceiling{at: max(float64(w.limit.bytes-others)*share, 1), share: share}
 }
 
-// seriesOf returns a function that makes a series of one value of each window. The series share when the windows end and their work.
+// seriesOf returns a function that makes a series of one value of each window. The series share
+// when the windows end and their work.
 func seriesOf(bs []*bucket) func(value func(*bucket) int64) climb.Series {
 	end, work := make([]float64, len(bs)), make([]float64, len(bs))
 	for i := range bs {
@@ -142,7 +143,8 @@ type standing struct {
 	since   int       // windows since then
 }
 
-// goesOn notes whether growth goes on: it has stopped when half as many windows as make a finding have come to no new height.
+// goesOn notes whether growth goes on: it has stopped when half as many windows as make a finding
+// have come to no new height.
 func (w *Watcher) goesOn(signal string, x *standing, low float64) {
 	if x.since++; low > x.highest {
 		x.highest, x.at, x.since = low, time.Now(), 0
@@ -159,7 +161,8 @@ func (w *Watcher) goesOn(signal string, x *standing, low float64) {
 	}
 }
 
-// livesThatClimbed is how many lives of the process before this one, in a row, climbed until they ended.
+// livesThatClimbed is how many lives of the process before this one, in a row, climbed until they
+// ended.
 func (w *Watcher) livesThatClimbed() int {
 	if w.dir == nil {
 		return 0
@@ -238,8 +241,9 @@ func (w *Watcher) prepare(lv int, heapRises, goroutinesRise bool) {
 	}
 }
 
-// renew keeps what each line holds, as of two moments within the windows that the next finding judges. It does so also while
-// memory rises: a cache that filled before those windows is no part of the finding.
+// renew keeps what each line holds, as of two moments within the windows that the next finding
+// judges. It does so also while memory rises: a cache that filled before those windows is no part
+// of the finding.
 func (b *baseline) renew() {
 	b.age++
 	if b.middle != nil && b.age < suspected {

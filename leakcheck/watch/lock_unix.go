@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// lockFile takes the lock of a file, which ends with the process. It is nil where the file system has no locks, and
-// errLocked says that another process has it.
+// lockFile takes the lock of a file, which ends with the process. It is nil where the file system
+// has no locks, and errLocked says that another process has it.
 func lockFile(name string) (io.Closer, error) {
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR|syscall.O_NONBLOCK, 0o600)
 	if err != nil {

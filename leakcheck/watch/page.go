@@ -88,15 +88,17 @@ func (w *Watcher) status() status {
 	return s
 }
 
-// Handler serves the page, and its numbers as data.json beside it; nothing else, unless [Options.ServeFiles] is set: then also the
-// captured profiles and the redacted dumps, under files/. Mount it below a path that ends in a slash, such as /debug/leaks/, behind the
+// Handler serves the page, and its numbers as data.json beside it; nothing else, unless
+// [Options.ServeFiles] is set: then also the captured profiles and the redacted dumps, under
+// files/. Mount it below a path that ends in a slash, such as /debug/leaks/, behind the
 // authorization of the service's other pages for operators:
 //
 //	mux.Handle("/debug/leaks/", operatorsOnly(w.Handler()))
 //
-// The page names the program's functions and files, and says how much memory it uses and how many requests it serves. The handler changes
-// nothing: it answers GET and HEAD, 405 to every other method, and 403 to another site's request for anything but the page. Other sites cannot
-// frame the page or read it.
+// The page names the program's functions and files, and says how much memory it uses and how many
+// requests it serves. The handler changes nothing: it answers GET and HEAD, 405 to every other
+// method, and 403 to another site's request for anything but the page. Other sites cannot frame the
+// page or read it.
 func (w *Watcher) Handler() http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {

@@ -28,8 +28,9 @@ const (
 // asideName matches history files that were set aside because they were damaged.
 var asideName = regexp.MustCompile(`^leaksafe-history(-\d+)?\.damaged-\d{8}T\d{6}\.\d{3}Z$`)
 
-// A slot is a history file that one process at a time writes. A process takes the first slot that no other one holds, so that
-// processes that share a folder do not mix their histories, and a restart finds what the process before it wrote.
+// A slot is a history file that one process at a time writes. A process takes the first slot that
+// no other one holds, so that processes that share a folder do not mix their histories, and a
+// restart finds what the process before it wrote.
 type slot struct {
 	file string
 	lock io.Closer // nil: the system or the file system has no locks
@@ -117,8 +118,9 @@ func (s *slot) close() {
 	}
 }
 
-// read returns the points of a history file. A file that is not what append has written, or that cannot be read, is set aside under another
-// name, and what could be read of it begins a new one. The error says so.
+// read returns the points of a history file. A file that is not what append has written, or that
+// cannot be read, is set aside under another name, and what could be read of it begins a new one.
+// The error says so.
 func (s *slot) read(now time.Time) ([]point, error) {
 	text, whole, err := readTail(s.file)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -184,7 +186,8 @@ func (s *slot) setAside(points []point, cause error, now time.Time) error {
 	return errors.Join(warning, s.write(points), folder.keep(asideName, maxAside, now))
 }
 
-// asideFor is the name for a damaged history file: one that is free, so that no file from the same millisecond is overwritten.
+// asideFor is the name for a damaged history file: one that is free, so that no file from the same
+// millisecond is overwritten.
 func asideFor(file string, now time.Time) string {
 	for {
 		aside := strings.TrimSuffix(file, ".jsonl") + ".damaged-" + now.UTC().Format(stampLayout)

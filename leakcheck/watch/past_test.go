@@ -39,7 +39,8 @@ func aside(t *testing.T, dir string) []string {
 	return files
 }
 
-// startLogged starts and stops a Watcher and returns its warnings, and how many points of earlier runs it knows.
+// startLogged starts and stops a Watcher and returns its warnings, and how many points of earlier
+// runs it knows.
 func startLogged(t *testing.T, dir string) (warnings string, points int) {
 	t.Helper()
 	var lines bytes.Buffer

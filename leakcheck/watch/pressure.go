@@ -20,8 +20,8 @@ const maxTermination = 4096
 // pressureInterval is how often memory is compared with the limit once half of it is used.
 const pressureInterval = time.Second
 
-// near tells whether memory is close to the limit: what no collection can free, or where the runtime does not know
-// the limit, all that is resident, since the kernel counts garbage too.
+// near tells whether memory is close to the limit: what no collection can free, or where the
+// runtime does not know the limit, all that is resident, since the kernel counts garbage too.
 func (w *Watcher) near(s Sample) bool {
 	if w.limit.bytes == 0 {
 		return false
@@ -65,8 +65,8 @@ const (
 	earlyOff = .4
 )
 
-// lookEarly takes a copy at half of the limit if at the pressure there will be no room to read one, and none has shown yet what
-// retains the memory. w.mu is held.
+// lookEarly takes a copy at half of the limit if at the pressure there will be no room to read one,
+// and none has shown yet what retains the memory. w.mu is held.
 func (w *Watcher) lookEarly(s Sample) {
 	used := float64(max(s.used(), s.RSS))
 	limit := float64(w.limit.bytes)
@@ -91,9 +91,9 @@ func (w *Watcher) lookEarly(s Sample) {
 	})
 }
 
-// leaveEvidence writes, in this order: what is known already to the log and the termination message, the profiles to
-// Dir, and then, from a frozen copy, what retains the memory. The first is a matter of milliseconds, the last
-// of seconds. w.mu is held.
+// leaveEvidence writes, in this order: what is known already to the log and the termination
+// message, the profiles to Dir, and then, from a frozen copy, what retains the memory. The first is
+// a matter of milliseconds, the last of seconds. w.mu is held.
 func (w *Watcher) leaveEvidence(s Sample) {
 	text := w.evidence(s, w.retainers, nil)
 	w.tell(text)
@@ -166,7 +166,8 @@ const (
 	unitBytes    = "bytes allocated"
 )
 
-// throughput is the work done a second, lately and at its best; 0 where it is not known. w.mu is held.
+// throughput is the work done a second, lately and at its best; 0 where it is not known. w.mu is
+// held.
 func (w *Watcher) throughput() (now, best float64, unit string) {
 	unit = unitBytes
 	if w.o.Traffic != nil {
@@ -201,7 +202,8 @@ func findTermination(configured string) (string, error) {
 	return configured, f.Close()
 }
 
-// writeOver replaces what a file holds, in place: the container's file is a mount and cannot be renamed over.
+// writeOver replaces what a file holds, in place: the container's file is a mount and cannot be
+// renamed over.
 func writeOver(file, text string) error {
 	if len(text) > maxTermination {
 		text = text[:maxTermination-4] + "…\n"

@@ -13,16 +13,18 @@ import (
 // retainedPause is the least time between two copies for the handler.
 const retainedPause = 10 * time.Second
 
-// Retained serves what retains the memory of this process, as a pprof profile: in its flame graph a box is as wide as
-// what would be freed with it.
+// Retained serves what retains the memory of this process, as a pprof profile: in its flame graph a
+// box is as wide as what would be freed with it.
 //
 //	mux.Handle("/debug/leaks/retained", w.Retained())
 //	go tool pprof -http=: http://host/debug/leaks/retained
 //
-// Each GET takes a frozen copy of the process: see [Options.Dir] for what that costs and where it is possible. One is taken at a
-// time, and at most one in ten seconds; otherwise, and near the memory limit, the answer is 503. The profile names types, variables and
-// functions, and has no contents of memory. It is not part of [Watcher.Handler]: mount it only where operators may look. Where Options.Dir is
-// not set, the dump that is read for it is a file without a name in the directory for temporary files.
+// Each GET takes a frozen copy of the process: see [Options.Dir] for what that costs and where it
+// is possible. One is taken at a time, and at most one in ten seconds; otherwise, and near the
+// memory limit, the answer is 503. The profile names types, variables and functions, and has no
+// contents of memory. It is not part of [Watcher.Handler]: mount it only where operators may look.
+// Where Options.Dir is not set, the dump that is read for it is a file without a name in the
+// directory for temporary files.
 func (w *Watcher) Retained() http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet {
@@ -62,7 +64,8 @@ func (w *Watcher) retained(now time.Time) ([]byte, error) {
 	return profile, err
 }
 
-// takeCopy takes a frozen copy and reads it. file is that of its dump, if o keeps it. copier.mu is held.
+// takeCopy takes a frozen copy and reads it. file is that of its dump, if o keeps it. copier.mu is
+// held.
 func (w *Watcher) takeCopy(sites []Site, o ownheap.Options) (in inside, profile []byte, file string, err error) {
 	if w.roomToLook(newMeter(nil).read()) != nil {
 		giveBack() // what is garbage takes no room in a copy

@@ -42,9 +42,10 @@ func (r Retainer) String() string {
 // retainersShown is how many retainers a finding has.
 const retainersShown = 3
 
-// What reading a copy takes, in bytes: for each object, for each byte of the executable, whose symbols and types are read, and besides.
-// Garbage is collected as soon as it is a twentieth of what lives. Measured on Go 1.26: resident memory grows by 14 MiB with an
-// executable of 7 MiB and few objects, and by 109 MiB with a million objects. These numbers are a third higher.
+// What reading a copy takes, in bytes: for each object, for each byte of the executable, whose
+// symbols and types are read, and besides. Garbage is collected as soon as it is a twentieth of
+// what lives. Measured on Go 1.26: resident memory grows by 14 MiB with an executable of 7 MiB and
+// few objects, and by 109 MiB with a million objects. These numbers are a third higher.
 const (
 	bytesPerObject  = 130
 	bytesPerExeByte = 2.5
@@ -73,8 +74,9 @@ var errRest = errors.New("watch: a frozen copy was taken less than an hour ago")
 // copyPause is the least time between two copies for findings.
 const copyPause = time.Hour
 
-// look takes a frozen copy, reads what retains the memory, and keeps the profile of it and the redacted dump in Dir. The program
-// goes on meanwhile. It needs Options.Dir, and room: near the limit it gives up and says why.
+// look takes a frozen copy, reads what retains the memory, and keeps the profile of it and the
+// redacted dump in Dir. The program goes on meanwhile. It needs Options.Dir, and room: near the
+// limit it gives up and says why.
 func (w *Watcher) look(sites []Site) (inside, error) {
 	if w.dir == nil {
 		return inside{}, errors.New("watch: no frozen copy without Options.Dir: its dump needs a place")
@@ -180,7 +182,8 @@ func (w *Watcher) keepCopy(dump string, profile []byte, now time.Time) (names []
 	return append(names, name)
 }
 
-// explain adds to a finding what retains the memory, before anybody is told of it. It takes at most one copy an hour.
+// explain adds to a finding what retains the memory, before anybody is told of it. It takes at most
+// one copy an hour.
 func (w *Watcher) explain(f Finding, now time.Time) Finding {
 	w.copier.mu.Lock()
 	rest := !w.copier.last.IsZero() && now.Sub(w.copier.last) < copyPause

@@ -30,7 +30,8 @@ func fill() { filled = append(filled, make([]byte, 1<<20)) }
 //go:noinline
 func grow() { growing = append(growing, make([]byte, 1<<20)) }
 
-// A cache that filled while memory was rising already is no part of the finding, though it holds more than what leaks.
+// A cache that filled while memory was rising already is no part of the finding, though it holds
+// more than what leaks.
 func TestFindingNamesWhatGrewInItsTime(t *testing.T) {
 	filled, growing = nil, nil
 	defer func() { filled, growing = nil, nil }()
@@ -66,7 +67,8 @@ func TestFindingNamesWhatGrewInItsTime(t *testing.T) {
 	assert.Contains(t, last.Sites[0].Func, "watch_test.grow")
 }
 
-// The finding names what retains the objects, from a frozen copy; the retention profile and the redacted dump are in Dir.
+// The finding names what retains the objects, from a frozen copy; the retention profile and the
+// redacted dump are in Dir.
 func TestFindingNamesTheRetainer(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("no frozen copies here")

@@ -28,8 +28,8 @@ type life struct {
 	lasted      time.Duration
 }
 
-// climbed tells a run that climbed until it ended. A cache fills in the first half, and a day's traffic goes down again; only a leak rises
-// in the second half too, and never falls by much.
+// climbed tells a run that climbed until it ended. A cache fills in the first half, and a day's
+// traffic goes down again; only a leak rises in the second half too, and never falls by much.
 func (l life) climbed(floor int64) bool {
 	rise := l.last - l.first
 	if rise <= max(floor, l.peak/4) || l.last < l.peak/10*9 || l.last-l.quarters[1] < rise/4 {

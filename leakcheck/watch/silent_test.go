@@ -113,7 +113,8 @@ func TestNoisyCachesAreSilent(t *testing.T) {
 	}
 }
 
-// A leak of one object a request, at 20 requests a second, is found within 15 windows, whatever the noise.
+// A leak of one object a request, at 20 requests a second, is found within 15 windows, whatever the
+// noise.
 func TestSlowLeakIsFoundWithin15Windows(t *testing.T) {
 	for seed := range uint64(20) {
 		r := rand.New(rand.NewPCG(seed, 8))

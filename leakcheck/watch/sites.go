@@ -132,7 +132,8 @@ func (s Site) Place() string {
 	return fmt.Sprintf("%s:%d", path.Join(folderOf(s.Func), path.Base(strings.ReplaceAll(s.File, `\`, "/"))), s.Line)
 }
 
-// folderOf is the folder of a function's package, relative to the program's module. A package's name has no dot before its last slash.
+// folderOf is the folder of a function's package, relative to the program's module. A package's
+// name has no dot before its last slash.
 func folderOf(function string) string {
 	slash := strings.LastIndexByte(function, '/') + 1
 	name, _, _ := strings.Cut(function[slash:], ".")
@@ -247,7 +248,8 @@ func (s snapshot) grown(before snapshot) []Site {
 	return sites[:min(len(sites), sitesShown)]
 }
 
-// grownTwice lists what grew before middle and again since, the most first; where nothing did, what grew since.
+// grownTwice lists what grew before middle and again since, the most first; where nothing did, what
+// grew since.
 func (s snapshot) grownTwice(before, middle snapshot) []Site {
 	diff := make(snapshot)
 	for site, a := range s {

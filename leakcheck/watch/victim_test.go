@@ -20,7 +20,8 @@ import (
 	"github.com/leaksafe/leaksafe/internal/testgate"
 )
 
-// group makes a cgroup with a memory limit, and returns the file to which a process writes to join it; "" where that is not allowed.
+// group makes a cgroup with a memory limit, and returns the file to which a process writes to join
+// it; "" where that is not allowed.
 func group(t *testing.T, limit int64) string {
 	for _, v := range []struct{ root, limit, swap string }{
 		{"/sys/fs/cgroup", "memory.max", "memory.swap.max"},
@@ -58,8 +59,8 @@ func resident(pid int) int64 {
 	return n * int64(os.Getpagesize())
 }
 
-// killed runs a victim until the kernel kills it in its cgroup, or where there is none until this test does, as soon as it has used
-// its limit.
+// killed runs a victim until the kernel kills it in its cgroup, or where there is none until this
+// test does, as soon as it has used its limit.
 func killed(t *testing.T, exe, dir, message string, limit, start int64, rate int) {
 	args := []string{dir, message, "0", strconv.Itoa(rate)}
 	procs := group(t, limit)
@@ -99,7 +100,8 @@ func killed(t *testing.T, exe, dir, message string, limit, start int64, rate int
 	require.True(t, status.Signaled() && status.Signal() == syscall.SIGKILL, "%v", status)
 }
 
-// What retains the memory is known after the kernel has killed the process: in all of 20 runs under LEAKSAFE_LONG, and 2 otherwise.
+// What retains the memory is known after the kernel has killed the process: in all of 20 runs under
+// LEAKSAFE_LONG, and 2 otherwise.
 func TestEvidenceOutlivesTheKill(t *testing.T) {
 	testgate.Seconds(t)
 	if _, err := exec.LookPath("go"); err != nil {

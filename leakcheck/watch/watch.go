@@ -55,29 +55,35 @@ type Options struct {
 	// outlives a restart. It is made where it does not exist. Files in it that
 	// are not watch's own are left alone. Empty: nothing is written.
 	//
-	// The folder holds at most 24 profiles, 2 dumps, and a history of 1 MiB for each process that shares it; up to 256 processes may. A
-	// history file that is damaged is renamed to NAME.damaged-TIME, and what can be read of it is used; three such files are kept.
-	// When the disk is full or the folder is gone, watch logs it once, shows it on the page, and tries again at the next point.
+	// The folder holds at most 24 profiles, 2 dumps, and a history of 1 MiB for each process that
+	// shares it; up to 256 processes may. A history file that is damaged is renamed to
+	// NAME.damaged-TIME, and what can be read of it is used; three such files are kept. When the
+	// disk is full or the folder is gone, watch logs it once, shows it on the page, and tries again
+	// at the next point.
 	//
-	// With it, watch takes a frozen copy of the process to see what retains the memory: at a finding, at most once an hour, and near the
-	// limit. The program goes on meanwhile, but for the time in which the kernel copies its page tables: some 50 ms per GB. The
-	// retention profile and the redacted dump of the copy, which has no strings and no other contents, stay in the folder. Linux on amd64 and
-	// arm64 only, and not for a program that is linked with -s or -w.
+	// With it, watch takes a frozen copy of the process to see what retains the memory: at a
+	// finding, at most once an hour, and near the limit. The program goes on meanwhile, but for the
+	// time in which the kernel copies its page tables: some 50 ms per GB. The retention profile and
+	// the redacted dump of the copy, which has no strings and no other contents, stay in the
+	// folder. Linux on amd64 and arm64 only, and not for a program that is linked with -s or -w.
 	//
-	// Reading a copy takes memory: about 2.5 times the size of the executable, 6 MiB, and 130 bytes an object; a copy is only taken
-	// where three quarters of what is left below the limit are more than that. Under a small limit there is no such room at the
-	// pressure, so watch takes the copy when half of the limit is used. With an executable of 10 MiB and objects of 4 KiB that
-	// works from a limit of about 90 MiB on, and a copy at the pressure from about 350 MiB on. Below, the evidence names the
-	// lines that allocate most, and says why nothing more is known.
+	// Reading a copy takes memory: about 2.5 times the size of the executable, 6 MiB, and 130 bytes
+	// an object; a copy is only taken where three quarters of what is left below the limit are more
+	// than that. Under a small limit there is no such room at the pressure, so watch takes the copy
+	// when half of the limit is used. With an executable of 10 MiB and objects of 4 KiB that works
+	// from a limit of about 90 MiB on, and a copy at the pressure from about 350 MiB on. Below, the
+	// evidence names the lines that allocate most, and says why nothing more is known.
 	Dir string
 
-	// ServeFiles lets Handler serve the profiles and the redacted dumps in Dir. They say more of the program than the page does: all its
-	// functions and types, and the sizes of its data. Set it only where whoever may see the page may see that too.
+	// ServeFiles lets Handler serve the profiles and the redacted dumps in Dir. They say more of
+	// the program than the page does: all its functions and types, and the sizes of its data. Set
+	// it only where whoever may see the page may see that too.
 	ServeFiles bool
 
-	// TerminationLog is the file for the reason of the end: at 80 % of the limit watch writes there, and to Log, what grows and
-	// what retains most, and empties it when memory falls again. Empty: /dev/termination-log, which
-	// Kubernetes reads, where it can be written. "none": no file.
+	// TerminationLog is the file for the reason of the end: at 80 % of the limit watch writes
+	// there, and to Log, what grows and what retains most, and empties it when memory falls again.
+	// Empty: /dev/termination-log, which Kubernetes reads, where it can be written. "none": no
+	// file.
 	TerminationLog string
 
 	// Log receives a line an interval, and the findings as warnings. nil: no lines.
@@ -142,9 +148,9 @@ type Watcher struct {
 	done     sync.WaitGroup
 }
 
-// Start begins to watch. The caller owns the Watcher and calls its Stop.
-// The error says which option makes no sense. A Dir or a TerminationLog that cannot be used, or a damaged file in Dir, is no error: watch
-// says so in Log and on the page, and goes on.
+// Start begins to watch. The caller owns the Watcher and calls its Stop. The error says which
+// option makes no sense. A Dir or a TerminationLog that cannot be used, or a damaged file in Dir,
+// is no error: watch says so in Log and on the page, and goes on.
 func Start(o Options) (*Watcher, error) {
 	w, err := newWatcher(o)
 	if err != nil {
@@ -244,14 +250,15 @@ func (w *Watcher) Latest() (Sample, bool) {
 	return l.at(len(l.ring) - 1).last, true
 }
 
-// Pressure returns what [Options.OnPressure] would be told now, for an exporter of metrics; false before the first sample. Limit is 0 where
-// none is known.
+// Pressure returns what [Options.OnPressure] would be told now, for an exporter of metrics; false
+// before the first sample. Limit is 0 where none is known.
 func (w *Watcher) Pressure() (Pressure, bool) {
 	s, ok := w.Latest()
 	return Pressure{Used: s.used(), Limit: w.limit.bytes, LimitSource: w.limit.source, Sample: s}, ok
 }
 
-// Retainers returns what retained most of the memory in the last frozen copy, at most three roots; none before there was one.
+// Retainers returns what retained most of the memory in the last frozen copy, at most three roots;
+// none before there was one.
 func (w *Watcher) Retainers() []Retainer {
 	w.mu.Lock()
 	defer w.mu.Unlock()

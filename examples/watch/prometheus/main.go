@@ -1,5 +1,5 @@
-// Command prometheus serves what watch measures as Prometheus metrics, and the page and the retention profile beside them. Copy
-// the collector.
+// Command prometheus serves what watch measures as Prometheus metrics, and the page and the
+// retention profile beside them. Copy the collector.
 //
 //	go run -C examples/watch/prometheus .
 package main

@@ -15,8 +15,8 @@ import (
 	"github.com/leaksafe/leaksafe/internal/testgate"
 )
 
-// Builds of one program, of which each lays something out in another way. The module's name has no dot: with -trimpath, files of the
-// standard library are named as its own are.
+// Builds of one program, of which each lays something out in another way. The module's name has no
+// dot: with -trimpath, files of the standard library are named as its own are.
 var builds = []struct {
 	name string
 	env  []string

@@ -43,7 +43,8 @@ func flameDumps(c *command, args []string) error {
 	return c.writeProfile(p, out)
 }
 
-// flameFiles tells dumps from the profile that is to be written. The latter is "" for standard output.
+// flameFiles tells dumps from the profile that is to be written. The latter is "" for standard
+// output.
 func (c *command) flameFiles(files []string) (dumps []string, out string, err error) {
 	for _, f := range files {
 		switch {

@@ -1,4 +1,5 @@
-// Leakcheck reads heap dumps that a service or a test has saved, and says what grew and who keeps it.
+// Leakcheck reads heap dumps that a service or a test has saved, and says what grew and who keeps
+// it.
 //
 //	leakcheck dump    -pid N | -core file out.dump   a dump of a process that runs, or of a core file
 //	leakcheck summary [flags] one.dump             what is in the heap, by allocation site
@@ -15,8 +16,9 @@
 //	-pid N       look at this process instead of at the last dump
 //	-html file   of summary and compare: write a page too
 //
-// This is the server of examples/ssr, before and after 500 requests to each of its two pages. First come the suspects: places that retain
-// a tenth of the growth or more. The first row of the table is the line that leaks:
+// This is the server of examples/ssr, before and after 500 requests to each of its two pages. First
+// come the suspects: places that retain a tenth of the growth or more. The first row of the table
+// is the line that leaks:
 //
 //	$ leakcheck compare before.dump after.dump -exe ./ssr -n 2
 //	before.dump → after.dump (963 of 3,166 objects have an allocation site; run with runtime.MemProfileRate = 1 to have all)
@@ -38,14 +40,17 @@
 //	  → []*main.page [254]           ssr/pages.go:19  history.pages = append(history.pages, p)
 //	  → the object: main.page (550 like it, 2.6 MiB retained)  ssr/pages.go:28  p := &page{Title: "Shop", Products: catal…
 //
-// A row says how many objects of a site are new, how many are gone, and by how much the site's own bytes and what would be freed with
-// them have grown. Rows are sorted by what would be freed. A site with few objects more than before is sorted by its own bytes: what a
-// list or a map holds has a row of its own. Dumps of two processes, or of two builds, are compared too: then sites are matched without
-// their lines, and objects are only counted. With -html file, summary and compare write a page that shows the suspects and the whole
-// tree of what retains the memory, or its growth.
+// A row says how many objects of a site are new, how many are gone, and by how much the site's own
+// bytes and what would be freed with them have grown. Rows are sorted by what would be freed. A
+// site with few objects more than before is sorted by its own bytes: what a list or a map holds has
+// a row of its own. Dumps of two processes, or of two builds, are compared too: then sites are
+// matched without their lines, and objects are only counted. With -html file, summary and compare
+// write a page that shows the suspects and the whole tree of what retains the memory, or its
+// growth.
 //
-// A path of why begins at a root. Where several roots retain an object, it is the nearest package variable that was declared
-// outside the standard library, and the lines "also held by" name others.
+// A path of why begins at a root. Where several roots retain an object, it is the nearest package
+// variable that was declared outside the standard library, and the lines "also held by" name
+// others.
 //
 // # A flame graph of what retains the memory
 //
@@ -54,20 +59,23 @@
 //	$ leakcheck flame -exe ./shop after.dump retained.pb.gz
 //	$ go tool pprof -http=: retained.pb.gz
 //
-// A box is as wide as what would be freed with it. At the top are the roots: package variables, goroutines by the function that
-// created them and the line they are at, pending timers, finalizers. Below each are the objects that it alone retains, as fields, elements
-// and variables of closures, and last the line that allocated, where the dump knows it. What several roots retain is below
-// "shared with other roots" of the nearest one. Lists, trees and other recursive data are one box. The labels "root" and "state" of
-// samples select, for instance, what goroutines blocked in one way retain: -tagfocus='state=blocked in chan receive'.
+// A box is as wide as what would be freed with it. At the top are the roots: package variables,
+// goroutines by the function that created them and the line they are at, pending timers,
+// finalizers. Below each are the objects that it alone retains, as fields, elements and variables
+// of closures, and last the line that allocated, where the dump knows it. What several roots retain
+// is below "shared with other roots" of the nearest one. Lists, trees and other recursive data are
+// one box. The labels "root" and "state" of samples select, for instance, what goroutines blocked
+// in one way retain: -tagfocus='state=blocked in chan receive'.
 //
-// Given two dumps, it writes how much more the second one retains. Profilers that store pprof profiles, such as Pyroscope or Parca, take
-// both.
+// Given two dumps, it writes how much more the second one retains. Profilers that store pprof
+// profiles, such as Pyroscope or Parca, take both.
 //
 // # A verdict without a dump
 //
-// The command watch needs net/http/pprof in the service, and nothing else. It fetches the heap profile and the goroutine profile
-// -n times (12), one -interval (5 s) apart, and judges them by the rule of package watch. Where the service has the goroutineleak profile (Go
-// 1.27), goroutines proven to be unable to go on are reported too. Each fetch makes the service collect garbage.
+// The command watch needs net/http/pprof in the service, and nothing else. It fetches the heap
+// profile and the goroutine profile -n times (12), one -interval (5 s) apart, and judges them by
+// the rule of package watch. Where the service has the goroutineleak profile (Go 1.27), goroutines
+// proven to be unable to go on are reported too. Each fetch makes the service collect garbage.
 //
 //	$ leakcheck watch http://127.0.0.1:6060
 //	http://127.0.0.1:6060/debug/pprof/: growing
@@ -75,8 +83,9 @@
 //	       +25 MiB  main.remember (plain/main.go:29)
 //	  12 fetches in 55s; growth of less than 1 MiB in that time is not reported
 //
-// The exit code is 0 for steady, 1 for growing and 2 when it cannot tell: an error, a service that was started again meanwhile, or growth
-// that is not even. A cache that fills at an even pace looks like a leak until it is full: watch again later.
+// The exit code is 0 for steady, 1 for growing and 2 when it cannot tell: an error, a service that
+// was started again meanwhile, or growth that is not even. A cache that fills at an even pace looks
+// like a leak until it is full: watch again later.
 //
 // # A dump of any process
 //
@@ -98,9 +107,9 @@
 //
 // # Taking a dump from a service
 //
-// A dump is written by [runtime/debug.WriteHeapDump]. It stops the world for about a second per 160 MB, and holds
-// everything that is in memory, secrets included: write it on an operator's request only, to a file that only the service's
-// user can read.
+// A dump is written by [runtime/debug.WriteHeapDump]. It stops the world for about a second per 160
+// MB, and holds everything that is in memory, secrets included: write it on an operator's request
+// only, to a file that only the service's user can read.
 //
 //	f, err := os.OpenFile("/var/lib/service/after.dump", os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 //	if err != nil {
@@ -111,12 +120,14 @@
 //	runtime.GC()
 //	debug.WriteHeapDump(f.Fd())
 //
-// An object has an allocation site in the dump only if the heap profile sampled it. At the default rate that is one object in
-// 512 KiB of allocations, almost none. Set runtime.MemProfileRate = 1 as the first statement of main (or GODEBUG=memprofilerate=1 in the
-// environment) to have all. That costs each allocation about a microsecond and some memory per live object, so do it in a load test, or on one
-// instance. At other rates the rest is grouped by type where -exe is given, and by size and the words that hold pointers
-// where it is not. In a program that never refers to the heap profile the linker turns the profiler off: then
-// there are no sites at any rate; refer to runtime.MemProfile, or import net/http/pprof.
+// An object has an allocation site in the dump only if the heap profile sampled it. At the default
+// rate that is one object in 512 KiB of allocations, almost none. Set runtime.MemProfileRate = 1 as
+// the first statement of main (or GODEBUG=memprofilerate=1 in the environment) to have all. That
+// costs each allocation about a microsecond and some memory per live object, so do it in a load
+// test, or on one instance. At other rates the rest is grouped by type where -exe is given, and by
+// size and the words that hold pointers where it is not. In a program that never refers to the heap
+// profile the linker turns the profiler off: then there are no sites at any rate; refer to
+// runtime.MemProfile, or import net/http/pprof.
 package main
 
 import (
@@ -256,7 +267,8 @@ func (c *command) files(args []string, n int) ([]string, error) {
 	return files, nil
 }
 
-// parse parses flags, which may stand anywhere, and returns the other arguments. The process that -pid names is the last of them.
+// parse parses flags, which may stand anywhere, and returns the other arguments. The process that
+// -pid names is the last of them.
 func (c *command) parse(args []string) (files []string, err error) {
 	for {
 		if err := c.flags.Parse(args); err != nil {

@@ -175,9 +175,9 @@ func sameProcess(a, b *retain.Heap) bool {
 		a.HeapStart < b.HeapEnd && b.HeapStart < a.HeapEnd && a.GoVersion == b.GoVersion
 }
 
-// growth is what rows are sorted by: how much more the site retains. A list or a map that holds more retains more too, with
-// hardly more objects than before: what it holds has a row of its own, and here only its own bytes count. most is the
-// largest delta of all rows.
+// growth is what rows are sorted by: how much more the site retains. A list or a map that holds
+// more retains more too, with hardly more objects than before: what it holds has a row of its own,
+// and here only its own bytes count. most is the largest delta of all rows.
 func (r *Row) growth(most int) int64 {
 	if r.Delta <= 0 || r.Delta*16 < most && r.RetainedDelta > 16*r.SizeDelta {
 		return r.SizeDelta
@@ -222,7 +222,8 @@ type table struct {
 	index map[string]int32
 }
 
-// rowsOf returns the row of each site. Lines move between builds: of two processes, sites are matched without them.
+// rowsOf returns the row of each site. Lines move between builds: of two processes, sites are
+// matched without them.
 func (t *table) rowsOf(d *inventory, same bool) []int32 {
 	out := make([]int32, len(d.census.Sites))
 	for _, s := range d.census.Sites {

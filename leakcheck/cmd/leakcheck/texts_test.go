@@ -24,7 +24,8 @@ var (
 	spaces  = regexp.MustCompile(`  +`)
 )
 
-// The texts of the command in one place, for a reader: what it prints, and every error. Numbers are N.
+// The texts of the command in one place, for a reader: what it prints, and every error. Numbers are
+// N.
 func TestTexts(t *testing.T) {
 	testgate.NoRace(t)
 	s := runService(t)

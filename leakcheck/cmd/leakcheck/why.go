@@ -79,7 +79,8 @@ func (c *command) printPaths(paths []retain.Path) {
 	}
 }
 
-// bare is a line without the spaces that align columns, and without what tells one of many alike from another.
+// bare is a line without the spaces that align columns, and without what tells one of many alike
+// from another.
 func bare(line string) string {
 	return instance.ReplaceAllString(strings.Join(strings.Fields(line), " "), "…")
 }

@@ -1,7 +1,7 @@
 // Command leakvet finds misuse of leaksafe's packages before it runs: a lease, scope, batcher or
-// watcher that is not ended on some path, a lease that is used after Release, a mapper or pool that is
-// built on every call, a handler's w or r in a goroutine that outlives it, and leak tests that cannot
-// see the leak.
+// watcher that is not ended on some path, a lease that is used after Release, a mapper or pool that
+// is built on every call, a handler's w or r in a goroutine that outlives it, and leak tests that
+// cannot see the leak.
 //
 //	go install github.com/leaksafe/leaksafe/leakcheck/cmd/leakvet@latest
 //	leakvet ./...
@@ -12,7 +12,8 @@
 //
 //	b := buffers.Get(0) //nolint:leakvet // the caller of Send releases it
 //
-// Generated files are not checked. Package golangci is the same as a module plugin of golangci-lint.
+// Generated files are not checked. Package golangci is the same as a module plugin of
+// golangci-lint.
 package main
 
 import (

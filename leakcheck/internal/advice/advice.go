@@ -52,8 +52,8 @@ func states(group []*gostack.Goroutine) string {
 	})
 }
 
-// Describe is the failure for goroutines of one [Group] that still run after what when says: "TestPut",
-// or "all tests; …".
+// Describe is the failure for goroutines of one [Group] that still run after what when says:
+// "TestPut", or "all tests; …".
 func Describe(group []*gostack.Goroutine, when string) *failure.Failure {
 	g := group[0]
 	are := "are"
@@ -89,8 +89,8 @@ func Goroutine(f *failure.Failure, group []*gostack.Goroutine) {
 	f.Add(where, g.Where().String())
 }
 
-// Silence is the option that makes the checks ignore goroutines like g, and as few others as can be:
-// it names a function of the module under test where there is one on the stack.
+// Silence is the option that makes the checks ignore goroutines like g, and as few others as can
+// be: it names a function of the module under test where there is one on the stack.
 func Silence(g *gostack.Goroutine) string {
 	for i := len(g.Frames) - 1; i >= 0; i-- {
 		if f := g.Frames[i]; f.InModule() {
@@ -136,8 +136,9 @@ var fixesByState = []struct{ state, fix string }{
 	{"runnable", "it is still working: give its loop a context, cancel that, and wait for the goroutine before the test ends"},
 }
 
-// connection is the function that g was started with if it is one of fixesByFunction: then g belongs to
-// a connection. A goroutine of the module under test that waits for one does not, nor a handler.
+// connection is the function that g was started with if it is one of fixesByFunction: then g
+// belongs to a connection. A goroutine of the module under test that waits for one does not, nor a
+// handler.
 func connection(g *gostack.Goroutine) string {
 	i := Rank(g)
 	inModule := slices.ContainsFunc(g.Frames, func(f source.Frame) bool { return f.InModule() })

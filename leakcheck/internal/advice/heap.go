@@ -16,8 +16,9 @@ type Step struct {
 	Grew bool   // it holds what came with time: the container to bound. At most one step of a path
 }
 
-// HeapFix says how to release what grows. line is the text of the line that allocates, caller the line of
-// the module under test where that is in another module, and path what retains it, where that is known.
+// HeapFix says how to release what grows. line is the text of the line that allocates, caller the
+// line of the module under test where that is in another module, and path what retains it, where
+// that is known.
 func HeapFix(line string, caller source.Frame, path []Step) string {
 	fix := fixOfPath(path)
 	switch {
@@ -43,8 +44,8 @@ func ObjectFix(path []Step) string {
 	return "remove the reference: from a map, a list, a package variable, a goroutine that has not ended, or a Cleanup registered before leakcheck's first call in this test"
 }
 
-// fixOfPath is the fix for the container that grew; where that is not known or has none, for the last thing
-// on the path that has one. It is empty where none has.
+// fixOfPath is the fix for the container that grew; where that is not known or has none, for the
+// last thing on the path that has one. It is empty where none has.
 func fixOfPath(path []Step) string {
 	grew := slices.IndexFunc(path, func(s Step) bool { return s.Grew })
 	if grew < 0 {
@@ -87,7 +88,8 @@ func fixOfStep(path []Step, i int) string {
 	return ""
 }
 
-// remove says what to take out of the container at a step, and names it if that is the one that grew.
+// remove says what to take out of the container at a step, and names it if that is the one that
+// grew.
 func remove(what, container string, path []Step, i int) string {
 	from := ""
 	if path[i].Grew {
@@ -99,7 +101,8 @@ func remove(what, container string, path []Step, i int) string {
 	return fmt.Sprintf("remove the %s from %s when it is no longer needed, or bound the %s", what, from, container)
 }
 
-// containerName is the variable or the field that refers to the container at a step; empty where it has no name.
+// containerName is the variable or the field that refers to the container at a step; empty where it
+// has no name.
 func containerName(path []Step, i int) string {
 	if i == 0 {
 		return ""
@@ -123,8 +126,8 @@ func isContext(typ string) bool {
 	return strings.Contains(typ, "context.cancelCtx") || strings.Contains(typ, "context.timerCtx")
 }
 
-// MayBeCache reports whether what retains an object may be a cache that has not filled yet: a map, a
-// slice or a list that lives on. Where the path is not known it may.
+// MayBeCache reports whether what retains an object may be a cache that has not filled yet: a map,
+// a slice or a list that lives on. Where the path is not known it may.
 func MayBeCache(path []Step) bool {
 	for _, s := range path {
 		if s.Kind == "timer" || hasFinalizer(s) || s.Kind == "goroutine" || isContext(s.Type) {

@@ -1,5 +1,5 @@
-// Package blame decides which test owns a goroutine. It is a function of stacks and of what is known of the
-// tests: it starts nothing and looks at nothing.
+// Package blame decides which test owns a goroutine. It is a function of stacks and of what is
+// known of the tests: it starts nothing and looks at nothing.
 package blame
 
 import (
@@ -41,8 +41,8 @@ type History struct {
 // Within reports whether the test called name is a subtest of outer.
 func Within(name, outer string) bool { return strings.HasPrefix(name, outer+"/") }
 
-// Meet notes that other runs at the same time as t. A test is not beside its own subtests: what they
-// do is its business.
+// Meet notes that other runs at the same time as t. A test is not beside its own subtests: what
+// they do is its business.
 func (t *Test) Meet(other *Test) {
 	if !Within(other.Name, t.Name) {
 		t.Beside[other.Name] = other.Symbol
@@ -56,8 +56,8 @@ func (t *Test) Company() []string {
 	return slices.Sorted(maps.Keys(names))
 }
 
-// Suspects are the roots of goroutines without a label of which there are more now than when the test
-// started. clean is true when there are none, and no goroutine carries the test's label.
+// Suspects are the roots of goroutines without a label of which there are more now than when the
+// test started. clean is true when there are none, and no goroutine carries the test's label.
 func (t *Test) Suspects(now gostack.Headcount) (roots map[string]bool, clean bool) {
 	roots = map[string]bool{}
 	for root, n := range now.ByRoot {
@@ -187,8 +187,8 @@ func (t *Test) suspicion(why string) Suspicion {
 	return Suspicion{Tests: tests, Why: why}
 }
 
-// byCreators follows "created by … in goroutine N" to a test's goroutine, or one with a test's label.
-// Where there is none it returns the creators that still run, the nearest first.
+// byCreators follows "created by … in goroutine N" to a test's goroutine, or one with a test's
+// label. Where there is none it returns the creators that still run, the nearest first.
 func byCreators(g *gostack.Goroutine, l gostack.Snapshot, open []Test) (ancestors []*gostack.Goroutine, id int) {
 	for range 100 {
 		for _, t := range open {
@@ -205,8 +205,9 @@ func byCreators(g *gostack.Goroutine, l gostack.Snapshot, open []Test) (ancestor
 }
 
 // bySymbol finds the test in whose function the goroutine was written: the closure
-// pkg.TestPut.func1 belongs to pkg.TestPut. Of rows of one table it is the first: see sharesFunction.
-// known is true also where the closure may be that of a row without a Check: then the owner is nobody.
+// pkg.TestPut.func1 belongs to pkg.TestPut. Of rows of one table it is the first: see
+// sharesFunction. known is true also where the closure may be that of a row without a Check: then
+// the owner is nobody.
 func bySymbol(g *gostack.Goroutine, l gostack.Snapshot, open []Test) (id int, known bool) {
 	var owner *Test
 	for i := range open {
@@ -367,8 +368,8 @@ func (r *Record) Early() map[int]bool {
 	return r.early
 }
 
-// NoteOrigins notes what is known of goroutines that no verdict has noted: those that ran before the
-// first test, and those that were started by one of these.
+// NoteOrigins notes what is known of goroutines that no verdict has noted: those that ran before
+// the first test, and those that were started by one of these.
 func (r *Record) NoteOrigins(l gostack.Snapshot) {
 	for id, g := range l {
 		if r.Early()[id] {

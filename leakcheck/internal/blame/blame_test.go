@@ -11,8 +11,8 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/internal/gostack"
 )
 
-// The goroutines of a test process as runtime.Stack prints them. Goroutine 1 runs the tests, 7 is TestA's
-// own and 8 TestB's.
+// The goroutines of a test process as runtime.Stack prints them. Goroutine 1 runs the tests, 7 is
+// TestA's own and 8 TestB's.
 const (
 	mainRunsA = `
 goroutine 1 [chan receive]:

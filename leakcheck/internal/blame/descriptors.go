@@ -27,8 +27,8 @@ type Opened struct {
 	judged   []string // tests whose verdict has looked at it
 }
 
-// Look compares what is open now with the look before. running are the tests that are running now: not
-// those that wait in t.Parallel, and not one that is about to start.
+// Look compares what is open now with the look before. running are the tests that are running now:
+// not those that wait in t.Parallel, and not one that is about to start.
 func (l *Ledger) Look(now []fd.File, running []string) {
 	if l.known == nil {
 		l.known, l.opened = map[fd.Descriptor]bool{}, map[fd.Descriptor]Opened{}
@@ -50,8 +50,8 @@ func (l *Ledger) Look(now []fd.File, running []string) {
 	l.running = running
 }
 
-// Start notes that test runs from the last look on. Two tests may have one name, as one in a synctest
-// bubble and the test around it.
+// Start notes that test runs from the last look on. Two tests may have one name, as one in a
+// synctest bubble and the test around it.
 func (l *Ledger) Start(test string) { l.running = append(slices.Clip(l.running), test) }
 
 // End notes that test has ended.
@@ -61,10 +61,10 @@ func (l *Ledger) End(test string) {
 	}
 }
 
-// Of is the verdict's look at the end of test. own are the descriptors that only test and its subtests
-// can have opened. doubtful are those that test or another test has opened, once the verdict of the
-// last of these tests looks: mayCome tells whether the verdict of another test is still to come. What
-// a test around test may have opened is left to its verdict.
+// Of is the verdict's look at the end of test. own are the descriptors that only test and its
+// subtests can have opened. doubtful are those that test or another test has opened, once the
+// verdict of the last of these tests looks: mayCome tells whether the verdict of another test is
+// still to come. What a test around test may have opened is left to its verdict.
 func (l *Ledger) Of(test string, mayCome func(name string) bool) (own, doubtful []Opened) {
 	for d, o := range l.opened {
 		if !slices.Contains(o.Tests, test) {

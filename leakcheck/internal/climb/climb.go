@@ -1,4 +1,5 @@
-// Package climb decides whether a number that is measured again and again climbs, as memory that leaks does.
+// Package climb decides whether a number that is measured again and again climbs, as memory that
+// leaks does.
 package climb
 
 import (
@@ -66,7 +67,8 @@ type Series struct {
 //     memory up in proportion, and down again;
 //   - and it does not level off below the ceiling, as a cache does that fills.
 //
-// It looks at the last [Windows] windows; at all of them where there are fewer, but at least [Fewest].
+// It looks at the last [Windows] windows; at all of them where there are fewer, but at least
+// [Fewest].
 func (s Series) Judge(floor, ceiling float64) (Climb, Verdict) {
 	if len(s.Low) < Fewest {
 		return Climb{}, Unknown

@@ -16,9 +16,9 @@ type Path struct {
 	ByTest bool // only tests themselves keep it
 }
 
-// Objects finds what retains the objects of each set of addresses: all paths of set i, at least one, those
-// that only a test keeps last. The addresses are uintptr, so that the caller does not keep the objects
-// itself. The frames of the goroutine that took the dump rank last.
+// Objects finds what retains the objects of each set of addresses: all paths of set i, at least
+// one, those that only a test keeps last. The addresses are uintptr, so that the caller does not
+// keep the objects itself. The frames of the goroutine that took the dump rank last.
 func Objects(d *ownheap.Dump, sets [][]uintptr) [][]Path {
 	var all []int32
 	objects := make([][]int32, len(sets))
@@ -45,10 +45,11 @@ func Objects(d *ownheap.Dump, sets [][]uintptr) [][]Path {
 	return paths
 }
 
-// Sites finds what retains the objects that were allocated at each stack, innermost call first: path i is
-// that of most of the objects of site i, with their count and what they retain. The objects must have been
-// allocated while [runtime.MemProfileRate] was 1; the stack may be cut short at its outer end. The same
-// order applies as for Objects. perOp is how many objects a site gains at a time, 0 where that is not known.
+// Sites finds what retains the objects that were allocated at each stack, innermost call first:
+// path i is that of most of the objects of site i, with their count and what they retain. The
+// objects must have been allocated while [runtime.MemProfileRate] was 1; the stack may be cut short
+// at its outer end. The same order applies as for Objects. perOp is how many objects a site gains
+// at a time, 0 where that is not known.
 func Sites(d *ownheap.Dump, sites [][]source.Frame, perOp []float64) []retain.Path {
 	var all []int32
 	objects := make([][]int32, len(sites))

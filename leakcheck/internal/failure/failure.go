@@ -59,8 +59,8 @@ func (f *Failure) text(indent string) string {
 	return b.String()
 }
 
-// Annotate writes the one line that makes GitHub Actions show the failure at its source line. It writes
-// nothing elsewhere.
+// Annotate writes the one line that makes GitHub Actions show the failure at its source line. It
+// writes nothing elsewhere.
 func (f *Failure) Annotate(w io.Writer) {
 	if os.Getenv("GITHUB_ACTIONS") != "true" {
 		return

@@ -1,5 +1,5 @@
-// Package fd lists the file descriptors of the process and what they lead to. Only Linux tells; elsewhere
-// the list is empty.
+// Package fd lists the file descriptors of the process and what they lead to. Only Linux tells;
+// elsewhere the list is empty.
 package fd
 
 import (
@@ -31,7 +31,8 @@ func (f File) Describe() string {
 	return f.Target
 }
 
-// Silence is the part of the description that is the same for all connections to one peer, or the path.
+// Silence is the part of the description that is the same for all connections to one peer, or the
+// path.
 func (f File) Silence() string {
 	text := f.Describe()
 	if _, remote, ok := strings.Cut(text, " → "); ok {
@@ -41,8 +42,8 @@ func (f File) Silence() string {
 }
 
 // Pooled reports whether f is a pipe that the runtime does not poll. Package os polls its pipes;
-// internal/poll does not poll those it moves data through between two connections, and holds them in a
-// sync.Pool.
+// internal/poll does not poll those it moves data through between two connections, and holds them
+// in a sync.Pool.
 func (f File) Pooled() bool { return f.Kind() == "pipe" && !polled(f.Number) }
 
 // Kind is what stands before the colon of a socket's or pipe's name.

@@ -1,6 +1,6 @@
-// Package flame writes what retains the memory of a heap as a pprof profile. In a flame graph of it a box is as wide as what
-// would be freed with it: roots are at the top, the objects that they retain below them, and the lines that
-// allocated at the end.
+// Package flame writes what retains the memory of a heap as a pprof profile. In a flame graph of it
+// a box is as wide as what would be freed with it: roots are at the top, the objects that they
+// retain below them, and the lines that allocated at the end.
 package flame
 
 import (
@@ -8,16 +8,17 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/internal/retain"
 )
 
-// Of returns the profile of a tree: inuse_objects and inuse_space, the root outermost. Samples have the labels "root", the kind of
-// root, and "state", what the goroutine does.
+// Of returns the profile of a tree: inuse_objects and inuse_space, the root outermost. Samples have
+// the labels "root", the kind of root, and "state", what the goroutine does.
 func Of(t *retain.Tree) *profile.Profile {
 	p := empty()
 	add(p, map[profile.Frame]int32{}, t, 1, nil)
 	return p
 }
 
-// Diff returns what after retains more than before. Nodes are matched by their text. The samples of before are negative and
-// have the label that pprof gives to a base, so that its page says growth and shrinking.
+// Diff returns what after retains more than before. Nodes are matched by their text. The samples of
+// before are negative and have the label that pprof gives to a base, so that its page says growth
+// and shrinking.
 func Diff(before, after *retain.Tree) *profile.Profile {
 	p := empty()
 	frames := map[profile.Frame]int32{}

@@ -7,8 +7,8 @@ import (
 	"unsafe"
 )
 
-// Package runtime keeps these two open for other packages than syscall: the first blocks all signals on this thread and forbids its
-// goroutine to grow its stack, the second undoes that.
+// Package runtime keeps these two open for other packages than syscall: the first blocks all
+// signals on this thread and forbids its goroutine to grow its stack, the second undoes that.
 
 //go:linkname beforeFork syscall.runtime_BeforeFork
 func beforeFork()
@@ -38,7 +38,8 @@ var (
 
 // clone returns the child's process id. The child does not return.
 //
-// The clone's exit signal is none, not SIGCHLD: a program that waits for any child, or handles that signal, is not disturbed.
+// The clone's exit signal is none, not SIGCHLD: a program that waits for any child, or handles that
+// signal, is not disturbed.
 //
 //go:norace
 //go:nosplit

@@ -13,7 +13,8 @@ import (
 	"unsafe"
 )
 
-// A Copy is the memory of this process at one moment. Its methods may be called from any goroutine, View by one at a time.
+// A Copy is the memory of this process at one moment. Its methods may be called from any goroutine,
+// View by one at a time.
 type Copy struct {
 	pid   int
 	stood time.Duration
@@ -28,11 +29,11 @@ type Copy struct {
 // one is held while a copy exists.
 var one = make(chan struct{}, 1)
 
-// Take makes a copy that lives until Close, and no longer than life, which is at most [MaxLife]. The caller owns the
-// copy and must call its Close.
+// Take makes a copy that lives until Close, and no longer than life, which is at most [MaxLife].
+// The caller owns the copy and must call its Close.
 //
-// around, which may be nil, decides on the moment: it is given a function that makes the copy, and must call it once. Nothing is
-// allocated between its call and the copy.
+// around, which may be nil, decides on the moment: it is given a function that makes the copy, and
+// must call it once. Nothing is allocated between its call and the copy.
 func Take(life time.Duration, around func(copy func())) (*Copy, error) {
 	if life <= 0 || life > MaxLife {
 		return nil, fmt.Errorf("frozen: a copy lives more than 0 and at most %v, not %v", MaxLife, life)
@@ -61,8 +62,8 @@ func Take(life time.Duration, around func(copy func())) (*Copy, error) {
 	return c, nil
 }
 
-// own makes the child and waits for its end. The child asks to be killed when the thread that made it ends, so this
-// goroutine keeps its thread.
+// own makes the child and waits for its end. The child asks to be killed when the thread that made
+// it ends, so this goroutine keeps its thread.
 func (c *Copy) own(life time.Duration, around func(copy func()), started chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -97,8 +98,8 @@ func (m *making) make() {
 	m.stood = time.Since(begin)
 }
 
-// wait waits for the child's end and lets the kernel forget it. The child's number is another process's only after that, so
-// Close must know it before.
+// wait waits for the child's end and lets the kernel forget it. The child's number is another
+// process's only after that, so Close must know it before.
 func (c *Copy) wait() {
 	var info [128]byte
 	for {
@@ -193,7 +194,8 @@ func (c *Copy) Read(addr uint64, b []byte) error {
 	return nil
 }
 
-// Close ends the copy. When it returns, no process and no descriptor is left. It may be called more than once.
+// Close ends the copy. When it returns, no process and no descriptor is left. It may be called more
+// than once.
 func (c *Copy) Close() {
 	c.mu.Lock()
 	if c.dead == nil {

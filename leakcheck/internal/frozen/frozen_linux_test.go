@@ -44,7 +44,8 @@ func take(t testing.TB, life time.Duration) *frozen.Copy {
 	return c
 }
 
-// children lists the processes whose parent is this one, with their state. Those of the go command's own are none here.
+// children lists the processes whose parent is this one, with their state. Those of the go
+// command's own are none here.
 func children(t testing.TB) (out []string) {
 	files, err := filepath.Glob("/proc/[0-9]*/stat")
 	require.NoError(t, err)
@@ -252,8 +253,8 @@ func TestRefusedNearTheLimit(t *testing.T) {
 	take(t, time.Minute).Close()
 }
 
-// TestSoak makes copies beside allocation, collections, connections, exec, tickers, profilers and signals: 20, and 1,000 under
-// LEAKSAFE_LONG. None hangs, and none leaves anything.
+// TestSoak makes copies beside allocation, collections, connections, exec, tickers, profilers and
+// signals: 20, and 1,000 under LEAKSAFE_LONG. None hangs, and none leaves anything.
 func TestSoak(t *testing.T) {
 	n := 20
 	if testgate.Long() {
@@ -328,7 +329,8 @@ func roundTrip(t *testing.T) {
 	client.Close()
 }
 
-// BenchmarkTake compares how long a copy takes to make with how long WriteHeapDump stops the world, on the same heap.
+// BenchmarkTake compares how long a copy takes to make with how long WriteHeapDump stops the world,
+// on the same heap.
 func BenchmarkTake(b *testing.B) {
 	for _, mb := range []int{128, 2048} {
 		b.Run(fmt.Sprintf("%dMB", mb), func(b *testing.B) {

@@ -12,8 +12,9 @@ import (
 	"strings"
 )
 
-// readMemory finds the tighter of the cgroup's limit and GOMEMLIMIT, and what counts against it. GOMEMLIMIT does not count the
-// copy's pages, but it is usually set a little below a limit that does.
+// readMemory finds the tighter of the cgroup's limit and GOMEMLIMIT, and what counts against it.
+// GOMEMLIMIT does not count the copy's pages, but it is usually set a little below a limit that
+// does.
 func readMemory() memory {
 	m := memory{resident: resident()}
 	if max, current := group(); max > 0 {
@@ -41,7 +42,8 @@ func resident() int64 {
 	return pages * int64(os.Getpagesize())
 }
 
-// group is the memory limit of this process's cgroup and what is used of it, without the page cache that can be dropped.
+// group is the memory limit of this process's cgroup and what is used of it, without the page cache
+// that can be dropped.
 func group() (limit, used int64) {
 	text, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
@@ -70,7 +72,8 @@ func group() (limit, used int64) {
 	return 0, 0
 }
 
-// number is 0 for no file, for "max", and for version 1's absurdly large number that means no limit.
+// number is 0 for no file, for "max", and for version 1's absurdly large number that means no
+// limit.
 func number(file string) int64 {
 	text, err := os.ReadFile(file)
 	if err != nil {

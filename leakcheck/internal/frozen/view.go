@@ -18,7 +18,8 @@ type block struct {
 	ok    bool
 }
 
-// View returns the n bytes at addr, in scratch where that is large enough. A hundred small reads cost one system call.
+// View returns the n bytes at addr, in scratch where that is large enough. A hundred small reads
+// cost one system call.
 func (c *Copy) View(addr uint64, n int, scratch []byte) ([]byte, error) {
 	if n < 0 || addr+uint64(n) < addr {
 		return nil, errors.New("frozen: no such memory")

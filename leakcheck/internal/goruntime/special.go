@@ -66,7 +66,8 @@ func (r *Runtime) Records() error {
 	return nil
 }
 
-// specialFields is where the fields of every record are: with a sample for each object there are millions.
+// specialFields is where the fields of every record are: with a sample for each object there are
+// millions.
 type specialFields struct{ next, kind, offset, bucket, size uint64 }
 
 func (r *Runtime) specialFields() specialFields {

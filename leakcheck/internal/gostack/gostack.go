@@ -1,5 +1,5 @@
-// Package gostack reads goroutines as runtime.Stack and the goroutine profile show them, with the labels
-// that tie them to tests.
+// Package gostack reads goroutines as runtime.Stack and the goroutine profile show them, with the
+// labels that tie them to tests.
 package gostack
 
 import (
@@ -115,9 +115,9 @@ func printLabels() (restore func(), ok bool) {
 	return restore, true
 }
 
-// Announce shows text to whoever reads the runtime's last words: until stop is called a goroutine waits
-// that carries text as a label, and a runtime that dies prints all goroutines with their labels.
-// [Take] waits until stop is called.
+// Announce shows text to whoever reads the runtime's last words: until stop is called a goroutine
+// waits that carries text as a label, and a runtime that dies prints all goroutines with their
+// labels. [Take] waits until stop is called.
 func Announce(text string) (stop func()) {
 	buffer.Lock()
 	restore, ok := printLabels()
@@ -280,8 +280,8 @@ type Headcount struct {
 	Tests   []RunningTest  // tests that run their own code
 }
 
-// A RunningTest is a test's own goroutine that neither waits in t.Parallel nor for subtests after the
-// test's function has returned.
+// A RunningTest is a test's own goroutine that neither waits in t.Parallel nor for subtests after
+// the test's function has returned.
 type RunningTest struct {
 	Scope int    // of its label; 0 without
 	Name  string // of its label; else the function: "TestPut" for a subtest of TestPut, too
@@ -348,7 +348,8 @@ func parseHeadcount(text string) Headcount {
 // rootOf is the function in the last line of a record.
 func rootOf(record string) string { return functionIn(record[strings.LastIndexByte(record, '\n')+1:]) }
 
-// functionIn is the function of a line of a record: "#	0x535af8	cache.New+0x18	/src/store.go:77".
+// functionIn is the function of a line of a record:
+// "#	0x535af8	cache.New+0x18	/src/store.go:77".
 func functionIn(line string) string {
 	fields := strings.FieldsFunc(line, func(r rune) bool { return r == '\t' })
 	if len(fields) < 3 {
@@ -375,8 +376,8 @@ func testOf(record string) (name string) {
 	return name
 }
 
-// RecorderRun is where the goroutine of a negative control begins. The test of package recorder pins
-// it.
+// RecorderRun is where the goroutine of a negative control begins. The test of package recorder
+// pins it.
 const RecorderRun = "github.com/leaksafe/leaksafe/leakcheck/internal/recorder.Plant.func1"
 
 // OfHarness tells the goroutines that belong to the runtime and to package

@@ -175,8 +175,8 @@ func drains(finalizer func()) bool {
 	return m.gauges.waiting() == 0
 }
 
-// Each look and the search of the heap take time for each object that has leaked: an operation that leaks
-// many is run again less often.
+// Each look and the search of the heap take time for each object that has leaked: an operation that
+// leaks many is run again less often.
 func TestManyObjectsShortenTheRounds(t *testing.T) {
 	after := func(objects int64) *Meter {
 		return &Meter{iterations: 20, rounds: []judge.Round{{Ops: 100}}, heap: []int64{0, 0}, open: []int64{0, 0}, alive: []int64{0, 0}, objects: []int64{0, 100 * objects}}

@@ -1,4 +1,5 @@
-// Package growth runs an operation again and again, and counts what is live in between. It knows no test.
+// Package growth runs an operation again and again, and counts what is live in between. It knows no
+// test.
 package growth
 
 import (
@@ -82,7 +83,8 @@ func New(op func(), c Settings) (*Meter, error) {
 	return m, nil
 }
 
-// Measure runs the operation, puts the profiler back and judges. A panic of the operation passes through.
+// Measure runs the operation, puts the profiler back and judges. A panic of the operation passes
+// through.
 func (m *Meter) Measure() *Result {
 	defer m.close() // the operation may panic or end its goroutine
 	return m.measure()
@@ -154,8 +156,8 @@ func (m *Meter) warmUp() {
 	}
 }
 
-// iterationsFor is the length of the smallest round, so that an operation of this cost is checked in less
-// than a second, unless one takes more than 5 ms.
+// iterationsFor is the length of the smallest round, so that an operation of this cost is checked
+// in less than a second, unless one takes more than 5 ms.
 func iterationsFor(cost time.Duration) int {
 	const smallest = 16 * time.Millisecond
 	least := 4
@@ -193,8 +195,8 @@ func (m *Meter) record(p judge.Phase, n int) {
 	m.last = now
 }
 
-// confirm runs the suspects again: a second time where the verdict is still open, or where a neighbour
-// could pass for a site that grows in steps.
+// confirm runs the suspects again: a second time where the verdict is still open, or where a
+// neighbour could pass for a site that grows in steps.
 func (m *Meter) confirm(suspects []suspect) {
 	for attempt := range 2 {
 		m.retry(suspects)
@@ -211,7 +213,8 @@ func (m *Meter) confirm(suspects []suspect) {
 }
 
 // retry runs the rounds of judge.Retry. Idle rounds stand between, unless everything suspicious was
-// allocated beneath the operation; longer ones where a neighbour could pass for a site that grows in steps.
+// allocated beneath the operation; longer ones where a neighbour could pass for a site that grows
+// in steps.
 func (m *Meter) retry(suspects []suspect) {
 	m.retries++
 	beside := slices.ContainsFunc(suspects, func(s suspect) bool { return !s.direct })
@@ -233,8 +236,8 @@ func (m *Meter) retry(suspects []suspect) {
 	}
 }
 
-// affordable is how many operations one retry may run: those of a second and a half, or twice as many as
-// so far.
+// affordable is how many operations one retry may run: those of a second and a half, or twice as
+// many as so far.
 func (m *Meter) affordable() int {
 	const second = 1500 * time.Millisecond
 	if m.cost == 0 {
@@ -243,9 +246,9 @@ func (m *Meter) affordable() int {
 	return max(int(second/m.cost), 2*m.ran)
 }
 
-// retryLength is the operations in a round of judge.Retry: less than its length where as much more of the
-// leak so far would exhaust the machine, or where all rounds together would take too long. Each look and
-// the search of the heap cost some 100 ns for each object that has leaked by then.
+// retryLength is the operations in a round of judge.Retry: less than its length where as much more
+// of the leak so far would exhaust the machine, or where all rounds together would take too long.
+// Each look and the search of the heap cost some 100 ns for each object that has leaked by then.
 func (m *Meter) retryLength(length float64, affordable int) int {
 	longest, all := judge.Retry[0], 0.0
 	for _, l := range judge.Retry {
@@ -256,8 +259,8 @@ func (m *Meter) retryLength(length float64, affordable int) int {
 	return max(int(n*length/longest+0.5), m.iterations, 1)
 }
 
-// pace runs few operations, spread evenly over the time that many took: what a site gains then follows the
-// clock and not the operation.
+// pace runs few operations, spread evenly over the time that many took: what a site gains then
+// follows the clock and not the operation.
 func (m *Meter) pace() {
 	const share, least = 8, 1200 * time.Microsecond
 	_, ops, took := judge.Gained(m.rounds, m.alive, judge.Retrying)

@@ -184,8 +184,8 @@ func userFrame(fs []source.Frame) source.Frame {
 	return second
 }
 
-// Frames expands the pcs of a profile's stack, innermost call first, up to the operation where it is beneath
-// one: each round runs that from another line.
+// Frames expands the pcs of a profile's stack, innermost call first, up to the operation where it
+// is beneath one: each round runs that from another line.
 func Frames(pcs []uintptr) []source.Frame {
 	if i := slices.Index(pcs, 0); i >= 0 {
 		pcs = pcs[:i]

@@ -107,8 +107,8 @@ func (m *Meter) newSite(s suspect, found judge.Finding) Site {
 	return site
 }
 
-// callerOf is the innermost line of the module under test on the suspect's stack, where the site itself is
-// not in that module. It is the zero Frame where there is none.
+// callerOf is the innermost line of the module under test on the suspect's stack, where the site
+// itself is not in that module. It is the zero Frame where there is none.
 func callerOf(s suspect) source.Frame {
 	if s.site.InModule() {
 		return source.Frame{}
@@ -150,7 +150,8 @@ func worstFirst(sites []Site) []Site {
 // operation's: once is not enough to tell it from a neighbour's.
 func (s *Site) besideInSteps() bool { return s.Verdict == judge.Growing && s.steps && !s.direct }
 
-// dropUnproven takes sites that grow beside the operation in steps out of a result that has better ones.
+// dropUnproven takes sites that grow beside the operation in steps out of a result that has better
+// ones.
 func (r *Result) dropUnproven() {
 	if len(r.Sites) > 0 && r.Verdict == judge.Growing && !r.Sites[0].besideInSteps() {
 		r.Sites = slices.DeleteFunc(r.Sites, func(s Site) bool { return s.besideInSteps() })

@@ -11,8 +11,8 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 )
 
-// Failure is the verdict on the worst site as a person reads it, and the other sites in short. page is
-// the file with the graph; empty where there is none.
+// Failure is the verdict on the worst site as a person reads it, and the other sites in short. page
+// is the file with the graph; empty where there is none.
 func (r *Result) Failure(page string) *failure.Failure {
 	worst := &r.Sites[0]
 	at := worst.Where()
@@ -39,8 +39,8 @@ func (r *Result) Failure(page string) *failure.Failure {
 	return f
 }
 
-// also lists further sites, two lines or three each: those outside the standard library first, because
-// there the cause can be changed.
+// also lists further sites, two lines or three each: those outside the standard library first,
+// because there the cause can be changed.
 func (r *Result) also() []string {
 	const listed = 4
 	var sites, library []*Site

@@ -10,8 +10,8 @@ const (
 	blocks    = 4096
 )
 
-// A cache keeps blocks of a file: walks over the heap read some bytes of each object, and neighbours on the heap are neighbours in
-// the file.
+// A cache keeps blocks of a file: walks over the heap read some bytes of each object, and
+// neighbours on the heap are neighbours in the file.
 type cache struct {
 	file io.ReaderAt
 

@@ -51,7 +51,8 @@ func (a *ahead) start(buf []byte, at int64) {
 	}()
 }
 
-// next returns the window that starts at this place, with what is left of the one before in front of it.
+// next returns the window that starts at this place, with what is left of the one before in front
+// of it.
 func (a *ahead) next(left []byte, at int64) ([]byte, error) {
 	w := <-a.pending
 	if a.at != at {
@@ -141,8 +142,8 @@ func (c *cursor) longUint() uint64 {
 	return 0
 }
 
-// shortUvarint is binary.Uvarint for numbers of at most eight bytes, all at once; n is 0 for a longer one.
-// Addresses have six or seven bytes, and there is one for every object.
+// shortUvarint is binary.Uvarint for numbers of at most eight bytes, all at once; n is 0 for a
+// longer one. Addresses have six or seven bytes, and there is one for every object.
 func shortUvarint(b []byte) (v uint64, n int) {
 	x := binary.LittleEndian.Uint64(b)
 	last := ^x & 0x8080808080808080 // the bits that only the last byte of a number lacks

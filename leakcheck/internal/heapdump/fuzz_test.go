@@ -85,7 +85,8 @@ func TestReadOfOtherFiles(t *testing.T) {
 	}
 }
 
-// A flipped byte that makes a record impossible is damage, not an unknown version and not a short file.
+// A flipped byte that makes a record impossible is damage, not an unknown version and not a short
+// file.
 func TestReadTellsDamagedFromShort(t *testing.T) {
 	for name, change := range map[string]func(b []byte, object int){
 		"the tag of a record":            func(b []byte, object int) { b[object] = 99 },

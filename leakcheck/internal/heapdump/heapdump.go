@@ -100,8 +100,8 @@ type Frame struct {
 	filePo    int64
 }
 
-// GuessedFrame is the continuation address by which a writer marks a frame as guessed. The runtime writes 0 or an
-// address of code there.
+// GuessedFrame is the continuation address by which a writer marks a frame as guessed. The runtime
+// writes 0 or an address of code there.
 const GuessedFrame = 1
 
 // A Finalizer keeps the function, and what the object reaches, alive.
@@ -289,8 +289,8 @@ func (d *Dump) PointerWords(i int32) (words []uint32, more bool) {
 	return d.layouts[d.layout[i]], d.layout[i] == manyWords
 }
 
-// CleanupRoot is the description of a root record for a function or an argument of runtime.AddCleanup. The runtime's own
-// dumps have none.
+// CleanupRoot is the description of a root record for a function or an argument of
+// runtime.AddCleanup. The runtime's own dumps have none.
 const CleanupRoot = "runtime.AddCleanup"
 
 // RedactedMark begins the description of an OtherRoot, without an object, in a dump whose writer

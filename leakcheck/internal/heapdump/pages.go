@@ -189,9 +189,9 @@ type pageRead struct {
 	pointers bool // some object may hold pointers
 }
 
-// endPage drops what the runtime takes for objects at the end of a page, and is not: it divides the page by the size of its
-// objects, although their heap bits and mark bits stand at the page's end (runtime/heapdump.go, dumpobjs; runtime/mheap.go,
-// initSpan).
+// endPage drops what the runtime takes for objects at the end of a page, and is not: it divides the
+// page by the size of its objects, although their heap bits and mark bits stand at the page's end
+// (runtime/heapdump.go, dumpobjs; runtime/mheap.go, initSpan).
 func (p *parser) endPage() {
 	n := len(p.addr)
 	if n == p.page.first {

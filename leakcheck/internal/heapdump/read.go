@@ -164,7 +164,8 @@ func damaged(format string, args ...any) error {
 	return fmt.Errorf("%w: %w", ErrDamaged, fmt.Errorf(format, args...))
 }
 
-// missing is the error for a record that claims n more bytes than the file has: a file that was cut, if a process may have so many.
+// missing is the error for a record that claims n more bytes than the file has: a file that was
+// cut, if a process may have so many.
 func missing(n, most uint64) error {
 	if n > most {
 		return damaged("a record of %d bytes", n)
@@ -261,7 +262,8 @@ func (p *parser) params() error {
 	return nil
 }
 
-// objects reads one object, and the objects that follow it in the window. All the time is spent here.
+// objects reads one object, and the objects that follow it in the window. All the time is spent
+// here.
 func (p *parser) objects() error {
 	for {
 		if err := p.object(); err != nil || p.c.err != nil {
@@ -613,7 +615,8 @@ func (p *parser) fix(addr uint64, set func(int32)) {
 	}
 }
 
-// string reads a string; equal ones share memory, because files and functions repeat in every stack.
+// string reads a string; equal ones share memory, because files and functions repeat in every
+// stack.
 func (p *parser) string() string {
 	n := p.c.uint()
 	if n > maxString {

@@ -30,8 +30,8 @@ func (p *parser) resolve() error {
 	return nil
 }
 
-// sort numbers the objects by address. No runtime writes a dump that needs it: it writes span by span,
-// and each page belongs to one span.
+// sort numbers the objects by address. No runtime writes a dump that needs it: it writes span by
+// span, and each page belongs to one span.
 func (p *parser) sort() error {
 	d := p.d
 	order := make([]int32, len(d.addr))

@@ -1,24 +1,25 @@
-// Package judge is the decision of NoGrowth, on recorded numbers alone: it runs nothing and looks at
-// nothing.
+// Package judge is the decision of NoGrowth, on recorded numbers alone: it runs nothing and looks
+// at nothing.
 //
-// Every site is a [Series]: what was live after each round. Rounds come in phases, each of more operations
-// than the one before: 1x, 4x, 16x. Most sites are flat, and the run ends there. A suspect is run again in
-// ten rounds of about 50x, no two of which have the same length, and at another pace.
+// Every site is a [Series]: what was live after each round. Rounds come in phases, each of more
+// operations than the one before: 1x, 4x, 16x. Most sites are flat, and the run ends there. A
+// suspect is run again in ten rounds of about 50x, no two of which have the same length, and at
+// another pace.
 //
 // Two rules call a suspect growing:
 //
-//   - objects: it grew in every single round, and in each long one by at least half of what an operation
-//     gained before. The rule is exact, and blind to what grows in steps.
-//   - steps: a slice or a map of plain values has no object for each, and grows only when it is full. What
-//     doubles gains by every operation in the long run. It must gain so much in the second half of all
-//     operations, and give nothing back.
+//   - objects: it grew in every single round, and in each long one by at least half of what an
+//     operation gained before. The rule is exact, and blind to what grows in steps.
+//   - steps: a slice or a map of plain values has no object for each, and grows only when it is
+//     full. What doubles gains by every operation in the long run. It must gain so much in the
+//     second half of all operations, and give nothing back.
 //
-// Why no bounded buffer passes: a buffer that is emptied at B items gains, in a round of n operations, n
-// less B times the number of times it was emptied. Where n is at least B that is less than half of n, and
-// where n is less than B it is negative as soon as the buffer is emptied once, which happens within B
-// operations. Rounds of one length would all see the same remainder of n by B; ten different lengths do
-// not. A buffer or a cache that only fills has stopped by the second half, if its bound is at most 5,000.
-// TestBounded tries every bound.
+// Why no bounded buffer passes: a buffer that is emptied at B items gains, in a round of n
+// operations, n less B times the number of times it was emptied. Where n is at least B that is less
+// than half of n, and where n is less than B it is negative as soon as the buffer is emptied once,
+// which happens within B operations. Rounds of one length would all see the same remainder of n by
+// B; ten different lengths do not. A buffer or a cache that only fills has stopped by the second
+// half, if its bound is at most 5,000. TestBounded tries every bound.
 package judge
 
 import (
@@ -94,12 +95,13 @@ const (
 // Scales are the rounds of the first phases as multiples of the smallest.
 var Scales = [...]int{Small: 1, Medium: 4, Large: 16}
 
-// Retry is the rounds in which a suspect is run again, as multiples of the smallest round: one Burst, then
-// Confirm. With 20 operations in the smallest they are 1280, 1033, 911 and so on: of about the same size,
-// without a common factor.
+// Retry is the rounds in which a suspect is run again, as multiples of the smallest round: one
+// Burst, then Confirm. With 20 operations in the smallest they are 1280, 1033, 911 and so on: of
+// about the same size, without a common factor.
 var Retry = [...]float64{64, 51.65, 45.55, 55.45, 42.95, 48.85, 59.35, 39.85, 47.05, 53.15}
 
-// A Series is what was live at one site: at index 0 before the first round, at index i+1 after round i.
+// A Series is what was live at one site: at index 0 before the first round, at index i+1 after
+// round i.
 type Series struct {
 	Objects, Bytes []int64
 }

@@ -146,8 +146,8 @@ func ticking(every time.Duration) shape {
 	}
 }
 
-// inTurn is one number of objects for each look; the last eight are repeated, each time on top of what was
-// gained in them.
+// inTurn is one number of objects for each look; the last eight are repeated, each time on top of
+// what was gained in them.
 func inTurn(objects ...int64) shape {
 	look := -1
 	return func(int, time.Duration) (int64, int64) {
@@ -405,7 +405,8 @@ func verdictIn(iterations, warmup int, live func(ops int) (objects, bytes int)) 
 	return f, again
 }
 
-// Nothing that holds at most 5,000 items grows, whatever its bound and however full it was at the start.
+// Nothing that holds at most 5,000 items grows, whatever its bound and however full it was at the
+// start.
 func TestBounded(t *testing.T) {
 	testgate.NoRace(t)
 	wrong, again, all := 0, 0, 0

@@ -15,8 +15,8 @@ func Suspicious(rounds []Round, s Series) bool {
 	return late > 0 && (early > 0 || EveryRound(rounds, s.Bytes, phases(Large, Large)))
 }
 
-// Judge gives the verdict on one suspect after it was run again. allow is in bytes per operation. A Noisy
-// site should be run again once more, in all rounds of [Retry]; then it is Noisy no more.
+// Judge gives the verdict on one suspect after it was run again. allow is in bytes per operation. A
+// Noisy site should be run again once more, in all rounds of [Retry]; then it is Noisy no more.
 func Judge(rounds []Round, s Series, allow float64) Finding {
 	if !Suspicious(rounds, s) || released(rounds, s.Bytes) || negligible(rounds, s) {
 		return Finding{Verdict: Steady}
@@ -32,8 +32,8 @@ func Judge(rounds []Round, s Series, allow float64) Finding {
 	return found
 }
 
-// growth applies the two rules. A neighbour's site fits the one for objects only by chance, and the one for
-// steps easily: so less may have grown there beside the operation.
+// growth applies the two rules. A neighbour's site fits the one for objects only by chance, and the
+// one for steps easily: so less may have grown there beside the operation.
 func growth(rounds []Round, s Series) Finding {
 	aside := idleShare(rounds, s.Bytes)
 	switch {
@@ -45,8 +45,8 @@ func growth(rounds []Round, s Series) Finding {
 	return Finding{Verdict: Steady}
 }
 
-// idleShare is how fast the site grew while the operation did not run, as a share of how fast it grew
-// beside the operation, per unit of time. It is 1 where the site shrank by half of that.
+// idleShare is how fast the site grew while the operation did not run, as a share of how fast it
+// grew beside the operation, per unit of time. It is 1 where the site shrank by half of that.
 func idleShare(rounds []Round, bytes []int64) float64 {
 	alone, _, pause := Gained(rounds, bytes, idle)
 	beside, _, work := Gained(rounds, bytes, Retrying)
@@ -59,8 +59,8 @@ func idleShare(rounds []Round, bytes []int64) float64 {
 	return float64(alone) / float64(pause) * float64(work) / float64(beside)
 }
 
-// gainsAlone reports whether the site gained objects in every idle round: a neighbour that was held up in
-// them can catch up beside the operation, and then its share is small.
+// gainsAlone reports whether the site gained objects in every idle round: a neighbour that was held
+// up in them can catch up beside the operation, and then its share is small.
 func gainsAlone(rounds []Round, objects []int64) bool {
 	rested := false
 	for i, r := range rounds {
@@ -75,8 +75,8 @@ func gainsAlone(rounds []Round, objects []int64) bool {
 	return rested
 }
 
-// released reports whether at least half of what the site gained went away once goroutines that still ran
-// had been given time to end.
+// released reports whether at least half of what the site gained went away once goroutines that
+// still ran had been given time to end.
 func released(rounds []Round, bytes []int64) bool {
 	held, _, _ := Gained(rounds, bytes, Active)
 	after, _, _ := Gained(rounds, bytes, last)
@@ -89,8 +89,8 @@ func negligible(rounds []Round, s Series) bool {
 	return objects < enough && rate(rounds, s.Bytes, Active) < atLeast
 }
 
-// growsByObjects is the rule for objects. Before is the fastest phase: the short rounds show how fast a
-// buffer fills, the long ones how full it is.
+// growsByObjects is the rule for objects. Before is the fastest phase: the short rounds show how
+// fast a buffer fills, the long ones how full it is.
 func growsByObjects(rounds []Round, objects []int64) bool {
 	if !EveryRound(rounds, objects, Active) {
 		return false
@@ -108,22 +108,22 @@ func growsByObjects(rounds []Round, objects []int64) bool {
 	return true
 }
 
-// Fewer objects than enough come and go by chance, with connections or timers: a site must gain more in
-// the last rounds, unless it gains bytes without objects, and then atLeast bytes per operation. A map of
-// integers gains eight objects when it doubles, a slice of bytes 0.8 bytes.
+// Fewer objects than enough come and go by chance, with connections or timers: a site must gain
+// more in the last rounds, unless it gains bytes without objects, and then atLeast bytes per
+// operation. A map of integers gains eight objects when it doubles, a slice of bytes 0.8 bytes.
 const (
 	enough  = 6
 	atLeast = 0.5
 )
 
-// leap is how many times as fast a site may grow in the end as before. What doubles stays below 3.5, and an
-// operation that keeps more each time below 5: a jump larger than this is a one-time event, such as a new
-// connection.
+// leap is how many times as fast a site may grow in the end as before. What doubles stays below
+// 3.5, and an operation that keeps more each time below 5: a jump larger than this is a one-time
+// event, such as a new connection.
 const leap = 8
 
-// What a site gives back of what it gains, in the rounds that confirm. A leak gives back nothing, and a
-// leak beside noise a little: more than someBack is unclear, and needs more rounds. A buffer that is emptied gives
-// back at least 0.39 of it.
+// What a site gives back of what it gains, in the rounds that confirm. A leak gives back nothing,
+// and a leak beside noise a little: more than someBack is unclear, and needs more rounds. A buffer
+// that is emptied gives back at least 0.39 of it.
 const someBack = 0.125
 
 // growsInSteps is the rule for steps.
@@ -148,8 +148,8 @@ func growsInSteps(rounds []Round, s Series) Finding {
 	return settle(rounds, s.Bytes)
 }
 
-// lateRate is the growth per operation in the confirming rounds after half of all operations: what doubles
-// has doubled once in them, and a cache of at most half as many entries has not grown.
+// lateRate is the growth per operation in the confirming rounds after half of all operations: what
+// doubles has doubled once in them, and a cache of at most half as many entries has not grown.
 func lateRate(rounds []Round, live []int64) float64 {
 	total := 0
 	for _, r := range rounds {
@@ -169,7 +169,8 @@ func lateRate(rounds []Round, live []int64) float64 {
 	return rate(rounds[from:], live[from:], phases(Confirm, Confirm))
 }
 
-// givenBack is what the confirming rounds lost that lost anything, as a share of what the others gained.
+// givenBack is what the confirming rounds lost that lost anything, as a share of what the others
+// gained.
 func givenBack(rounds []Round, bytes []int64) float64 {
 	var gained, lost int64
 	for i, r := range rounds {
@@ -181,8 +182,8 @@ func givenBack(rounds []Round, bytes []int64) float64 {
 	return float64(lost) / float64(max(gained, 1))
 }
 
-// settle decides about a site that gives back part of what it gains: it grows when it never falls again
-// to where it has been. That takes a second set of rounds.
+// settle decides about a site that gives back part of what it gains: it grows when it never falls
+// again to where it has been. That takes a second set of rounds.
 func settle(rounds []Round, bytes []int64) Finding {
 	var live []int64
 	for i, r := range rounds {
@@ -201,10 +202,11 @@ func settle(rounds []Round, bytes []int64) Finding {
 	return Finding{Verdict: Saturating, Reason: Bounded}
 }
 
-// byTime reports whether the site gained, in the rounds that ran few operations in the time of many, more
-// than the operations let expect: as much as the time does, by the likelier of two Poisson distributions
-// and a margin, or twice as much and more. Events are objects, or rounds that gained bytes where there are few
-// objects. The round that gained most does not count: something that grows in steps may have taken one.
+// byTime reports whether the site gained, in the rounds that ran few operations in the time of
+// many, more than the operations let expect: as much as the time does, by the likelier of two
+// Poisson distributions and a margin, or twice as much and more. Events are objects, or rounds that
+// gained bytes where there are few objects. The round that gained most does not count: something
+// that grows in steps may have taken one.
 func byTime(rounds []Round, s Series) bool {
 	const few, margin = 3, 3
 	gain := func(i int) float64 {

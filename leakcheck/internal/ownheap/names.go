@@ -19,7 +19,8 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/internal/symbols"
 )
 
-// startDir is the package's directory when this is a test: go test starts it there, and a test may leave it later.
+// startDir is the package's directory when this is a test: go test starts it there, and a test may
+// leave it later.
 var startDir, _ = os.Getwd()
 
 // namesOf gathers what names the dump's contents.
@@ -53,8 +54,9 @@ func funcAt(pc uint64) retain.Func {
 	return c
 }
 
-// known remembers what a test's executable says: building it again takes about a second. A service reads its own each time, since the
-// table of a large program takes tens of megabytes, but keeps the layout. It is guarded by open.
+// known remembers what a test's executable says: building it again takes about a second. A service
+// reads its own each time, since the table of a large program takes tens of megabytes, but keeps
+// the layout. It is guarded by open.
 var known struct {
 	table     *symbols.Table // not yet located
 	tableErr  error
@@ -62,7 +64,8 @@ var known struct {
 	layoutErr error
 }
 
-// executable returns the symbol table of this executable, or of the same one built again with symbols.
+// executable returns the symbol table of this executable, or of the same one built again with
+// symbols.
 func executable(d *heapdump.Dump) (*symbols.Table, error) {
 	readExecutable()
 	t, err := known.table, known.tableErr
@@ -78,8 +81,8 @@ func executable(d *heapdump.Dump) (*symbols.Table, error) {
 	return t, nil
 }
 
-// Prepare reads what a dump of a frozen copy needs to know of the executable, so that a later Take has it at hand. A test reads it
-// when it needs it.
+// Prepare reads what a dump of a frozen copy needs to know of the executable, so that a later Take
+// has it at hand. A test reads it when it needs it.
 func Prepare() {
 	if inTest() {
 		return
@@ -102,7 +105,8 @@ func layout() (*goruntime.Exe, error) {
 
 const remedy = "for its name: go test -ldflags='-s=false -w=false'"
 
-// readExecutable reads this executable, or the same one built again with symbols, unless it is known.
+// readExecutable reads this executable, or the same one built again with symbols, unless it is
+// known.
 func readExecutable() {
 	if known.table != nil || known.tableErr != nil {
 		return
@@ -194,8 +198,9 @@ func buildEnv(info *debug.BuildInfo) []string {
 	return env
 }
 
-// locate finds where the process has what the table names, and proves it with a variable whose place is known. Under
-// -coverpkg, which is recorded nowhere, other code is built again: then functions do not begin where goroutines stand.
+// locate finds where the process has what the table names, and proves it with a variable whose
+// place is known. Under -coverpkg, which is recorded nowhere, other code is built again: then
+// functions do not begin where goroutines stand.
 func locate(t *symbols.Table, d *heapdump.Dump) error {
 	if err := t.Place(d.Data.Addr, uint64(d.Data.Len), d.BSS.Addr, uint64(d.BSS.Len)); err != nil {
 		return errors.New(remedy)

@@ -26,31 +26,34 @@ type Options struct {
 	Source func(file string, line int) string
 	// OnlyFrozen refuses a dump that would stop the world.
 	OnlyFrozen bool
-	// Redact leaves strings and other contents out of a dump of a frozen copy. A dump that stops the world has them.
+	// Redact leaves strings and other contents out of a dump of a frozen copy. A dump that stops
+	// the world has them.
 	Redact bool
 }
 
-// coverMode is that of the test that this process is; nil in a service. Package testing is not imported, because it would be
-// linked into every service that imports watch.
+// coverMode is that of the test that this process is; nil in a service. Package testing is not
+// imported, because it would be linked into every service that imports watch.
 var coverMode func() string
 
-// InTest says that this process is a test, and gives its testing.CoverMode. Call it from an init function.
+// InTest says that this process is a test, and gives its testing.CoverMode. Call it from an init
+// function.
 func InTest(mode func() string) { coverMode = mode }
 
 func inTest() bool { return coverMode != nil }
 
-// deadly is not 0 once the goroutineleak profile has found a leak: the runtime then throws in WriteHeapDump,
-// because it does not know the status that the profile gave to the goroutine.
+// deadly is not 0 once the goroutineleak profile has found a leak: the runtime then throws in
+// WriteHeapDump, because it does not know the status that the profile gave to the goroutine.
 var deadly atomic.Int32
 
-// Forbid makes every later Take fail, until lift is called: call it before the profile runs, and lift it where
-// the profile has found nothing.
+// Forbid makes every later Take fail, until lift is called: call it before the profile runs, and
+// lift it where the profile has found nothing.
 func Forbid() (lift func()) {
 	deadly.Add(1)
 	return sync.OnceFunc(func() { deadly.Add(-1) })
 }
 
-// planted proves that dumps of this runtime are understood: each must show it under its own address.
+// planted proves that dumps of this runtime are understood: each must show it under its own
+// address.
 var planted = newPlant()
 
 type plant struct {
@@ -61,7 +64,8 @@ type plant struct {
 //go:noinline
 func newPlant() *plant { return &plant{self: &plant{}} } // inlined, both would be static data
 
-// open is held from Take to Close: the symbols, which are read when a question needs them, are shared by all dumps.
+// open is held from Take to Close: the symbols, which are read when a question needs them, are
+// shared by all dumps.
 var open sync.Mutex
 
 // A Dump is a heap dump of this process, ready for questions.
@@ -73,7 +77,8 @@ type Dump struct {
 	why   error         // there is no frozen copy
 }
 
-// Frozen tells whether the dump is of a frozen copy, and for how long that was made; otherwise why it is not.
+// Frozen tells whether the dump is of a frozen copy, and for how long that was made; otherwise why
+// it is not.
 func (d *Dump) Frozen() (stood time.Duration, why error) { return d.stood, d.why }
 
 // File is the name of the dump's file.
@@ -88,9 +93,9 @@ func (d *Dump) Close() {
 	}
 }
 
-// Take collects garbage, writes a dump and reads it. It waits until the dump before is closed. The dump is of a frozen copy where
-// the system has one and this executable, or one built again, says how the runtime's structures are laid out. Elsewhere the world
-// stops for it.
+// Take collects garbage, writes a dump and reads it. It waits until the dump before is closed. The
+// dump is of a frozen copy where the system has one and this executable, or one built again, says
+// how the runtime's structures are laid out. Elsewhere the world stops for it.
 func Take(o Options) (*Dump, error) {
 	open.Lock()
 	f, err := create(o.Keep, cmp.Or(o.Name, "leakcheck-*.dump"))
@@ -106,8 +111,8 @@ func Take(o Options) (*Dump, error) {
 	return d, nil
 }
 
-// create makes a file that only this user can read. Where the system allows, it has no name from the start, so that
-// nothing is left behind even when the process dies.
+// create makes a file that only this user can read. Where the system allows, it has no name from
+// the start, so that nothing is left behind even when the process dies.
 func create(keep, name string) (*os.File, error) {
 	f, err := os.CreateTemp(keep, name)
 	if err == nil && keep == "" && runtime.GOOS != "windows" {
@@ -177,8 +182,9 @@ func (d *Dump) freeze(contents bool) error {
 	return err
 }
 
-// collected makes the copy after a collection. In a test no other goroutine runs meanwhile: of one that runs nobody knows where on its
-// stack it is. A service is left alone: it may have the runtime choose GOMAXPROCS, which ends when somebody else chooses.
+// collected makes the copy after a collection. In a test no other goroutine runs meanwhile: of one
+// that runs nobody knows where on its stack it is. A service is left alone: it may have the runtime
+// choose GOMAXPROCS, which ends when somebody else chooses.
 func collected(copy func()) {
 	runtime.GC()
 	if inTest() {

@@ -69,7 +69,8 @@ func TestNoPlaceForADump(t *testing.T) {
 	assert.ErrorContains(t, err, "cannot write a heap dump")
 }
 
-// The kernel makes a frozen copy where it can. Its objects are those of a dump that stops the world.
+// The kernel makes a frozen copy where it can. Its objects are those of a dump that stops the
+// world.
 func TestDumpIsOfAFrozenCopy(t *testing.T) {
 	d, err := ownheap.Take(ownheap.Options{})
 	require.NoError(t, err)
@@ -99,7 +100,8 @@ func TestDumpIsOfAFrozenCopy(t *testing.T) {
 	assert.ErrorIs(t, err, frozen.ErrBusy)
 }
 
-// After the goroutineleak profile has found something, the runtime dies when it writes a dump itself.
+// After the goroutineleak profile has found something, the runtime dies when it writes a dump
+// itself.
 func TestNothingIsDeadlyToAFrozenCopy(t *testing.T) {
 	lift := ownheap.Forbid()
 	defer lift()
@@ -117,8 +119,8 @@ func TestNothingIsDeadlyToAFrozenCopy(t *testing.T) {
 	assert.ErrorContains(t, err, "the runtime would die")
 }
 
-// A service whose goroutines run while it is copied: in every dump each known object is found, and the variable that holds it. 3 dumps,
-// and 200 under LEAKSAFE_LONG.
+// A service whose goroutines run while it is copied: in every dump each known object is found, and
+// the variable that holds it. 3 dumps, and 200 under LEAKSAFE_LONG.
 func TestDumpsOfABusyService(t *testing.T) {
 	if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" && runtime.GOARCH != "arm64" {
 		t.Skip("no frozen copies here")

@@ -15,8 +15,8 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 )
 
-// Write puts the page, and numbers as JSON beside it, into a folder, and returns the page's path. It numbers
-// the checks that write to one folder: growth, growth-2.
+// Write puts the page, and numbers as JSON beside it, into a folder, and returns the page's path.
+// It numbers the checks that write to one folder: growth, growth-2.
 func Write(dir, test string, r *growth.Result, numbers any) (file string, err error) {
 	name := filepath.Join(dir, artefactName(dir))
 	text, err := json.MarshalIndent(numbers, "", "\t")

@@ -185,7 +185,8 @@ func (d *decoder) function(b []byte) error {
 	return err
 }
 
-// maxFrames bounds what a hostile profile can make of a few bytes: each sample may repeat one long location.
+// maxFrames bounds what a hostile profile can make of a few bytes: each sample may repeat one long
+// location.
 const maxFrames = 1 << 24
 
 func (d *decoder) resolve() (*Profile, error) {

@@ -131,8 +131,8 @@ func mapping(t *texts) message {
 	return m
 }
 
-// encodeFrames writes a location and a function for each frame. The system name differs from the name, or
-// pprof would take a name with brackets for C++ and cut it.
+// encodeFrames writes a location and a function for each frame. The system name differs from the
+// name, or pprof would take a name with brackets for C++ and cut it.
 func (p *Profile) encodeFrames(out *message, t *texts) {
 	for i, f := range p.Frames {
 		id := uint64(i) + 1

@@ -59,8 +59,8 @@ func TestMethodsAreLabels(t *testing.T) {
 	})
 }
 
-// The sessions of a request were kept under its address, and middleware that adds a value to the context
-// makes another request.
+// The sessions of a request were kept under its address, and middleware that adds a value to the
+// context makes another request.
 func TestSessionsOfRequests(t *testing.T) {
 	store := sessions.NewCookieStore([]byte("0123456789abcdef0123456789abcdef"))
 	type user struct{}

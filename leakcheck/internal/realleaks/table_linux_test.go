@@ -17,8 +17,8 @@ import (
 // The fixed versions are silent so many times, in so many processes.
 const silentRuns, silentProcesses = 5, 4
 
-// TestTable runs each test with the version that leaks, where it must fail and name the cause, and with the
-// fixed one, where it must be silent. With -v it prints the table of docs/benchmarks.md.
+// TestTable runs each test with the version that leaks, where it must fail and name the cause, and
+// with the fixed one, where it must be silent. With -v it prints the table of docs/benchmarks.md.
 func TestTable(t *testing.T) {
 	if os.Getenv("LEAKSAFE_LONG") == "" {
 		t.Skip("builds both versions and runs them for minutes: set LEAKSAFE_LONG=1, as .ci/long does")

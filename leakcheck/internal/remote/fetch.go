@@ -82,8 +82,8 @@ func (f *fetcher) shown(page string) string {
 	return u.Redacted()
 }
 
-// fetch reads all profiles once. It makes the service collect garbage once, and twice if leaked asks for the goroutineleak
-// profile.
+// fetch reads all profiles once. It makes the service collect garbage once, and twice if leaked
+// asks for the goroutineleak profile.
 func (f *fetcher) fetch(ctx context.Context, leaked bool) (Measurement, error) {
 	m := Measurement{Leaked: -1}
 	if err := f.numbers(ctx, &m); err != nil {
@@ -192,7 +192,8 @@ func heapSites(p *profile.Profile) (snapshot, error) {
 	return out, nil
 }
 
-// allocation is the line that allocates, and where it is of another module the program's own line that called.
+// allocation is the line that allocates, and where it is of another module the program's own line
+// that called.
 func allocation(p *profile.Profile, stack []int32) place {
 	at := place{fn: "the runtime"}
 	for _, i := range stack {
@@ -213,7 +214,8 @@ func allocation(p *profile.Profile, stack []int32) place {
 	return at
 }
 
-// goroutineSites counts goroutines by the innermost line outside the standard library, and what they run.
+// goroutineSites counts goroutines by the innermost line outside the standard library, and what
+// they run.
 func goroutineSites(p *profile.Profile) snapshot {
 	out := snapshot{}
 	for _, s := range p.Samples {
@@ -234,8 +236,8 @@ func goroutineSites(p *profile.Profile) snapshot {
 	return out
 }
 
-// library are the first elements of the import paths of the standard library. A module may have a name without a dot, so
-// that the dot does not tell them apart.
+// library are the first elements of the import paths of the standard library. A module may have a
+// name without a dot, so that the dot does not tell them apart.
 var library = map[string]bool{}
 
 func init() {
@@ -255,7 +257,8 @@ func standard(function string) bool {
 	return library[first]
 }
 
-// foreign tells files of other modules than the program's: in the module cache, vendored, or named so by -trimpath.
+// foreign tells files of other modules than the program's: in the module cache, vendored, or named
+// so by -trimpath.
 func foreign(file string) bool {
 	return strings.Contains(file, "@v") || strings.Contains(file, "/vendor/")
 }

@@ -55,8 +55,8 @@ func series(all []Measurement, value func(*Measurement) int64) climb.Series {
 	return s
 }
 
-// verdict applies the rule of package watch. Growth that slows down is a cache that fills only if less is to come than was seen:
-// a service that is slowed down by others leaks more slowly too.
+// verdict applies the rule of package watch. Growth that slows down is a cache that fills only if
+// less is to come than was seen: a service that is slowed down by others leaks more slowly too.
 func verdict(s climb.Series, floor float64) (climb.Climb, climb.Verdict) {
 	first, last := s.Low[0], s.Low[len(s.Low)-1]
 	return s.Judge(floor, last+max(last-first, 1))
@@ -128,8 +128,8 @@ func finding(signal string, c climb.Climb, sites []Site) Finding {
 	return Finding{Signal: signal, From: c.From, To: c.To, PerHour: c.PerSecond * 3600, Sites: notable(sites)}
 }
 
-// notable are the lines that matter: the first few, without those that grew by less than a fiftieth of
-// the first. What happens to be under way in a fetch grows by one or two.
+// notable are the lines that matter: the first few, without those that grew by less than a fiftieth
+// of the first. What happens to be under way in a fetch grows by one or two.
 func notable(sites []Site) []Site {
 	n := min(len(sites), shown)
 	for n > 1 && 50*sites[n-1].Growth < sites[0].Growth {
@@ -140,8 +140,9 @@ func notable(sites []Site) []Site {
 
 const shown = 5
 
-// grown lists the lines that hold more in the last third of the fetches than in the middle, and more there than in the first
-// third: a cache that filled at the start is none of them. The profile is a sample, so each third counts with its mean.
+// grown lists the lines that hold more in the last third of the fetches than in the middle, and
+// more there than in the first third: a cache that filled at the start is none of them. The profile
+// is a sample, so each third counts with its mean.
 func grown(all []Measurement, of func(*Measurement) snapshot) []Site {
 	n := len(all) / 3
 	first, middle, last := sum(all[:n], of), sum(all[n:2*n], of), sum(all[len(all)-n:], of)
@@ -176,7 +177,8 @@ func sortSites(s []Site) {
 	})
 }
 
-// quiet is the verdict where nothing climbs: steady, unless a signal went up and nothing explains it.
+// quiet is the verdict where nothing climbs: steady, unless a signal went up and nothing explains
+// it.
 func quiet(all []Measurement, floor float64) (answer, reason string) {
 	for _, x := range []struct {
 		name  string

@@ -26,7 +26,8 @@ const (
 	mib = 1 << 20
 )
 
-// measured makes n fetches, 5 s apart, of a service whose heap and goroutines are functions of the number of the fetch.
+// measured makes n fetches, 5 s apart, of a service whose heap and goroutines are functions of the
+// number of the fetch.
 func measured(n int, heap, goroutines func(i float64) float64) []Measurement {
 	all := make([]Measurement, n)
 	for i := range all {

@@ -1,6 +1,6 @@
-// Package remote says whether a service leaks, from its pprof endpoints alone: it fetches the heap profile, the
-// goroutine profile and, where the service has it, the goroutineleak profile a number of times, and judges
-// them by the rule of package watch.
+// Package remote says whether a service leaks, from its pprof endpoints alone: it fetches the heap
+// profile, the goroutine profile and, where the service has it, the goroutineleak profile a number
+// of times, and judges them by the rule of package watch.
 package remote
 
 import (
@@ -82,8 +82,9 @@ type Site struct {
 // countFloor is the growth in goroutines that is too small to be a finding.
 const countFloor = 20
 
-// Watch fetches and judges. It blocks for Fetches × Interval, or until ctx is done, and then judges what there is. The error
-// says what is wrong with the options, or why nothing could be fetched at all.
+// Watch fetches and judges. It blocks for Fetches × Interval, or until ctx is done, and then judges
+// what there is. The error says what is wrong with the options, or why nothing could be fetched at
+// all.
 func Watch(ctx context.Context, o Options) (*Report, error) {
 	f, err := newFetcher(o)
 	if err != nil {

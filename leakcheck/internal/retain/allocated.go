@@ -1,7 +1,8 @@
 package retain
 
-// ObjectsAllocatedAt returns the sampled objects whose allocation stack has this line. The dump names the function into which a call was
-// inlined, so that the function counts only where the file is unknown.
+// ObjectsAllocatedAt returns the sampled objects whose allocation stack has this line. The dump
+// names the function into which a call was inlined, so that the function counts only where the file
+// is unknown.
 func (h *Heap) ObjectsAllocatedAt(function, file string, line int) []int32 {
 	match := make([]bool, len(h.Allocs))
 	for i := range h.Allocs {

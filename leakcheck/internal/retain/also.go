@@ -12,8 +12,8 @@ const (
 	alsoVisited = 20_000 // objects that are looked at for other roots
 )
 
-// also names, nearest first, what else holds an object than the root that was found: variables that a person declared, and the
-// program's goroutines.
+// also names, nearest first, what else holds an object than the root that was found: variables that
+// a person declared, and the program's goroutines.
 func (s *Search) also(o int32, found root) []string {
 	h := s.h
 	all := h.everything()
@@ -67,7 +67,8 @@ func alsoWords(order []string, count map[string]int) (out []string) {
 	return out
 }
 
-// holderName says in a few words what a root is; "" for one that is not worth a line, or is the one that was found.
+// holderName says in a few words what a root is; "" for one that is not worth a line, or is the one
+// that was found.
 func (h *Heap) holderName(r, found root) string {
 	switch r.kind {
 	case rootVariable:

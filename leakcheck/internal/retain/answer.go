@@ -186,8 +186,8 @@ func (w *walker) frameWords(r root, at Func) string {
 	return variable + " of " + whose
 }
 
-// HeldByTest tells whether only tests themselves keep the object: the goroutine that runs one, or what package testing
-// knows of it.
+// HeldByTest tells whether only tests themselves keep the object: the goroutine that runs one, or
+// what package testing knows of it.
 func (s *Search) HeldByTest(o int32) bool {
 	if s.rank[o] == Unreachable {
 		return false
@@ -255,7 +255,8 @@ func (w *walker) ringAnswer() string {
 		"Clear " + closing + " when it is no longer used, or use runtime.AddCleanup in place of the finalizer"
 }
 
-// contextChild tells whether a context refers to the object, or to what holds it, as to one of its children.
+// contextChild tells whether a context refers to the object, or to what holds it, as to one of its
+// children.
 func (w *walker) contextChild() bool {
 	for _, x := range w.hops {
 		if s, ok := bare(x.view.typ).(*dwarf.StructType); ok && s.StructName == "context.cancelCtx" && strings.Contains(x.Name, ".children") {

@@ -48,8 +48,9 @@ var sizes = []struct {
 	leaves int
 }{{"10MB", 40_000}, {"100MB", 400_000}, {"2Mobjects", 800_000}, {"1GB", 4_000_000}}
 
-// BenchmarkRead measures a dump of each size: how long the world stands still, the reader's speed beside crc32 over the same file, how
-// long a path takes, and the reader's peak memory as a share of the file's size.
+// BenchmarkRead measures a dump of each size: how long the world stands still, the reader's speed
+// beside crc32 over the same file, how long a path takes, and the reader's peak memory as a share
+// of the file's size.
 func BenchmarkRead(b *testing.B) {
 	for _, size := range sizes {
 		b.Run(size.name, func(b *testing.B) {

@@ -7,7 +7,8 @@ import (
 )
 
 // Clock returns the runtime's clock when the timer at this address was started, which was to fire
-// after d; 0 when the timer is not found. The runtime keeps each pending timer beside the time when it fires.
+// after d; 0 when the timer is not found. The runtime keeps each pending timer beside the time when
+// it fires.
 func Clock(h *heapdump.Dump, timer uint64, d time.Duration) int64 {
 	target := h.Find(timer)
 	if target == heapdump.None {

@@ -1,7 +1,7 @@
 package retain
 
-// Dominators says, for every object that is reachable, through which other object every path to it goes.
-// What an object dominates is freed with it.
+// Dominators says, for every object that is reachable, through which other object every path to it
+// goes. What an object dominates is freed with it.
 type Dominators struct {
 	number []int32 // by object: its number, in the order of a depth-first walk from 1, or 0 when unreachable
 	object []int32 // by number; 0 is the root of everything
@@ -9,8 +9,8 @@ type Dominators struct {
 	size   []int64 // by number: what it retains
 }
 
-// Dominators are computed with the algorithm known as semi-NCA (Georgiadis, "Linear-Time Algorithms for Dominators and
-// Related Problems", 2005).
+// Dominators are computed with the algorithm known as semi-NCA (Georgiadis, "Linear-Time Algorithms
+// for Dominators and Related Problems", 2005).
 func (h *Heap) Dominators() *Dominators {
 	w := newNumbering(h)
 	d := &Dominators{number: w.number, object: w.object, idom: w.dominate(h)}
@@ -37,7 +37,8 @@ func (d *Dominators) Retained(o int32) int64 {
 	return d.size[d.number[o]]
 }
 
-// Dominator is the object that every path to o goes through last; false when there is none but the roots.
+// Dominator is the object that every path to o goes through last; false when there is none but the
+// roots.
 func (d *Dominators) Dominator(o int32) (int32, bool) {
 	n := d.number[o]
 	if n == 0 || d.idom[n] == 0 {
@@ -46,7 +47,8 @@ func (d *Dominators) Dominator(o int32) (int32, bool) {
 	return d.object[d.idom[n]], true
 }
 
-// eachSubtree walks the tree of dominators: enter is called for an object before what it dominates, leave after that.
+// eachSubtree walks the tree of dominators: enter is called for an object before what it dominates,
+// leave after that.
 func (d *Dominators) eachSubtree(enter, leave func(o int32)) {
 	n := int32(len(d.object))
 	first, next := make([]int32, n), make([]int32, n)

@@ -12,7 +12,8 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/internal/retain"
 )
 
-// heapOf makes a heap of objects of 16 bytes with room for pointers, edges[i] being whom i refers to.
+// heapOf makes a heap of objects of 16 bytes with room for pointers, edges[i] being whom i refers
+// to.
 func heapOf(t *testing.T, edges [][]int, roots []int) *retain.Heap {
 	var w dumptest.Writer
 	w.Header()

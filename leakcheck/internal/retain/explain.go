@@ -8,8 +8,8 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/internal/symbols"
 )
 
-// Explain is the path on which most of the objects are kept. Objects that are alive without a
-// path get an answer without hops. perOp is how many of them came at a time; 0 where that is not known.
+// Explain is the path on which most of the objects are kept. Objects that are alive without a path
+// get an answer without hops. perOp is how many of them came at a time; 0 where that is not known.
 func (s *Search) Explain(objects []int32, perOp float64) Path {
 	if len(objects) == 0 {
 		return Path{Answer: "nothing keeps them: the dump has no object that was allocated there"}
@@ -25,8 +25,8 @@ func (s *Search) Explain(objects []int32, perOp float64) Path {
 	return p
 }
 
-// besides counts the objects that are not in a group. What is on the way to the group does not count: a map or a slice may have been
-// allocated at the line that puts into it.
+// besides counts the objects that are not in a group. What is on the way to the group does not
+// count: a map or a slice may have been allocated at the line that puts into it.
 func (s *Search) besides(objects []int32, g Group) (n int) {
 	way := make([]bool, s.h.Len())
 	for _, o := range g.Objects {
@@ -61,7 +61,8 @@ func (h *Heap) Outside(addr uint64) string {
 	return "nothing keeps it: the heap has no object there"
 }
 
-// Paths are the paths on which the objects are kept, the one with most of them first, at most limit of them; 0 for all.
+// Paths are the paths on which the objects are kept, the one with most of them first, at most limit
+// of them; 0 for all.
 func (s *Search) Paths(objects []int32, limit int) []Path {
 	var out []Path
 	lost := 0
@@ -118,7 +119,8 @@ func (h *Heap) closureFrom(target int32) string {
 	return ""
 }
 
-// AllocatedAt returns the objects that were sampled with this stack, innermost call first, whole or cut short at its outer end.
+// AllocatedAt returns the objects that were sampled with this stack, innermost call first, whole or
+// cut short at its outer end.
 func (h *Heap) AllocatedAt(stack []heapdump.Call) []int32 {
 	match := map[int32]bool{}
 	for i := range h.Allocs {
@@ -146,7 +148,8 @@ func sameStack(dump, stack []heapdump.Call) bool {
 	return len(stack) > 0
 }
 
-// users drops the runtime's calls at the inner end, of which the two kinds of stacks show more or fewer.
+// users drops the runtime's calls at the inner end, of which the two kinds of stacks show more or
+// fewer.
 func users(stack []heapdump.Call) []heapdump.Call {
 	for len(stack) > 0 && (strings.HasPrefix(stack[0].Func, "runtime.") || strings.Contains(stack[0].File, "/runtime/")) {
 		stack = stack[1:]

@@ -8,8 +8,9 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/internal/symbols"
 )
 
-// frameLink is the reference in a frame, with the type and name of the variable that it is in, and the frame of that
-// variable. It may be an argument of the function that the frame has called: those are in the caller's frame.
+// frameLink is the reference in a frame, with the type and name of the variable that it is in, and
+// the frame of that variable. It may be an argument of the function that the frame has called:
+// those are in the caller's frame.
 func (h *Heap) frameLink(r root) (l link, name string, frame int) {
 	f := &h.Frames[r.index]
 	at := f.SP + uint64(r.word)*uint64(h.PtrSize)

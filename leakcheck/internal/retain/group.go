@@ -43,8 +43,9 @@ type Group struct {
 	Example int32 // the one with the shortest path
 }
 
-// Group puts objects together whose paths differ only in which instance of each kind they go through, and in how often they go
-// round a loop of kinds. The largest group comes first, of equal ones the one nearest to its root. Objects that were not reached form none.
+// Group puts objects together whose paths differ only in which instance of each kind they go
+// through, and in how often they go round a loop of kinds. The largest group comes first, of equal
+// ones the one nearest to its root. Objects that were not reached form none.
 func (s *Search) Group(objects []int32) []Group {
 	g := newGrouper(s)
 	byID := map[int32]*Group{}
@@ -161,8 +162,8 @@ func (g *grouper) rootOf(r root) rootID {
 	return rootID{kind: r.kind}
 }
 
-// merge puts groups together whose paths read the same. Without allocation stacks, the parts of one map look like different things.
-// Of groups of one size that with the shortest path comes first.
+// merge puts groups together whose paths read the same. Without allocation stacks, the parts of one
+// map look like different things. Of groups of one size that with the shortest path comes first.
 func (s *Search) merge(groups []Group) []Group {
 	const named = 64 // the largest
 	at := map[string]int{}
@@ -213,8 +214,8 @@ func (p Path) shape() string {
 	return b.String()
 }
 
-// GroupPath is the path of a group, with its count and what it retains. perOp is how many of the objects came at a time; 0 where
-// that is not known.
+// GroupPath is the path of a group, with its count and what it retains. perOp is how many of the
+// objects came at a time; 0 where that is not known.
 func (s *Search) GroupPath(g Group, perOp float64) Path {
 	before, ok := s.container(g, perOp)
 	p := s.pathTo(g.Example, before)

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// library knows the insides of a few types of the runtime and the standard library: those that hide behind unsafe
-// pointers what they refer to. It tells whether the field f of s is one of them.
+// library knows the insides of a few types of the runtime and the standard library: those that hide
+// behind unsafe pointers what they refer to. It tells whether the field f of s is one of them.
 func (h *Heap) library(s *dwarf.StructType, f *dwarf.StructField, at uint64, l *link) bool {
 	switch name := s.StructName; {
 	case strings.HasPrefix(name, "sync/atomic.Pointer[") && f.Name == "v":
@@ -66,7 +66,8 @@ func fieldType(s *dwarf.StructType, name string) dwarf.Type {
 	return nil
 }
 
-// trieNode is what a pointer to a node of a sync.Map's trie really leads to: an entry or an inner node.
+// trieNode is what a pointer to a node of a sync.Map's trie really leads to: an entry or an inner
+// node.
 func (h *Heap) trieNode(t dwarf.Type, at uint64) (dwarf.Type, bool) {
 	s, ok := bare(t).(*dwarf.StructType)
 	if !ok || h.names.Types == nil || !strings.HasPrefix(s.StructName, "internal/sync.node[") {
@@ -115,8 +116,8 @@ func offsetOf(s *dwarf.StructType, name string) int64 {
 	return 0
 }
 
-// insideOf tells whether an object is the inside of something of the standard library: its type is not exported, and what refers to
-// it belongs to the same package.
+// insideOf tells whether an object is the inside of something of the standard library: its type is
+// not exported, and what refers to it belongs to the same package.
 func (h *Heap) insideOf(before, x hop) bool {
 	pkg, name := typePackage(x.view.typ)
 	if x.group != "" || x.Kind != "object" || name == "" || name[0] < 'a' || name[0] > 'z' || !standardPath(pkg) {

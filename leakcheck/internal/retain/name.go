@@ -17,7 +17,8 @@ type Names struct {
 	Types  *symbols.Types                     // or nil
 	Func   func(pc uint64) Func               // the function at a code address
 	Source func(file string, line int) string // text of a line, or ""
-	// Enclosing names the function around a line: the dump names inlined calls by the function they were inlined into. It may be nil.
+	// Enclosing names the function around a line: the dump names inlined calls by the function they
+	// were inlined into. It may be nil.
 	Enclosing func(file string, line int) string
 	Now       int64  // the runtime's clock at the dump, or 0
 	Remedy    string // what to do about a variable without a name
@@ -63,7 +64,8 @@ func (s *Search) Path(o int32) Path {
 	return p
 }
 
-// pathTo names the way to the object, and notes the last hop that is the root or one of the objects in before.
+// pathTo names the way to the object, and notes the last hop that is the root or one of the objects
+// in before.
 func (s *Search) pathTo(o int32, before map[int32]bool) Path {
 	r, steps := s.path(o)
 	w := &walker{h: s.h, root: r}
@@ -234,7 +236,8 @@ func (h *Heap) locate(x *hop) {
 	x.Source = h.source(c.File, c.Line)
 }
 
-// ownCall is the innermost call of the program's own modules, where another module has allocated for it.
+// ownCall is the innermost call of the program's own modules, where another module has allocated
+// for it.
 func (h *Heap) ownCall(stack []heapdump.Call) (call, bool) {
 	foreign := false
 	for _, c := range stack {
@@ -356,7 +359,8 @@ func (h *Heap) state(g int) string {
 	return "runnable"
 }
 
-// standing is the user's line at which a goroutine stands: of a test, which goes on, the call that holds.
+// standing is the user's line at which a goroutine stands: of a test, which goes on, the call that
+// holds.
 func (h *Heap) standing(g, frame int) Func {
 	frames := h.framesOf(g)
 	if h.rankOf(g) >= Test {
@@ -430,7 +434,8 @@ func (w *walker) next(v *view, st stop) link {
 	return l
 }
 
-// cutOff tells whether the word at an offset of an array is not part of the slice by which the array was reached.
+// cutOff tells whether the word at an offset of an array is not part of the slice by which the
+// array was reached.
 func (h *Heap) cutOff(via link, v view, off uint64) bool {
 	if v.typ == nil || !v.many || via.typ == nil || off < v.delta {
 		return false
@@ -445,7 +450,8 @@ func (h *Heap) cutOff(via link, v view, off uint64) bool {
 	return (off-v.delta)/uint64(max(v.typ.Size(), 1)) >= h.Word(b[h.PtrSize:])
 }
 
-// receiver is the reference of a method value to its receiver, whose type is that of the method's first parameter.
+// receiver is the reference of a method value to its receiver, whose type is that of the method's
+// first parameter.
 func (h *Heap) receiver(o int32, function string, off uint64) link {
 	at := h.Addr(o) + off
 	if h.names.Types == nil {
@@ -506,7 +512,8 @@ func (w *walker) add(st stop, v *view, via link) {
 	w.hops = append(w.hops, x)
 }
 
-// extend lengthens the expression, and says of the hop before by which of its fields it holds this one.
+// extend lengthens the expression, and says of the hop before by which of its fields it holds this
+// one.
 func (w *walker) extend(x *hop, via link) {
 	n := len(w.hops)
 	if n > 0 && w.hops[n-1].object != heapdump.None && via.expr != "" && w.hops[n-1].Kind != "closure" {
@@ -560,7 +567,8 @@ func (h *Heap) typeName(v view, via link) string {
 	return v.name
 }
 
-// mapName is the map that a part of its insides belongs to: map[K]V for map<K,V>, table<K,V> or map.group[K]V.
+// mapName is the map that a part of its insides belongs to: map[K]V for map<K,V>, table<K,V> or
+// map.group[K]V.
 func mapName(part string) string {
 	part = strings.TrimPrefix(part, "*")
 	if group, ok := strings.CutPrefix(part, "map.group"); ok {
@@ -604,7 +612,8 @@ func (h *Heap) function(c heapdump.Call) string {
 	return c.Func
 }
 
-// otherCode tells that the executable has other code than the process, although its variables are the same.
+// otherCode tells that the executable has other code than the process, although its variables are
+// the same.
 func (h *Heap) otherCode() bool {
 	_, ok := h.names.Table.Text(0)
 	return !ok
@@ -612,8 +621,8 @@ func (h *Heap) otherCode() bool {
 
 type call heapdump.Call
 
-// userCall is the innermost line of an allocation stack that is not the standard library's; if there is none, the
-// innermost that is not the runtime's.
+// userCall is the innermost line of an allocation stack that is not the standard library's; if
+// there is none, the innermost that is not the runtime's.
 func (h *Heap) userCall(stack []heapdump.Call) (call, bool) {
 	for _, c := range stack {
 		if !h.standard(c) {
@@ -628,8 +637,9 @@ func (h *Heap) userCall(stack []heapdump.Call) (call, bool) {
 	return call{}, false
 }
 
-// standard tells the standard library's calls by where its sources are; with -trimpath, by the first element of the file's
-// name, which is that of the package. The function says less: what was inlined has the name of the function around it.
+// standard tells the standard library's calls by where its sources are; with -trimpath, by the
+// first element of the file's name, which is that of the package. The function says less: what was
+// inlined has the name of the function around it.
 func (h *Heap) standard(c heapdump.Call) bool {
 	switch {
 	case c.File == "", c.File == "<autogenerated>":
@@ -642,7 +652,8 @@ func (h *Heap) standard(c heapdump.Call) bool {
 	return standardPath(c.File)
 }
 
-// findGoroot is the directory of the standard library's sources, or "" when they are named without one.
+// findGoroot is the directory of the standard library's sources, or "" when they are named without
+// one.
 func (h *Heap) findGoroot() string {
 	for _, f := range h.Frames {
 		if f.Func == "runtime.gopark" && h.names.Func != nil {
@@ -735,8 +746,8 @@ var typeKinds = []struct{ prefix, kind, group string }{
 	{"context.valueCtx", "context value", ""},
 }
 
-// collapse makes one hop of those that belong to one thing of the user's. grew is the number of the last that has one of the
-// objects in before, from 1.
+// collapse makes one hop of those that belong to one thing of the user's. grew is the number of the
+// last that has one of the objects in before, from 1.
 func (w *walker) collapse(before map[int32]bool) (out []Hop, grew int) {
 	var last hop // the last that was not left out
 	grew = 1

@@ -15,8 +15,8 @@ type Path struct {
 	RetainedBytes int64
 	Also          []string `json:",omitempty"` // what else holds it: without the path above it would still be alive
 	Rank          Rank     `json:"-"`
-	// Grew is the number of the hop that holds what came with time, from 1: the container nearest to the root that many of these
-	// objects, or what holds them, were added to. 0: unknown.
+	// Grew is the number of the hop that holds what came with time, from 1: the container nearest
+	// to the root that many of these objects, or what holds them, were added to. 0: unknown.
 	Grew int `json:"-"`
 }
 
@@ -98,8 +98,8 @@ func (p Path) last(what string) string {
 	return what
 }
 
-// shortFile keeps the directory and the name of a file that is named from the root, or, as -trimpath
-// does, from an import path. A path within the reader's module is short already.
+// shortFile keeps the directory and the name of a file that is named from the root, or, as
+// -trimpath does, from an import path. A path within the reader's module is short already.
 func shortFile(file string) string {
 	file = strings.ReplaceAll(file, `\`, "/")
 	if first, _, _ := strings.Cut(file, "/"); first != "" && !strings.ContainsAny(first, ".:") {

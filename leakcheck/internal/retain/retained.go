@@ -9,8 +9,8 @@ func (b bitset) has(o int32) bool { return b[o>>6]&(1<<(o&63)) != 0 }
 
 func (b bitset) add(o int32) { b[o>>6] |= 1 << (o & 63) }
 
-// Retained returns what would be freed if all references to these objects were cut: what can be reached from them, but not from a
-// root without them.
+// Retained returns what would be freed if all references to these objects were cut: what can be
+// reached from them, but not from a root without them.
 func (h *Heap) Retained(objects []int32) int64 {
 	all := h.everything()
 	set := newBitset(h.Len()) // what the objects reach, themselves included

@@ -2,9 +2,10 @@ package retain
 
 import "github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
 
-// finalizerSeeds are what finalizers retain where nothing else does: their functions, what waits in the queue, and what objects
-// refer to that wait for their finalizer. A finalizer retains what its object refers to, but not the object itself. An object
-// in a ring with itself comes first: it waits without end.
+// finalizerSeeds are what finalizers retain where nothing else does: their functions, what waits in
+// the queue, and what objects refer to that wait for their finalizer. A finalizer retains what its
+// object refers to, but not the object itself. An object in a ring with itself comes first: it
+// waits without end.
 func (s *Search) finalizerSeeds(rank Rank) (out []root) {
 	h := s.h
 	rings := s.ringed()
@@ -28,7 +29,8 @@ func (s *Search) finalizerSeeds(rank Rank) (out []root) {
 	return out
 }
 
-// ringed finds which objects with finalizers that nothing reached so far are in a ring with themselves.
+// ringed finds which objects with finalizers that nothing reached so far are in a ring with
+// themselves.
 func (s *Search) ringed() map[int32]bool {
 	if s.rings != nil {
 		return s.rings
@@ -54,8 +56,8 @@ func (s *Search) ringed() map[int32]bool {
 	return s.rings
 }
 
-// A tarjan finds the rings among objects that nothing reached: strongly connected components (Tarjan, "Depth-first search and
-// linear graph algorithms", 1972).
+// A tarjan finds the rings among objects that nothing reached: strongly connected components
+// (Tarjan, "Depth-first search and linear graph algorithms", 1972).
 type tarjan struct {
 	s          *Search
 	index, low map[int32]int32

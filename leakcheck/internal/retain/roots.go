@@ -6,8 +6,8 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
 )
 
-// cleanups are pseudo-roots: the runtime keeps the function and argument of runtime.AddCleanup where the
-// dump does not show them. They are what nothing else reaches and AddCleanup allocated.
+// cleanups are pseudo-roots: the runtime keeps the function and argument of runtime.AddCleanup
+// where the dump does not show them. They are what nothing else reaches and AddCleanup allocated.
 func (h *Heap) cleanups(s *Search) []root {
 	var out []root
 	for o := range int32(h.Len()) {
@@ -73,8 +73,9 @@ func (h *Heap) poolsOf(name string, pools map[int32]bool) {
 	}
 }
 
-// findInner returns the runtime's records of goroutines, threads and processors. A variable that a person declared reaches
-// them, through a channel on which a goroutine waits or a timer; what they refer to has nothing to do with it.
+// findInner returns the runtime's records of goroutines, threads and processors. A variable that a
+// person declared reaches them, through a channel on which a goroutine waits or a timer; what they
+// refer to has nothing to do with it.
 func (h *Heap) findInner() map[int32]bool {
 	inner := map[int32]bool{}
 	note := func(addr uint64) {

@@ -116,7 +116,8 @@ func (h *Heap) addSegment(s *heapdump.Segment) {
 	}
 }
 
-// variableRank prefers what a person declared, and minds that package testing and leakcheck know the running tests.
+// variableRank prefers what a person declared, and minds that package testing and leakcheck know
+// the running tests.
 func (h *Heap) variableRank(s *heapdump.Segment, word uint32) Rank {
 	if h.names.Table == nil {
 		return Program
@@ -315,7 +316,8 @@ func (h *Heap) everything() *Search {
 	return h.reach
 }
 
-// Forget frees what is needed to explain objects. What remains knows their addresses and sizes, and the census.
+// Forget frees what is needed to explain objects. What remains knows their addresses and sizes, and
+// the census.
 func (h *Heap) Forget() {
 	h.Dump.Forget()
 	h.reach, h.back, h.rooted, h.refs, h.pools, h.inner = nil, nil, nil, nil, nil, nil

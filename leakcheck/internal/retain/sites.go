@@ -10,7 +10,8 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/internal/symbols"
 )
 
-// A Site is all objects that come from one place, or failing that have one type, or one size and layout.
+// A Site is all objects that come from one place, or failing that have one type, or one size and
+// layout.
 type Site struct {
 	By       string // "site", "type" or "layout"
 	Name     string
@@ -63,7 +64,8 @@ func newCensus(h *Heap, t *typer) *Census {
 	return c
 }
 
-// A siteFinder says where objects belong. It remembers, plus one, the site of each allocation stack, kind and layout.
+// A siteFinder says where objects belong. It remembers, plus one, the site of each allocation
+// stack, kind and layout.
 type siteFinder struct {
 	h        *Heap
 	t        *typer
@@ -137,8 +139,8 @@ func (h *Heap) layout(o int32) string {
 	}
 }
 
-// retain adds up for every site what its objects dominate, each byte once: an object below another of its site is
-// already counted.
+// retain adds up for every site what its objects dominate, each byte once: an object below another
+// of its site is already counted.
 func (c *Census) retain(h *Heap, d *Dominators) {
 	open := make([]int32, len(c.all))
 	d.eachSubtree(func(o int32) {
@@ -178,7 +180,8 @@ func (h *Heap) ObjectsOfType(name string) []int32 {
 	return out
 }
 
-// ObjectsAllocatedIn returns the sampled objects whose allocation stack has a call whose function contains the name.
+// ObjectsAllocatedIn returns the sampled objects whose allocation stack has a call whose function
+// contains the name.
 func (h *Heap) ObjectsAllocatedIn(function string) []int32 {
 	match := make([]bool, len(h.Allocs))
 	for i, a := range h.Allocs {

@@ -1,8 +1,9 @@
 package retain
 
-// addStacks adds, as the last resort, what variables hold whose address was taken: they are in no pointer map of
-// their frame, and the dump does not say where they begin or end. As for the collector, such a variable lives only
-// if something live points to it; it may reach to the end of its frame.
+// addStacks adds, as the last resort, what variables hold whose address was taken: they are in no
+// pointer map of their frame, and the dump does not say where they begin or end. As for the
+// collector, such a variable lives only if something live points to it; it may reach to the end of
+// its frame.
 func (h *Heap) addStacks() {
 	if h.stacked {
 		return
@@ -51,7 +52,8 @@ func (h *Heap) addStack(g int, rank Rank) {
 	}
 }
 
-// outside are the live pointers of a frame that do not lead to the heap. In a guessed frame every word may be one.
+// outside are the live pointers of a frame that do not lead to the heap. In a guessed frame every
+// word may be one.
 func (h *Heap) outside(frame int, contents []byte) (out []uint64) {
 	if h.Frames[frame].Guessed {
 		for off := 0; off+h.PtrSize <= len(contents); off += h.PtrSize {
@@ -68,7 +70,8 @@ func (h *Heap) outside(frame int, contents []byte) (out []uint64) {
 	return out
 }
 
-// extend takes in what follows the variable at p, if that is in the frame, and returns the words that were added.
+// extend takes in what follows the variable at p, if that is in the frame, and returns the words
+// that were added.
 func (h *Heap) extend(s *stretch, p uint64) (added []uint64) {
 	sp := h.Frames[s.frame].SP
 	if p < sp || p-sp >= uint64(s.from) {

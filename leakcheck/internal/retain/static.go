@@ -20,8 +20,8 @@ type static struct {
 	partial bool // which field is unknown
 }
 
-// static names a place in the segments of variables. What a variable is initialized to point to is there too,
-// without a name of its own: it is named by the variable that points to it.
+// static names a place in the segments of variables. What a variable is initialized to point to is
+// there too, without a name of its own: it is named by the variable that points to it.
 func (h *Heap) static(at uint64, depth int) (static, bool) {
 	if h.names.Table == nil || depth > 4 {
 		return static{}, false

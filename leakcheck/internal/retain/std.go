@@ -13,7 +13,8 @@ var stdRoots = func() map[string]bool {
 	return m
 }()
 
-// standardPath tells import paths and, as -trimpath names them, files of the standard library by their first element.
+// standardPath tells import paths and, as -trimpath names them, files of the standard library by
+// their first element.
 func standardPath(path string) bool {
 	first, _, _ := strings.Cut(path, "/")
 	return stdRoots[first]

@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// A Suspect is a place in a [Tree] below which there is much of the heap, or much of what it has grown by.
+// A Suspect is a place in a [Tree] below which there is much of the heap, or much of what it has
+// grown by.
 type Suspect struct {
 	Bytes   int64    // that the place retains
 	Objects int64    // the same
@@ -23,9 +24,10 @@ const (
 	gathers      = 0.2      // of what a place retains is spread in small parts: memory gathers there, it does not only lead on
 )
 
-// Suspects are the places that retain a tenth of the heap or more, the largest first. Given the tree of a dump before, which may
-// be nil, they are the places that account for a tenth or more of what has grown. What has shrunk elsewhere does not count, so
-// that shares add up to 1 at most. A place below suspectFloor is no suspect.
+// Suspects are the places that retain a tenth of the heap or more, the largest first. Given the
+// tree of a dump before, which may be nil, they are the places that account for a tenth or more of
+// what has grown. What has shrunk elsewhere does not count, so that shares add up to 1 at most. A
+// place below suspectFloor is no suspect.
 func (t *Tree) Suspects(before *Tree) []Suspect {
 	bytes, objects := t.totals()
 	weight, _ := t.Weights(before)
@@ -126,7 +128,8 @@ func (t *Tree) gross(grown []int64) (all int64) {
 	return all
 }
 
-// Weights are the bytes at and below each node; given the tree of a dump before, by how much they have grown.
+// Weights are the bytes at and below each node; given the tree of a dump before, by how much they
+// have grown.
 func (t *Tree) Weights(before *Tree) (bytes, objects []int64) {
 	bytes, objects = t.totals()
 	if before != nil {

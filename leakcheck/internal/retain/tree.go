@@ -12,8 +12,9 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/internal/symbols"
 )
 
-// A Tree adds up the heap by what retains it. Below a root stand the objects that only this root retains, and below an object
-// what would be freed with it: it is the tree of dominators, with alike objects added up in one node.
+// A Tree adds up the heap by what retains it. Below a root stand the objects that only this root
+// retains, and below an object what would be freed with it: it is the tree of dominators, with
+// alike objects added up in one node.
 type Tree struct {
 	Nodes []Node // a parent comes before its children
 }
@@ -53,8 +54,8 @@ const (
 	TreeGarbage   = "garbage"
 )
 
-// Tree computes the tree of the whole heap. Only roots of the best rank that reaches an object count, so that a stray word on
-// a stack does not take an object from the variable that holds it.
+// Tree computes the tree of the whole heap. Only roots of the best rank that reaches an object
+// count, so that a stray word on a stack does not take an object from the variable that holds it.
 func (h *Heap) Tree() *Tree {
 	b := newTreeBuilder(h)
 	d := newTreeOrder(b)
@@ -150,7 +151,8 @@ func (b *treeBuilder) intern(l treeLabel) int32 {
 	return i
 }
 
-// child is the node below a parent. What repeats on the way, such as the nodes of a list, is one node.
+// child is the node below a parent. What repeats on the way, such as the nodes of a list, is one
+// node.
 func (b *treeBuilder) child(parent, label int32) int32 {
 	k := nodeKey{parent, label}
 	if n, ok := b.nodes[k]; ok {
@@ -171,7 +173,8 @@ func (b *treeBuilder) child(parent, label int32) int32 {
 	return n
 }
 
-// repeated returns the node above that has this label, or of which this is an inner part; -1 for none.
+// repeated returns the node above that has this label, or of which this is an inner part; -1 for
+// none.
 func (b *treeBuilder) repeated(parent, label int32) int32 {
 	l := &b.texts[label]
 	for at := parent; at >= 0; at = b.out[at].Parent {
@@ -287,7 +290,8 @@ func (h *Heap) outermost(g int) string {
 	return name
 }
 
-// label says of every object what refers to it and what it is, from the roots on, by the shortest path.
+// label says of every object what refers to it and what it is, from the roots on, by the shortest
+// path.
 func (b *treeBuilder) label() *typer {
 	b.of = make([]int32, b.h.Len())
 	l := labeler{typer: newTyper(b.h), b: b, words: map[wordKey]int32{}}
@@ -395,7 +399,8 @@ func (b *treeBuilder) count(node, o int32) {
 	b.out[node].Bytes += int64(b.h.Size(o))
 }
 
-// plainExpr leaves out indexes and keys: open[…].user for open["x/y"].user, and Load(…) for the key of a sync.Map.
+// plainExpr leaves out indexes and keys: open[…].user for open["x/y"].user, and Load(…) for the key
+// of a sync.Map.
 func plainExpr(e string) string {
 	e = strings.ReplaceAll(e, " (key)", "\x00")
 	var b strings.Builder

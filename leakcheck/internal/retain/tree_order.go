@@ -1,7 +1,8 @@
 package retain
 
-// A treeOrder numbers the nodes of roots and the objects below them in the order of a depth-first walk, and knows what
-// dominates each. An edge counts only between objects of one rank: what leads to an object of a better rank does not retain it.
+// A treeOrder numbers the nodes of roots and the objects below them in the order of a depth-first
+// walk, and knows what dominates each. An edge counts only between objects of one rank: what leads
+// to an object of a better rank does not retain it.
 type treeOrder struct {
 	numbering
 	idom []int32 // by number; 0 for what several roots retain

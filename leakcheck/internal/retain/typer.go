@@ -36,8 +36,8 @@ type seenKind struct {
 	typ  dwarf.Type // of the reference
 }
 
-// A typer finds what every object is, from the roots on. It knows kinds and links already met: a heap of millions of objects has
-// some hundred of each.
+// A typer finds what every object is, from the roots on. It knows kinds and links already met: a
+// heap of millions of objects has some hundred of each.
 type typer struct {
 	h     *Heap
 	kinds []int32 // by object, an index of list
@@ -60,8 +60,9 @@ func newTyper(h *Heap) typer {
 	return typer{h: h, kinds: make([]int32, h.Len()), list: make([]kind, 1), ids: map[kind]int32{}, seen: map[seenKind]int32{}, links: map[linkKey]*linkTemplate{}, ends: map[endKey]int32{}, unknown: map[uint64]int32{}, allocs: map[int32]string{}}
 }
 
-// walk finds the kinds of all objects that the search has reached, by the way on which it has reached them. found is called for
-// each, after its parent, or None, and with words for the reference.
+// walk finds the kinds of all objects that the search has reached, by the way on which it has
+// reached them. found is called for each, after its parent, or None, and with words for the
+// reference.
 func (t *typer) walk(s *Search, found func(o, parent int32, from string)) {
 	h := t.h
 	for _, o := range s.order {

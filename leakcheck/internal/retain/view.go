@@ -56,7 +56,8 @@ func (h *Heap) follow(addr uint64, v view, off uint64) link {
 	return l
 }
 
-// steppedOver finds the reference in an element before the first one of a slice: of a queue that was resliced.
+// steppedOver finds the reference in an element before the first one of a slice: of a queue that
+// was resliced.
 func (h *Heap) steppedOver(addr uint64, v view, off uint64) link {
 	size := uint64(max(v.typ.Size(), 1))
 	start := v.delta - (v.delta-off+size-1)/size*size
@@ -121,8 +122,8 @@ func (h *Heap) slot(slots *dwarf.StructField, at, off uint64) string {
 	return "[" + h.value(slot.Field[0].Type, at+off/size*size) + "]"
 }
 
-// splitSlot is the map key of the element at offset off of a group that keeps keys and elements apart, as under
-// GOEXPERIMENT=mapsplitgroup.
+// splitSlot is the map key of the element at offset off of a group that keeps keys and elements
+// apart, as under GOEXPERIMENT=mapsplitgroup.
 func (h *Heap) splitSlot(group *dwarf.StructType, array *dwarf.StructField, at, off uint64) string {
 	a, ok := bare(array.Type).(*dwarf.ArrayType)
 	keys, isArray := bare(fieldType(group, "keys")).(*dwarf.ArrayType)
@@ -325,7 +326,8 @@ func (h *Heap) boxed(word, delta uint64) view {
 	return view{delta: delta}
 }
 
-// only is what a value of type t consists of: an interface holds a struct of nothing but a pointer as it holds that pointer.
+// only is what a value of type t consists of: an interface holds a struct of nothing but a pointer
+// as it holds that pointer.
 func only(t dwarf.Type) dwarf.Type {
 	switch u := bare(t).(type) {
 	case *dwarf.StructType:
@@ -353,8 +355,8 @@ func (h *Heap) guess(l link, o int32, delta uint64) view {
 
 const mallocHeader = 8
 
-// headed reads the type that the allocator writes before objects of more than 512 bytes with pointers, 128 where
-// pointers have 4 bytes.
+// headed reads the type that the allocator writes before objects of more than 512 bytes with
+// pointers, 128 where pointers have 4 bytes.
 func (h *Heap) headed(o int32, delta uint64) view {
 	word := uint64(h.PtrSize)
 	if to, _ := h.Edges(o); h.names.Types == nil || len(to) == 0 || h.Size(o) <= word*word*8 || h.Size(o) > 32<<10 {

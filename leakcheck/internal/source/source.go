@@ -90,8 +90,8 @@ func splitFunc(name string) (path, rest string) {
 	return name, ""
 }
 
-// PackageName is the own name of a package by its import path, where a [Frame] of that package has been
-// named before.
+// PackageName is the own name of a package by its import path, where a [Frame] of that package has
+// been named before.
 func PackageName(path string) (name string, ok bool) {
 	known, ok := packageNames.Load(path)
 	if !ok {
@@ -155,8 +155,8 @@ func above(dir, name string) string {
 	}
 }
 
-// ShortFile is the path within the module, as an editor opens it, within the standard library, or within the
-// module cache.
+// ShortFile is the path within the module, as an editor opens it, within the standard library, or
+// within the module cache.
 func ShortFile(file string) string {
 	if rel, ok := strings.CutPrefix(file, Library()); ok {
 		return rel
@@ -173,9 +173,9 @@ func ShortFile(file string) string {
 	return file
 }
 
-// RepositoryFile is the path within the repository, with slashes, as GitHub names a file; empty where
-// the file is elsewhere. The repository is GITHUB_WORKSPACE, or else the nearest folder with a .git
-// above the module.
+// RepositoryFile is the path within the repository, with slashes, as GitHub names a file; empty
+// where the file is elsewhere. The repository is GITHUB_WORKSPACE, or else the nearest folder with
+// a .git above the module.
 func RepositoryFile(file string) string {
 	root := os.Getenv("GITHUB_WORKSPACE")
 	if root == "" {
@@ -250,8 +250,8 @@ var ModulePath = sync.OnceValue(func() string {
 	return info.Main.Path
 })
 
-// Library is the folder of the standard library's source, as stacks name it; empty in a binary built
-// with -trimpath.
+// Library is the folder of the standard library's source, as stacks name it; empty in a binary
+// built with -trimpath.
 var Library = sync.OnceValue(func() string {
 	f := runtime.FuncForPC(reflect.ValueOf(strings.Cut).Pointer())
 	file, _ := f.FileLine(f.Entry())

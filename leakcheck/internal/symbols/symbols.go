@@ -214,8 +214,8 @@ func (t *Table) gap(i int) uint64 {
 	return 0
 }
 
-// Place says where in the process the executable's segments of variables are: they may have been moved.
-// It fails when the sizes differ, because then this is not the executable that ran.
+// Place says where in the process the executable's segments of variables are: they may have been
+// moved. It fails when the sizes differ, because then this is not the executable that ran.
 func (t *Table) Place(dataAddr, dataLen, bssAddr, bssLen uint64) error {
 	for _, s := range []struct {
 		name      string
@@ -272,17 +272,19 @@ func (t *Table) Line(pc uint64) Line {
 	return Line{}
 }
 
-// Text is the executable's address of a code address of the process. ok is false after [Table.OtherCode].
+// Text is the executable's address of a code address of the process. ok is false after
+// [Table.OtherCode].
 func (t *Table) Text(pc uint64) (at uint64, ok bool) { return pc + t.textShift, !t.otherCode }
 
-// Begins tells whether a function of the executable begins at a code address of the process, as one does if this is the code
-// that runs there.
+// Begins tells whether a function of the executable begins at a code address of the process, as one
+// does if this is the code that runs there.
 func (t *Table) Begins(entry uint64) bool {
 	_, off, ok := t.Func(entry)
 	return ok && off == 0
 }
 
-// OtherCode says that code and constants of the executable are not those of the process: only its variables are.
+// OtherCode says that code and constants of the executable are not those of the process: only its
+// variables are.
 func (t *Table) OtherCode() { t.otherCode = true }
 
 // PlaceText says that the function of this name begins at the address in the process.
@@ -294,8 +296,8 @@ func (t *Table) PlaceText(name string, entry uint64) bool {
 	return ok
 }
 
-// Constant reads up to n bytes of the executable's constants at an address of the process. It needs [Types.Calibrate]
-// to have found where they are.
+// Constant reads up to n bytes of the executable's constants at an address of the process. It needs
+// [Types.Calibrate] to have found where they are.
 func (t *Table) Constant(addr uint64, n int) ([]byte, bool) {
 	if t.otherCode || t.types == nil || t.types.base == 0 {
 		return nil, false
@@ -309,7 +311,8 @@ func (t *Table) Constant(addr uint64, n int) ([]byte, bool) {
 
 func (t *Table) at(addr uint64) (s Symbol, off uint64, ok bool) {
 	i := sort.Search(len(t.symbols), func(i int) bool { return t.symbols[i].Addr > addr }) - 1
-	// Markers such as runtime.data have the address of the first variable, and no size of their own.
+	// Markers such as runtime.data have the address of the first variable, and no size of their
+	// own.
 	for ; i >= 0; i-- {
 		s = t.symbols[i]
 		if addr-s.Addr < s.Size && !marker(s.Name) {
@@ -352,8 +355,9 @@ func (t *Table) Address(name string, bss bool) (uint64, bool) {
 	return addr - t.dataShift, ok
 }
 
-// Short is a qualified name without the directories of its package: cache.Store for example.com/cache.Store. It
-// shortens every path in a type such as map[string]*example.com/cache.Store.
+// Short is a qualified name without the directories of its package: cache.Store for
+// example.com/cache.Store. It shortens every path in a type such as
+// map[string]*example.com/cache.Store.
 func Short(name string) string {
 	var b strings.Builder
 	for len(name) > 0 {

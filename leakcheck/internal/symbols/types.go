@@ -82,7 +82,8 @@ func (x *Types) index() error {
 	}
 }
 
-// function notes a function. One that was inlined somewhere has its name and parameters in an entry without code.
+// function notes a function. One that was inlined somewhere has its name and parameters in an entry
+// without code.
 func (x *Types) function(e *dwarf.Entry, name string) {
 	if name != "" {
 		x.functions[name] = e.Offset
@@ -209,7 +210,8 @@ func (x *Types) Captured(function string, off uint64) (Capture, bool) {
 	}
 }
 
-// CallLine returns the line of a function at which it calls the one that was inlined at the address. The file is the function's own.
+// CallLine returns the line of a function at which it calls the one that was inlined at the
+// address. The file is the function's own.
 func (x *Types) CallLine(function string, pc uint64) (int, bool) {
 	start, ok := x.functions[function]
 	if !ok {
@@ -240,8 +242,8 @@ func (x *Types) CallLine(function string, pc uint64) (int, bool) {
 	return 0, false
 }
 
-// Inlined returns the function whose code is at pc, if it was inlined into the function that begins at entry: the innermost
-// of those that were. Both addresses are the executable's.
+// Inlined returns the function whose code is at pc, if it was inlined into the function that begins
+// at entry: the innermost of those that were. Both addresses are the executable's.
 func (x *Types) Inlined(entry, pc uint64) (function string, ok bool) {
 	start, known := x.entries[entry]
 	if !known {
@@ -293,8 +295,8 @@ func (x *Types) originName(e *dwarf.Entry) string {
 	return name
 }
 
-// Enclosing returns the function whose line it is, where that was inlined into a function: runtime/heapdump.go names allocations by
-// the latter only.
+// Enclosing returns the function whose line it is, where that was inlined into a function:
+// runtime/heapdump.go names allocations by the latter only.
 func (x *Types) Enclosing(function, file string, line int) (string, bool) {
 	off, ok := x.functions[function]
 	if !ok {

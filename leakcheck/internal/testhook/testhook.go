@@ -92,9 +92,9 @@ type corpusEntry = struct {
 	IsSeed     bool
 }
 
-// SiblingRan reports whether another test of the same parent has ended before t started. Call it when
-// t starts, on t's goroutine. A parallel test, and one that is no *testing.T, cannot be told: then it
-// is true. So it is where package testing is not as it was from Go 1.26 to 1.27.
+// SiblingRan reports whether another test of the same parent has ended before t started. Call it
+// when t starts, on t's goroutine. A parallel test, and one that is no *testing.T, cannot be told:
+// then it is true. So it is where package testing is not as it was from Go 1.26 to 1.27.
 func SiblingRan(t testing.TB) bool {
 	v := reflect.ValueOf(t)
 	if _, ok := t.(*testing.T); !ok {

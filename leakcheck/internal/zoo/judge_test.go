@@ -114,8 +114,9 @@ func keeps(text string, c zoo.Case, by zoo.Find) bool {
 	return said > 0
 }
 
-// withSymbols builds this test binary once more, as it is but with the names of variables, which go test leaves out. It
-// is empty where there is no go command, and under -race, where reading the names takes ten times as long.
+// withSymbols builds this test binary once more, as it is but with the names of variables, which go
+// test leaves out. It is empty where there is no go command, and under -race, where reading the
+// names takes ten times as long.
 func withSymbols(t *testing.T) string {
 	goCmd, err := exec.LookPath("go")
 	info, ok := debug.ReadBuildInfo()

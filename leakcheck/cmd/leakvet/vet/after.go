@@ -68,8 +68,8 @@ func lent(lease map[ssa.Value]bool) map[ssa.Value]bool {
 	return memory
 }
 
-// reportKept reports memory that a function returns or stores although it releases the lease when it
-// returns.
+// reportKept reports memory that a function returns or stores although it releases the lease when
+// it returns.
 func reportKept(r *reporter, fn *ssa.Function, memory map[ssa.Value]bool) {
 	for v := range memory {
 		if v.Referrers() == nil {
@@ -103,8 +103,8 @@ func argument(s *ssa.Store) bool {
 	return ok && a.Comment == "varargs"
 }
 
-// reportUses reports what is used on the paths that go on from a Release. A path ends where the lease
-// is taken again.
+// reportUses reports what is used on the paths that go on from a Release. A path ends where the
+// lease is taken again.
 func reportUses(r *reporter, b *ssa.BasicBlock, from int, maker *ssa.Call, w *walk, memory map[ssa.Value]bool, released token.Pos) {
 	seen := map[*ssa.BasicBlock]bool{}
 	var follow func(b *ssa.BasicBlock, from int)

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/tools/go/ssa"
 )
 
-// deferEnd is the fix that defers the end after the statement that makes the resource, and after the
-// check of its error; advice says the same in words.
+// deferEnd is the fix that defers the end after the statement that makes the resource, and after
+// the check of its error; advice says the same in words.
 func (r *reporter) deferEnd(call *ssa.Call, res resource) (fixes []analysis.SuggestedFix, advice string) {
 	for _, file := range r.pass.Files {
 		if file.FileStart > call.Pos() || call.Pos() > file.FileEnd {

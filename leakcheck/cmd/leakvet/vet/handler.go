@@ -51,8 +51,8 @@ func checkHandler(r *reporter, fn *ssa.Function) {
 	}
 }
 
-// waits reports whether fn may wait for a goroutine: it receives, selects, ranges over a channel, or
-// calls a method with a name for that.
+// waits reports whether fn may wait for a goroutine: it receives, selects, ranges over a channel,
+// or calls a method with a name for that.
 func waits(fn *ssa.Function) bool {
 	for _, b := range fn.Blocks {
 		for _, in := range b.Instrs {

@@ -264,7 +264,8 @@ func exits(c *ssa.CallCommon) bool {
 	return false
 }
 
-// successors leaves out the branch on which there is no resource: its maker has failed, or it is nil.
+// successors leaves out the branch on which there is no resource: its maker has failed, or it is
+// nil.
 func (w *walk) successors(b *ssa.BasicBlock) []*ssa.BasicBlock {
 	if len(b.Instrs) == 0 || len(b.Succs) != 2 {
 		return b.Succs

@@ -20,8 +20,8 @@ var built = map[string]string{
 	"leakcheck/watch.Start": "a Watcher is started",
 }
 
-// checkPerCall reports what is built on every call although it is made to be built once: in a handler,
-// or, for what has nothing to close, where only the function itself uses it.
+// checkPerCall reports what is built on every call although it is made to be built once: in a
+// handler, or, for what has nothing to close, where only the function itself uses it.
 func checkPerCall(r *reporter, fn *ssa.Function, b *ssa.BasicBlock, call *ssa.Call) {
 	pkg, name := callee(call.Common())
 	path, ok := strings.CutPrefix(pkg, root)
@@ -72,8 +72,8 @@ func escapes(call *ssa.Call) bool {
 	return false
 }
 
-// perCall reports whether fn runs more than once: it is no main, init or constructor, and no closure
-// of one.
+// perCall reports whether fn runs more than once: it is no main, init or constructor, and no
+// closure of one.
 func perCall(fn *ssa.Function) bool {
 	for f := fn; f != nil; f = f.Parent() {
 		name := strings.ToLower(f.Name())

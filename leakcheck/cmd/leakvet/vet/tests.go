@@ -28,7 +28,8 @@ func checkTests(r *reporter, file *ast.File) {
 	})
 }
 
-// checkFirst reports a leakcheck.Check behind a statement that starts something: that is not checked.
+// checkFirst reports a leakcheck.Check behind a statement that starts something: that is not
+// checked.
 func checkFirst(r *reporter, body *ast.BlockStmt) {
 	started := ""
 	for _, s := range body.List {

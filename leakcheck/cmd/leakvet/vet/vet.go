@@ -158,8 +158,8 @@ func isNamed(t types.Type, pkg, name string) bool {
 	return ok && n.Obj().Pkg() != nil && n.Obj().Pkg().Path() == pkg && n.Obj().Name() == name
 }
 
-// callee is the package and the name of the function or method that is called; both are empty where it
-// is not known.
+// callee is the package and the name of the function or method that is called; both are empty where
+// it is not known.
 func callee(c *ssa.CallCommon) (pkg, name string) {
 	f := c.StaticCallee()
 	if f == nil {

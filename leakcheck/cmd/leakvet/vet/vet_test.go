@@ -22,7 +22,8 @@ func TestRows(t *testing.T) {
 	analysistest.Run(t, seeds(t), vet.Analyzer, "seeds/after", "seeds/percall", "seeds/handler", "seeds/checks", "seeds/silence")
 }
 
-// What is lost has a fix where the fix is mechanical. lost.go.golden is what the fixes make of lost.go.
+// What is lost has a fix where the fix is mechanical. lost.go.golden is what the fixes make of
+// lost.go.
 func TestFixes(t *testing.T) {
 	analysistest.RunWithSuggestedFixes(t, seeds(t), vet.Analyzer, "seeds/lost")
 }
