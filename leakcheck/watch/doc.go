@@ -45,6 +45,12 @@
 // retention profile and a redacted dump to Dir. [Watcher.Retained] serves that profile. Everywhere
 // else the command leakcheck shows how to take a dump and read it.
 //
+// # Cost
+//
+// A service that imports watch and mounts its page is 7.2 MB larger (8.4 MB, a bare net/http server, to 15.6 MB; 5.1 MB larger
+// if it is linked with -s -w, but then there are no retainers; Go 1.26, linux/amd64): the page's template, the profiles, and the
+// readers of ELF, DWARF and the heap. Package testing is not among them.
+//
 // # Who may look
 //
 // Nothing is served unless a handler is mounted. [Watcher.Handler] serves the page and its numbers,
