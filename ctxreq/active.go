@@ -1,6 +1,7 @@
 package ctxreq
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -54,6 +55,7 @@ func (c *Config) InFlight() []Info {
 		}
 		sh.mu.Unlock()
 	}
+	slices.Reverse(scopes) // the newest is the first in a list, and Seal's scope is newer than its request's
 	var infos []Info
 	for _, s := range scopes {
 		infos = s.inFlight(infos)

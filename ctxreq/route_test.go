@@ -252,3 +252,19 @@ func TestTwoPanicsOfOneRequest(t *testing.T) {
 	require.ErrorContains(t, rec.all()[0].Err, "the first")
 	require.ErrorContains(t, rec.all()[1].Err, "the second")
 }
+
+// TestInFlightListsAChildAfterItsScope: also a child of a sealed handler.
+func TestInFlightListsAChildAfterItsScope(t *testing.T) {
+	c := new(ctxreq.Config)
+	var listed []string
+	c.Middleware(ctxreq.Seal(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		stop := make(chan struct{})
+		require.NoError(t, ctxreq.From(r.Context()).Go("child", func(context.Context) error { <-stop; return nil }))
+		for _, info := range c.InFlight() {
+			listed = append(listed, info.Name+" of "+info.Parent)
+		}
+		close(stop)
+	}))).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/x", nil))
+	require.Equal(t, []string{"GET of ", "child of GET"}, listed)
+	require.Empty(t, c.InFlight())
+}
