@@ -1,14 +1,18 @@
 package ctxreq
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"runtime/debug"
+	"sync/atomic"
 
 	"github.com/leaksafe/leaksafe/ctxreq/internal/scrub"
 )
 
 // Middleware gives every request a scope, and ends it when next returns, on every path. Put it
-// outside of all other middleware, and Seal inside of all.
+// outside of all other middleware, and Seal inside of all. The other order, Middleware inside Seal,
+// is reported at the first request.
 //
 // The handler's writer and body are guarded: after End their methods return ErrEnded, the call is
 // reported, and nothing reaches the connection of another request. The guarded writer has the
@@ -22,17 +26,38 @@ func (c *Config) Middleware(next http.Handler) http.Handler {
 	if next == nil {
 		panic("ctxreq: Middleware: nil handler")
 	}
+	if c == nil {
+		panic(nilConfig("Middleware"))
+	}
 	mux := muxOf(next)
+	var checked atomic.Bool
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c.serve(next, mux, w, r)
+		c.serve(next, mux, &checked, w, r)
 	})
 }
 
-func (c *Config) serve(next http.Handler, mux *http.ServeMux, w http.ResponseWriter, r *http.Request) {
+var errOrder = errors.New("ctxreq: Middleware runs inside Seal, so Seal does not cut off what other middlewares added: " +
+	"put Middleware outside of them and Seal inside, as in config.Middleware(tracing(ctxreq.Seal(mux)))")
+
+// insideLoneSeal says whether the innermost scope of ctx is that of a Seal with no Middleware
+// around. Such a scope has a request, and the zero Config.
+func insideLoneSeal(ctx context.Context) bool {
+	st := From(ctx).lock()
+	if st == nil {
+		return false
+	}
+	defer st.mu.Unlock()
+	return st.req != nil && st.cfg == &zero
+}
+
+func (c *Config) serve(next http.Handler, mux *http.ServeMux, checked *atomic.Bool, w http.ResponseWriter, r *http.Request) {
 	s, st := c.begin(r.Context(), methodName(r.Method))
 	r2 := s.open(st, w, r, mux)
 	s.register(st)
 	st.mu.Unlock()
+	if !checked.Load() && !checked.Swap(true) && insideLoneSeal(r.Context()) {
+		s.report(KindError, errOrder, "")
+	}
 	returned := false
 	defer func() {
 		handBack(r, r2)

@@ -22,7 +22,10 @@ import (
 	"github.com/leaksafe/leaksafe/ctxreq"
 )
 
-var noContext context.Context
+var (
+	noContext context.Context
+	noConfig  *ctxreq.Config
+)
 
 // misuses are the calls that panic at once, because they are programming errors.
 var misuses = map[string]func(){
@@ -33,6 +36,8 @@ var misuses = map[string]func(){
 	"Run(nil)":                 func() { ctxreq.Run(context.Background(), "import", nil) },
 	"Config.RPC(nil)":          func() { new(ctxreq.Config).RPC(context.Background(), "/svc/M", nil) },
 	"Middleware(nil)":          func() { new(ctxreq.Config).Middleware(nil) },
+	"Middleware of no Config":  func() { noConfig.Middleware(http.NotFoundHandler()) },
+	"Start of no Config":       func() { noConfig.Start(context.Background(), "s") },
 	"Seal(nil)":                func() { ctxreq.Seal(nil) },
 	"Start without a parent":   func() { ctxreq.Start(noContext, "s") },
 	"Run without a parent":     func() { ctxreq.Run(noContext, "s", idle) },
@@ -48,6 +53,39 @@ func TestMisusePanicsAtTheCall(t *testing.T) {
 	}
 	require.Equal(t, `ctxreq: Go "audit": nil function`, panicOf(misuses["Scope.Go(nil)"]))
 	require.Equal(t, `ctxreq: Jobs.Go "mail": nil function`, panicOf(misuses["Jobs.Go(nil)"]))
+}
+
+// TestMiddlewareInsideSealIsReported: the order matters, and the wrong one works without a word but
+// for this report, which comes once.
+func TestMiddlewareInsideSealIsReported(t *testing.T) {
+	c := new(ctxreq.Config)
+	other := new(ctxreq.Config)
+	for name, row := range map[string]struct {
+		handler func(http.Handler) http.Handler
+		reports int
+	}{
+		"Middleware inside Seal": {func(h http.Handler) http.Handler { return ctxreq.Seal(c.Middleware(h)) }, 1},
+		"both inside Seal":       {func(h http.Handler) http.Handler { return ctxreq.Seal(c.Middleware(ctxreq.Seal(h))) }, 1},
+		"Seal inside Middleware": {func(h http.Handler) http.Handler { return c.Middleware(ctxreq.Seal(h)) }, 0},
+		"Middleware alone":       {c.Middleware, 0},
+		"a part of a service that has Middleware too": {func(h http.Handler) http.Handler {
+			return other.Middleware(ctxreq.Seal(c.Middleware(h)))
+		}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rec := new(recorder)
+			c.Reporter = rec
+			h := row.handler(http.NotFoundHandler())
+			for range 3 {
+				h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
+			}
+			reports := rec.of(ctxreq.KindError)
+			require.Len(t, reports, row.reports)
+			if row.reports > 0 {
+				assert.ErrorContains(t, reports[0].Err, "Middleware runs inside Seal")
+			}
+		})
+	}
 }
 
 // slowBody is a request body whose second part does not come until it is released.

@@ -103,6 +103,9 @@ func (c *Config) Start(parent context.Context, name string) (context.Context, *S
 	if parent == nil {
 		panic("ctxreq: Start: nil parent; use context.Background()")
 	}
+	if c == nil {
+		panic(nilConfig("Start"))
+	}
 	outer := From(parent)
 	s, st := c.begin(parent, name)
 	if outer != nil {
@@ -154,6 +157,10 @@ func (c *Config) Run(parent context.Context, name string, fn func(context.Contex
 }
 
 // nilFunction is the text of a panic.
+func nilConfig(method string) string {
+	return "ctxreq: " + method + " of a nil *Config: use new(ctxreq.Config)"
+}
+
 func nilFunction(method, name string) string {
 	return fmt.Sprintf("ctxreq: %s %q: nil function", method, name)
 }

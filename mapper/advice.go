@@ -54,7 +54,7 @@ func (c *compiler) refuse(n *node) {
 	case fromText:
 		c.advise(src, dst, dst.String()+" has no method UnmarshalText", c.convertLine(src, dst))
 	default:
-		c.advise(src, dst, fmt.Sprintf("no rule maps a %s to a %s", src.Kind(), dst.Kind()), c.convertLine(src, dst))
+		c.advise(src, dst, fmt.Sprintf("no rule maps %s to %s", aKind(src), aKind(dst)), c.convertLine(src, dst))
 	}
 }
 
@@ -490,4 +490,13 @@ func packageOf(function string) string {
 	}
 	name, _, _ := strings.Cut(function[slash:], ".")
 	return strings.ReplaceAll(function[:slash]+name, "%2e", ".")
+}
+
+// aKind is the kind of a type, with its article.
+func aKind(t reflect.Type) string {
+	kind := t.Kind().String()
+	if strings.HasPrefix(kind, "int") || t.Kind() == reflect.Array || t.Kind() == reflect.UnsafePointer {
+		return "an " + kind
+	}
+	return "a " + kind
 }

@@ -184,7 +184,7 @@ func TestRefused(t *testing.T) {
 		"func":                  {reflect.TypeFor[D[func()]](), reflect.TypeFor[D[func()]](), "a func cannot be copied"},
 		"int to string":         {reflect.TypeFor[D[int]](), reflect.TypeFor[D[string]](), "Options{Parse: true}"},
 		"string to int":         {reflect.TypeFor[D[string]](), reflect.TypeFor[D[int]](), "Options{Parse: true}"},
-		"bool to int":           {reflect.TypeFor[D[bool]](), reflect.TypeFor[D[int]](), "no rule maps a bool to a int"},
+		"bool to int":           {reflect.TypeFor[D[bool]](), reflect.TypeFor[D[int]](), "no rule maps a bool to an int"},
 		"struct to string":      {reflect.TypeFor[D[Point]](), reflect.TypeFor[D[string]](), "no method MarshalText"},
 		"string to struct":      {reflect.TypeFor[D[string]](), reflect.TypeFor[D[Point]](), "no method UnmarshalText"},
 		"array lengths":         {reflect.TypeFor[D[[2]int]](), reflect.TypeFor[D[[3]int]](), "different lengths"},
