@@ -62,6 +62,7 @@ func (e *engine[K, T, R]) add(ctx context.Context, key K, v T, how manner) (spot
 
 // check returns the errors that can be found without holding mu.
 func (e *engine[K, T, R]) check(ctx context.Context, key K) error {
+	e.mustUse(ctx)
 	if key != key {
 		return errNotEqual
 	}

@@ -77,6 +77,7 @@ func (c *Caller[T, R]) add(ctx context.Context, v T, asks bool) (spot[any, T, R]
 // once.
 func (c *Caller[T, R]) Do(ctx context.Context, v T) (R, error) {
 	var zero R
+	c.e.mustUse(ctx)
 	if inside(ctx, c.e.self) || c.e.observing() {
 		return zero, errInside
 	}
@@ -117,6 +118,7 @@ func (c *Caller[T, R]) DoAll(ctx context.Context, vs []T) []Result[R] {
 
 // addAll admits vs for DoAll until one is not admitted.
 func (c *Caller[T, R]) addAll(ctx context.Context, vs []T) (spots []spot[any, T, R], err error) {
+	c.e.mustUse(ctx)
 	if inside(ctx, c.e.self) || c.e.observing() {
 		return nil, errInside
 	}

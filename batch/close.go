@@ -4,6 +4,7 @@ import "context"
 
 // flush waits until everything admitted before has an outcome, and the Observer has been told.
 func (e *engine[K, T, R]) flush(ctx context.Context) error {
+	e.mustUse(ctx)
 	if e.observing() {
 		return errInside
 	}
@@ -92,6 +93,7 @@ func (e *engine[K, T, R]) waitForLocked(ctx context.Context, ch chan struct{}) e
 // close admits no more and waits for the last worker. When ctx ends first, or only items of keys on
 // hold are left, it takes what has no outcome.
 func (e *engine[K, T, R]) close(ctx context.Context) (*remains[K, T], error) {
+	e.mustUse(ctx)
 	observing := e.observing()
 	e.mu.Lock()
 	defer e.mu.Unlock()

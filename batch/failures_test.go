@@ -53,6 +53,32 @@ func TestFailureTexts(t *testing.T) {
 		}))
 	})
 
+	section("No constructor, or no context", func(t *testing.T) {
+		ctx := t.Context()
+		var none context.Context
+		b := start(t, batch.Options[int]{}, nothing)
+		var calls []any
+		for _, f := range []func(){
+			func() { _ = new(batch.Batcher[int]).Add(ctx, 1) },
+			func() { _ = new(batch.Batcher[int]).TryAdd(1) },
+			func() { _, _ = new(batch.Batcher[int]).AddAll(ctx, []int{1}) },
+			func() { _ = new(batch.Batcher[int]).Flush(ctx) },
+			func() { _ = new(batch.Batcher[int]).Close(ctx) },
+			func() { _ = new(batch.Keyed[int, int]).Add(ctx, 1, 1) },
+			func() { _, _ = new(batch.Caller[int, int]).Do(ctx, 1) },
+			func() { _ = new(batch.Caller[int, int]).DoAll(ctx, []int{1}) },
+		} {
+			calls = append(calls, panics(f))
+		}
+		say("Add to a zero Batcher", calls[0])
+		for _, p := range calls {
+			require.Equal(t, calls[0], p)
+		}
+		say("Add without a context", panics(func() { _ = b.Add(none, 1) }))
+		require.Equal(t, panics(func() { _ = b.Flush(none) }), panics(func() { _ = b.Add(none, 1) }))
+		require.NoError(t, b.Close(ctx))
+	})
+
 	section("Add, and what waits", func(t *testing.T) {
 		hold := make(chan struct{})
 		var inside []error

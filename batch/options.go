@@ -1,6 +1,7 @@
 package batch
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -216,5 +217,15 @@ func (o *Options[T]) patience() time.Duration { return o.Timeout + o.Timeout/10 
 func mustHandle(isNil bool, constructor string) {
 	if isNil {
 		panic("batch: the handler of " + constructor + " is nil: pass the function that delivers a batch")
+	}
+}
+
+// mustUse panics with words where a nil pointer would.
+func (e *engine[K, T, R]) mustUse(ctx context.Context) {
+	if e == nil {
+		panic("batch: a zero Batcher, Keyed or Caller: create it with New, NewKeyed, NewCaller or NewKeyedCaller")
+	}
+	if ctx == nil {
+		panic("batch: the context is nil: use context.Background()")
 	}
 }

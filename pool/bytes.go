@@ -114,6 +114,9 @@ func (p *Bytes) Get(n int) Buffer {
 }
 
 func (p *Bytes) getSlow(n int) Buffer {
+	if p.kept == 0 {
+		panic("pool: Get of a zero Bytes: create it with NewBytes")
+	}
 	if n < 0 {
 		panic(fmt.Sprintf("pool: Get(%d): the length is negative", n))
 	}

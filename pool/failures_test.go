@@ -60,6 +60,7 @@ func TestFailures(t *testing.T) {
 	slog.SetDefault(before)
 	show("LEAKSAFE_POOL with an unknown value (logged)", strings.TrimSpace(log.String()))
 
+	panics("Get of a zero Bytes", func() { new(pool.Bytes).Get(1) })
 	panics("Get of a negative length", func() { off.Get(-1) })
 	_, err := off.GetContext(t.Context(), -1)
 	fails("GetContext of a negative length", err)
