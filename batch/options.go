@@ -91,7 +91,8 @@ type Options[T any] struct {
 	//
 	// If L is log2(MaxItems), rounded up, a run of k bad items, k <= L, takes at most L+k+2 calls,
 	// so at most 2L+2, and nothing is given up. A longer run takes at most 3L+2 calls, and at most
-	// as many good items are given up as it has bad ones. Each call counts as an attempt of its
+	// as many good items are given up as it has bad ones. No method that keeps the order and gives
+	// nothing up takes less than L+k calls in the worst case. Each call counts as an attempt of its
 	// items. Without Attempts an item has 4L+4 of them for splitting, and none for other errors.
 	// Split is asked before Retry, not about errors with an unknown outcome, and must not panic.
 	Split func(error) bool

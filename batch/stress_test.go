@@ -40,6 +40,21 @@ func FuzzIsolate(f *testing.F) {
 	})
 }
 
+// Every pattern of bad items in every batch of up to ten items keeps the promise of Options.Split.
+func TestEveryPatternOfBadItems(t *testing.T) {
+	for n := 1; n <= 10; n++ {
+		for pattern := range 1 << n {
+			bad := map[int]bool{}
+			for i := range n {
+				if pattern>>i&1 == 1 {
+					bad[i] = true
+				}
+			}
+			isolates(t, n, bad)
+		}
+	}
+}
+
 func isolates(t *testing.T, n int, bad map[int]bool) {
 	synctest.Test(t, func(t *testing.T) {
 		var list []int

@@ -3,7 +3,7 @@
 // measured in a process of its own.
 //
 //	go run -C internal/bench ./pool
-//	go run -C internal/bench ./pool "fill 4 KiB" # only the tables of speed with this in their title
+//	go run -C internal/bench ./pool "fill 4 KiB" # only the tables with this in their title
 package main
 
 import (
@@ -23,19 +23,21 @@ func main() {
 		held(os.Args[1], os.Args[2])
 		return
 	}
+	part := ""
 	if len(os.Args) == 2 { // only the tables with this in their title
-		speed(os.Args[1])
-		return
+		part = os.Args[1]
 	}
-	speed("")
-	heap("mixed", "400,000 operations of 64 goroutines, 1 in 100 of 1 MiB, the others of 1 KiB", "B/op", "MiB after 1 s of 1 KiB only and one GC")
-	heap("burst", "256 buffers of 1 MiB at once, all released", "MiB after one GC", "MiB after 1 s without traffic and one GC more")
+	speed(part)
+	heap(part, "mixed", "heap: 400,000 operations of 64 goroutines, 1 in 100 of 1 MiB, the others of 1 KiB", "B/op", "MiB after 1 s of 1 KiB only and one GC")
+	heap(part, "burst", "heap: 256 buffers of 1 MiB at once, all released", "MiB after one GC", "MiB after 1 s without traffic and one GC more")
 }
 
 func speed(part string) {
+	// Short rounds: one in which nobody else used the machine is likely.
+	o := side.Options{Rounds: 120, Round: 10 * time.Millisecond, Progress: side.Progress()}
 	table := func(title string, cases func() []side.Case) {
 		if strings.Contains(title, part) {
-			side.Table(os.Stdout, title, side.Compare(cases(), side.Options{Rounds: 120, Round: 10 * time.Millisecond, Progress: side.Progress()}))
+			side.Table(os.Stdout, title, side.Compare(cases(), o))
 		}
 	}
 	for _, s := range []struct {
@@ -51,13 +53,17 @@ func speed(part string) {
 		table(s.title, func() []side.Case { return leases(s.size, s.fill) })
 	}
 	table("behind an interface: get 4 KiB, touch, put", func() []side.Case { return adapters(4 << 10) })
+	o.Rounds, o.Round = 25, 60*time.Millisecond // each round begins after a collection, with empty pools
 	table("64 goroutines, fill 256 B to 256 KiB", crowd)
 	table("lease an object, use it, release", objects)
 	table("encode 2.6 KB of JSON", encoders)
 }
 
 // heap runs a process for each holder and prints what two figures it found.
-func heap(program, title string, columns ...string) {
+func heap(part, program, title string, columns ...string) {
+	if !strings.Contains(title, part) {
+		return
+	}
 	self, err := os.Executable()
 	if err != nil {
 		log.Fatal(err)
