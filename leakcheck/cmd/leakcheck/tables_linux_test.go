@@ -58,9 +58,7 @@ func TestTableOfStops(t *testing.T) {
 // What the commands cost on dumps of 1, 4.6 and 10 million objects: processor time, and memory as a
 // share of the dump. Nothing is asserted: a busy machine decides.
 func TestTableOfCommands(t *testing.T) {
-	if !testgate.Long() {
-		t.Skip("takes minutes and 3 GB: set LEAKSAFE_LONG=1")
-	}
+	testgate.Minutes(t)
 	t.Logf("%-12s %-14s %-10s %-10s %s", "objects", "command", "CPU", "wall", "memory / dump")
 	for _, users := range []int{50_000, 230_000, 500_000} {
 		s := runShop(t, users)
