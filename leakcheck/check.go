@@ -51,8 +51,14 @@ func Check(t testing.TB, opts ...Option) {
 // creator. One without a label (started by time.AfterFunc, or under a pprof.Do whose context did
 // not come from [Context]) fails a test only where there is evidence: its creators lead to the
 // test, it runs a closure of the test's function or in the test's bubble, or nothing else has run
-// in the process. Otherwise no test fails, and [Main] names the tests that may have started it. A
-// goroutine whose creator an option ignores is ignored too.
+// in the process. Otherwise no test fails, and [Main] names the tests that may have started it: the
+// runtime does not say who has set a timer, so a goroutine of a timer that a library has set fails
+// nothing without Main, where a TestMain or an earlier test could have set it too. A goroutine
+// whose creator an option ignores is ignored too.
+//
+// A client that several tests share may open another connection in any of them, when the one before
+// has not returned to its pool yet. Set MaxConnsPerHost of its transport, or use [IgnoreFunc] and
+// [IgnoreFile].
 func Goroutines(t testing.TB, opts ...Option) {
 	t = must(t, "Goroutines")
 	t.Helper()
@@ -69,6 +75,8 @@ func Goroutines(t testing.TB, opts ...Option) {
 // it was not open and the moment when it was: tests that wait in t.Parallel do not count, and a
 // subtest is judged with the checked test around it. When several tests may have opened it, none
 // fails: [Main] names them all, and without Main a text on standard error says how to find out.
+// What a test opens before it waits in t.Parallel may be another's: package testing does not say
+// when a test begins to wait. Call t.Parallel first, and Check after it.
 //
 // A dropped *os.File may have been closed by a garbage collection before anyone looks; [NoGrowth]
 // counts descriptors per operation, too.

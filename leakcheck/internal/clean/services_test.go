@@ -87,6 +87,9 @@ func overHTTP(start func(http.Handler) *httptest.Server) func(t *testing.T) func
 	return func(t *testing.T) func(int) error {
 		s := start(http.HandlerFunc(handler))
 		t.Cleanup(s.Close)
+		// Otherwise a request may open a second connection, while the first is on its way back to the pool:
+		// then the check of that request says rightly that a connection is new.
+		s.Client().Transport.(*http.Transport).MaxConnsPerHost = 1
 		return func(n int) error { return get(s.Client(), fmt.Sprintf("%s/?items=a,b,%d", s.URL, n)) }
 	}
 }
