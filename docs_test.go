@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -172,4 +173,37 @@ func TestDifferencesOfTranslationsAreFound(t *testing.T) {
 		assert.Contains(t, korean, change[0])
 		assert.NotEmpty(t, differences(page, strings.ReplaceAll(korean, change[0], change[1])), "%q", change)
 	}
+}
+
+// TestLinesOfPagesFit: prose of the READMEs and of docs wraps at 100 columns. Tables, code, and lines of nothing but one link
+// cannot.
+func TestLinesOfPagesFit(t *testing.T) {
+	for name, text := range pages(t) {
+		if !strings.HasPrefix(name, "README") && filepath.Dir(name) != "docs" {
+			continue
+		}
+		for _, line := range longLines(text) {
+			t.Errorf("%s: over 100 columns: %s", name, line)
+		}
+	}
+	long := strings.Repeat("word ", 30)
+	assert.Len(t, longLines("a\n"+long+"\n| "+long+" |\n```\n"+long+"\n```\n    "+long+"\n- "+long+"\n"), 2)
+}
+
+// longLines returns the lines of prose of more than 100 characters that have a space to break at.
+func longLines(page string) (long []string) {
+	fenced := false
+	for line := range strings.Lines(page) {
+		line = strings.TrimRight(line, "\n")
+		if strings.HasPrefix(line, "```") {
+			fenced = !fenced
+		}
+		text := strings.TrimSpace(line)
+		prose := !fenced && !strings.HasPrefix(line, "    ") && !strings.HasPrefix(text, "|") && !strings.HasPrefix(text, "#")
+		unbroken := inlineCode.ReplaceAllString(link.ReplaceAllString(text, ""), "")
+		if prose && utf8.RuneCountInString(line) > 100 && strings.Contains(unbroken, " ") {
+			long = append(long, line)
+		}
+	}
+	return long
 }
