@@ -2,10 +2,11 @@ package main
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/dumpwrite"
@@ -21,24 +22,43 @@ type target struct {
 
 func dumpProcess(c *command, args []string) error {
 	var t target
-	c.flags.IntVar(&t.pid, "pid", 0, "the `process` to dump; it is stopped while its memory is copied")
+	c.pidFlag("the `process` to dump; it is stopped while its memory is copied:\n" + stopped)
 	c.flags.StringVar(&t.core, "core", "", "a core `file` to dump instead of a process")
 	c.flags.StringVar(&c.exe, "exe", "", "an unstripped build of the program, if the process runs a stripped `executable`; with -core, the program itself if it has moved")
 	c.flags.BoolVar(&t.contents, "contents", false, "keep strings, numbers and all other bytes; they may hold secrets")
-	files, err := c.files(args, 1)
+	force := c.flags.Bool("force", false, "replace the file if it exists")
+	files, err := c.parse(args)
 	if err != nil {
 		return err
 	}
-	if (t.pid != 0) == (t.core != "") || t.pid < 0 {
-		fmt.Fprintln(c.errOut, "leakcheck dump: say what to dump: -pid N or -core file, and not both")
-		c.flags.Usage()
-		return flag.ErrHelp
+	t.pid = c.pid
+	if (t.pid != 0) == (t.core != "") {
+		return c.wrong("say what to dump: -pid N or -core file, and not both")
+	}
+	if err := c.require(files, 1, "the file to write"); err != nil {
+		return err
+	}
+	if err := replaceable(files[0], *force); err != nil {
+		return err
 	}
 	stats, err := c.take(t, files[0])
 	if err != nil {
 		return err
 	}
 	fmt.Fprintln(c.out, t.told(files[0], stats))
+	return nil
+}
+
+// replaceable refuses to lose a file.
+func replaceable(file string, force bool) error {
+	switch info, err := os.Stat(file); {
+	case err != nil:
+		return nil
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%s exists and is no regular file", file)
+	case !force:
+		return fmt.Errorf("%s exists: name another file, or replace it with -force", file)
+	}
 	return nil
 }
 
@@ -66,22 +86,45 @@ func milliseconds(d time.Duration) string {
 
 // take writes a dump. The file appears when it is complete; only this user can read it.
 func (c *command) take(t target, file string) (dumpwrite.Stats, error) {
-	if info, err := os.Stat(file); err == nil && !info.Mode().IsRegular() {
-		return dumpwrite.Stats{}, fmt.Errorf("%s exists and is no regular file", file)
-	}
-	f, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+".part-*")
+	f, remove, err := temporary(filepath.Dir(file), "."+filepath.Base(file)+".part-*")
 	if err != nil {
-		return dumpwrite.Stats{}, fmt.Errorf("cannot write a dump: %w", err)
+		return dumpwrite.Stats{}, err
 	}
+	defer remove()
 	stats, err := t.write(f, c.exe)
 	err = errors.Join(err, f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), file)
 	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
 	return stats, err
+}
+
+// temporary makes a file. It is gone after remove, and when a signal ends the command before that.
+func temporary(dir, pattern string) (f *os.File, remove func(), err error) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	if f, err = os.CreateTemp(dir, pattern); err != nil {
+		signal.Stop(signals)
+		return nil, nil, fmt.Errorf("cannot write a dump: %w", err)
+	}
+	done := make(chan struct{})
+	go func() {
+		select {
+		case <-done:
+		case s := <-signals:
+			os.Remove(f.Name())
+			code := 1
+			if s, ok := s.(syscall.Signal); ok {
+				code = 128 + int(s) // as a shell says it
+			}
+			os.Exit(code)
+		}
+	}()
+	return f, func() {
+		os.Remove(f.Name())
+		signal.Stop(signals)
+		close(done)
+	}, nil
 }
 
 func (t target) write(f *os.File, exe string) (dumpwrite.Stats, error) {
@@ -92,25 +135,29 @@ func (t target) write(f *os.File, exe string) (dumpwrite.Stats, error) {
 	return dumpwrite.Process(t.pid, o, f)
 }
 
-// process dumps the process that -pid names, for the occasion, to a file without a name, and
-// returns how the dump is called from here on. With contents: nobody else can read it, and it is
-// gone with this process.
-func (c *command) process() (string, error) {
-	f, err := os.CreateTemp("", "leakcheck-*.dump")
-	if err != nil {
-		return "", fmt.Errorf("cannot write a dump: %w", err)
+// processName is how the process that -pid names is called.
+func (c *command) processName() string { return fmt.Sprintf("process %d", c.pid) }
+
+// process dumps the process that -pid names, once, to a file without a name. With contents: nobody
+// else can read it, and it is gone with this process.
+func (c *command) process() (*os.File, error) {
+	if c.dumped != nil {
+		return c.dumped, nil
 	}
-	os.Remove(f.Name())
+	f, remove, err := temporary("", "leakcheck-*.dump")
+	if err != nil {
+		return nil, err
+	}
+	remove()
 	stats, err := target{pid: c.pid, contents: true}.write(f, c.exe)
 	if err != nil {
 		f.Close()
-		return "", err
+		return nil, err
 	}
 	fmt.Fprintf(c.errOut, "process %d was stopped for %s\n", c.pid, milliseconds(stats.Stopped))
 	if c.exe == "" {
 		c.exe = fmt.Sprintf("/proc/%d/exe", c.pid)
 	}
-	name := fmt.Sprintf("process %d", c.pid)
-	c.dumped = map[string]*os.File{name: f}
-	return name, nil
+	c.dumped = f
+	return f, nil
 }

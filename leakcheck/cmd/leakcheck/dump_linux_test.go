@@ -406,7 +406,7 @@ func TestVictimGoesOnWhenTheToolIsKilled(t *testing.T) {
 	whole := time.Since(start)
 	frozen := 0
 	for i := range times {
-		cmd := tool(t, "dump", "-pid", v.pid, out)
+		cmd := tool(t, "dump", "-pid", v.pid, "-force", out)
 		require.NoError(t, cmd.Start())
 		ended := make(chan error, 1)
 		go func() { ended <- cmd.Wait() }()
@@ -425,8 +425,102 @@ func TestVictimGoesOnWhenTheToolIsKilled(t *testing.T) {
 	}
 	t.Logf("killed %d times, %d of them while the victim was stopped", times, frozen)
 	assert.Positive(t, frozen)
-	require.NoError(t, tool(t, "dump", "-pid", v.pid, out).Run())
+	require.NoError(t, tool(t, "dump", "-pid", v.pid, "-force", out).Run())
 	v.goesOn()
+}
+
+// A signal ends the command at every stage: no part of a dump is left, and the victim goes on.
+func TestNothingIsLeftAfterASignal(t *testing.T) {
+	v := plain.run(t, "cache")
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	temporaries := func() []string {
+		files, err := filepath.Glob(filepath.Join(dir, "*"))
+		require.NoError(t, err)
+		return files
+	}
+	met := 0
+	for i := range 8 {
+		args := []string{"dump", "-pid", v.pid, filepath.Join(dir, "x.dump")}
+		if i%4 == 3 {
+			args = []string{"summary", "-pid", v.pid}
+		}
+		cmd := tool(t, args...)
+		require.NoError(t, cmd.Start())
+		ended := make(chan error, 1)
+		go func() { ended <- cmd.Wait() }()
+		for end := time.Now().Add(time.Minute); len(ended) == 0 && len(temporaries()) == 0 && time.Now().Before(end); {
+		}
+		if i%2 == 0 {
+			untilStopped(v.pid, ended)
+		}
+		if files := temporaries(); len(files) == 1 && strings.Contains(files[0], ".part-") {
+			met++
+		}
+		s := []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP}[i%3]
+		cmd.Process.Signal(s)
+		<-ended
+		if code := cmd.ProcessState.ExitCode(); code != 0 { // it was quicker
+			for _, f := range temporaries() {
+				assert.Equal(t, "x.dump", filepath.Base(f), "what is left after %v", s)
+			}
+		}
+		os.Remove(filepath.Join(dir, "x.dump"))
+		assert.Empty(t, temporaries())
+		v.goesOn()
+	}
+	assert.Positive(t, met, "the signal came while there was a part of a dump")
+}
+
+// A wrong call says so before a process is stopped for it.
+func TestArgumentsAreCheckedBeforeTheProcessIsStopped(t *testing.T) {
+	v := plain.run(t, "cache")
+	old := temp(t, "old.dump")
+	require.NoError(t, os.WriteFile(old, []byte("x"), 0o600))
+	for _, args := range [][]string{
+		{"why", "-pid", v.pid},
+		{"why", "-pid", v.pid, "-type", "T", old},
+		{"why", "-pid", v.pid, "-type", "T", "-exe", "/no/such/exe"},
+		{"why", "-pid", v.pid, "-addr", "zz"},
+		{"summary", "-pid", v.pid, old},
+		{"summary", "-pid", v.pid, "-html", "/no/such/page"},
+		{"compare", "-pid", v.pid},
+		{"compare", old, "-pid", v.pid},
+		{"compare", old, old, "-pid", v.pid},
+		{"flame", "-pid", v.pid, old, old, old},
+		{"flame", "-pid", v.pid, "/no/such/out.pb.gz"},
+		{"flame", "-diff", old, "-pid", v.pid, filepath.Join(t.TempDir(), "out.pb.gz")},
+		{"dump", "-pid", v.pid},
+		{"dump", "-pid", v.pid, old},
+		{"dump", "-pid", v.pid, "/no/such/out"},
+		{"dump", "-pid", v.pid, "-core", "core", "out"},
+	} {
+		var errOut bytes.Buffer
+		err := run(args, io.Discard, &errOut)
+		assert.Error(t, err, args)
+		assert.NotContains(t, errOut.String(), "was stopped", args)
+	}
+	b, err := os.ReadFile(old)
+	require.NoError(t, err)
+	assert.Equal(t, "x", string(b), "a file is not replaced")
+	assert.Contains(t, fails(t, "dump", "-pid", v.pid, old), "old.dump exists: name another file, or replace it with -force")
+	leakcheck(t, "dump", "-pid", v.pid, "-force", old)
+	v.goesOn()
+}
+
+// A redacted dump without -exe says once what is missing.
+func TestHintToGiveTheExecutable(t *testing.T) {
+	v := plain.run(t, "cache")
+	file := temp(t, "redacted")
+	leakcheck(t, "dump", "-pid", v.pid, file)
+	const hint = "give the executable that wrote the dump as -exe"
+	for _, args := range [][]string{{"summary", file}, {"compare", file, file}, {"why", file, "-site", "."}} {
+		var out bytes.Buffer
+		if run(args, &out, io.Discard) == nil {
+			assert.Equal(t, 1, strings.Count(out.String(), hint), args)
+		}
+		assert.NotContains(t, leakcheck(t, "summary", file, "-exe", plain.exe(t)), hint)
+	}
 }
 
 // tool is the command as a process of its own, for tests that kill it.
@@ -469,7 +563,7 @@ func TestStoppedVictimStaysStopped(t *testing.T) {
 	leakcheck(t, "dump", "-pid", v.pid, out)
 	await(t, func() bool { return statusOf(v.pid, "State:") == "T" })
 	for range 5 {
-		cmd := tool(t, "dump", "-pid", v.pid, out)
+		cmd := tool(t, "dump", "-pid", v.pid, "-force", out)
 		require.NoError(t, cmd.Start())
 		ended := make(chan error, 1)
 		go func() { ended <- cmd.Wait() }()
@@ -503,7 +597,9 @@ func TestDumpOfABusyVictim(t *testing.T) {
 		c := &command{exe: plain.exe(t), out: io.Discard, errOut: io.Discard}
 		d, err := c.open(out)
 		require.NoError(t, err)
-		assert.Len(t, d.ObjectsOfType("main.account"), 200)
+		accounts, err := d.ObjectsOfType("main.account")
+		require.NoError(t, err)
+		assert.Len(t, accounts, 200)
 		for i := range d.Goroutines {
 			for _, f := range d.Goroutines[i].Frames {
 				guessed = guessed || d.Frames[f].Guessed && d.Frames[f].Func == "main.spin"

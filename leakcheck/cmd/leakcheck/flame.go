@@ -14,11 +14,14 @@ import (
 // flameDumps writes the retention profile of one dump, or of the growth between two.
 func flameDumps(c *command, args []string) error {
 	c.flags.StringVar(&c.exe, "exe", "", "the `executable` that wrote the dump, with symbols")
-	c.pidFlag()
+	c.pidFlag(insteadOfDump)
 	before := c.flags.String("diff", "", "show what grew since this `dump`; as naming two dumps does")
 	files, err := c.parse(args)
 	if err != nil {
 		return err
+	}
+	if c.pid != 0 {
+		files = append(files, c.processName())
 	}
 	if *before != "" {
 		files = append([]string{*before}, files...)
@@ -27,12 +30,16 @@ func flameDumps(c *command, args []string) error {
 	if err != nil {
 		return err
 	}
+	if err := writable(out); err != nil {
+		return err
+	}
 	trees := make([]*retain.Tree, len(dumps))
 	for i, file := range dumps {
 		if trees[i], err = c.tree(file); err != nil {
 			return err
 		}
 	}
+	fmt.Fprint(c.errOut, strings.TrimPrefix(c.unnamed()+"\n", "\n"))
 	p := flame.Of(trees[len(trees)-1])
 	if len(trees) == 2 {
 		p = flame.Diff(trees[0], trees[1])
@@ -51,18 +58,18 @@ func (c *command) flameFiles(files []string) (dumps []string, out string, err er
 		case !strings.HasSuffix(f, ".pb.gz"):
 			dumps = append(dumps, f)
 		case out != "":
-			return nil, "", fmt.Errorf("flame: two profiles are named, %s and %s: one is written", out, f)
+			return nil, "", c.wrong("two profiles are named, %s and %s: one is written", out, f)
 		default:
 			out = f
 		}
 	}
 	switch {
 	case len(dumps) == 0:
-		return nil, "", errors.New("flame: name a dump, or two to see what grew, and the profile to write: leakcheck flame one.dump out.pb.gz")
+		return nil, "", c.wrong("name a dump, or two to see what grew, and the profile to write")
 	case len(dumps) > 2:
-		return nil, "", fmt.Errorf("flame: %d dumps are named: it takes one, or two to see what grew (a profile's name ends in .pb.gz)", len(dumps))
+		return nil, "", c.wrong("%d dumps are named: it takes one, or two to see what grew (a profile's name ends in .pb.gz)", len(dumps))
 	case out == "" && terminal(c.out) != nil:
-		return nil, "", errors.New("flame: name the profile to write, which ends in .pb.gz, or send the output to a file")
+		return nil, "", c.wrong("name the profile to write, which ends in .pb.gz, or send the output to a file")
 	}
 	return dumps, out, nil
 }

@@ -35,13 +35,18 @@ func (d *dump) redacted() string {
 	return "\nThe dump is redacted: map keys, strings and numbers are not in it, and … stands for them. leakcheck dump -contents keeps them."
 }
 
+// unnamed says what to do about types and variables without names, once for all of an answer.
+func (c *command) unnamed() string {
+	if c.exe != "" {
+		return ""
+	}
+	return "\nTypes, variables and functions have no names here: give the executable that wrote the dump as -exe."
+}
+
 func (c *command) open(file string) (*dump, error) {
-	f := c.dumped[file]
-	if f == nil {
-		var err error
-		if f, err = os.Open(file); err != nil {
-			return nil, err
-		}
+	f, err := c.file(file)
+	if err != nil {
+		return nil, err
 	}
 	d, err := c.read(f, file)
 	if err != nil {
@@ -49,6 +54,14 @@ func (c *command) open(file string) (*dump, error) {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	return d, nil
+}
+
+// file opens a dump, or takes that of the process.
+func (c *command) file(name string) (*os.File, error) {
+	if c.pid != 0 && name == c.processName() {
+		return c.process()
+	}
+	return os.Open(name)
 }
 
 func (c *command) read(f *os.File, file string) (*dump, error) {

@@ -15,8 +15,11 @@ import (
 func summary(c *command, args []string) error {
 	c.readFlags()
 	html := c.htmlFlag()
-	files, err := c.files(args, 1)
+	files, err := c.dumps(args, 1, oneDump)
 	if err != nil {
+		return err
+	}
+	if err := writable(*html); err != nil {
 		return err
 	}
 	file := files[0]
@@ -40,7 +43,7 @@ func summary(c *command, args []string) error {
 			Sites    []*retain.Site
 		}{suspects, census.Sites})
 	}
-	fmt.Fprintln(c.out, d.about(file, census))
+	fmt.Fprintln(c.out, d.about(file, census)+c.unnamed())
 	c.printSuspects(suspects)
 	fmt.Fprintln(c.out)
 	return c.printTable(func(w io.Writer) {
@@ -103,8 +106,11 @@ type Row struct {
 func compareDumps(c *command, args []string) error {
 	c.readFlags()
 	html := c.htmlFlag()
-	files, err := c.files(args, 2)
+	files, err := c.dumps(args, 2, twoDumps)
 	if err != nil {
+		return err
+	}
+	if err := writable(*html); err != nil {
 		return err
 	}
 	before, after := files[0], files[1]
@@ -135,7 +141,7 @@ func compareDumps(c *command, args []string) error {
 			Sites    []Row
 		}{suspects, rows})
 	}
-	fmt.Fprintf(c.out, "%s → %s%s\n", before, after, b.samples+b.redacted())
+	fmt.Fprintf(c.out, "%s → %s%s\n", before, after, b.samples+b.redacted()+c.unnamed())
 	if !sameProcess(a.Heap, b.Heap) {
 		fmt.Fprintln(c.out, "two processes: sites are matched without their lines, and objects counted, not told apart")
 	}

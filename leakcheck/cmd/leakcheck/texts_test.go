@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"flag"
 	"os"
 	"path/filepath"
@@ -44,7 +43,36 @@ func TestTexts(t *testing.T) {
 	var out strings.Builder
 	for _, args := range [][]string{
 		{},
+		{"sumary"},
+		{"-h"},
 		{"why", "-h"},
+		{"dump", "-h"},
+		{"dump", "-pid", "7"},
+		{"dump", "out.dump"},
+		{"dump", "-pid", "7", "-core", "core", "out.dump"},
+		{"dump", "-pid", "0", "out.dump"},
+		{"dump", "-pid", "7", s.after},
+		{"summary"},
+		{"summary", "-pid", "7", s.after},
+		{"summary", "-pid", "seven"},
+		{"summary", "-rows", "1", s.after},
+		{"summary", "-html", "no/such/page.html", s.after},
+		{"compare", s.before},
+		{"compare", "-pid", "7"},
+		{"why", "-type", "T"},
+		{"why", "-pid", "7"},
+		{"why", "-pid", "7", "-type", "T", s.after},
+		{"why", "-pid", "7", "-type", "T", "-site", "F"},
+		{"why", "-pid", "7", "-addr", "zz"},
+		{"flame"},
+		{"flame", "-pid", "7", "a", "b", "c"},
+		{"flame", "a", "b.pb.gz", "c.pb.gz"},
+		{"flame", s.after, "no/such/out.pb.gz"},
+		{"watch"},
+		{"watch", "http://a", "http://b"},
+		{"summary", s.after, "-n", "1"},
+		{"why", s.after, "-exe", s.exe, "-type", "session", "-n", "1"},
+		{"why", s.after, "-exe", s.exe, "-type", "Session"},
 		{"summary", s.after, "-exe", s.exe, "-n", "1"},
 		{"compare", s.before, s.after, "-exe", s.exe, "-n", "1"},
 		{"compare", s.after, s.after},
@@ -68,8 +96,8 @@ func TestTexts(t *testing.T) {
 		var text bytes.Buffer
 		err := run(args, &text, &text)
 		out.WriteString("$ leakcheck " + strings.Join(args, " ") + "\n" + text.String())
-		if err != nil && !errors.Is(err, flag.ErrHelp) {
-			out.WriteString("leakcheck: " + err.Error() + "\n")
+		if err != nil {
+			out.WriteString("leakcheck: " + err.Error() + "\nexit code " + []string{"zero", "one", "two"}[exitCode(err)] + "\n")
 		}
 		out.WriteString("\n")
 	}

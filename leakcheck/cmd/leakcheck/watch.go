@@ -27,8 +27,11 @@ func watchURL(c *command, args []string) error {
 	c.flags.IntVar(&o.Fetches, "n", 12, "how many times to `fetch`; 6 at least")
 	c.flags.DurationVar(&o.Interval, "interval", 5*time.Second, "`time` between two fetches; each makes the service collect garbage")
 	c.flags.Int64Var(&o.Floor, "floor", 1<<20, "`bytes` of growth that are too few to report")
-	urls, err := c.files(args, 1)
+	urls, err := c.parse(args)
 	if err != nil {
+		return err
+	}
+	if err := c.require(urls, 1, "the address of a service, such as http://host:6060"); err != nil {
 		return err
 	}
 	o.URL = urls[0]
@@ -81,8 +84,15 @@ func (c *command) printVerdict(r *remote.Report) error {
 	for _, n := range r.Notes {
 		fmt.Fprintf(c.out, "  note: %s\n", n)
 	}
-	_, err := fmt.Fprintf(c.out, "  %d fetches in %v; growth of less than %s in that time is not reported\n", r.Fetches, over, retain.Bytes(r.Floor))
+	_, err := fmt.Fprintf(c.out, "  %s in %v; growth of less than %s in that time is not reported\n", fetches(r.Fetches), over, retain.Bytes(r.Floor))
 	return err
+}
+
+func fetches(n int) string {
+	if n == 1 {
+		return "1 fetch"
+	}
+	return fmt.Sprintf("%d fetches", n)
 }
 
 func siteText(signal string, s remote.Site) string {

@@ -160,7 +160,7 @@ func TestWatchCannotTell(t *testing.T) {
 				return
 			}
 			_, _ = w.Write(proxy(w, r, real))
-		}), "2 fetches succeeded, and at least 6 are needed"},
+		}), "2 of 8 fetches succeeded, and at least 6 are needed"},
 		"two processes behind one address": {fake(t, func(n int64, w http.ResponseWriter, r *http.Request) {
 			base := real
 			if n > 15 {

@@ -19,9 +19,12 @@ func why(c *command, args []string) error {
 	c.readFlags()
 	c.flags.StringVar(&q.site, "site", "", "objects allocated by this `function`, or by a function that it calls")
 	c.flags.StringVar(&q.addr, "addr", "", "the object at this `address`")
-	c.flags.StringVar(&q.typ, "type", "", "objects of this `type`; needs -exe")
-	files, err := c.files(args, 1)
+	c.flags.StringVar(&q.typ, "type", "", "objects of this `type`, such as shop.Session; a dump needs -exe for it")
+	files, err := c.dumps(args, 1, oneDump)
 	if err != nil {
+		return err
+	}
+	if err := c.check(q); err != nil {
 		return err
 	}
 	d, err := c.open(files[0])
@@ -46,7 +49,7 @@ func (c *command) explain(d *dump, objects []int32) error {
 	if c.rows > 0 && len(paths) >= c.rows {
 		more = " or more (-n 0 prints all)"
 	}
-	fmt.Fprintf(c.out, "%s, on %s%s%s\n", count(len(objects), "object"), count(len(paths), "path"), more, d.redacted())
+	fmt.Fprintf(c.out, "%s, on %s%s%s\n", count(len(objects), "object"), count(len(paths), "path"), more, d.redacted()+c.unnamed())
 	c.printPaths(paths)
 	return nil
 }
@@ -116,13 +119,45 @@ func wrap(text string, width int) string {
 	return b.String()
 }
 
+// check refuses a question that cannot be answered, before a process is stopped for it.
+func (c *command) check(q question) error {
+	asked := 0
+	for _, s := range []string{q.site, q.addr, q.typ} {
+		if s != "" {
+			asked++
+		}
+	}
+	switch {
+	case asked == 0:
+		return c.wrong("say what to look for: -site F, -addr A or -type T")
+	case asked > 1:
+		return c.wrong("give one of -site, -addr and -type")
+	case q.typ != "" && c.exe == "" && c.pid == 0:
+		return c.wrong("-type needs -exe: types are named by the executable that wrote the dump")
+	case q.addr != "":
+		_, err := q.address()
+		if err != nil {
+			return c.wrong("%w", err)
+		}
+	}
+	return nil
+}
+
+func (q question) address() (uint64, error) {
+	addr, err := strconv.ParseUint(strings.TrimPrefix(q.addr, "0x"), 16, 64)
+	if err != nil {
+		return 0, fmt.Errorf("-addr %s is not a hexadecimal address: give one such as 0xc000012340", q.addr)
+	}
+	return addr, nil
+}
+
 // wanted are the objects that a flag names.
 func (c *command) wanted(d *dump, q question) ([]int32, error) {
 	switch {
 	case q.addr != "":
-		addr, err := strconv.ParseUint(strings.TrimPrefix(q.addr, "0x"), 16, 64)
+		addr, err := q.address()
 		if err != nil {
-			return nil, fmt.Errorf("-addr %s is not a hexadecimal address: give one such as 0xc000012340", q.addr)
+			return nil, err
 		}
 		o, ok := d.ObjectAt(addr)
 		if !ok {
@@ -131,12 +166,8 @@ func (c *command) wanted(d *dump, q question) ([]int32, error) {
 		return []int32{o}, nil
 	case q.site != "":
 		return some(d.ObjectsAllocatedIn(q.site), "was allocated in "+q.site+d.share())
-	case q.typ != "" && c.exe == "":
-		return nil, errors.New("-type needs -exe: types are named by the executable")
-	case q.typ != "":
-		return some(d.ObjectsOfType(q.typ), "is known to be of type "+q.typ)
 	}
-	return nil, errors.New("say what to look for: -site F, -addr A or -type T")
+	return d.ObjectsOfType(q.typ)
 }
 
 func some(objects []int32, what string) ([]int32, error) {

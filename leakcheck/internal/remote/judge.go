@@ -19,7 +19,7 @@ func judge(url string, o Options, all []Measurement, last error) *Report {
 	}
 	switch {
 	case len(all) < climb.Fewest:
-		r.Reason = fmt.Sprintf("%d fetches succeeded, and at least %d are needed", len(all), climb.Fewest)
+		r.Reason = fmt.Sprintf("%d of %d fetches succeeded, and at least %d are needed", len(all), o.Fetches, climb.Fewest)
 		return r
 	case restarted(all):
 		r.Reason = "the service was started again meanwhile, or the address leads to several processes: name one of them"

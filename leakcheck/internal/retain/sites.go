@@ -163,21 +163,56 @@ func (c *Census) retain(h *Heap, d *Dominators) {
 	})
 }
 
-// ObjectsOfType returns the objects that are known to be of the type, by its short name.
-func (h *Heap) ObjectsOfType(name string) []int32 {
+// ObjectsOfType returns the objects that are known to be of the type, by its name with its package's
+// or, where that is the only one, without. An error names types that are called nearly so.
+func (h *Heap) ObjectsOfType(name string) ([]int32, error) {
 	t := newTyper(h)
 	t.walk(h.everything(), func(int32, int32, string) {})
-	want := make([]bool, len(t.list))
-	for i, k := range t.list {
-		want[i] = k.known && (k.text == name || k.text == strings.TrimPrefix(name, "*"))
+	count := map[string]int{}
+	for o := range int32(h.Len()) {
+		if k := &t.list[t.kinds[o]]; k.known {
+			count[k.text]++
+		}
+	}
+	text, similar := typeCalled(name, count)
+	if text == "" {
+		err := fmt.Errorf("no object is known to be of type %s", name)
+		if len(similar) > 0 {
+			err = fmt.Errorf("%w: is it %s?", err, strings.Join(similar, " or "))
+		}
+		return nil, err
 	}
 	var out []int32
 	for o := range int32(h.Len()) {
-		if want[t.kinds[o]] {
+		if k := &t.list[t.kinds[o]]; k.known && k.text == text {
 			out = append(out, o)
 		}
 	}
-	return out
+	return out, nil
+}
+
+const similarShown = 5
+
+// typeCalled is the one of the known types that is meant by a name, or types that may be meant.
+func typeCalled(name string, count map[string]int) (typ string, similar []string) {
+	short := symbols.Short(name) // without directories
+	for _, n := range []string{name, strings.TrimPrefix(name, "*"), short, strings.TrimPrefix(short, "*")} {
+		if count[n] > 0 {
+			return n, nil
+		}
+	}
+	bare := strings.TrimPrefix(short, "*")
+	last := bare[strings.LastIndexByte(bare, '.')+1:]
+	for k := range count {
+		if plain := k[strings.LastIndexByte(k, '.')+1:]; strings.EqualFold(plain, last) && !strings.ContainsAny(k, "[ (") {
+			similar = append(similar, k)
+		}
+	}
+	slices.SortFunc(similar, func(a, b string) int { return cmp.Or(cmp.Compare(count[b], count[a]), strings.Compare(a, b)) })
+	if len(similar) == 1 && strings.HasSuffix(similar[0], "."+name) {
+		return similar[0], nil
+	}
+	return "", similar[:min(len(similar), similarShown)]
 }
 
 // ObjectsAllocatedIn returns the sampled objects whose allocation stack has a call whose function
