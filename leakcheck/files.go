@@ -3,11 +3,8 @@ package leakcheck
 import (
 	"fmt"
 	"os"
-	"path/filepath"
-	"regexp"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -19,7 +16,7 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/internal/failure"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/fd"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/gostack"
-	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/openfile"
 )
 
 // A ledger is blame's, with its lock.
@@ -141,12 +138,12 @@ func (s *scope) endFiles(t testing.TB, o *openedFiles) {
 	if slices.ContainsFunc(o.own, func(f blame.Opened) bool { return f.Pooled() }) {
 		o.collect()
 	}
-	for _, group := range groupFiles(o.own) {
+	for _, group := range openfile.Group(o.own) {
 		report(t, s.describeLeak(group))
 	}
-	for _, group := range groupFiles(o.doubtful) {
-		f := describeDoubt(group)
-		f.Add("find out", runAlone(group[0].Tests))
+	for _, group := range openfile.Group(o.doubtful) {
+		f := openfile.DescribeDoubt(group)
+		f.Add("find out", openfile.FindOut(group[0].Tests))
 		f.Add("note", "no test fails for it; with func TestMain(m *testing.M) { leakcheck.Main(m) } the run fails")
 		t.Log(f)
 		fmt.Fprintln(os.Stderr, f)
@@ -156,19 +153,9 @@ func (s *scope) endFiles(t testing.TB, o *openedFiles) {
 	s.files.Forget(slices.Concat(o.own, o.doubtful))
 }
 
-// groupFiles puts together what one change would fix: sockets and pipes, and one file opened often.
-func groupFiles(list []blame.Opened) [][]blame.Opened {
-	return failure.Group(list, func(f blame.Opened) string {
-		if strings.HasPrefix(f.Target, "/") {
-			return f.Target + fmt.Sprint(f.Tests)
-		}
-		return f.Kind() + fmt.Sprint(f.Tests)
-	})
-}
-
 // describeLeak is the failure for descriptors that only the test can have opened.
 func (s *scope) describeLeak(group []blame.Opened) *failure.Failure {
-	f := describeOpen(group, s.Name)
+	f := openfile.Describe(group, s.Name)
 	if len(group[0].Tests) > 1 {
 		f.Add("note", "the test or one of its subtests opened it")
 	}
@@ -176,64 +163,6 @@ func (s *scope) describeLeak(group []blame.Opened) *failure.Failure {
 		f.Add("note", "the test had already failed: the leak may be a consequence")
 	}
 	return f
-}
-
-// describeDoubt is the failure for descriptors that one of several tests has opened.
-func describeDoubt(group []blame.Opened) *failure.Failure {
-	return describeOpen(group, "all tests; opened by "+failure.OneOf(group[0].Tests))
-}
-
-func describeOpen(group []blame.Opened, after string) *failure.Failure {
-	first := group[0]
-	f := &failure.Failure{Title: fmt.Sprintf("file leak: descriptor %d is still open after %s", first.Number, after)}
-	if len(group) > 1 {
-		f.Title = fmt.Sprintf("file leak: %d descriptors (%s) are still open after %s", len(group), numbers(group), after)
-	}
-	f.Add("open", describeFiles(group)...)
-	f.Add("fix", advice.FileFix(first.Kind()))
-	silence := fmt.Sprintf("leakcheck.IgnoreFile(%q)", first.Silence())
-	if first.Kind() == "socket" {
-		f.Add("shared?", "if several tests share it: use it once in TestMain, before m.Run, or give leakcheck.Main", silence)
-	}
-	f.Add("silence", silence+"; or "+baseline.Command())
-	return f
-}
-
-// sharedConnection says what to do when several tests share what has the connection.
-func sharedConnection(g *gostack.Goroutine, sockets []blame.Opened) []string {
-	line := advice.Silence(g)
-	if len(sockets) > 0 {
-		line += fmt.Sprintf(", leakcheck.IgnoreFile(%q)", sockets[0].Silence())
-	}
-	return []string{"if several tests share it: use it once in TestMain, before m.Run, or give leakcheck.Main", line}
-}
-
-// describeFiles lists what the descriptors lead to.
-func describeFiles(group []blame.Opened) (lines []string) {
-	const most = 4
-	for _, f := range group {
-		if text := f.Describe(); !slices.Contains(lines, text) {
-			lines = append(lines, text)
-		}
-	}
-	if len(lines) > most {
-		lines = append(lines[:most-1], fmt.Sprintf("and %d more", len(lines)-most+1))
-	}
-	return lines
-}
-
-// runAlone is a command that fails at the test that opens the descriptor: alone in its process each
-// test is the only one to run.
-func runAlone(names []string) string {
-	var commands []string
-	for _, name := range names {
-		parts := strings.Split(name, "/")
-		for i, part := range parts {
-			parts[i] = "^" + regexp.QuoteMeta(part) + "$"
-		}
-		commands = append(commands, fmt.Sprintf("go test -run '%s' %s", strings.Join(parts, "/"), source.TestedPackage()))
-	}
-	return strings.Join(commands, " && ")
 }
 
 // doubtfulFiles are the descriptors that one of several tests has opened and that are open when all
@@ -258,39 +187,18 @@ func doubtfulFiles(cfg config) []blame.Opened {
 }
 
 func reportProcessFiles(left []blame.Opened) {
-	for _, group := range groupFiles(left) {
-		f := describeDoubt(group)
-		f.Add("find out", runAlone(group[0].Tests))
+	for _, group := range openfile.Group(left) {
+		f := openfile.DescribeDoubt(group)
+		f.Add("find out", openfile.FindOut(group[0].Tests))
 		fmt.Fprintln(os.Stderr, f)
 		f.Annotate(os.Stderr)
 	}
 }
 
-// knowsFile asks the options and the baseline. Neither descriptors nor the numbers in temporary
-// names are the same in the next run: the test and the rest of the name are.
+// knowsFile asks the options and the baseline.
 func (s *scope) knowsFile(f blame.Opened) bool {
 	if slices.ContainsFunc(s.cfg.ignoreFiles, func(text string) bool { return strings.Contains(f.Describe(), text) }) {
 		return true
 	}
-	kind := f.Kind()
-	if strings.HasPrefix(f.Target, "/") {
-		kind = strings.TrimSuffix(filepath.Base(f.Target), " (deleted)")
-	}
-	key := strings.TrimSpace(s.Name + " " + digits.ReplaceAllString(kind, "#"))
-	return !s.Planted && baseline.Known("file", key)
-}
-
-var digits = regexp.MustCompile("[0-9]+")
-
-// numbers lists the descriptors' numbers: "5, 7, 9 and 20 more".
-func numbers(group []blame.Opened) string {
-	const most = 8
-	var list []string
-	for i, f := range group {
-		if i == most {
-			return fmt.Sprintf("%s and %d more", strings.Join(list, ", "), len(group)-most)
-		}
-		list = append(list, strconv.Itoa(f.Number))
-	}
-	return strings.Join(list, ", ")
+	return !s.Planted && baseline.Known("file", strings.TrimSpace(s.Name+" "+openfile.Key(f)))
 }

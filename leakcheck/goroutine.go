@@ -15,6 +15,7 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/internal/blame"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/fd"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/gostack"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/openfile"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 )
 
@@ -182,10 +183,10 @@ func (s *scope) report(t testing.TB, group []*gostack.Goroutine, sockets []blame
 	t.Helper()
 	f := advice.Describe(group, s.Name)
 	if len(sockets) > 0 {
-		f.Add("open", describeFiles(sockets)...)
+		f.Add("open", openfile.Lines(sockets)...)
 	}
 	if advice.OfConnection(group[0]) {
-		f.Add("shared?", sharedConnection(group[0], sockets)...)
+		f.Add("shared?", openfile.Shared(group[0], sockets)...)
 	}
 	if reason := s.reasons[group[0].ID]; reason != "" {
 		f.Add("attributed", reason)

@@ -51,7 +51,7 @@ type Finding struct {
 	// Stopped is when growth came to its last new height, if it has stopped since; zero while it
 	// goes on.
 	Stopped time.Time `json:"stopped,omitzero"`
-	// Lives is how many lives of the process before this one climbed until they ended: what
+	// Lives is how many runs of the process before this one climbed until they ended: what
 	// restarts hid. For "restarts" and "live heap".
 	Lives int `json:"lives,omitempty"`
 }
@@ -104,7 +104,7 @@ func (f Finding) growth() string {
 		fmt.Fprintf(&b, "; it has stopped: no new height since %s", f.Stopped.UTC().Format("2006-01-02 15:04:05 UTC"))
 	}
 	if f.Lives > 0 && f.Signal != signalRestarts {
-		fmt.Fprintf(&b, "; it climbed so in the %d lives before too, until the process ended", f.Lives)
+		fmt.Fprintf(&b, "; it climbed like this in the %d runs before too, until the process ended", f.Lives)
 	}
 	return b.String()
 }

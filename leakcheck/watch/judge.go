@@ -46,7 +46,7 @@ func (w *Watcher) judge(lv int) {
 }
 
 // liveCeiling is how much may live. Without GOMEMLIMIT the heap grows to its
-// goal before a collection brings it down to what lives, so that less may live.
+// goal before a collection brings it down to the live bytes, so fewer may be live.
 func (w *Watcher) liveCeiling(s Sample) ceiling {
 	share := 1.0
 	if !w.limit.soft && s.Live > 0 && s.Goal > s.Live {
@@ -161,7 +161,7 @@ func (w *Watcher) goesOn(signal string, x *standing, low float64) {
 	}
 }
 
-// livesThatClimbed is how many lives of the process before this one, in a row, climbed until they
+// livesThatClimbed is how many runs of the process before this one, in a row, climbed until they
 // ended.
 func (w *Watcher) livesThatClimbed() int {
 	if w.dir == nil {
@@ -205,7 +205,7 @@ func (w *Watcher) judgeCollection(all []*bucket) {
 	}, nil)
 }
 
-// judgeRestarts looks at the lives before this one, once, at the start.
+// judgeRestarts looks at the runs before this one, once, at the start.
 func (w *Watcher) judgeRestarts() {
 	rising, ok := mountains(w.dir.past.lives(), w.o.Floor)
 	if !ok {

@@ -261,7 +261,7 @@ func TestFindingSaysWhetherGrowthGoesOn(t *testing.T) {
 		}
 	}
 	assert.Equal(t, 4, heap.Lives)
-	assert.Contains(t, heap.String(), "it climbed so in the 4 lives before too")
+	assert.Contains(t, heap.String(), "it climbed like this in the 4 runs before too")
 }
 
 // A line of another module is named with the program's own line that called it.

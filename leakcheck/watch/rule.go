@@ -43,7 +43,7 @@ func (l life) climbed(floor int64) bool {
 	return true
 }
 
-// mountains decides whether the lives before this one tell the story of
+// mountains decides whether the runs before this one tell the story of
 // a leak that only restarts: at least three in a row rose by more than floor, ended at
 // their peak, and the peaks are alike.
 func mountains(past []life, floor int64) ([]life, bool) {

@@ -34,7 +34,7 @@ const (
 type amount struct{ bytes, objects int64 }
 
 // A snapshot is what each line of code holds. Lines, not stacks: it is bounded,
-// and the line is what a person mends.
+// and the line is what a person can change.
 type snapshot map[Site]amount
 
 // heapSites reads the heap profile. It does not stop the world and does not

@@ -52,7 +52,7 @@ const (
 
 // Survey reads which spans and goroutines there are. It returns what to copy to read the rest in
 // peace: all memory of the heap that can refer to something, or all, stacks, and package variables.
-// threads are those of the stopped process.
+// threads are the threads of the stopped process.
 func (r *Runtime) Survey(threads []process.Thread, contents bool) ([]process.Range, error) {
 	if err := r.readSpans(); err != nil {
 		return nil, err

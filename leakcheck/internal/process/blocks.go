@@ -89,7 +89,7 @@ func (c *Blocks) room() []byte {
 	return b
 }
 
-// addresses are those of the blocks that were read.
+// addresses are where the blocks that were read begin.
 func (c *Blocks) addresses() (out []uint64) {
 	for addr, b := range c.kept {
 		if b != nil {

@@ -155,7 +155,7 @@ func (w *walker) goroutineAnswer(r root) string {
 // wrapper matches the function that the compiler makes of a go statement with arguments.
 var wrapper = regexp.MustCompile(`\.gowrap\d+$`)
 
-// frameWords says how a goroutine that stands at this line holds something.
+// frameWords says how a goroutine that is blocked at this line holds something.
 func (w *walker) frameWords(r root, at Func) string {
 	switch r.kind {
 	case rootContext:

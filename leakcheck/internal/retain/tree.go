@@ -31,8 +31,8 @@ type Node struct {
 	Objects, Bytes int64 // that end here: without those of the nodes below
 }
 
-// Text is the label for a reader. In Label itself no slash may be, because pprof's page shows only what
-// follows the last one.
+// Text is the label for a reader. In Label itself no slash may be, because pprof's page shows only
+// what follows the last one.
 func (n *Node) Text() string { return strings.ReplaceAll(n.Label, "∕", "/") }
 
 func treeText(s string) string { return strings.ReplaceAll(s, "/", "∕") }
@@ -218,7 +218,8 @@ func (b *treeBuilder) holder(r *root, goroutines map[uint64]int32) int32 {
 	return b.root("the runtime", TreeRuntime)
 }
 
-// goroutine is the node of all goroutines that were created in one place and stand at one line.
+// goroutine is the node of all goroutines that were created in one place and are blocked at one
+// line.
 func (b *treeBuilder) goroutine(r *root, known map[uint64]int32) int32 {
 	h, g := b.h, b.h.goroutineOf(*r)
 	frame, key := heapdump.None, h.stackKey(g)
@@ -262,7 +263,7 @@ func (b *treeBuilder) goroutine(r *root, known map[uint64]int32) int32 {
 
 var stackSeed = maphash.MakeSeed()
 
-// stackKey is the same for goroutines that stand at the same line, in the same state.
+// stackKey is the same for goroutines that are blocked at the same line, in the same state.
 func (h *Heap) stackKey(g int) uint64 {
 	x := &h.Goroutines[g]
 	var m maphash.Hash
