@@ -73,9 +73,7 @@ func openELF(path string) (*Table, error) {
 		return nil, ErrStripped
 	}
 	t := &Table{}
-	if pcln := f.Section(".gopclntab"); pcln != nil {
-		t.pclntab, _ = pcln.Data()
-	}
+	t.pclntab = contents(f, ".gopclntab")
 	if ro := f.Section(".rodata"); ro != nil {
 		t.rodata, _ = ro.Data()
 		t.roAddr = ro.Addr
@@ -86,23 +84,47 @@ func openELF(path string) (*Table, error) {
 		}
 		t.symbols = append(t.symbols, Symbol{s.Name, s.Value, s.Size})
 	}
-	t.dwarf = func() (*dwarf.Data, *locations, error) {
-		f, err := elf.Open(path)
+	t.dwarf = dwarfOf(elf.Open, path, ".")
+	return t, nil
+}
+
+// A section is a part of an executable, in one of the formats.
+type section interface {
+	comparable
+	Data() ([]byte, error)
+}
+
+// A file is an executable in the format whose sections are S.
+type file[S section] interface {
+	Section(name string) S
+	DWARF() (*dwarf.Data, error)
+	Close() error
+}
+
+// contents is what a section holds: nothing where there is none, or it cannot be read.
+func contents[S section](f file[S], name string) []byte {
+	var none S
+	s := f.Section(name)
+	if s == none {
+		return nil
+	}
+	b, _ := s.Data()
+	return b
+}
+
+// dwarfOf returns a function that opens the executable again and reads what describes its types. The
+// names of these sections begin with prefix.
+func dwarfOf[F file[S], S section](open func(path string) (F, error), path, prefix string) func() (*dwarf.Data, *locations, error) {
+	return func() (*dwarf.Data, *locations, error) {
+		f, err := open(path)
 		if err != nil {
 			return nil, nil, err
 		}
 		defer f.Close()
-		var l locations
-		if s := f.Section(".debug_loclists"); s != nil {
-			l.lists, _ = s.Data()
-		}
-		if s := f.Section(".debug_addr"); s != nil {
-			l.addr, _ = s.Data()
-		}
+		l := &locations{lists: contents[S](f, prefix+"debug_loclists"), addr: contents[S](f, prefix+"debug_addr")}
 		d, err := f.DWARF()
-		return d, &l, err
+		return d, l, err
 	}
-	return t, nil
 }
 
 func openMachO(path string) (*Table, error) {
@@ -115,9 +137,7 @@ func openMachO(path string) (*Table, error) {
 		return nil, ErrStripped
 	}
 	t := &Table{}
-	if pcln := f.Section("__gopclntab"); pcln != nil {
-		t.pclntab, _ = pcln.Data()
-	}
+	t.pclntab = contents(f, "__gopclntab")
 	if ro := f.Section("__rodata"); ro != nil {
 		t.rodata, _ = ro.Data()
 		t.roAddr = ro.Addr
@@ -127,22 +147,7 @@ func openMachO(path string) (*Table, error) {
 			t.symbols = append(t.symbols, Symbol{Name: strings.TrimPrefix(s.Name, "_"), Addr: s.Value})
 		}
 	}
-	t.dwarf = func() (*dwarf.Data, *locations, error) {
-		f, err := macho.Open(path)
-		if err != nil {
-			return nil, nil, err
-		}
-		defer f.Close()
-		var l locations
-		if s := f.Section("__debug_loclists"); s != nil {
-			l.lists, _ = s.Data()
-		}
-		if s := f.Section("__debug_addr"); s != nil {
-			l.addr, _ = s.Data()
-		}
-		d, err := f.DWARF()
-		return d, &l, err
-	}
+	t.dwarf = dwarfOf(macho.Open, path, "__")
 	return t, nil
 }
 
@@ -170,22 +175,7 @@ func openPE(path string) (*Table, error) {
 			t.symbols = append(t.symbols, Symbol{Name: s.Name, Addr: base + uint64(section.VirtualAddress) + uint64(s.Value)})
 		}
 	}
-	t.dwarf = func() (*dwarf.Data, *locations, error) {
-		f, err := pe.Open(path)
-		if err != nil {
-			return nil, nil, err
-		}
-		defer f.Close()
-		var l locations
-		if s := f.Section(".debug_loclists"); s != nil {
-			l.lists, _ = s.Data()
-		}
-		if s := f.Section(".debug_addr"); s != nil {
-			l.addr, _ = s.Data()
-		}
-		d, err := f.DWARF()
-		return d, &l, err
-	}
+	t.dwarf = dwarfOf(pe.Open, path, ".")
 	return t, nil
 }
 
