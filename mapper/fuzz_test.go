@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/leaksafe/leaksafe/mapper"
+	"github.com/stretchr/testify/require"
 )
 
 // FuzzExecutors makes a pair of types and a value, and maps it with the kernels and with
@@ -53,9 +54,122 @@ func compareExecutors(t *testing.T, p mapper.Plan, dst reflect.Type, v reflect.V
 	if !same(byKernels.Elem(), byReflection.Elem()) {
 		t.Fatalf("%v to %v, of %#v:\nkernels:    %#v\nreflection: %#v", v.Type().Elem(), dst, v.Elem(), byKernels.Elem(), byReflection.Elem())
 	}
+	if why := newSharing().compare(byKernels.Elem(), byReflection.Elem()); why != "" {
+		t.Fatalf("%v to %v, kernels beside reflection: %s", v.Type().Elem(), dst, why)
+	}
 	if viaJSON {
 		compareJSON(t, v, byKernels)
 	}
+}
+
+// FuzzCopies maps a made type to itself. The result must equal the source, must share its parts as
+// the source does, and must share nothing with the source. The check uses reflection only and knows
+// nothing of plans.
+func FuzzCopies(f *testing.F) {
+	for i := range uint16(600) {
+		f.Add(i, uint64(i))
+	}
+	f.Fuzz(func(t *testing.T, types uint16, values uint64) {
+		g := generator{Rand: rand.New(rand.NewPCG(uint64(types%8192), 3))}
+		typ := g.structType(3)
+		p, err := mapper.Compile(typ, typ)
+		if err != nil {
+			t.Fatalf("%v does not map to itself: %v", typ, err)
+		}
+		g.Rand = rand.New(rand.NewPCG(values, 4))
+		v := reflect.New(typ)
+		g.fill(v.Elem(), 4)
+		for name, run := range map[string]func(dst, src reflect.Value) error{"kernels": p.Kernels, "reflection": p.Reflect} {
+			got := reflect.New(typ)
+			if err := run(got, v); err != nil {
+				t.Fatalf("%s, %v: %v", name, typ, err)
+			}
+			if !same(v.Elem(), got.Elem()) {
+				t.Fatalf("%s, %v, of %#v: %#v", name, typ, v.Elem(), got.Elem())
+			}
+			s := newSharing()
+			if why := s.compare(v.Elem(), got.Elem()); why != "" {
+				t.Fatalf("%s, %v: %s", name, typ, why)
+			}
+			for part := range s.there {
+				if _, both := s.back[part]; both {
+					t.Fatalf("%s, %v: the result holds a %v of the source", name, typ, part.typ)
+				}
+			}
+		}
+	})
+}
+
+// A sharing pairs the pointers, slices and maps of two values of one type. Two values share their
+// parts in the same way if each part of one is paired with one part of the other.
+type sharing struct{ there, back map[reference]reference }
+
+type reference struct {
+	at  uintptr
+	typ reflect.Type
+}
+
+func newSharing() sharing { return sharing{map[reference]reference{}, map[reference]reference{}} }
+
+// compare returns where the values, which are the same, differ in what they share.
+func (s sharing) compare(a, b reflect.Value) string {
+	switch a.Kind() {
+	case reflect.Struct:
+		if a.Type() == reflect.TypeFor[time.Time]() {
+			return ""
+		}
+		for i := range a.NumField() {
+			if why := s.compare(a.Field(i), b.Field(i)); why != "" {
+				return a.Type().Field(i).Name + "." + why
+			}
+		}
+	case reflect.Interface:
+		if !a.IsNil() {
+			return s.compare(a.Elem(), b.Elem())
+		}
+	case reflect.Array:
+		return s.elements(a, b)
+	case reflect.Pointer, reflect.Slice, reflect.Map:
+		return s.reference(a, b)
+	}
+	return ""
+}
+
+func (s sharing) reference(a, b reflect.Value) string {
+	if a.IsNil() || a.Kind() == reflect.Slice && a.Len() == 0 || a.Kind() != reflect.Map && a.Type().Elem().Size() == 0 {
+		return "" // values without a size may have one address
+	}
+	from, to := reference{a.Pointer(), a.Type()}, reference{b.Pointer(), b.Type()}
+	there, known := s.there[from]
+	back, knownBack := s.back[to]
+	if known != knownBack || known && (there != to || back != from) {
+		return fmt.Sprintf("%v: shared on one side only", a.Type())
+	}
+	if known {
+		return ""
+	}
+	s.there[from], s.back[to] = to, from
+	switch a.Kind() {
+	case reflect.Pointer:
+		return s.compare(a.Elem(), b.Elem())
+	case reflect.Slice:
+		return s.elements(a, b)
+	}
+	for it := a.MapRange(); it.Next(); {
+		if why := s.compare(it.Value(), b.MapIndex(it.Key())); why != "" {
+			return why
+		}
+	}
+	return ""
+}
+
+func (s sharing) elements(a, b reflect.Value) string {
+	for i := range a.Len() {
+		if why := s.compare(a.Index(i), b.Index(i)); why != "" {
+			return why
+		}
+	}
+	return ""
 }
 
 func compareJSON(t *testing.T, v, got reflect.Value) {
@@ -123,6 +237,28 @@ func same(a, b reflect.Value) bool {
 type generator struct {
 	*rand.Rand
 	json bool // JSON can represent everything made so far
+
+	// What fill made, to be used again: pointers, slices and maps by their types.
+	made map[reflect.Type][]reflect.Value
+}
+
+// again sets v to a pointer, slice or map that was made before, sometimes.
+func (g *generator) again(v reflect.Value) bool {
+	if list := g.made[v.Type()]; len(list) > 0 && g.IntN(2) == 0 {
+		v.Set(list[g.IntN(len(list))])
+		return true
+	}
+	return false
+}
+
+// keep remembers a finished pointer, slice or map. An unfinished one would make cycles.
+func (g *generator) keep(v reflect.Value) {
+	if g.made == nil {
+		g.made = map[reflect.Type][]reflect.Value{}
+	}
+	fixed := reflect.New(v.Type()).Elem()
+	fixed.Set(v)
+	g.made[v.Type()] = append(g.made[v.Type()], fixed)
 }
 
 // Two recursive types with different fields, for generated types.
@@ -148,6 +284,8 @@ var leaves = []reflect.Type{
 	reflect.TypeFor[UUID](), reflect.TypeFor[Point](), reflect.TypeFor[Point32](), reflect.TypeFor[Ring](), reflect.TypeFor[RingDTO](),
 	// JSON represents these differently, or not at all.
 	reflect.TypeFor[[]byte](), reflect.TypeFor[complex64](), reflect.TypeFor[complex128](), reflect.TypeFor[time.Time](), reflect.TypeFor[any](), reflect.TypeFor[sql.NullString](), reflect.TypeFor[sql.NullInt64](),
+	// Nulls of other packages, by their shape.
+	reflect.TypeFor[NullUUID](), reflect.TypeFor[NullText](), reflect.TypeFor[DeletedAt](), reflect.TypeFor[ValidFirst](), reflect.TypeFor[sql.Null[*Point]](), reflect.TypeFor[Coupon](), reflect.TypeFor[CouponDTO](),
 }
 
 const jsonLeaves = 23
@@ -216,6 +354,9 @@ func (g *generator) like(t reflect.Type, depth int) reflect.Type {
 
 func (g *generator) likeLeaf(t reflect.Type) reflect.Type {
 	switch n := g.IntN(12); {
+	case n > 8 && g.null(&t):
+		g.json = false
+		return t
 	case n == 0:
 		return reflect.PointerTo(t)
 	case n == 1:
@@ -229,6 +370,29 @@ func (g *generator) likeLeaf(t reflect.Type) reflect.Type {
 		return leaves[1+g.IntN(13)]
 	}
 	return t
+}
+
+// null changes a null to its value or to a pointer to it, and a string to a null.
+func (g *generator) null(t *reflect.Type) bool {
+	switch *t {
+	case reflect.TypeFor[NullUUID]():
+		*t = []reflect.Type{reflect.TypeFor[UUID](), reflect.TypeFor[*UUID](), reflect.TypeFor[*string](), reflect.TypeFor[sql.Null[UUID]]()}[g.IntN(4)]
+	case reflect.TypeFor[NullText](), reflect.TypeFor[sql.NullString]():
+		*t = []reflect.Type{reflect.TypeFor[string](), reflect.TypeFor[*string](), reflect.TypeFor[**string](), reflect.TypeFor[sql.NullString](), reflect.TypeFor[any]()}[g.IntN(5)]
+	case reflect.TypeFor[DeletedAt]():
+		*t = []reflect.Type{reflect.TypeFor[time.Time](), reflect.TypeFor[*time.Time](), reflect.TypeFor[sql.NullTime]()}[g.IntN(3)]
+	case reflect.TypeFor[ValidFirst]():
+		*t = []reflect.Type{reflect.TypeFor[int8](), reflect.TypeFor[*int64](), reflect.TypeFor[sql.NullInt64]()}[g.IntN(3)]
+	case reflect.TypeFor[sql.Null[*Point]]():
+		*t = []reflect.Type{reflect.TypeFor[*Point32](), reflect.TypeFor[Point](), reflect.TypeFor[sql.Null[Point]]()}[g.IntN(3)]
+	case reflect.TypeFor[Coupon]():
+		*t = reflect.TypeFor[CouponDTO]()
+	case reflect.TypeFor[string]():
+		*t = []reflect.Type{reflect.TypeFor[NullText](), reflect.TypeFor[sql.NullString](), reflect.TypeFor[sql.Null[string]]()}[g.IntN(3)]
+	default:
+		return false
+	}
+	return true
 }
 
 // likeStruct puts the fields in another order and drops some.
@@ -270,9 +434,13 @@ func (g *generator) fill(v reflect.Value, depth int) {
 
 func (g *generator) fillInterface(v reflect.Value) {
 	if t := leaves[g.IntN(22)]; g.IntN(3) > 0 && t.Kind() != reflect.Interface {
+		// A part that is met inside and outside of an interface is copied once for each.
+		outside := g.made
+		g.made = nil
 		held := reflect.New(t).Elem()
 		g.fill(held, 1)
 		v.Set(held)
+		g.made = outside
 	}
 }
 
@@ -291,19 +459,21 @@ func (g *generator) fillContainer(v reflect.Value, depth int) {
 			g.fill(v.Index(i), depth)
 		}
 	case reflect.Pointer:
-		if n > 0 {
+		if n > 0 && !g.again(v) {
 			v.Set(reflect.New(v.Type().Elem()))
 			g.fill(v.Elem(), depth-1)
+			g.keep(v)
 		}
 	case reflect.Slice:
-		if n > 0 {
+		if n > 0 && !g.again(v) {
 			v.Set(reflect.MakeSlice(v.Type(), n-1, n))
 			for i := range n - 1 {
 				g.fill(v.Index(i), depth-1)
 			}
+			g.keep(v)
 		}
 	case reflect.Map:
-		if n > 0 {
+		if n > 0 && !g.again(v) {
 			v.Set(reflect.MakeMap(v.Type()))
 			for range n - 1 {
 				key, elem := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
@@ -311,6 +481,24 @@ func (g *generator) fillContainer(v reflect.Value, depth int) {
 				g.fill(elem, depth-1)
 				v.SetMapIndex(key, elem)
 			}
+			g.keep(v)
 		}
+	}
+}
+
+// TestSharingCheckFindsDifferences is the negative control of FuzzCopies: a Mapper that copies for
+// each path, and one that shares with its source.
+func TestSharingCheckFindsDifferences(t *testing.T) {
+	p := &Point{1, 2}
+	v := [2]*Point{p, p}
+	trees, err := mapper.Must[[2]*Point, [2]*Point](mapper.Options{Trees: true}).Map(v)
+	require.NoError(t, err)
+	require.Contains(t, newSharing().compare(reflect.ValueOf(v), reflect.ValueOf(trees)), "shared on one side only")
+	shares, err := mapper.Must[[2]*Point, [2]*Point](mapper.Share()).Map(v)
+	require.NoError(t, err)
+	s := newSharing()
+	require.Empty(t, s.compare(reflect.ValueOf(v), reflect.ValueOf(shares)))
+	for part := range s.there {
+		require.Contains(t, s.back, part)
 	}
 }
