@@ -57,8 +57,8 @@ func exitIf(err error) {
 	}
 }
 
-// interrupted says whether a signal has ended ctx. Ctrl-C goes to the children too, and a child that
-// ends at once may be noticed before the signal.
+// interrupted says whether a signal has ended ctx. Ctrl-C goes to the children too, and a child
+// that ends at once may be noticed before the signal.
 func interrupted(ctx context.Context) bool {
 	select {
 	case <-ctx.Done():

@@ -170,8 +170,8 @@ func TestAnUnconfirmedOrderIsCounted(t *testing.T) {
 	}
 }
 
-// TestSignalsEndEverything sends signals to the program when it starts and while it runs its trials.
-// Its children have its standard error: the pipe ends when all of them have.
+// TestSignalsEndEverything sends signals to the program when it starts and while it runs its
+// trials. Its children have its standard error: the pipe ends when all of them have.
 func TestSignalsEndEverything(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("Windows has no SIGTERM")

@@ -35,6 +35,10 @@ func main() {
 	n := flag.Int("n", 100_000, "how many messages arrive")
 	flag.Usage = usage
 	flag.Parse()
+	if flag.NArg() > 0 || *n < 1 {
+		usage()
+		os.Exit(2)
+	}
 	var err error
 	if role := os.Getenv(roleEnv); role != "" {
 		err = runRole(role)
@@ -52,8 +56,8 @@ func main() {
 	}
 }
 
-// interrupted says whether a signal has ended ctx. Ctrl-C goes to the children too, and a child that
-// ends at once may be noticed before the signal.
+// interrupted says whether a signal has ended ctx. Ctrl-C goes to the children too, and a child
+// that ends at once may be noticed before the signal.
 func interrupted(ctx context.Context) bool {
 	select {
 	case <-ctx.Done():

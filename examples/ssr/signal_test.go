@@ -17,8 +17,8 @@ import (
 // wholeEnv makes the test's binary the whole program.
 const wholeEnv = "LEAKSAFE_SSR_WHOLE"
 
-// TestASignalLeavesNothing ends the program while it starts and while it measures. Its children have
-// its standard error: the pipe ends when all of them have.
+// TestASignalLeavesNothing ends the program while it starts and while it measures. Its children
+// have its standard error: the pipe ends when all of them have.
 func TestASignalLeavesNothing(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("Windows has no signals to another process")
