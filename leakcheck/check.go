@@ -56,9 +56,9 @@ func Check(t testing.TB, opts ...Option) {
 // nothing without Main, where a TestMain or an earlier test could have set it too. A goroutine
 // whose creator an option ignores is ignored too.
 //
-// A client that several tests share may open another connection in any of them, when the one before
-// has not returned to its pool yet. Set MaxConnsPerHost of its transport, or use [IgnoreFunc] and
-// [IgnoreFile].
+// An HTTP client that several tests share may open another connection in any of them: on a busy
+// machine it gives up one that has not returned to its pool soon enough. That test fails. Give it a
+// client of its own, or use [IgnoreFunc] and [IgnoreFile].
 func Goroutines(t testing.TB, opts ...Option) {
 	t = must(t, "Goroutines")
 	t.Helper()
