@@ -301,6 +301,18 @@ func TestErrorsAndKeysAreScrubbed(t *testing.T) {
 	require.True(t, rec.all()[1].Err == http.ErrBodyNotAllowed, "an error with nothing to hide is the one that was reported")
 }
 
+// An error of the program that wraps ErrEnded is scrubbed; only the package's own text is not.
+func TestWrappedErrEndedIsScrubbed(t *testing.T) {
+	rec := new(recorder)
+	_, s := (&ctxreq.Config{Reporter: rec}).Start(context.Background(), "job")
+	s.Report(fmt.Errorf("token=hunter2: %w", ctxreq.ErrEnded))
+	s.Report(ctxreq.ErrEnded)
+	require.NoError(t, s.End(nil))
+	require.Equal(t, "token=[hidden:token:8] ctxreq: the scope has ended", rec.all()[0].Err.Error())
+	require.ErrorIs(t, rec.all()[0].Err, ctxreq.ErrEnded)
+	require.True(t, rec.all()[1].Err == ctxreq.ErrEnded)
+}
+
 func TestSnapshotIsBoundedAndSaysSo(t *testing.T) {
 	r := httptest.NewRequest("GET", "/", nil)
 	for i := range 10 {
