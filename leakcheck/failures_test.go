@@ -1,6 +1,7 @@
 package leakcheck_test
 
 import (
+	"bytes"
 	"context"
 	"flag"
 	"fmt"
@@ -87,7 +88,7 @@ var volatile = []struct {
 	{regexp.MustCompile(`/tmp/[^ \n]*`), "/tmp/…"},
 	{regexp.MustCompile(`\d+(\.\d+)? B per`), "N B per"},
 	{regexp.MustCompile(`leakcheck-\d+\.dump`), "leakcheck-N.dump"},
-	{regexp.MustCompile(` \([\d ,]+ of [\d ,]+; [^)]*\)`), " (N of N; the others on N other paths)"},
+	{regexp.MustCompile(` \(this path retains [^)]*\)`), " (this path retains N of N objects; another path retains the rest)"},
 	{regexp.MustCompile(`\([\d.]+ [KM]?i?B retained\)`), "(N KiB retained)"},
 	{regexp.MustCompile(`[ \t]+\n`), "\n"},
 }
@@ -119,10 +120,16 @@ var childTexts = []struct {
 	{"NoGrowth: a list in each of ten", "bare", "TestSaysUsers", nil},
 	{"NoGrowth: contexts that are not cancelled", "bare", "TestSaysContexts", nil},
 	{"NoGrowth: timers that are not stopped", "bare", "TestSaysTimers", nil},
+	{"NoGrowth: contexts with a timeout that are not cancelled", "bare", "TestSaysTimeouts", nil},
+	{"NoGrowth: a variable of the test", "bare", "TestSaysOwn", nil},
+	{"NoGrowth: a buffer", "bare", "TestSaysBuffer", nil},
+	{"Track: a goroutine that sends", "bare", "TestSaysSender", nil},
+	{"Track: a slot of a slice", "bare", "TestSaysSlot", nil},
 	{"NoGrowth: goroutines", "bare", "TestSaysGoroutines", nil},
 	{"NoGrowth: files", "bare", "TestSaysFiles", nil},
 	{"NoGrowth: a cache that filled", "bare", "TestSaysCache", nil},
 	{"NoGrowth: more than AllowPerOp allows", "bare", "TestSaysAllowed", nil},
+	{"A baseline that is another file", "bare", "TestSaysGoroutine3", []string{"LEAKSAFE_BASELINE=leakcheck/main.go"}},
 	{"A baseline that cannot be read", "bare", "TestSaysGoroutine2", []string{"LEAKSAFE_BASELINE=/nonexistent/leaks.txt"}},
 }
 
@@ -137,6 +144,11 @@ func TestSaysGoroutine(t *testing.T) {
 	leakPlain()
 }
 func TestSaysGoroutine2(t *testing.T) {
+	says(t)
+	leakcheck.Check(t, leakcheck.Grace(500*time.Millisecond))
+	leakPlain()
+}
+func TestSaysGoroutine3(t *testing.T) {
 	says(t)
 	leakcheck.Check(t, leakcheck.Grace(500*time.Millisecond))
 	leakPlain()
@@ -229,6 +241,44 @@ func TestSaysTimers(t *testing.T) {
 	says(t)
 	leakcheck.NoGrowth(t, func() { x := new(entry); time.AfterFunc(time.Hour, func() { x.key++ }) })
 }
+func TestSaysTimeouts(t *testing.T) {
+	says(t)
+	leakcheck.NoGrowth(t, func() { withTimeout(context.Background()) })
+}
+
+// withTimeout forgets the cancel function of a context.
+func withTimeout(parent context.Context) {
+	_, cancel := context.WithTimeout(parent, time.Hour)
+	_ = cancel
+}
+
+func TestSaysOwn(t *testing.T) {
+	says(t)
+	seen := map[int]*entry{}
+	leakcheck.NoGrowth(t, func() { seen[next()] = new(entry) })
+}
+
+var log bytes.Buffer
+
+func TestSaysBuffer(t *testing.T) {
+	says(t)
+	leakcheck.NoGrowth(t, func() { fmt.Fprintln(&log, "visited by", next()) })
+}
+func TestSaysSender(t *testing.T) {
+	says(t)
+	results := make(chan *thing)
+	x := leakcheck.Track(t, newThing())
+	go func() { results <- x }()
+}
+func TestSaysSlot(t *testing.T) {
+	says(t)
+	s := []*thing{leakcheck.Track(t, newThing()), leakcheck.Track(t, newThing())}
+	things = append(s[:0], s[1:]...)
+	things[0] = nil
+}
+
+var things []*thing
+
 func TestSaysGoroutines(t *testing.T) {
 	says(t)
 	leakcheck.NoGrowth(t, func() { go wait(forever) }, leakcheck.Grace(0))

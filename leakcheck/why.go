@@ -71,12 +71,12 @@ func (p Path) lines() []string {
 func (p Path) held() growth.Held {
 	h := growth.Held{Lines: p.lines()}
 	for i, hop := range p.Hops {
-		h.Steps = append(h.Steps, advice.Step{Kind: string(hop.Kind), Name: hop.Name, Type: hop.Type, Grew: i+1 == p.grew})
+		h.Steps = append(h.Steps, advice.Step{Kind: string(hop.Kind), Name: hop.Name, Type: hop.Type, Grew: i+1 == p.grew, Test: i == 0 && p.byTest})
 	}
 	return h
 }
 
-func pathOf(q explain.Path) Path {
+func pathOf(q retain.Path) Path {
 	p := Path{Answer: q.Answer, Expr: q.Expr, Count: q.Count, RetainedBytes: q.RetainedBytes, Also: q.Also, byTest: q.ByTest, grew: q.Grew}
 	for _, h := range q.Hops {
 		p.Hops = append(p.Hops, Hop{Kind(h.Kind), h.Name, h.Type, h.File, h.Line, h.Source})
@@ -165,7 +165,7 @@ func explainSites(t testing.TB, verdict string, sites [][]source.Frame, perOp []
 	defer d.Close()
 	var paths []Path
 	for _, q := range explain.Sites(d, sites, perOp) {
-		paths = append(paths, pathOf(explain.Path{Path: q}))
+		paths = append(paths, pathOf(q))
 	}
 	return paths, nil
 }

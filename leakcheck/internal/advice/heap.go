@@ -14,6 +14,7 @@ type Step struct {
 	Name string // of the variable, function or field
 	Type string // as Go writes it; empty where it is not known
 	Grew bool   // it holds what came with time: the container to bound. At most one step of a path
+	Test bool   // the goroutine of a test, or what package testing holds for one
 }
 
 // HeapFix says how to release what grows. line is the text of the line that allocates, caller the
@@ -23,6 +24,8 @@ func HeapFix(line string, caller source.Frame, path []Step) string {
 	fix := fixOfPath(path)
 	switch {
 	case fix != "":
+	case len(path) > 0 && isBytes(path[len(path)-1].Type):
+		fix = "reset the buffer when its content is no longer needed, or bound it"
 	case strings.Contains(line, "append("):
 		fix = "declare the slice inside the operation, or bound it"
 	case strings.Contains(line, "] ="):
@@ -44,6 +47,8 @@ func ObjectFix(path []Step) string {
 	return "remove the reference: from a map, a list, a package variable, a goroutine that has not ended, or a Cleanup registered before leakcheck's first call in this test"
 }
 
+const cancel = "call the context's cancel function when its work ends"
+
 // fixOfPath is the fix for the container that grew; where that is not known or has none, for the
 // last thing on the path that has one. It is empty where none has.
 func fixOfPath(path []Step) string {
@@ -53,21 +58,33 @@ func fixOfPath(path []Step) string {
 	}
 	for _, s := range path[:grew+1] {
 		if isContext(s.Type) && strings.Contains(s.Name, "children") {
-			return "call the context's cancel function when its work ends"
+			return cancel
 		}
+	}
+	var fixes []string
+	slot := slices.IndexFunc(path, isUnusedSlot)
+	if slot >= 0 {
+		fixes = append(fixes, "clear the slot before the slice is cut: slices.Delete does, append(s[:i], s[i+1:]...) and s[1:] do not")
 	}
 	for i := grew; i >= 0; i-- {
-		if fix := fixOfStep(path, i); fix != "" {
-			return fix
+		if fix := fixOfStep(path, i); fix != "" && (slot < 0 || i < slot && path[i].Grew) {
+			fixes = append(fixes, fix)
+			break
 		}
 	}
-	return ""
+	return strings.Join(fixes, "; and ")
 }
+
+// isUnusedSlot reports whether a slice's array refers to the next step from a slot that is not part
+// of the slice.
+func isUnusedSlot(s Step) bool { return strings.Contains(s.Name, "(a slot ") }
 
 // fixOfStep is the fix for one step of a path, which is not its end.
 func fixOfStep(path []Step, i int) string {
 	s := path[i]
 	switch {
+	case s.Kind == "timer" && strings.Contains(s.Name, "of a context"):
+		return cancel
 	case s.Kind == "timer":
 		return "call Stop on the timer when it is no longer needed"
 	case hasFinalizer(s):
@@ -82,6 +99,8 @@ func fixOfStep(path []Step, i int) string {
 		return remove("element", "slice", path, i)
 	case s.Type == "list.Element" || s.Type == "*list.Element":
 		return remove("element", "list", path, i)
+	case s.Test:
+		return "the test itself holds it: declare it inside the operation, or remove the reference from the test's variables"
 	case s.Kind == "goroutine":
 		return "end that goroutine, or remove the reference from its variables"
 	}
@@ -127,12 +146,26 @@ func isContext(typ string) bool {
 }
 
 // MayBeCache reports whether what retains an object may be a cache that has not filled yet: a map,
-// a slice or a list that lives on. Where the path is not known it may.
+// a slice or a list of entries that lives on. Bytes and text are no entries. Where the path is not
+// known it may.
 func MayBeCache(path []Step) bool {
 	for _, s := range path {
 		if s.Kind == "timer" || hasFinalizer(s) || s.Kind == "goroutine" || isContext(s.Type) {
 			return false
 		}
 	}
-	return true
+	return len(path) == 0 || slices.ContainsFunc(path, hasEntries)
 }
+
+// hasEntries reports whether a step is a container of entries, or a chain of objects.
+func hasEntries(s Step) bool {
+	switch t := strings.TrimPrefix(s.Type, "*"); {
+	case isBytes(t):
+		return false
+	case strings.HasPrefix(t, "[]"), strings.HasPrefix(t, "map["), strings.Contains(t, "sync.Map"), t == "list.Element":
+		return true
+	}
+	return s.Kind == "map" || s.Kind == "slice" || s.Kind == "…"
+}
+
+func isBytes(typ string) bool { return typ == "[]byte" || typ == "[]uint8" }

@@ -47,8 +47,15 @@ func Read(file string, update bool) *File {
 		b.fail(err)
 		return b
 	}
+	n := 0
 	for line := range strings.Lines(string(text)) {
-		b.lines[strings.TrimRight(line, "\r\n")] = true
+		line, n = strings.TrimRight(line, "\r\n"), n+1
+		if line != "" && !strings.HasPrefix(line, "#") && strings.Count(line, "\t") < 2 {
+			b.fail(fmt.Errorf("LEAKSAFE_BASELINE: %s is not a baseline file: line %d is not \"kind, package, key\", separated by tabs. Name a file that LEAKSAFE_BASELINE_UPDATE=1 wrote", filepath.Base(file), n))
+			clear(b.lines)
+			return b
+		}
+		b.lines[line] = true
 	}
 	return b
 }
@@ -68,8 +75,24 @@ func Known(kind, key string) bool {
 	return b != nil && b.Known(kind, source.TestedPackage(), key)
 }
 
+// Listed is Known without taking the leak in.
+func Listed(kind, key string) bool {
+	b := Open()
+	return b != nil && b.Listed(kind, source.TestedPackage(), key)
+}
+
+func (b *File) Listed(kind, pkg, key string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.lines[lineOf(kind, pkg, key)]
+}
+
+func lineOf(kind, pkg, key string) string {
+	return strings.Join([]string{kind, pkg, strings.Join(strings.Fields(key), " ")}, "\t")
+}
+
 func (b *File) Known(kind, pkg, key string) bool {
-	line := strings.Join([]string{kind, pkg, strings.Join(strings.Fields(key), " ")}, "\t")
+	line := lineOf(kind, pkg, key)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {

@@ -35,4 +35,23 @@ func TestBaselineIsShared(t *testing.T) {
 	assert.False(t, ask("growth", "example.com/h", "new"))
 	assert.False(t, ask("goroutine", "example.com/h", "x"), "another kind")
 	assert.False(t, ask("growth", "example.com/z", "x"), "another package")
+
+	update := Read(file, true)
+	assert.False(t, update.Listed("growth", "example.com/z", "x"))
+	assert.False(t, update.Listed("growth", "example.com/z", "x"), "it was not taken in")
+	assert.True(t, update.Known("growth", "example.com/z", "x"))
+	assert.True(t, update.Listed("growth", "example.com/z", "x"))
+}
+
+// A file that is no baseline is refused, and no leak is known by it.
+func TestAnotherFileIsNoBaseline(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "mailer.go")
+	const leak = "growth\texample.com/a\tx"
+	require.NoError(t, os.WriteFile(file, []byte(leak+"\n\npackage mailer\n"), 0o644))
+	b := Read(file, true)
+	require.ErrorContains(t, b.err, "is not a baseline file: line 3")
+	assert.False(t, b.Known("growth", "example.com/a", "x"))
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	assert.Equal(t, leak+"\n\npackage mailer\n", string(text), "nothing is added to it")
 }

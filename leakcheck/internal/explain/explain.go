@@ -10,25 +10,19 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 )
 
-// A Path is a retention path.
-type Path struct {
-	retain.Path
-	ByTest bool // only tests themselves keep it
-}
-
 // Objects finds what retains the objects of each set of addresses: all paths of set i, at least
 // one, those that only a test keeps last. The addresses are uintptr, so that the caller does not
 // keep the objects itself. The frames of the goroutine that took the dump rank last.
-func Objects(d *ownheap.Dump, sets [][]uintptr) [][]Path {
+func Objects(d *ownheap.Dump, sets [][]uintptr) [][]retain.Path {
 	var all []int32
 	objects := make([][]int32, len(sets))
-	paths := make([][]Path, len(sets))
+	paths := make([][]retain.Path, len(sets))
 	for i, addrs := range sets {
 		for _, a := range addrs {
 			if o, ok := d.ObjectAt(uint64(a)); ok {
 				objects[i] = append(objects[i], o)
 			} else {
-				paths[i] = append(paths[i], Path{Path: retain.Path{Answer: d.Outside(uint64(a)), Count: 1}})
+				paths[i] = append(paths[i], retain.Path{Answer: d.Outside(uint64(a)), Count: 1})
 			}
 		}
 		all = append(all, objects[i]...)
@@ -37,9 +31,7 @@ func Objects(d *ownheap.Dump, sets [][]uintptr) [][]Path {
 	for i := range sets {
 		for _, byTest := range []bool{false, true} {
 			some := slices.DeleteFunc(slices.Clone(objects[i]), func(o int32) bool { return s.HeldByTest(o) != byTest })
-			for _, q := range s.Paths(some, 0) {
-				paths[i] = append(paths[i], Path{q, byTest})
-			}
+			paths[i] = append(paths[i], s.Paths(some, 0)...)
 		}
 	}
 	return paths

@@ -26,6 +26,7 @@ type Settings struct {
 	IgnoreSites []string
 	Grace       time.Duration
 	Ignores     func(*gostack.Goroutine) bool
+	Known       func(*Site) bool // whether a site is a known leak, which decides nothing; nil: none is
 }
 
 var (
@@ -45,6 +46,7 @@ type Meter struct {
 
 	iterations int
 	ran        int
+	ranOnce    int // operations before the second retry; 0: there was none
 	retries    int
 	cost       time.Duration // of one operation
 	stuck      int64         // finalizers and cleanups that do not end
@@ -195,28 +197,43 @@ func (m *Meter) record(p judge.Phase, n int) {
 	m.last = now
 }
 
-// confirm runs the suspects again: a second time where the verdict is still open, or where a
-// neighbour could pass for a site that grows in steps.
+// confirm runs the suspects again: a second time where the verdict is still open, or where the
+// worst site grows in steps. The other pace comes before that: a window of time may be full after a
+// second retry, and then grows at no pace.
 func (m *Meter) confirm(suspects []suspect) {
+	paced := false
 	for attempt := range 2 {
 		m.retry(suspects)
-		r := m.report()
-		if attempt == 0 && (r.Verdict == judge.Noisy || r.Verdict == judge.Growing && r.Sites[0].besideInSteps()) {
+		r := m.unknown()
+		if r.Verdict == judge.Growing && !paced {
+			paced = true
+			m.pace()
+			r = m.unknown()
+		}
+		if attempt == 0 && (r.Verdict == judge.Noisy || r.Verdict == judge.Growing && r.Sites[0].steps) {
 			continue
 		}
 		if r.Verdict == judge.Growing {
-			m.pace()
 			m.waitForGoroutines()
 		}
 		return
 	}
 }
 
+// unknown is the report so far, without the known leaks.
+func (m *Meter) unknown() *Result {
+	r := m.report()
+	r.Forgive(m.config.Known)
+	return r
+}
+
 // retry runs the rounds of judge.Retry. Idle rounds stand between, unless everything suspicious was
 // allocated beneath the operation; longer ones where a neighbour could pass for a site that grows
 // in steps.
 func (m *Meter) retry(suspects []suspect) {
-	m.retries++
+	if m.retries++; m.retries > 1 {
+		m.ranOnce = m.ran
+	}
 	beside := slices.ContainsFunc(suspects, func(s suspect) bool { return !s.direct })
 	inSteps := slices.ContainsFunc(suspects, func(s suspect) bool { return !s.direct && !judge.EveryRound(m.rounds, s.series.Objects, judge.Active) })
 	affordable := m.affordable()
@@ -224,6 +241,9 @@ func (m *Meter) retry(suspects []suspect) {
 		p := judge.Confirm
 		if i == 0 && m.rounds[len(m.rounds)-1].Phase <= judge.Large {
 			p = judge.Burst
+		}
+		if m.retries > 1 {
+			length *= judge.Again
 		}
 		m.round(p, m.retryLength(length, affordable))
 		took := m.rounds[len(m.rounds)-1].Took
@@ -236,12 +256,16 @@ func (m *Meter) retry(suspects []suspect) {
 	}
 }
 
-// affordable is how many operations one retry may run: those of a second and a half, or twice as
-// many as so far.
+// affordable is how many operations one retry may run: as many as run in a second and a half, or
+// twice as many as so far; as many as so far for the second retry, whose rounds are judge.Again
+// times as long.
 func (m *Meter) affordable() int {
 	const second = 1500 * time.Millisecond
-	if m.cost == 0 {
+	switch {
+	case m.cost == 0:
 		return math.MaxInt
+	case m.retries > 1:
+		return max(int(second/m.cost), m.ran)
 	}
 	return max(int(second/m.cost), 2*m.ran)
 }

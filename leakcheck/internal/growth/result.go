@@ -16,6 +16,7 @@ type Result struct {
 	Verdict    judge.Verdict
 	Sites      []Site  // those that led to the verdict, the worst first
 	Operations int     // all runs of the operation, warm-up included
+	Fills      int     // a cache that holds at most so many entries is not called a leak
 	Rounds     []int   // operations of each round; 0 is an idle one
 	Heap       []int64 // live bytes before the first round and after each, without the meter's own
 }
@@ -50,7 +51,7 @@ type Held struct {
 
 // report judges what was recorded so far.
 func (m *Meter) report() *Result {
-	r := &Result{Verdict: judge.Steady, Operations: m.ran, Heap: m.heapOfOthers()}
+	r := &Result{Verdict: judge.Steady, Operations: m.ran, Fills: m.fills(), Heap: m.heapOfOthers()}
 	for _, rd := range m.rounds {
 		r.Rounds = append(r.Rounds, rd.Ops)
 	}
@@ -66,6 +67,15 @@ func (m *Meter) report() *Result {
 	r.Sites = worstFirst(r.Sites)
 	r.settle()
 	return r
+}
+
+// fills is how many entries a cache may hold to have filled: it stops in the first half of one
+// retry, or before the second.
+func (m *Meter) fills() int {
+	if m.ranOnce > 0 {
+		return m.ranOnce
+	}
+	return m.ran / 2
 }
 
 // heapOfOthers is the live heap at each look without what the meter itself
@@ -177,8 +187,12 @@ func (s Site) rank() int {
 	return 103
 }
 
-// Forgive takes the sites out of the verdict that known reports to be known leaks.
+// Forgive takes the sites out of the verdict that known reports to be known leaks. A nil known
+// knows none.
 func (r *Result) Forgive(known func(*Site) bool) {
+	if known == nil {
+		return
+	}
 	r.Sites = slices.DeleteFunc(r.Sites, func(s Site) bool { return s.Verdict == judge.Growing && known(&s) })
 	r.settle()
 }

@@ -184,8 +184,7 @@ func (r *Result) Doubt(s *Site) []string {
 	if s.Kind != Heap || s.Verdict != judge.Growing || !advice.MayBeCache(s.Held.Steps) {
 		return nil
 	}
-	// What fills must have stopped in the first half of the operations: see package judge.
-	return []string{fmt.Sprintf("a cache that holds more than %s entries: fill it first with leakcheck.Warmup(n)", source.Number(r.Operations/2))}
+	return []string{fmt.Sprintf("a cache that holds more than %s entries: fill it first with leakcheck.Warmup(n)", source.Number(r.Fills))}
 }
 
 // Silence is the option that makes NoGrowth ignore the site; a file has none.

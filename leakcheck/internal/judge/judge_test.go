@@ -60,9 +60,13 @@ func (r *recording) scales(look, cost time.Duration) {
 
 // confirm adds a suspect's rounds, and the idle rounds between them.
 func (r *recording) confirm(look, cost time.Duration) {
+	again := slices.ContainsFunc(r.rounds, func(r Round) bool { return r.Phase == Burst })
 	for i, f := range Retry {
 		p := Confirm
-		if i == 0 && !slices.ContainsFunc(r.rounds, func(r Round) bool { return r.Phase == Burst }) {
+		switch {
+		case again:
+			f *= Again
+		case i == 0:
 			p = Burst
 		}
 		ops := int(float64(r.iterations)*f + 0.5)
@@ -391,18 +395,22 @@ func verdictIn(iterations, warmup int, live func(ops int) (objects, bytes int)) 
 		return int64(o), int64(b)
 	})
 	r.iterations = iterations
+	return r.verdict()
+}
+
+// verdict runs the rounds as a check does: a second retry where the first proves nothing.
+func (r *recording) verdict() (f Finding, twice bool) {
 	r.scales(look, cheap)
 	if !r.suspicious() {
 		return Finding{Verdict: Steady}, false
 	}
 	r.confirm(look, cheap)
-	f := Judge(r.rounds, r.series, 0)
-	again := f.Verdict == Noisy
-	if again {
+	f = Judge(r.rounds, r.series, 0)
+	if f.Verdict == Noisy || f.Verdict == Growing && f.Steps {
 		r.confirm(look, cheap)
-		f = Judge(r.rounds, r.series, 0)
+		return Judge(r.rounds, r.series, 0), true
 	}
-	return f, again
+	return f, false
 }
 
 // Nothing that holds at most 5,000 items grows, whatever its bound and however full it was at the

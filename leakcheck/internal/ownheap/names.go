@@ -121,7 +121,7 @@ func readExecutable() {
 	case !errors.Is(known.tableErr, symbols.ErrStripped):
 		readLayout(exe, "")
 	case !inTest():
-		known.tableErr = errors.New("for its name: link without -s and -w")
+		known.tableErr = errors.New("for its name: run a binary of go build, or go run -ldflags='-s=false -w=false'")
 		readLayout(exe, "")
 	default:
 		known.table = nil

@@ -72,6 +72,12 @@ func (w *walker) variableAnswer() string {
 		w.hops[0].group = "timer"
 		if d > 0 {
 			w.hops[0].Name = "pending for " + inWords(d)
+		}
+		if w.h.timerOfContext(w.hops[4].object) {
+			w.hops[0].Name += OfContext
+			return fmt.Sprintf("the timer of a context holds it, %s: call the cancel function that came with the context", strings.TrimSuffix(w.hops[0].Name, OfContext))
+		}
+		if d > 0 {
 			return fmt.Sprintf("a timer pending for %s holds it: stop it when it is no longer needed", inWords(d))
 		}
 		return "a pending timer holds it: stop it when it is no longer needed"
@@ -109,6 +115,20 @@ func (w *walker) pending() (time.Duration, bool) {
 		return 0, true
 	}
 	return time.Duration(signed(b) - w.h.names.Now), true
+}
+
+// OfContext ends the name of a timer that context.WithTimeout or WithDeadline started.
+const OfContext = ", of a context"
+
+// timerOfContext tells whether a timer calls a function of package context.
+func (h *Heap) timerOfContext(timer int32) bool {
+	to, _ := h.Edges(timer)
+	for _, o := range to {
+		if f, ok := h.closure(o, hop{}); ok && strings.HasPrefix(f.Name, "context.") {
+			return true
+		}
+	}
+	return false
 }
 
 // inWords rounds a duration to its largest unit.
@@ -167,14 +187,14 @@ func (w *walker) frameWords(r root, at Func) string {
 	}
 	fn := w.h.Frames[w.frame].Func
 	variable := "variable"
-	if w.frameVariable != "" {
+	if w.frameVariable != "" && (fn == at.Name || !internalFunc(fn)) { // a runtime function's variables mean nothing to a reader
 		variable += " " + w.frameVariable
 	}
 	if wrapper.MatchString(w.h.Frames[r.index].Func) {
 		return strings.Replace(variable, "variable", "argument", 1) + " of its go statement"
 	}
-	if ours(fn) {
-		return "variable of the operation that it gave to leakcheck"
+	if checks(fn) {
+		return "in a variable of the function passed to leakcheck"
 	}
 	whose := "its frame"
 	if fn != at.Name && !internalFunc(fn) {
@@ -185,6 +205,9 @@ func (w *walker) frameWords(r root, at Func) string {
 	}
 	return variable + " of " + whose
 }
+
+// checks tells functions of leakcheck itself, which call the operation.
+func checks(fn string) bool { return ours(fn) && !strings.HasPrefix(fn, "runtime") }
 
 // HeldByTest tells whether only tests themselves keep the object: the goroutine that runs one, or
 // what package testing knows of it.

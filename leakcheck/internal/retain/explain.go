@@ -20,7 +20,11 @@ func (s *Search) Explain(objects []int32, perOp float64) Path {
 	}
 	p := s.GroupPath(groups[0], perOp)
 	if n := s.besides(objects, groups[0]); n > 0 {
-		p.Answer += fmt.Sprintf(" (%s of %s; the others on %s)", Number(p.Count), Number(len(objects)), plural(len(groups), "other path"))
+		rest := "another path retains the rest"
+		if others := len(groups) - 1; others > 1 {
+			rest = fmt.Sprintf("%d other paths retain the rest", others)
+		}
+		p.Answer += fmt.Sprintf(" (this path retains %s of %s objects; %s)", Number(p.Count), Number(len(objects)), rest)
 	}
 	return p
 }

@@ -78,6 +78,7 @@ func (s *Search) pathTo(o int32, before map[int32]bool) Path {
 	}
 	p := Path{Expr: w.expr, Count: 1, Rank: s.rank[o]}
 	p.Answer = w.answer()
+	p.ByTest = s.h.byTest(r)
 	p.Hops, p.Grew = w.collapse(before)
 	p.Also = s.also(o, r)
 	return p
@@ -315,8 +316,8 @@ func (h *Heap) describe(g int, fn string) string {
 	return s
 }
 
-// creator is the function whose go statement made a goroutine, and the line of that statement; "" for
-// the main goroutine.
+// creator is the function whose go statement made a goroutine, and the line of that statement; ""
+// for the main goroutine.
 func (h *Heap) creator(g int) string {
 	pc := h.Goroutines[g].CreatedPC
 	if pc == 0 || h.isMain(g) {

@@ -15,6 +15,7 @@ type Path struct {
 	RetainedBytes int64
 	Also          []string `json:",omitempty"` // what else holds it: without the path above it would still be alive
 	Rank          Rank     `json:"-"`
+	ByTest        bool     `json:"-"` // only tests themselves hold it
 	// Grew is the number of the hop that holds what came with time, from 1: the container nearest
 	// to the root that many of these objects, or what holds them, were added to. 0: unknown.
 	Grew int `json:"-"`

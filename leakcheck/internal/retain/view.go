@@ -62,7 +62,7 @@ func (h *Heap) steppedOver(addr uint64, v view, off uint64) link {
 	size := uint64(max(v.typ.Size(), 1))
 	start := v.delta - (v.delta-off+size-1)/size*size
 	l := h.field(v.typ, addr+start, off-start)
-	l.stepped, l.opaque = true, true
+	l.expr, l.stepped, l.opaque = "(a slot before its start)", true, true
 	return l
 }
 
