@@ -71,10 +71,10 @@
 //
 // # Cost
 //
-// Add takes 2.4 times as long as a mutex and an append with neither timer nor bound. On the same
-// scale bundler takes 9, and a channel with a ticker 12. Add makes 0.01 allocations per item.
-// Submit and Wait take 0.29 times as long as dataloadgen. All were measured in one interleaved run
-// on a busy machine: go run -C internal/bench ./batch prints the whole table.
+// With one producer, Add takes 2.2 times as long as a mutex and an append with neither timer nor
+// bound. On the same scale bundler takes 11, and a channel with a ticker 9. Add makes 0.01
+// allocations per item. Submit and Wait take 0.32 times as long as dataloadgen, and 0.46 with eight
+// producers. go run -C internal/bench ./batch prints the whole table; docs/benchmarks.md has it.
 //
 // The command leakvet (leakcheck/cmd/leakvet) finds, before a program runs, a batcher that is not
 // closed on some path, or made for every request.
