@@ -644,6 +644,18 @@ func TestArgumentsOfGoroutinesHaveTypes(t *testing.T) {
 	}
 }
 
+// A chain of single owners is one row, so that what fills the memory is seen.
+func TestChainOfOwnersIsOneRow(t *testing.T) {
+	v := plain.run(t, "guests")
+	out := built(t, "summary", "-pid", v.pid, "-n", "4")
+	_, rows, _ := strings.Cut(out, "shallow  retained\n")
+	assert.Regexp(t, `(?m)^ +1 .* main\.desk  \(below main\.front → main\.router\)$`, rows)
+	assert.NotRegexp(t, `(?m) main\.(front|router)$`, rows)
+	assert.Regexp(t, `(?m)^ +2,000 .* main\.guest$`, rows)
+	assert.Regexp(t, `(?m) \[\]byte$`, rows)
+	assert.Contains(t, built(t, "summary", "-pid", v.pid, "-json"), `"Name": "main.front"`)
+}
+
 func TestVariableOfMain(t *testing.T) {
 	v := plain.run(t, "shelf")
 	assert.Regexp(t, `the main goroutine, [a-z ]+, holds it, in main\.main \(victims/main\.go:\d+\) \(variable books of its frame\)`,

@@ -48,8 +48,9 @@ func summary(c *command, args []string) error {
 	fmt.Fprintln(c.out)
 	return c.printTable(func(w io.Writer) {
 		fmt.Fprint(w, "count\tshallow\tretained\t  \t\n")
-		for _, i := range c.top(len(census.Sites)) {
-			s := census.Sites[i]
+		sites := slices.DeleteFunc(slices.Clone(census.Sites), func(s *retain.Site) bool { return s.Led })
+		for _, i := range c.top(len(sites)) {
+			s := sites[i]
 			fmt.Fprintf(w, "%s\t%s\t%s\t  %s\n", retain.Number(s.Count), retain.Bytes(s.Bytes), retain.Bytes(s.Retained), where(s))
 		}
 	})
@@ -86,7 +87,11 @@ func (c *command) top(n int) []int {
 }
 
 func where(s *retain.Site) string {
-	return strings.TrimRight(s.Name+"  "+s.Source, " ")
+	name := s.Name
+	if len(s.Below) > 0 {
+		name += "  (below " + strings.Join(s.Below, " → ") + ")"
+	}
+	return strings.TrimRight(name+"  "+s.Source, " ")
 }
 
 // A Row is one site in two dumps.

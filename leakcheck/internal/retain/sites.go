@@ -2,6 +2,7 @@ package retain
 
 import (
 	"cmp"
+	"debug/dwarf"
 	"fmt"
 	"slices"
 	"strings"
@@ -24,6 +25,13 @@ type Site struct {
 	Allocs   uint64 `json:",omitempty"` // since the process started, counting those that were sampled
 	Frees    uint64 `json:",omitempty"`
 	Index    int    `json:"-"` // in its census: sites are numbered from 0
+
+	// Of a chain of single objects, each of which retains little but the next one, one stands for all:
+	// the innermost that the program declared. Below are those above it. Others are Led.
+	Below []string `json:",omitempty"`
+	Led   bool     `json:",omitempty"`
+
+	own bool // the program declares the type, or has the line
 }
 
 // NeverFreed tells sites of which no object was ever freed. Only sampled sites know.
@@ -89,7 +97,7 @@ func (g *siteFinder) find(o int32) int32 {
 	}
 	if k := g.t.kinds[o]; g.t.list[k].known {
 		if g.byKind[k] == 0 {
-			g.byKind[k] = g.add(Site{By: "type", Name: g.t.list[k].text}) + 1
+			g.byKind[k] = g.add(Site{By: "type", Name: g.t.list[k].text, own: ownType(g.t.list[k].view.typ)}) + 1
 		}
 		return g.byKind[k] - 1
 	}
@@ -112,7 +120,7 @@ func (g *siteFinder) sampled(a *heapdump.Alloc) Site {
 		name = g.h.place(own) + ", in " + name
 		call = own
 	}
-	return Site{By: "site", Name: name, File: call.File, Line: call.Line, Source: g.h.source(call.File, call.Line)}
+	return Site{By: "site", Name: name, File: call.File, Line: call.Line, Source: g.h.source(call.File, call.Line), own: !g.h.standard(heapdump.Call(call))}
 }
 
 func (g *siteFinder) add(s Site) int32 {
@@ -157,10 +165,75 @@ func (c *Census) retain(h *Heap, d *Dominators) {
 			open[c.of[o]]--
 		}
 	})
+	c.chains(h, d)
 	c.Sites = slices.Clone(c.all)
 	slices.SortFunc(c.Sites, func(a, b *Site) int {
 		return cmp.Or(cmp.Compare(b.Retained, a.Retained), cmp.Compare(b.Bytes, a.Bytes), strings.Compare(a.Name, b.Name))
 	})
+}
+
+// sameRetained is the share of what an object retains that makes the next one retain the same.
+const sameRetained = 0.95
+
+// chains finds the chains of single objects.
+func (c *Census) chains(h *Heap, d *Dominators) {
+	next, led := map[int32]int32{}, map[int32]bool{}
+	for o := range int32(h.Len()) {
+		if c.Of(o).Count != 1 {
+			continue
+		}
+		if p, ok := d.Dominator(o); ok && p >= 0 && c.Of(p).Count == 1 && float64(d.Retained(o)) >= sameRetained*float64(d.Retained(p)) {
+			next[p], led[o] = o, true
+		}
+	}
+	for o := range next {
+		if !led[o] {
+			c.chain(o, next)
+		}
+	}
+}
+
+// chain marks the sites of the objects from o on.
+func (c *Census) chain(o int32, next map[int32]int32) {
+	chain := []*Site{c.Of(o)}
+	for {
+		n, ok := next[o]
+		if !ok {
+			break
+		}
+		o = n
+		chain = append(chain, c.Of(o))
+	}
+	shown := len(chain) - 1
+	for i := shown; i >= 0; i-- {
+		if chain[i].own {
+			shown = i
+			break
+		}
+	}
+	for i, s := range chain {
+		if s.Led = i != shown; i < shown {
+			chain[shown].Below = append(chain[shown].Below, s.Name)
+		}
+	}
+}
+
+// ownType tells types that are declared outside the standard library.
+func ownType(t dwarf.Type) bool {
+	for {
+		switch u := t.(type) {
+		case *dwarf.PtrType:
+			t = u.Type
+		case *dwarf.ArrayType:
+			t = u.Type
+		case *dwarf.StructType:
+			return declared(strings.TrimLeft(u.StructName, "[]*"))
+		case nil:
+			return false
+		default:
+			return declared(u.Common().Name)
+		}
+	}
 }
 
 // ObjectsOfType returns the objects that are known to be of the type, by its name with its package's

@@ -55,3 +55,30 @@ func shelf() map[string]*book {
 	}
 	return m
 }
+
+// A front is the first of a chain of single objects that retain the same.
+type front struct {
+	to *router
+	at string
+}
+
+type router struct {
+	desk *desk
+	hits [3]int
+}
+
+type desk struct {
+	guests map[string]*guest
+	rooms  [5]int
+}
+
+type guest struct{ bags []byte }
+
+var hotel *front
+
+func guests() {
+	hotel = &front{to: &router{desk: &desk{guests: map[string]*guest{}}}}
+	for i := range 10 * kept {
+		hotel.to.desk.guests[fmt.Sprint(i)] = &guest{make([]byte, 512)}
+	}
+}
