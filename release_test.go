@@ -17,7 +17,6 @@ import (
 var (
 	released = regexp.MustCompile(`(?m)^## (v\d+\.\d+\.\d+)`)
 	required = regexp.MustCompile(`(?m)^\s*(?:require )?` + regexp.QuoteMeta(module) + ` (v\S+)`)
-	replaces = regexp.MustCompile(`(?m)^\s*replace\b`)
 )
 
 // nextVersion is the version that is tagged next: the first in CHANGELOG.md.
