@@ -158,7 +158,7 @@ func readBuiltAgain(exe string) error {
 }
 
 // buildAgain builds this test's executable once more, with symbols. Everything but the link is in
-// go's cache. The symbols are not compressed: a test under -race reads them in a third of the time.
+// go's cache. The symbols are not compressed: to unpack them takes long under -race.
 func buildAgain(out string) error {
 	info, ok := debug.ReadBuildInfo()
 	goCmd, err := exec.LookPath("go")
@@ -167,7 +167,7 @@ func buildAgain(out string) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, goCmd, append([]string{"test", "-c", "-vet=off", "-o", out}, buildFlags(info)...)...)
+	cmd := exec.CommandContext(ctx, goCmd, append([]string{"test", "-c", "-vet=off", "-ldflags=-compressdwarf=false", "-o", out}, buildFlags(info)...)...)
 	cmd.Dir = startDir
 	cmd.Env = append(os.Environ(), buildEnv(info)...)
 	return cmd.Run()
