@@ -108,7 +108,7 @@ func Silence(g *gostack.Goroutine) string {
 
 // fixesByFunction are fixes by a function on the stack, the most telling first.
 var fixesByFunction = []struct{ function, fix string }{
-	{"net/http.(*persistConn)", "an open HTTP connection: read the response's body to the end and close it, then call CloseIdleConnections on the client; share one transport"},
+	{"net/http.(*persistConn)", "an open HTTP connection: find the call (http.Get, Client.Do) whose response is not closed, read the response's body to the end and close it, then call CloseIdleConnections on the client; share one transport"},
 	{"net/http.(*http2ClientConn)", "an open HTTP/2 connection: close the response's body, then call CloseIdleConnections on the client"},
 	{"net/http.(*conn).serve", "a server's connection: call Close or Shutdown on the server (httptest.Server: Close), and close the client's idle connections"},
 	{"net.(*TCPListener).Accept", "a listener: close it, or the server that uses it"},

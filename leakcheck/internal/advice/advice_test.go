@@ -71,7 +71,9 @@ func TestFix(t *testing.T) {
 		}
 		return Fix(g)[0]
 	}
-	assert.Contains(t, fix("select", "net/http.(*persistConn).writeLoop"), "HTTP connection", "the function says more than the state")
+	http := fix("select", "net/http.(*persistConn).writeLoop")
+	assert.Contains(t, http, "HTTP connection", "the function says more than the state")
+	assert.Contains(t, http, "find the call (http.Get, Client.Do)", "the stack has no line of the user's")
 	assert.Contains(t, fix("chan receive (nil chan)"), "nil channel", "the longer state first")
 	assert.Contains(t, fix("chan receive, 2 minutes"), "close the channel")
 	assert.Contains(t, fix("a state of a later Go"), "cancel its context")
