@@ -1,0 +1,70 @@
+package mapper_test
+
+import (
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/leaksafe/leaksafe/mapper"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestManyMoves maps structs with the same fields in the opposite order, so that no two fields are
+// moved as one: for each kind of move fewer and more fields than one link of the chain holds.
+func TestManyMoves(t *testing.T) {
+	kinds := []reflect.Type{
+		reflect.TypeFor[string](), reflect.TypeFor[int64](), reflect.TypeFor[time.Time](), reflect.TypeFor[bool](), reflect.TypeFor[float32](), reflect.TypeFor[int16](),
+		reflect.TypeFor[[16]byte](), reflect.TypeFor[[32]byte](), reflect.TypeFor[[200]byte](), reflect.TypeFor[*int](), reflect.TypeFor[any](), reflect.TypeFor[[]int](), reflect.TypeFor[[3]string](),
+	}
+	for _, each := range []int{1, 2, 4, 5, 9} {
+		var fields []reflect.StructField
+		for i := range each {
+			for k, kind := range kinds {
+				fields = append(fields, reflect.StructField{Name: "F" + string(rune('A'+i)) + string(rune('A'+k)), Type: kind})
+			}
+		}
+		src := reflect.StructOf(fields)
+		slices.Reverse(fields)
+		dst := reflect.StructOf(fields)
+		p, err := mapper.Compile(src, dst, mapper.Share())
+		require.NoError(t, err)
+		v, got := reflect.New(src), reflect.New(dst)
+		for i := range v.Elem().NumField() {
+			setMark(v.Elem().Field(i), i+1)
+		}
+		require.NoError(t, p.Kernels(got, v))
+		for _, f := range fields {
+			assert.Equal(t, v.Elem().FieldByName(f.Name).Interface(), got.Elem().FieldByName(f.Name).Interface(), "%d of each kind, %s", each, f.Type)
+		}
+	}
+}
+
+// setMark sets v to a value that tells its field from the others.
+func setMark(v reflect.Value, mark int) {
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(time.Duration(mark).String())
+	case reflect.Int16, reflect.Int64:
+		v.SetInt(int64(mark))
+	case reflect.Uint8:
+		v.SetUint(uint64(mark%255 + 1))
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Float32:
+		v.SetFloat(float64(mark))
+	case reflect.Struct:
+		v.Set(reflect.ValueOf(time.Unix(int64(mark), 0)))
+	case reflect.Array:
+		for i := range v.Len() {
+			setMark(v.Index(i), mark+i)
+		}
+	case reflect.Pointer:
+		v.Set(reflect.ValueOf(&mark))
+	case reflect.Interface:
+		v.Set(reflect.ValueOf(mark))
+	case reflect.Slice:
+		v.Set(reflect.ValueOf([]int{mark}))
+	}
+}
