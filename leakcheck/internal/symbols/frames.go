@@ -3,6 +3,7 @@ package symbols
 import (
 	"debug/dwarf"
 	"encoding/binary"
+	"strings"
 )
 
 // Sections of DWARF that package debug/dwarf does not read: where variables are, by code address.
@@ -32,25 +33,31 @@ func (x *Types) FrameVariable(entry, pc uint64, off int64) (Variable, bool) {
 	if err != nil || e == nil || !e.Children {
 		return Variable{}, false
 	}
+	var unnamed Variable // the compiler's own, which a variable may share its place with
+	found := false
 	for depth := 1; depth > 0; {
 		e, err := r.Next()
 		if err != nil || e == nil {
-			return Variable{}, false
+			return unnamed, found
 		}
 		switch {
 		case e.Tag == 0:
 			depth--
 			continue
 		case e.Tag == dwarf.TagVariable || e.Tag == dwarf.TagFormalParameter:
-			if v, ok := x.variableAt(e, pc, off); ok {
+			v, ok := x.variableAt(e, pc, off)
+			if ok && !strings.HasPrefix(v.Name, ".") {
 				return v, true
+			}
+			if ok && !found {
+				unnamed, found = Variable{Type: v.Type, Off: v.Off}, true
 			}
 		}
 		if e.Children {
 			depth++
 		}
 	}
-	return Variable{}, false
+	return unnamed, found
 }
 
 // variableAt tells whether a variable is at a place of the stack.
