@@ -630,7 +630,7 @@ func TestArgumentsOfGoroutinesHaveTypes(t *testing.T) {
 			v := way.run(t, "bills")
 			out := built(t, "why", "-pid", v.pid, "-type", "main.bill", "-n", "0")
 			assert.Regexp(t, `^process \d+ was stopped for .*\n600 objects, on `, out)
-			assert.Regexp(t, `holds it, in main\.audit \(victims/bills\.go:30\) \((argument|variable) o of [^)]*\),\s+created\s+by\s+main\.bills \(victims/bills\.go:19\)`, out)
+			assert.Regexp(t, `holds it, in main\.audit \(victims/bills\.go:30\) \((argument|variable)( o)? of [^)]*\),\s+created\s+by\s+main\.bills \(victims/bills\.go:19\)`, out)
 			assert.Regexp(t, `variable o of (its frame|main\.bills\.func1, which called it)\),\s+created\s+by\s+main\.bills \(victims/bills\.go:21\)`, out)
 			assert.Regexp(t, `holds it, in main\.review \(victims/bills\.go:36\)`, out)
 			out = built(t, "summary", "-pid", v.pid)
