@@ -12,11 +12,13 @@ import (
 	"github.com/leaksafe/leaksafe/batch"
 )
 
-// The errors that bundler's tests compare with. There is none for mixed calls: package batch allows
-// Add and TryAdd on one Batcher.
+// The errors that bundler's tests compare with. Package batch allows Add and TryAdd on one Batcher,
+// so errMixedMethods is never returned.
 var (
 	ErrOverflow      = errors.New("bundler reached buffered byte limit")
 	ErrOversizedItem = errors.New("item size exceeds bundle byte limit")
+	//lint:ignore U1000 bundler's tests, which are compiled with this file, compare with it
+	errMixedMethods = errors.New("calls to Add and AddWait cannot be mixed")
 )
 
 type entry struct {
