@@ -82,7 +82,7 @@ func crashed(t *testing.T, v *victim, dir, pattern, exe string, k keeper) {
 	require.NoError(t, err)
 	cut := filepath.Join(dir, "cut")
 	require.NoError(t, os.WriteFile(cut, b[:len(b)/3], 0o600))
-	assert.Regexp(t, `cut short|no such memory`, fails(t, "dump", "-core", cut, "-exe", exe, ours))
+	assert.Regexp(t, `cut short|no such memory`, fails(t, "dump", "-force", "-core", cut, "-exe", exe, ours))
 }
 
 func TestDumpOfACoreByGcore(t *testing.T) {

@@ -138,6 +138,11 @@ func readLayout(exe, names string) {
 }
 
 func readBuiltAgain(exe string) error {
+	goCmd, err := exec.LookPath("go")
+	if err != nil {
+		known.layoutErr = err
+		return err
+	}
 	dir, err := os.MkdirTemp("", "leakcheck-*")
 	if err != nil {
 		known.layoutErr = err
@@ -145,7 +150,7 @@ func readBuiltAgain(exe string) error {
 	}
 	defer os.RemoveAll(dir)
 	out := filepath.Join(dir, "same.test")
-	if err := buildAgain(out); err != nil {
+	if err := buildAgain(goCmd, out); err != nil {
 		known.layoutErr = err
 		return err
 	}
@@ -159,11 +164,10 @@ func readBuiltAgain(exe string) error {
 
 // buildAgain builds this test's executable once more, with symbols. Everything but the link is in
 // go's cache. The symbols are not compressed: to unpack them takes long under -race.
-func buildAgain(out string) error {
+func buildAgain(goCmd, out string) error {
 	info, ok := debug.ReadBuildInfo()
-	goCmd, err := exec.LookPath("go")
-	if err != nil || !ok {
-		return errors.New("no go command")
+	if !ok {
+		return errors.New("no build information")
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
