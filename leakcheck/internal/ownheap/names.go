@@ -163,7 +163,7 @@ func readBuiltAgain(exe string) error {
 }
 
 // buildAgain builds this test's executable once more, with symbols. Everything but the link is in
-// go's cache. The symbols are not compressed: to unpack them takes long under -race.
+// go's cache. It takes no flag of its own: the binary records its flags, and one more moves its strings.
 func buildAgain(goCmd, out string) error {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -171,7 +171,7 @@ func buildAgain(goCmd, out string) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, goCmd, append([]string{"test", "-c", "-vet=off", "-ldflags=-compressdwarf=false", "-o", out}, buildFlags(info)...)...)
+	cmd := exec.CommandContext(ctx, goCmd, append([]string{"test", "-c", "-vet=off", "-o", out}, buildFlags(info)...)...)
 	cmd.Dir = startDir
 	cmd.Env = append(os.Environ(), buildEnv(info)...)
 	return cmd.Run()
