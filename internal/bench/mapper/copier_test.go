@@ -1,15 +1,9 @@
 package main
 
 import (
-	"maps"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"slices"
-	"strings"
 	"testing"
 
-	"github.com/stretchr/testify/require"
+	"github.com/leaksafe/leaksafe/internal/bench/suite"
 )
 
 // TestCopiersOwnTests runs the tests of github.com/jinzhu/copier against package mapper, through a
@@ -18,40 +12,10 @@ func TestCopiersOwnTests(t *testing.T) {
 	if testing.Short() {
 		t.Skip("compiles copier's tests: run without -short")
 	}
-	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/jinzhu/copier").Output()
-	require.NoError(t, err)
-	dir := t.TempDir()
-	tests, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(out)), "*_test.go"))
-	require.NoError(t, err)
-	for _, file := range append(tests, "copiershim/shim.go") {
-		text, err := os.ReadFile(file)
-		require.NoError(t, err)
-		require.NoError(t, os.WriteFile(filepath.Join(dir, filepath.Base(file)), text, 0o600))
-	}
-	root, err := filepath.Abs("../../..")
-	require.NoError(t, err)
-	mod := "module github.com/jinzhu/copier\n\ngo 1.26.0\n\nrequire github.com/leaksafe/leaksafe v0.0.0\n\nreplace github.com/leaksafe/leaksafe => " + root + "\n"
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.mod"), []byte(mod), 0o600))
-	binary := filepath.Join(dir, "copier.test")
-	built, err := exec.Command("go", "test", "-C", dir, "-vet=off", "-c", "-o", binary, ".").CombinedOutput()
-	require.NoError(t, err, "%s", built)
-	names, err := exec.Command(binary, "-test.list", "^Test").Output()
-	require.NoError(t, err)
-	var failed []string
-	passed := 0
-	for _, name := range strings.Fields(string(names)) {
-		// Each in a process of its own: a panic ends the process.
-		if out, err := exec.Command(binary, "-test.run", "^"+name+"$").CombinedOutput(); err == nil {
-			passed++
-		} else {
-			failed = append(failed, name)
-			if onPurpose[name] == "" {
-				t.Logf("%s", out)
-			}
-		}
-	}
-	t.Logf("%d of copier's tests pass, %d fail on purpose", passed, len(failed))
-	require.ElementsMatch(t, slices.Collect(maps.Keys(onPurpose)), failed)
+	suite.Suite{
+		Module: "github.com/jinzhu/copier", As: "github.com/jinzhu/copier",
+		Shim: "copiershim/shim.go", Differs: onPurpose,
+	}.Run(t)
 }
 
 // The tests that fail, by the reason.
