@@ -100,9 +100,8 @@ func killed(t *testing.T, exe, dir, message string, limit, start int64, rate int
 	require.True(t, status.Signaled() && status.Signal() == syscall.SIGKILL, "%v", status)
 }
 
-// What retains the memory is known after the kernel has killed the process: in all of 20 runs under
-// LEAKSAFE_LONG, and 2 otherwise.
-func TestEvidenceOutlivesTheKill(t *testing.T) {
+// victim builds the program that is killed. The test runs beside others from here on.
+func victim(t *testing.T) string {
 	testgate.Seconds(t)
 	if _, err := exec.LookPath("go"); err != nil {
 		t.Skip("the go command is not on PATH: cannot build the victim")
@@ -111,11 +110,14 @@ func TestEvidenceOutlivesTheKill(t *testing.T) {
 	out, err := exec.Command("go", "build", "-o", exe, "./testdata/victim").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	t.Parallel()
-	n := 2
-	if testgate.Long() {
-		n = 20
-	}
-	for i := range n {
+	return exe
+}
+
+// What retains the memory is known after the kernel has killed the process: in all of 20 runs under
+// LEAKSAFE_LONG, and 2 otherwise.
+func TestEvidenceOutlivesTheKill(t *testing.T) {
+	exe := victim(t)
+	for i := range testgate.Count(2, 2, 20) {
 		dir, message := t.TempDir(), filepath.Join(t.TempDir(), "termination-log")
 		killed(t, exe, dir, message, 768<<20, 75, 24)
 		text, err := os.ReadFile(message)
@@ -135,19 +137,8 @@ func TestEvidenceOutlivesTheKill(t *testing.T) {
 
 // Under a small limit there is no room for a copy at the pressure. It is taken before.
 func TestEvidenceUnderASmallLimit(t *testing.T) {
-	testgate.Seconds(t)
-	if _, err := exec.LookPath("go"); err != nil {
-		t.Skip("the go command is not on PATH: cannot build the victim")
-	}
-	exe := filepath.Join(t.TempDir(), "victim")
-	out, err := exec.Command("go", "build", "-o", exe, "./testdata/victim").CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	t.Parallel()
-	n := 1
-	if testgate.Long() {
-		n = 20
-	}
-	for i := range n {
+	exe := victim(t)
+	for i := range testgate.Count(1, 1, 20) {
 		dir, message := t.TempDir(), filepath.Join(t.TempDir(), "termination-log")
 		killed(t, exe, dir, message, 128<<20, 40, 8)
 		text, err := os.ReadFile(message)
