@@ -143,7 +143,6 @@ func (s *scope) endFiles(t testing.TB, o *openedFiles) {
 	}
 	for _, group := range openfile.Group(o.doubtful) {
 		f := openfile.DescribeDoubt(group)
-		f.Add("find out", openfile.FindOut(group[0].Tests))
 		f.Add("note", "no test fails for it; with func TestMain(m *testing.M) { leakcheck.Main(m) } the run fails")
 		t.Log(f)
 		fmt.Fprintln(os.Stderr, f)
@@ -189,7 +188,6 @@ func doubtfulFiles(cfg config) []blame.Opened {
 func reportProcessFiles(left []blame.Opened) {
 	for _, group := range openfile.Group(left) {
 		f := openfile.DescribeDoubt(group)
-		f.Add("find out", openfile.FindOut(group[0].Tests))
 		fmt.Fprintln(os.Stderr, f)
 		f.Annotate(os.Stderr)
 	}

@@ -27,9 +27,12 @@ func Group(list []blame.Opened) [][]blame.Opened {
 	})
 }
 
-// DescribeDoubt is the failure for descriptors that one of several tests has opened.
+// DescribeDoubt is the failure for descriptors that one of several tests has opened, with a command
+// that finds out which.
 func DescribeDoubt(group []blame.Opened) *failure.Failure {
-	return Describe(group, "all tests; opened by "+failure.OneOf(group[0].Tests))
+	f := Describe(group, "all tests; opened by "+failure.OneOf(group[0].Tests))
+	f.Add("find out", FindOut(group[0].Tests))
+	return f
 }
 
 func Describe(group []blame.Opened, after string) *failure.Failure {
