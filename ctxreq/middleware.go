@@ -39,7 +39,7 @@ func (c *Config) Middleware(next http.Handler) http.Handler {
 var errOrder = errors.New("ctxreq: Middleware runs inside Seal, so Seal does not cut off what other middlewares added: " +
 	"put Middleware outside of them and Seal inside, as in config.Middleware(tracing(ctxreq.Seal(mux)))")
 
-// insideLoneSeal says whether the innermost scope of ctx is that of a Seal with no Middleware
+// insideLoneSeal reports whether the innermost scope of ctx belongs to a Seal with no Middleware
 // around. Such a scope has a request, and the zero Config.
 func insideLoneSeal(ctx context.Context) bool {
 	st := From(ctx).lock()

@@ -8,7 +8,8 @@
 //	leakcheck flame   [flags] [before.dump] one.dump out.pb.gz   what retains the memory, or its growth, as a profile
 //	leakcheck watch   [flags] http://host:6060           a verdict on a running service, from its pprof pages
 //
-// -pid N may stand in place of the last dump. A wrong call, of any subcommand, has the exit code 2. Flags may stand anywhere:
+// -pid N replaces the last dump. A wrong call of any subcommand ends with exit code 2. Flags may be
+// anywhere:
 //
 //	-exe file    the executable that wrote the dump, with symbols, names variables, types and functions
 //	-json        for machines
@@ -303,7 +304,7 @@ func (c *command) pidFlag(what string) {
 	})
 }
 
-// dumps parses flags and returns the other arguments, the process that -pid names the last of them. There must be n. what says
+// dumps parses flags and returns the other arguments. The process that -pid names is the last of them. There must be n. what says
 // so in words.
 func (c *command) dumps(args []string, n int, what string) ([]string, error) {
 	files, err := c.parse(args)

@@ -56,7 +56,7 @@ func (c *command) open(file string) (*dump, error) {
 	return d, nil
 }
 
-// file opens a dump, or takes that of the process.
+// file opens a dump, or returns the dump of the process.
 func (c *command) file(name string) (*os.File, error) {
 	if c.pid != 0 && name == c.processName() {
 		return c.process()

@@ -31,7 +31,7 @@ type Options struct {
 	Redact bool
 }
 
-// coverMode is that of the test that this process is; nil in a service. Package testing is not
+// coverMode is the coverage mode of this test process; nil in a service. Package testing is not
 // imported, because it would be linked into every service that imports watch.
 var coverMode func() string
 

@@ -148,7 +148,7 @@ func (g *grouper) intern(o int32) int32 {
 	return id
 }
 
-// rootOf tells roots apart, but not a thousand goroutines of one go statement that stand at the same line.
+// rootOf tells roots apart, but not goroutines of one go statement that wait at the same line.
 func (g *grouper) rootOf(r root) rootID {
 	h := g.s.h
 	switch r.kind {

@@ -451,8 +451,8 @@ func (h *Heap) cutOff(via link, v view, off uint64) bool {
 	return (off-v.delta)/uint64(max(v.typ.Size(), 1)) >= h.Word(b[h.PtrSize:])
 }
 
-// receiver is the reference of a method value to its receiver, whose type is that of the method's
-// first parameter.
+// receiver is the reference of a method value to its receiver. The receiver has the type of the
+// method's first parameter.
 func (h *Heap) receiver(o int32, function string, off uint64) link {
 	at := h.Addr(o) + off
 	if h.names.Types == nil {

@@ -89,7 +89,7 @@ func sumOfRoots(t *Tree, weight []int64) (all int64) {
 }
 
 // settle scales growth below goroutines to by how much they have grown together: where a goroutine
-// stood at one line and stands at another, nothing has grown.
+// waited at one line and now waits at another, nothing has grown.
 func (t *Tree) settle(grown []int64) {
 	below := make([]int64, len(t.Nodes)) // by root: what the places directly below it have grown by
 	for n := range t.Nodes {
