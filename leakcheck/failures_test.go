@@ -90,15 +90,22 @@ var volatile = []struct {
 	{regexp.MustCompile(`leakcheck-\d+\.dump`), "leakcheck-N.dump"},
 	{regexp.MustCompile(` \(this path retains [^)]*\)`), " (this path retains N of N objects; another path retains the rest)"},
 	{regexp.MustCompile(`\([\d.]+ [KM]?i?B retained\)`), "(N KiB retained)"},
+	// Whether an object of Track was sampled when it was made is chance.
+	{regexp.MustCompile(`(the object: leakcheck_test\.thing \(N KiB retained\)) .*`), "$1"},
 	{regexp.MustCompile(`[ \t]+\n`), "\n"},
 }
+
+// hops are the lines of a path; the width of their columns depends on the indexes.
+var hops = regexp.MustCompile(`→ .*`)
+
+var spaces = regexp.MustCompile(` {2,}`)
 
 // said is a text without what differs from run to run.
 func said(text string) string {
 	for _, v := range volatile {
 		text = v.pattern.ReplaceAllString(text, v.text)
 	}
-	return text
+	return hops.ReplaceAllStringFunc(text, func(line string) string { return spaces.ReplaceAllString(line, "  ") })
 }
 
 var childTexts = []struct {

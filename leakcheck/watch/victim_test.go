@@ -62,12 +62,12 @@ func resident(pid int) int64 {
 // killed runs a victim until the kernel kills it in its cgroup, or where there is none until this
 // test does, as soon as it has used its limit.
 func killed(t *testing.T, exe, dir, message string, limit, start int64, rate int) {
-	args := []string{dir, message, "0", strconv.Itoa(rate)}
+	args := []string{dir, message, "0", strconv.Itoa(rate), strconv.FormatInt(limit/100*start/(32<<10), 10)}
 	procs := group(t, limit)
 	if procs == "" {
 		args[2] = strconv.FormatInt(limit, 10)
 	} else {
-		args = append(args, procs, strconv.FormatInt(limit/100*start/(32<<10), 10))
+		args = append(args, procs)
 	}
 	cmd := exec.Command(exe, args...)
 	out, err := cmd.StdoutPipe()

@@ -1,4 +1,4 @@
-// Victim leaks until it is killed: victim Dir TerminationLog Limit MiBPerSecond [file of a cgroup's processes, sessions at the start]
+// Victim leaks until it is killed: victim Dir TerminationLog Limit MiBPerSecond SessionsAtTheStart [file of a cgroup's processes]
 package main
 
 import (
@@ -29,8 +29,8 @@ func (s *store) login(i int) {
 }
 
 func main() {
-	if len(os.Args) > 5 { // join the group first: then its limit is found
-		if err := os.WriteFile(os.Args[5], []byte("0"), 0); err != nil {
+	if len(os.Args) > 6 { // join the group first: then its limit is found
+		if err := os.WriteFile(os.Args[6], []byte("0"), 0); err != nil {
 			fmt.Println(err)
 			os.Exit(3)
 		}
@@ -45,11 +45,8 @@ func main() {
 	}
 	defer w.Stop()
 	fmt.Println("started")
-	n := int(limit) / 100 * 75 / (32 << 10)
-	if limit == 0 {
-		n, _ = strconv.Atoi(os.Args[6])
-	}
-	for i := range n {
+	atStart, _ := strconv.Atoi(os.Args[5])
+	for i := range atStart {
 		open.login(-i)
 	}
 	tick := time.NewTicker(time.Second / time.Duration(rate*32))
