@@ -78,7 +78,7 @@ var volatile = []struct {
 	{regexp.MustCompile(`\[\d+\]`), "[N]"},
 	{regexp.MustCompile(`\([\d ,]+ like it, [\d.]+ [KM]?i?B retained\)`), "(N like it, N KiB retained)"},
 	{regexp.MustCompile(`goroutine \d+,`), "goroutine N,"},
-	{regexp.MustCompile(`\(\+\d+ B\)`), "(+N B)"},
+	{regexp.MustCompile(`\(\+[\d.]+ [KM]?i?B\)`), "(+N B)"},
 	{regexp.MustCompile(`(measured +)\d+ operations?: .*`), "${1}20 operations: +20 +20 +20, 80: +80 +80, …"},
 	{regexp.MustCompile(`in all \d+ rounds`), "in all N rounds"},
 	{regexp.MustCompile(`more than [\d,]+ entries`), "more than N entries"},

@@ -145,7 +145,7 @@ func (s *scope) reportTracked(t testing.TB, alive []*tracked.Object) {
 			steps = paths[i][0].held().Steps
 		}
 		if !leaked {
-			t.Logf("leakcheck: no leak: %s is reachable, but %s", g[0].Type, paths[i][0].Answer)
+			t.Logf("leakcheck: no leak: %s is still %s", g[0].Type, paths[i][0].Answer)
 			continue
 		}
 		f.Add("fix", advice.ObjectFix(steps))
@@ -175,13 +175,12 @@ func (s *scope) explainTracked(t testing.TB, groups []tracked.Group) ([][]Path, 
 func (s *scope) addPaths(f *failure.Failure, paths []Path, objects int) (leaked bool) {
 	const most = 3
 	for i, p := range paths {
-		name := "retained by"
+		name, lines := "retained by", p.lines()
 		if p.byTest && !s.strict {
-			name = "no leak"
+			name, lines[0] = "no leak", p.Answer
 		} else {
 			leaked = true
 		}
-		lines := p.lines()
 		if objects > 1 {
 			lines[0] = fmt.Sprintf("(%d of %d) %s", p.Count, objects, lines[0])
 		}

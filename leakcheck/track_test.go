@@ -242,7 +242,7 @@ func TestChildCheckedRow(t *testing.T) {
 func TestTrackAsksTheHeap(t *testing.T) {
 	o := child(t, "main", "TestChildTrackCleanups|TestChildCheckedRow|TestChildRow|TestChildHelperFirst|TestChildTrackSeveral")
 	assert.Equal(t, []string{"TestChildTrackSeveral"}, o.failed)
-	assert.Equal(t, 2, strings.Count(o.text, "leakcheck: no leak: *leakcheck_test.thing is reachable, but your test still holds it"), "a row and a helper's cleanup")
+	assert.Equal(t, 2, strings.Count(o.text, "leakcheck: no leak: *leakcheck_test.thing is still retained by your test, in "), "a row and a helper's cleanup")
 	assert.NotContains(t, o.text, "TestChildTrackCleanups ended, but")
 	assert.NotContains(t, o.text, "TestChildCheckedRow ended, but")
 	const title = "leakcheck: memory leak: TestChildTrackSeveral/0, TestChildTrackSeveral/1, TestChildTrackSeveral/2 ended, but 3 *leakcheck_test.thing are still reachable\n"
@@ -252,7 +252,7 @@ func TestTrackAsksTheHeap(t *testing.T) {
 	assert.Contains(t, said, "leakcheck.Track(t, x)", "the line that tracks them")
 	assert.Contains(t, said, "(2 of 3) package variable leakcheck_test.planted")
 	assert.Contains(t, said, "2 like it")
-	assert.Contains(t, said, "no leak        (1 of 3) your test still holds it")
+	assert.Contains(t, said, "no leak        (1 of 3) retained by your test, in ")
 	assert.Contains(t, said, "fix")
 }
 

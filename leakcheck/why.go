@@ -52,19 +52,14 @@ type Hop struct {
 func (p Path) String() string {
 	q := retain.Path{Answer: p.Answer, Expr: p.Expr, Count: p.Count, RetainedBytes: p.RetainedBytes, Also: p.Also}
 	for _, h := range p.Hops {
-		q.Hops = append(q.Hops, retain.Hop{Kind: string(h.Kind), Name: h.Name, Type: h.Type, File: source.ShortFile(h.File), Line: h.Line, Source: h.Source})
+		q.Hops = append(q.Hops, retain.Hop{Kind: string(h.Kind), Name: h.Name, Type: h.Type, File: h.File, Line: h.Line, Source: h.Source})
 	}
-	return q.String()
+	return q.Text(source.ShortFile)
 }
 
-// lines are the text below "retained by": the answer without its verb, and the path.
+// lines are the text below "retained by": the answer without these words, and the path.
 func (p Path) lines() []string {
-	lines := strings.Split(p.String(), "\n")
-	subject, rest, ok := strings.Cut(lines[0], " holds it")
-	if ok && (rest == "" || strings.ContainsAny(rest[:1], ":,") || strings.HasPrefix(rest, " (")) {
-		lines[0] = strings.TrimPrefix(subject, "the ") + rest
-	}
-	return lines
+	return strings.Split(strings.TrimPrefix(p.String(), "retained by "), "\n")
 }
 
 // held is the path for a failure's text and its fix.
@@ -91,7 +86,7 @@ func pathOf(q retain.Path) Path {
 //
 // prints, for example:
 //
-//	the package variable cache.defaultStore holds it: cache.defaultStore.items["x"].buf
+//	retained by package variable cache.defaultStore: cache.defaultStore.items["x"].buf
 //	  variable cache.defaultStore.items
 //	  → map ["x"]          cache/store.go:12  return &Store{items: map[string]*entry{}}
 //	  → cache.entry .buf   cache/store.go:77  s.items[k] = &entry{key: k, buf: v}
@@ -192,7 +187,7 @@ func leakProfileFound() (lift func()) { return ownheap.Forbid() }
 
 // takeDump writes and reads a dump of this process. With LEAKSAFE_DUMP=1 the file stays.
 func takeDump(t testing.TB, verdict string) (*ownheap.Dump, error) {
-	o := ownheap.Options{Source: source.Line}
+	o := ownheap.Options{Source: source.Line, File: source.ShortFile}
 	if os.Getenv("LEAKSAFE_DUMP") == "1" {
 		o.Keep = keepDir(t)
 	}

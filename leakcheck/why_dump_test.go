@@ -77,7 +77,7 @@ func TestWhyAliveWithoutTheGoCommandSaysWhereAndHow(t *testing.T) {
 	}
 	out, err := whyChild(t, "why", "PATH=")
 	require.NoError(t, err)
-	assert.Regexp(t, `the package variable at (bss|data)\+0x[0-9a-f]+ \(for its name: go test -ldflags='-s=false -w=false'\) holds it`, out)
+	assert.Regexp(t, `retained by package variable at (bss|data)\+0x[0-9a-f]+ \(for its name: go test -ldflags='-s=false -w=false'\)`, out)
 }
 
 func TestDumpsAreDeleted(t *testing.T) {
@@ -138,7 +138,7 @@ func TestWhyAliveOfAnObjectThatOnlyTheCallerHolds(t *testing.T) {
 	keptOnly = nil
 	p, err := leakcheck.WhyAlive(k)
 	require.NoError(t, err)
-	assert.Contains(t, p.Answer, "your test still holds it in leakcheck_test.TestWhyAliveOfAnObjectThatOnlyTheCallerHolds")
+	assert.Contains(t, p.Answer, "retained by your test, in leakcheck_test.TestWhyAliveOfAnObjectThatOnlyTheCallerHolds")
 	assert.Zero(t, k.id)
 }
 
@@ -157,7 +157,7 @@ func TestWhyAliveFromManyGoroutines(t *testing.T) {
 		go func() {
 			k := new(kept)
 			p, err := leakcheck.WhyAlive(k)
-			if err == nil && !strings.Contains(p.Answer, "only the calling goroutine holds it, in leakcheck_test.TestWhyAliveFromManyGoroutines.func1") {
+			if err == nil && !strings.Contains(p.Answer, "retained by nothing but the calling goroutine, in leakcheck_test.TestWhyAliveFromManyGoroutines.func1") {
 				err = errors.New(p.Answer)
 			}
 			runtime.KeepAlive(k)

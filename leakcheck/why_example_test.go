@@ -19,7 +19,7 @@ func ExampleWhyAlive() {
 		return
 	}
 	// fmt.Println(path) prints all of it, and begins with:
-	// the package variable leakcheck_test.loggedIn holds it: leakcheck_test.loggedIn["ada"]
+	// retained by package variable leakcheck_test.loggedIn: leakcheck_test.loggedIn["ada"]
 	fmt.Println(path.Hops[0].Kind, "to", path.Hops[len(path.Hops)-1].Kind)
 	// Output: variable to object
 }

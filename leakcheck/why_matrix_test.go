@@ -86,52 +86,52 @@ var retentionMatrix = []struct {
 	want  []string
 	not   string
 }{
-	{"package variable, map", plantMap, []string{"the package variable leakcheck_test.keptMap holds it", `leakcheck_test.keptMap["key"]`, "→ map"}, ""},
+	{"package variable, map", plantMap, []string{"retained by package variable leakcheck_test.keptMap", `leakcheck_test.keptMap["key"]`, "→ map"}, ""},
 	{"package variable, map of ints that has grown", plantIntMap, []string{"leakcheck_test.keptIntMap[99]"}, "table"},
-	{"package variable, slice", plantSlice, []string{"the package variable leakcheck_test.keptSlice holds it", "leakcheck_test.keptSlice[2]"}, ""},
-	{"package variable, struct field", plantStruct, []string{"the package variable leakcheck_test.keptStruct", "leakcheck_test.keptStruct.slots[1].obj"}, ""},
+	{"package variable, slice", plantSlice, []string{"retained by package variable leakcheck_test.keptSlice", "leakcheck_test.keptSlice[2]"}, ""},
+	{"package variable, struct field", plantStruct, []string{"retained by package variable leakcheck_test.keptStruct", "leakcheck_test.keptStruct.slots[1].obj"}, ""},
 	{"package variable, chain of five pointers", plantChain, []string{"leakcheck_test.keptChain.a.b.c.d", "leakcheck_test.chain3"}, ""},
-	{"package variable, any", plantAny, []string{"the package variable leakcheck_test.keptAny holds it", "the object: leakcheck_test.kept"}, ""},
-	{"package variable, interface with methods", plantReader, []string{"the package variable leakcheck_test.keptReader holds it", "leakcheck_test.kept"}, ""},
-	{"package variable, interface around a struct of one pointer", plantWrapped, []string{"the package variable leakcheck_test.keptWrapped holds it", "the object: leakcheck_test.kept"}, "wrapper"},
-	{"closure variable", plantClosure, []string{"the package variable leakcheck_test.keptFunc holds it", "closure leakcheck_test.plantClosure.func1", "its variable captured"}, ""},
-	{"goroutine blocked on a channel", plantReceive, []string{"a goroutine blocked in chan receive holds it", "leakcheck_test.blockOnReceive", "why_matrix_test.go:", "created by leakcheck_test.blocked"}, ""},
-	{"argument of a go statement", plantArgument, []string{"a goroutine blocked in chan receive holds it", "(argument k of its go statement)"}, "gowrap"},
-	{"goroutine blocked in select", plantSelect, []string{"a goroutine blocked in select holds it", "leakcheck_test.blockOnSelect"}, ""},
-	{"goroutine blocked on a mutex", plantMutex, []string{"a goroutine blocked in sync.Mutex.Lock holds it", "leakcheck_test.blockOnMutex (leakcheck/why_matrix_test.go:", "mu.Lock()"}, ""},
-	{"goroutine blocked on the network", plantNetwork, []string{"a goroutine blocked in IO wait holds it", "leakcheck_test.blockOnNetwork (", "c.Read(b[:])"}, ""},
-	{"channel buffer", plantChannel, []string{"the package variable leakcheck_test.keptChan holds it", "channel buffer"}, ""},
-	{"pending AfterFunc", plantTimer, []string{"a timer pending for 1 h holds it", "timer pending for 1 h", "closure leakcheck_test.plantTimer.func1"}, "runtime.p"},
-	{"child of context.WithValue", plantContext, []string{"the package variable leakcheck_test.keptCtx holds it", "a context value: use ctxreq.Detach or a smaller value"}, ""},
-	{"context.WithoutCancel", plantWithoutCancel, []string{"the package variable leakcheck_test.keptNoCtx holds it", "a context value: use ctxreq.Detach"}, ""},
+	{"package variable, any", plantAny, []string{"retained by package variable leakcheck_test.keptAny", "the object: leakcheck_test.kept"}, ""},
+	{"package variable, interface with methods", plantReader, []string{"retained by package variable leakcheck_test.keptReader", "leakcheck_test.kept"}, ""},
+	{"package variable, interface around a struct of one pointer", plantWrapped, []string{"retained by package variable leakcheck_test.keptWrapped", "the object: leakcheck_test.kept"}, "wrapper"},
+	{"closure variable", plantClosure, []string{"retained by package variable leakcheck_test.keptFunc", "closure leakcheck_test.plantClosure.func1", "its variable captured"}, ""},
+	{"goroutine blocked on a channel", plantReceive, []string{"retained by a goroutine blocked in chan receive", "leakcheck_test.blockOnReceive", "why_matrix_test.go:", "created by leakcheck_test.blocked"}, ""},
+	{"argument of a go statement", plantArgument, []string{"retained by a goroutine blocked in chan receive", "(argument k of its go statement)"}, "gowrap"},
+	{"goroutine blocked in select", plantSelect, []string{"retained by a goroutine blocked in select", "leakcheck_test.blockOnSelect"}, ""},
+	{"goroutine blocked on a mutex", plantMutex, []string{"retained by a goroutine blocked in sync.Mutex.Lock", "leakcheck_test.blockOnMutex (leakcheck/why_matrix_test.go:", "mu.Lock()"}, ""},
+	{"goroutine blocked on the network", plantNetwork, []string{"retained by a goroutine blocked in IO wait", "leakcheck_test.blockOnNetwork (", "c.Read(b[:])"}, ""},
+	{"channel buffer", plantChannel, []string{"retained by package variable leakcheck_test.keptChan", "channel buffer"}, ""},
+	{"pending AfterFunc", plantTimer, []string{"retained by a timer pending for 1 h", "timer pending for 1 h", "closure leakcheck_test.plantTimer.func1"}, "runtime.p"},
+	{"child of context.WithValue", plantContext, []string{"retained by package variable leakcheck_test.keptCtx", "a context value: use ctxreq.Detach or a smaller value"}, ""},
+	{"context.WithoutCancel", plantWithoutCancel, []string{"retained by package variable leakcheck_test.keptNoCtx", "a context value: use ctxreq.Detach"}, ""},
 	{"cycle with a finalizer", plantFinalizer, []string{"a cycle with a finalizer", "use runtime.AddCleanup"}, ""},
 	{"argument of AddCleanup", plantCleanup, []string{"runtime.AddCleanup"}, ""},
-	{"stack object behind a callee", plantStackObject, []string{"a goroutine blocked in chan receive holds it", "on the stack of leakcheck_test.holdOnStack"}, ""},
-	{"linked list of 10,000", plantList, []string{"the package variable leakcheck_test.keptHead holds it", "9,99", "more like it"}, ""},
-	{"tail of a slice", plantTail, []string{"the package variable leakcheck_test.keptTail holds it", "a slice of it is kept: the 16 KiB array stays for 10 bytes (use slices.Clone)", "the object: []byte"}, ""},
-	{"substring", plantSubstring, []string{"the package variable leakcheck_test.keptSub holds it", "a substring is kept: the 16 KiB string stays for 10 bytes (use strings.Clone)"}, ""},
-	{"handler of a ServeMux", plantHandler, []string{"the package variable leakcheck_test.keptMux holds it", "closure leakcheck_test.plantHandler.func1", "its variable captured"}, ""},
-	{"sync.Map", plantSyncMap, []string{"the package variable leakcheck_test.keptSync holds it", "→ sync.Map", `keptSync.Load("key")`}, "HashTrieMap"},
+	{"stack object behind a callee", plantStackObject, []string{"retained by a goroutine blocked in chan receive", "on the stack of leakcheck_test.holdOnStack"}, ""},
+	{"linked list of 10,000", plantList, []string{"retained by package variable leakcheck_test.keptHead", "9,99", "more like it"}, ""},
+	{"tail of a slice", plantTail, []string{"retained by package variable leakcheck_test.keptTail", "a slice of it is kept: the 16 KiB array stays for 10 bytes (use slices.Clone)", "the object: []byte"}, ""},
+	{"substring", plantSubstring, []string{"retained by package variable leakcheck_test.keptSub", "a substring is kept: the 16 KiB string stays for 10 bytes (use strings.Clone)"}, ""},
+	{"handler of a ServeMux", plantHandler, []string{"retained by package variable leakcheck_test.keptMux", "closure leakcheck_test.plantHandler.func1", "its variable captured"}, ""},
+	{"sync.Map", plantSyncMap, []string{"retained by package variable leakcheck_test.keptSync", "→ sync.Map", `keptSync.Load("key")`}, "HashTrieMap"},
 	{"weak pointer only", plantWeak, []string{"nothing keeps it"}, ""},
-	{"unique handle", plantUnique, []string{"the package variable leakcheck_test.keptUnique holds it"}, ""},
-	{"method value", plantMethod, []string{"the package variable leakcheck_test.keptMethod holds it", "method value leakcheck_test.(*kept).method"}, ""},
-	{"deferred call of a running function", plantDefer, []string{"a goroutine blocked in chan receive holds it", "in a deferred call"}, ""},
-	{"queue that steps over a slot", plantQueue, []string{"the package variable leakcheck_test.keptQueue holds it, in a slot that the slice has stepped over: clear the slot before that", "the object: leakcheck_test.kept"}, ""},
-	{"frame of the test", nil, []string{"your test still holds it in leakcheck_test.", "(variable mine of its frame)"}, ""},
+	{"unique handle", plantUnique, []string{"retained by package variable leakcheck_test.keptUnique"}, ""},
+	{"method value", plantMethod, []string{"retained by package variable leakcheck_test.keptMethod", "method value leakcheck_test.(*kept).method"}, ""},
+	{"deferred call of a running function", plantDefer, []string{"retained by a goroutine blocked in chan receive", "in a deferred call"}, ""},
+	{"queue that steps over a slot", plantQueue, []string{"retained by package variable leakcheck_test.keptQueue, in a slot that the slice has stepped over: clear the slot before that", "the object: leakcheck_test.kept"}, ""},
+	{"frame of the test", nil, []string{"retained by your test, in leakcheck_test.", "(variable mine of its frame)"}, ""},
 
-	{"variable, and a finalizer on what it holds", plantConn, []string{"the package variable leakcheck_test.keptConns holds it: leakcheck_test.keptConns[0].page"}, "finalizer"},
-	{"ring with a finalizer, in it", plantModule, []string{"a cycle with a finalizer holds it: leakcheck_test.module.functions[0].parent leads back to leakcheck_test.module, so it is never collected and the finalizer never runs", "or use runtime.AddCleanup", "object with a finalizer leakcheck_test.module .functions"}, "until the finalizer has run"},
-	{"ring with a finalizer, behind it", plantModuleSource, []string{"a cycle with a finalizer holds it: leakcheck_test.module.functions[0].parent leads back to leakcheck_test.module", "object with a finalizer leakcheck_test.module .source"}, "until the finalizer has run"},
-	{"finalizer behind a ring with a finalizer", plantBehindModule, []string{"a cycle with a finalizer holds it", "object with a finalizer leakcheck_test.module .conn", "leakcheck_test.conn .page"}, "until the finalizer has run"},
-	{"variable, and a goroutine that is nearer", plantJanitor, []string{"the package variable leakcheck_test.keptCache holds it: leakcheck_test.keptCache.inner.items[7]", "also held by a goroutine blocked in chan receive in leakcheck_test.(*janitorInner).evict (leakcheck/why_matrix_test.go:"}, "object of"},
-	{"two variables", plantTwice, []string{"the package variable leakcheck_test.keptFirst holds it", "also held by the package variable leakcheck_test.keptSecond"}, ""},
+	{"variable, and a finalizer on what it holds", plantConn, []string{"retained by package variable leakcheck_test.keptConns: leakcheck_test.keptConns[0].page"}, "finalizer"},
+	{"ring with a finalizer, in it", plantModule, []string{"retained by a cycle with a finalizer: leakcheck_test.module.functions[0].parent leads back to leakcheck_test.module, so it is never collected and the finalizer never runs", "or use runtime.AddCleanup", "object with a finalizer leakcheck_test.module .functions"}, "until the finalizer has run"},
+	{"ring with a finalizer, behind it", plantModuleSource, []string{"retained by a cycle with a finalizer: leakcheck_test.module.functions[0].parent leads back to leakcheck_test.module", "object with a finalizer leakcheck_test.module .source"}, "until the finalizer has run"},
+	{"finalizer behind a ring with a finalizer", plantBehindModule, []string{"retained by a cycle with a finalizer", "object with a finalizer leakcheck_test.module .conn", "leakcheck_test.conn .page"}, "until the finalizer has run"},
+	{"variable, and a goroutine that is nearer", plantJanitor, []string{"retained by package variable leakcheck_test.keptCache: leakcheck_test.keptCache.inner.items[7]", "also retained by a goroutine blocked in chan receive in leakcheck_test.(*janitorInner).evict (leakcheck/why_matrix_test.go:"}, "object of"},
+	{"two variables", plantTwice, []string{"retained by package variable leakcheck_test.keptFirst", "also retained by package variable leakcheck_test.keptSecond"}, ""},
 	{"receiver of a method value, made by an earlier test", plantService, []string{"leakcheck_test.keptService", "method value leakcheck_test.(*service).login", "leakcheck_test.service .limit", "leakcheck_test.limiter .buckets"}, "object of"},
 	{"handler of a server", plantServer, []string{"in http.(*Server).Serve (", "http/server.go:", "(variable s of its frame)", `http.ServeMux "/order"`, "method value leakcheck_test.(*service).login", "leakcheck_test.service .limit"}, "routingNode"},
-	{"receiver of the method that a goroutine runs", plantReceiver, []string{"a goroutine blocked in chan receive holds it", "(variable s of its frame)", "leakcheck_test.service .limit"}, "object of"},
-	{"interface in a frame", plantFrameInterface, []string{"a goroutine blocked in chan receive holds it", "leakcheck_test.service .limit"}, "object of"},
-	{"slot behind the end of a slice", plantPopped, []string{"the package variable leakcheck_test.keptStack holds it, in the array behind the slice, at a slot that is not part of it: clear the slot before cutting"}, "keptStack[1]"},
-	{"child of a context of the program", plantChild, []string{"the package variable leakcheck_test.keptParent holds it", ", among the children of a context that is not cancelled: call the cancel function"}, ""},
-	{"child of the test's context", plantTestChild, []string{"the test's context holds it among its children: call the cancel function"}, "_testmain.go:"},
+	{"receiver of the method that a goroutine runs", plantReceiver, []string{"retained by a goroutine blocked in chan receive", "(variable s of its frame)", "leakcheck_test.service .limit"}, "object of"},
+	{"interface in a frame", plantFrameInterface, []string{"retained by a goroutine blocked in chan receive", "leakcheck_test.service .limit"}, "object of"},
+	{"slot behind the end of a slice", plantPopped, []string{"retained by package variable leakcheck_test.keptStack, in the array behind the slice, at a slot that is not part of it: clear the slot before cutting"}, "keptStack[1]"},
+	{"child of a context of the program", plantChild, []string{"retained by package variable leakcheck_test.keptParent", ", among the children of a context that is not cancelled: call the cancel function"}, ""},
+	{"child of the test's context", plantTestChild, []string{"retained by the test's context, among its children: call the cancel function"}, "_testmain.go:"},
 }
 
 // The rows share a process and a dump: they keep different objects in different ways.
@@ -168,7 +168,7 @@ func testMatrix(t *testing.T, rate int) {
 				assert.Contains(t, text, w)
 			}
 			if row.name == "argument of AddCleanup" && rate == 1 {
-				assert.Contains(t, text, "a runtime.AddCleanup holds it", "where it was allocated says so")
+				assert.Contains(t, text, "retained by a runtime.AddCleanup", "where it was allocated says so")
 			}
 			if row.not != "" {
 				assert.NotContains(t, text, row.not)
@@ -500,7 +500,7 @@ func TestWhyAliveSaysThatAPoolIsNoLeak(t *testing.T) {
 	for _, p := range paths {
 		if len(p.Hops) > 0 {
 			held++
-			assert.Contains(t, p.String(), "only a sync.Pool holds it: not a leak")
+			assert.Contains(t, p.String(), "retained by nothing but a sync.Pool: not a leak")
 		}
 	}
 	assert.NotZero(t, held)

@@ -102,7 +102,7 @@ func TestExplainSitesGroupsInstancesOntoOnePath(t *testing.T) {
 	t.Log("\n" + text)
 	assert.Contains(t, text, "(1,000 like it, 1 MiB retained)")
 	assert.Contains(t, text, "(1,000 like it, 1000 KiB retained)")
-	assert.Contains(t, text, "the package variable leakcheck_test.sites holds it: leakcheck_test.sites.items[")
+	assert.Contains(t, text, "retained by package variable leakcheck_test.sites: leakcheck_test.sites.items[")
 	assert.Contains(t, text, "return &siteItem{id: i}")
 	assert.Contains(t, text, "item.data = make([]byte, 1000)")
 }

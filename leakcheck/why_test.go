@@ -27,7 +27,7 @@ func TestWhyAliveNamesTheVariableThoughTheCallerUsesTheObject(t *testing.T) {
 	require.NoError(t, err)
 	t.Log("\n" + p.String())
 	assert.Equal(t, `leakcheck_test.whyDefault.items["some key"]`, p.Expr)
-	assert.Contains(t, p.Answer, "the package variable leakcheck_test.whyDefault holds it")
+	assert.Contains(t, p.Answer, "retained by package variable leakcheck_test.whyDefault")
 	assert.Equal(t, "x", e.key)
 	p, err = leakcheck.WhyAlive(&e.buf[0])
 	require.NoError(t, err)

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/leaksafe/leaksafe/leakcheck/internal/retain"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/figure"
 )
 
 //go:embed page.html
@@ -22,7 +22,7 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"size":   func(n int64) string { return sizeOr(n) },
 	"kind":   captureKind,
 	"growth": Finding.growth,
-	"number": func(n int64) string { return retain.Number(int(n)) },
+	"number": func(n int64) string { return figure.Number(int(n)) },
 	"clock":  func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") },
 }).Parse(pageText))
 

@@ -11,9 +11,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/leaksafe/leaksafe/leakcheck/internal/figure"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/flame"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/ownheap"
-	"github.com/leaksafe/leaksafe/leakcheck/internal/retain"
 )
 
 // A Retainer is a root of the heap, such as a package variable, the goroutines
@@ -29,7 +29,7 @@ type Retainer struct {
 
 // String is the retainer in words.
 func (r Retainer) String() string {
-	s := fmt.Sprintf("%s retains %s (%.0f %% of the heap) in %s objects", r.Root, size(float64(r.Bytes)), r.Share*100, retain.Number(int(r.Objects)))
+	s := fmt.Sprintf("%s retains %s (%.0f %% of the heap) in %s objects", r.Root, size(float64(r.Bytes)), r.Share*100, figure.Number(int(r.Objects)))
 	if r.Through != "" {
 		s += ", most of it through " + r.Through
 	}

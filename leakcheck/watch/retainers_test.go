@@ -98,7 +98,7 @@ func TestFindingNamesTheRetainer(t *testing.T) {
 	require.Empty(t, f.NoRetainers)
 	require.NotEmpty(t, f.Retainers)
 	assert.Contains(t, f.Sites[0].Func, "watch_test.grow")
-	assert.Contains(t, f.RetainedBy, "the package variable watch_test.growing holds it")
+	assert.Contains(t, f.RetainedBy, "retained by package variable watch_test.growing")
 	found := false
 	for _, r := range f.Retainers {
 		t.Log(r)

@@ -74,7 +74,7 @@ func TestBuilds(t *testing.T) {
 			page := leakcheck(t, "why", dump, "-exe", exe, "-type", "main.page")
 			assert.Contains(t, page, "method value main.(*service).serve")
 			assert.Contains(t, page, "→ main.service .page")
-			assert.Contains(t, leakcheck(t, "why", dump, "-exe", exe, "-type", "main.service"), "the package variable main.handlers holds it")
+			assert.Contains(t, leakcheck(t, "why", dump, "-exe", exe, "-type", "main.service"), "retained by package variable main.handlers")
 			joined := leakcheck(t, "why", dump, "-exe", exe, "-site", "main.join")
 			assert.Regexp(t, `(warehouse|001)/main\.go:4\d`, joined)
 			assert.NotContains(t, joined, "strings/builder.go")

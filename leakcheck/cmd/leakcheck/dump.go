@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/dumpwrite"
-	"github.com/leaksafe/leaksafe/leakcheck/internal/retain"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/figure"
 )
 
 // A target is what to dump.
@@ -64,11 +64,11 @@ func replaceable(file string, force bool) error {
 
 // told is the line about a dump that was written.
 func (t target) told(file string, s dumpwrite.Stats) string {
-	line := fmt.Sprintf("%s: %s, %s, %s", file, count(s.Objects, "object"), retain.Bytes(int64(s.Bytes)), count(s.Goroutines, "goroutine"))
+	line := fmt.Sprintf("%s: %s, %s, %s", file, figure.Plural(s.Objects, "object"), figure.Bytes(int64(s.Bytes)), figure.Plural(s.Goroutines, "goroutine"))
 	if t.pid != 0 {
 		line += fmt.Sprintf("; process %d was stopped for %s", t.pid, milliseconds(s.Stopped))
 	}
-	line += fmt.Sprintf("; file %s, ", retain.Bytes(s.FileSize))
+	line += fmt.Sprintf("; file %s, ", figure.Bytes(s.FileSize))
 	if t.contents {
 		line += "not redacted: it may hold secrets"
 	} else {

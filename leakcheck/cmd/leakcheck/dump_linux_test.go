@@ -630,9 +630,9 @@ func TestArgumentsOfGoroutinesHaveTypes(t *testing.T) {
 			v := way.run(t, "bills")
 			out := built(t, "why", "-pid", v.pid, "-type", "main.bill", "-n", "0")
 			assert.Regexp(t, `^process \d+ was stopped for .*\n600 objects, on `, out)
-			assert.Regexp(t, `holds it, in main\.audit \(victims/bills\.go:30\) \((argument|variable)( o)? of [^)]*\),\s+created\s+by\s+main\.bills \(victims/bills\.go:19\)`, out)
+			assert.Regexp(t, `retained by [^,]*, in main\.audit \(victims/bills\.go:30\) \((argument|variable)( o)? of [^)]*\),\s+created\s+by\s+main\.bills \(victims/bills\.go:19\)`, out)
 			assert.Regexp(t, `variable o of (its frame|main\.bills\.func1, which called it)\),\s+created\s+by\s+main\.bills \(victims/bills\.go:21\)`, out)
-			assert.Regexp(t, `holds it, in main\.review \(victims/bills\.go:36\)`, out)
+			assert.Regexp(t, `retained by [^,]*, in main\.review \(victims/bills\.go:36\)`, out)
 			out = built(t, "summary", "-pid", v.pid)
 			assert.Contains(t, out, "retained by goroutines created by main.bills (victims/bills.go:19), in ")
 			assert.Contains(t, out, "→ in main.audit (victims/bills.go:30), blocked in chan receive\n")
@@ -658,7 +658,7 @@ func TestChainOfOwnersIsOneRow(t *testing.T) {
 
 func TestVariableOfMain(t *testing.T) {
 	v := plain.run(t, "shelf")
-	assert.Regexp(t, `the main goroutine, [a-z ]+, holds it, in main\.main \(victims/main\.go:\d+\) \(variable books of its frame\)`,
+	assert.Regexp(t, `retained by the main goroutine, [a-z ]+, in main\.main \(victims/main\.go:\d+\) \(variable books of its frame\)`,
 		built(t, "why", "-pid", v.pid, "-type", "main.book", "-n", "1"))
 	out := built(t, "summary", "-pid", v.pid, "-n", "5")
 	assert.Regexp(t, `% of the heap, is retained by the main goroutine, in \d+ objects\n  → in main\.main \(victims/main\.go:\d+\), [a-z ]+\n  → variable books of main\.main → map\[string\]\*main\.book\n`, out)

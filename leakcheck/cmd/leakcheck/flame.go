@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/leaksafe/leaksafe/leakcheck/internal/figure"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/flame"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/profile"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/retain"
@@ -95,7 +96,7 @@ func (c *command) writeProfile(p *profile.Profile, out string) error {
 	if err := errors.Join(p.Write(f), f.Close()); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(c.out, "%s: %s in %s. Look at it with: go tool pprof -http=: %s\n", out, retain.Bytes(total(p, 1)), count(int(total(p, 0)), "object"), out)
+	_, err = fmt.Fprintf(c.out, "%s: %s in %s. Look at it with: go tool pprof -http=: %s\n", out, figure.Bytes(total(p, 1)), figure.Plural(int(total(p, 0)), "object"), out)
 	return err
 }
 

@@ -36,7 +36,7 @@
 //	$ leakcheck why after.dump -exe ./ssr -site main.memoryLeak -n 1
 //	553 objects, on 1 path or more (-n 0 prints all)
 //
-//	the package variable main.history holds it: main.history.pages[254]
+//	retained by package variable main.history: main.history.pages[254]
 //	  variable main.history.pages
 //	  → []*main.page [254]           ssr/pages.go:19  history.pages = append(history.pages, p)
 //	  → the object: main.page (550 like it, 2.6 MiB retained)  ssr/pages.go:28  p := &page{Title: "Shop", Products: catal…
@@ -50,7 +50,7 @@
 // growth.
 //
 // A path of why begins at a root. Where several roots retain an object, it is the nearest package
-// variable that was declared outside the standard library, and the lines "also held by" name
+// variable that was declared outside the standard library, and the lines "also retained by" name
 // others.
 //
 // # A flame graph of what retains the memory
@@ -146,7 +146,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/leaksafe/leaksafe/leakcheck/internal/retain"
 )
 
 // A subcommand is one word after leakcheck. To add one, write its function in a file of its own and
@@ -362,13 +361,6 @@ func writable(file string) error {
 	}
 	_, err := os.Stat(filepath.Dir(file))
 	return err
-}
-
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return retain.Number(n) + " " + what + "s"
 }
 
 func (c *command) encode(v any) error {

@@ -141,7 +141,7 @@ func TestCommands(t *testing.T) {
 	})
 	t.Run("why by site", func(t *testing.T) {
 		out := leakcheck(t, "why", s.after, "-site", "sessions).start", "-exe", s.exe)
-		assert.Regexp(t, `the package variable main\.open holds it: main\.open\.byID\[\d+\]`, out)
+		assert.Regexp(t, `retained by package variable main\.open: main\.open\.byID\[\d+\]`, out)
 		assert.Regexp(t, `main\.session \(1,(09\d|100) like it`, out)
 	})
 	t.Run("why prints as many paths as asked for", func(t *testing.T) {

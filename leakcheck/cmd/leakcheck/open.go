@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/leaksafe/leaksafe/leakcheck/internal/figure"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/retain"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/symbols"
@@ -20,7 +21,7 @@ func (d *dump) Close() { d.file.Close() }
 
 // share says how many objects have an allocation site, and what to do when they are few.
 func (d *dump) share() string {
-	s := fmt.Sprintf(" (%s of %s objects have an allocation site", retain.Number(d.Sample), retain.Number(d.Len()))
+	s := fmt.Sprintf(" (%s of %s objects have an allocation site", figure.Number(d.Sample), figure.Number(d.Len()))
 	if d.Sample*2 < d.Len() {
 		s += "; run with runtime.MemProfileRate = 1 to have all"
 	}
@@ -90,7 +91,7 @@ func (c *command) read(f *os.File, file string) (*dump, error) {
 
 // names reads the executable.
 func (c *command) names(h *heapdump.Dump) (retain.Names, error) {
-	n := retain.Names{Source: c.source.line, Enclosing: c.source.function, Remedy: " (-exe names it)"}
+	n := retain.Names{Source: c.source.line, Enclosing: c.source.function, NoNames: " (-exe names it)"}
 	if c.exe == "" {
 		return n, nil
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/leaksafe/leaksafe/leakcheck/internal/figure"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/retain"
 )
 
@@ -66,14 +67,14 @@ func (p *page) addTree(tree, before *retain.Tree) {
 		}
 	}
 	least := max(int64(float64(all)*pageShare), 1)
-	p.Least = retain.Bytes(least)
+	p.Least = figure.Bytes(least)
 	at := make([]*pageNode, len(tree.Nodes))
 	for n := range tree.Nodes {
 		x := &tree.Nodes[n]
 		if weight[n] < least || x.Parent >= 0 && at[x.Parent] == nil {
 			continue
 		}
-		at[n] = &pageNode{Label: x.Text(), Bytes: retain.Bytes(weight[n]), Objects: count(int(objects[n]), "object"),
+		at[n] = &pageNode{Label: x.Text(), Bytes: figure.Bytes(weight[n]), Objects: figure.Plural(int(objects[n]), "object"),
 			Percent: fmt.Sprintf("%.1f", 100*float64(weight[n])/float64(all)), weight: weight[n]}
 		if x.Parent >= 0 {
 			at[x.Parent].Below = append(at[x.Parent].Below, at[n])

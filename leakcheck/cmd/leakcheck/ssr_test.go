@@ -91,7 +91,7 @@ func TestCompareFindsTheLeakOfTheServer(t *testing.T) {
 	assert.Contains(t, first, "main.memoryLeak (ssr/pages.go:")
 	assert.Contains(t, first, `never freed  p := &page{Title: "`)
 	why := leakcheck(t, "why", after, "-site", "main.memoryLeak", "-exe", exe)
-	assert.Contains(t, why, "the package variable main.history holds it: main.history.pages[")
+	assert.Contains(t, why, "retained by package variable main.history: main.history.pages[")
 }
 
 func overlay(t *testing.T, dir string) string {

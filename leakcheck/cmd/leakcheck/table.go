@@ -9,6 +9,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/leaksafe/leaksafe/leakcheck/internal/figure"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/retain"
 )
 
@@ -51,7 +52,7 @@ func summary(c *command, args []string) error {
 		sites := slices.DeleteFunc(slices.Clone(census.Sites), func(s *retain.Site) bool { return s.Led })
 		for _, i := range c.top(len(sites)) {
 			s := sites[i]
-			fmt.Fprintf(w, "%s\t%s\t%s\t  %s\n", retain.Number(s.Count), retain.Bytes(s.Bytes), retain.Bytes(s.Retained), where(s))
+			fmt.Fprintf(w, "%s\t%s\t%s\t  %s\n", figure.Number(s.Count), figure.Bytes(s.Bytes), figure.Bytes(s.Retained), where(s))
 		}
 	})
 }
@@ -66,7 +67,7 @@ func (d *dump) about(file string, census *retain.Census) string {
 	for _, s := range census.Sites {
 		bytes += s.Bytes
 	}
-	return fmt.Sprintf("%s: %s in %s%s, %s", file, retain.Bytes(bytes), count(d.Len(), "object"), d.share(), d.GoVersion) + d.redacted()
+	return fmt.Sprintf("%s: %s in %s%s, %s", file, figure.Bytes(bytes), figure.Plural(d.Len(), "object"), d.share(), d.GoVersion) + d.redacted()
 }
 
 func (c *command) printSuspects(suspects []retain.Suspect) {
@@ -160,24 +161,10 @@ func compareDumps(c *command, args []string) error {
 			if r.NeverFreed {
 				never = "  never freed"
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t  %s  %s\n", retain.Number(r.New), retain.Number(r.Deleted), signedCount(r.Delta), signed(r.SizeDelta),
-				signed(r.RetainedDelta), r.Site+never, r.Source)
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t  %s  %s\n", figure.Number(r.New), figure.Number(r.Deleted), figure.SignedNumber(int64(r.Delta)), figure.SignedBytes(r.SizeDelta),
+				figure.SignedBytes(r.RetainedDelta), r.Site+never, r.Source)
 		}
 	})
-}
-
-func signed(n int64) string {
-	if n < 0 {
-		return "-" + retain.Bytes(-n)
-	}
-	return "+" + retain.Bytes(n)
-}
-
-func signedCount(n int) string {
-	if n < 0 {
-		return "-" + retain.Number(-n)
-	}
-	return "+" + retain.Number(n)
 }
 
 // sameProcess tells whether objects at the same address may be the same.

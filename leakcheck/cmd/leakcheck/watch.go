@@ -9,8 +9,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/leaksafe/leaksafe/leakcheck/internal/figure"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/remote"
-	"github.com/leaksafe/leaksafe/leakcheck/internal/retain"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/symbols"
 )
 
@@ -69,9 +69,9 @@ func (c *command) printVerdict(r *remote.Report) error {
 	fmt.Fprintln(c.out)
 	over := time.Duration(r.Over * float64(time.Second)).Round(time.Second / 10)
 	for _, f := range r.Findings {
-		amount := func(n float64) string { return retain.Number(int(n)) }
+		amount := func(n float64) string { return figure.Number(int(n)) }
 		if f.Signal == remote.LiveHeap {
-			amount = func(n float64) string { return retain.Bytes(int64(n)) }
+			amount = func(n float64) string { return figure.Bytes(int64(n)) }
 		}
 		fmt.Fprintf(c.out, "  %s: %s to %s in %v, %s an hour\n", f.Signal, amount(f.From), amount(f.To), over, amount(f.PerHour))
 		for _, s := range f.Sites {
@@ -84,7 +84,7 @@ func (c *command) printVerdict(r *remote.Report) error {
 	for _, n := range r.Notes {
 		fmt.Fprintf(c.out, "  note: %s\n", n)
 	}
-	_, err := fmt.Fprintf(c.out, "  %s in %v; growth of less than %s in that time is not reported\n", fetches(r.Fetches), over, retain.Bytes(r.Floor))
+	_, err := fmt.Fprintf(c.out, "  %s in %v; growth of less than %s in that time is not reported\n", fetches(r.Fetches), over, figure.Bytes(r.Floor))
 	return err
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/leaksafe/leaksafe/leakcheck/internal/figure"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/retain"
 )
 
@@ -49,7 +50,7 @@ func (c *command) explain(d *dump, objects []int32) error {
 	if c.rows > 0 && len(paths) >= c.rows {
 		more = " or more (-n 0 prints all)"
 	}
-	fmt.Fprintf(c.out, "%s, on %s%s%s\n", count(len(objects), "object"), count(len(paths), "path"), more, d.redacted()+c.unnamed())
+	fmt.Fprintf(c.out, "%s, on %s%s%s\n", figure.Plural(len(objects), "object"), figure.Plural(len(paths), "path"), more, d.redacted()+c.unnamed())
 	c.printPaths(paths)
 	return nil
 }

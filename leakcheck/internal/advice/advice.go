@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/failure"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/figure"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/gostack"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 )
@@ -60,7 +61,7 @@ func Describe(group []*gostack.Goroutine, when string) *failure.Failure {
 	if len(group) == 1 {
 		are = "is"
 	}
-	f := &failure.Failure{Title: fmt.Sprintf("goroutine leak: %s %s still running after %s", source.Plural(len(group), "goroutine"), are, when)}
+	f := &failure.Failure{Title: fmt.Sprintf("goroutine leak: %s %s still running after %s", figure.Plural(len(group), "goroutine"), are, when)}
 	Goroutine(f, group)
 	at := g.Where()
 	f.File, f.Line = at.File, at.Line

@@ -31,7 +31,7 @@ func HeapFix(line string, caller source.Frame, path []Step) string {
 	case strings.Contains(line, "] ="):
 		fix = "remove the entry when it is no longer needed, or bound the map"
 	default:
-		fix = "remove the reference when the operation ends, or bound what holds it"
+		fix = "remove the reference when the operation ends, or bound what retains it"
 	}
 	if caller.Func != "" {
 		return fmt.Sprintf("%s; what a library retains is bounded by what you give it in %s", fix, caller.Name())
@@ -100,7 +100,7 @@ func fixOfStep(path []Step, i int) string {
 	case s.Type == "list.Element" || s.Type == "*list.Element":
 		return remove("element", "list", path, i)
 	case s.Test:
-		return "the test itself holds it: declare it inside the operation, or remove the reference from the test's variables"
+		return "the test itself retains it: declare it inside the operation, or remove the reference from the test's variables"
 	case s.Kind == "goroutine":
 		return "end that goroutine, or remove the reference from its variables"
 	}

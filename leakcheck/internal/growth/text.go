@@ -6,6 +6,7 @@ import (
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/advice"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/failure"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/figure"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/gostack"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/judge"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
@@ -92,13 +93,13 @@ func (s *Site) Where() source.Frame {
 func (s *Site) Rate() string {
 	switch {
 	case s.Kind == Goroutine:
-		return "+" + source.Count(s.ObjectsPerOp, "goroutine") + " per operation"
+		return "+" + figure.Count(s.ObjectsPerOp, "goroutine") + " per operation"
 	case s.Kind == File:
-		return fmt.Sprintf("+%s (%s) per operation", source.Count(s.ObjectsPerOp, "descriptor"), s.Opens)
+		return fmt.Sprintf("+%s (%s) per operation", figure.Count(s.ObjectsPerOp, "descriptor"), s.Opens)
 	case s.steps:
-		return "+" + source.Size(s.BytesPerOp) + " per operation"
+		return "+" + figure.BytesEach(s.BytesPerOp) + " per operation"
 	}
-	return fmt.Sprintf("+%s (+%s) per operation", source.Count(s.ObjectsPerOp, "object"), source.Size(s.BytesPerOp))
+	return fmt.Sprintf("+%s (+%s) per operation", figure.Count(s.ObjectsPerOp, "object"), figure.BytesEach(s.BytesPerOp))
 }
 
 // Title is the verdict in one line.
@@ -184,7 +185,7 @@ func (r *Result) Doubt(s *Site) []string {
 	if s.Kind != Heap || s.Verdict != judge.Growing || !advice.MayBeCache(s.Held.Steps) {
 		return nil
 	}
-	return []string{fmt.Sprintf("a cache that holds more than %s entries: fill it first with leakcheck.Warmup(n)", source.Number(r.Fills))}
+	return []string{fmt.Sprintf("a cache that holds more than %s entries: fill it first with leakcheck.Warmup(n)", figure.Number(r.Fills))}
 }
 
 // Silence is the option that makes NoGrowth ignore the site; a file has none.
@@ -201,9 +202,9 @@ func (s *Site) Silence() []string {
 // Measured lists the growth in each round of the first three lengths, and sums up the rest:
 // "20 operations: +20 +20 +20, 80: +80 +80, 320: +320 +320, then 10,240 in 15 rounds: +10,240".
 func (r *Result) Measured(s *Site) string {
-	growth, format := s.Objects, signed
+	growth, format := s.Objects, figure.SignedNumber
 	if s.steps && s.Kind == Heap {
-		growth, format = s.Bytes, source.Signed
+		growth, format = s.Bytes, figure.SignedBytes
 	}
 	var b strings.Builder
 	var gained int64 // in the rest
@@ -220,7 +221,7 @@ func (r *Result) Measured(s *Site) string {
 			restOps, restRounds, gained = restOps+ops, restRounds+1, gained+growth[i]
 			continue
 		case before == 0:
-			fmt.Fprintf(&b, "%s:", source.Plural(ops, "operation"))
+			fmt.Fprintf(&b, "%s:", figure.Plural(ops, "operation"))
 		case ops != before:
 			fmt.Fprintf(&b, ", %d:", ops)
 		}
@@ -228,15 +229,7 @@ func (r *Result) Measured(s *Site) string {
 		b.WriteString(" " + format(growth[i]))
 	}
 	if restRounds > 0 {
-		fmt.Fprintf(&b, ", then %s in %s: %s", source.Number(restOps), source.Plural(restRounds, "round"), format(gained))
+		fmt.Fprintf(&b, ", then %s in %s: %s", figure.Number(restOps), figure.Plural(restRounds, "round"), format(gained))
 	}
 	return b.String()
-}
-
-// signed writes a number with its sign: "+10,240".
-func signed(n int64) string {
-	if n < 0 {
-		return "-" + source.Number(int(-n))
-	}
-	return "+" + source.Number(int(n))
 }

@@ -28,7 +28,7 @@ func namesOf(d *heapdump.Dump) retain.Names {
 	n := retain.Names{Func: funcAt}
 	table, err := executable(d)
 	if err != nil {
-		n.Remedy = " (" + err.Error() + ")"
+		n.NoNames = " (" + err.Error() + ")"
 		return n
 	}
 	n.Table = table

@@ -21,9 +21,10 @@ import (
 
 // Options of Take.
 type Options struct {
-	Keep   string // the directory to keep the dump's file in; empty: it is deleted
-	Name   string // of the file, with a * for what makes it unique; empty: leakcheck-*.dump
-	Source func(file string, line int) string
+	Keep   string                             // the directory to keep the dump's file in; empty: it is deleted
+	Name   string                             // of the file, with a * for what makes it unique; empty: leakcheck-*.dump
+	Source func(file string, line int) string // as in retain.Names
+	File   func(file string) string           // the same
 	// OnlyFrozen refuses a dump that would stop the world.
 	OnlyFrozen bool
 	// Redact leaves strings and other contents out of a dump of a frozen copy. A dump that stops
@@ -136,7 +137,7 @@ func (d *Dump) take(o Options) error {
 		return err
 	}
 	n := namesOf(h)
-	n.Source = o.Source
+	n.Source, n.File = o.Source, o.File
 	n.Now = retain.Clock(h, uint64(uintptr(unsafe.Pointer(clock))), clockAhead)
 	d.Heap = retain.New(h, n)
 	return nil

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/figure"
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/growth"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/judge"
@@ -62,7 +62,7 @@ func squeeze(s string) string { return strings.Join(strings.Fields(s), " ") }
 // memoryGraph draws what the heap gained since the first round as a line, and
 // what the worst sites did, on top of each other, beneath it.
 func memoryGraph(b *strings.Builder, r *growth.Result) {
-	g := graph{x: operationsSoFar(r), format: func(n int64) string { return source.Signed(n) }}
+	g := graph{x: operationsSoFar(r), format: figure.SignedBytes}
 	total := make([]int64, len(r.Heap))
 	for i, n := range r.Heap {
 		total[i] = n - r.Heap[0]
@@ -77,7 +77,7 @@ func memoryGraph(b *strings.Builder, r *growth.Result) {
 	if r.Verdict == judge.Steady {
 		g.least = max(g.least, r.Heap[0]/10) // what moves less looks flat, and is
 	}
-	caption := fmt.Sprintf("Live heap since the first round, over operations; it was %s.", source.Size(float64(r.Heap[0])))
+	caption := fmt.Sprintf("Live heap since the first round, over operations; it was %s.", figure.Bytes(r.Heap[0]))
 	g.draw(b, "Memory", caption)
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/leaksafe/leaksafe/leakcheck/internal/figure"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
 )
 
@@ -56,11 +57,11 @@ func (s *Search) also(o int32, found root) []string {
 func alsoWords(order []string, count map[string]int) (out []string) {
 	for i, name := range order {
 		if i == alsoShown {
-			out = append(out, plural(len(order)-i+1, "other root"))
+			out = append(out, figure.Plural(len(order)-i, "other root"))
 			break
 		}
 		if n := count[name]; n > 1 && strings.HasPrefix(name, "a goroutine ") {
-			name = fmt.Sprintf("%s goroutines %s", Number(n), strings.TrimPrefix(name, "a goroutine "))
+			name = fmt.Sprintf("%s goroutines %s", figure.Number(n), strings.TrimPrefix(name, "a goroutine "))
 		}
 		out = append(out, name)
 	}
@@ -79,7 +80,7 @@ func (h *Heap) holderName(r, found root) string {
 		if found.kind == rootVariable && name == h.variableOf(found) {
 			return ""
 		}
-		return "the package variable " + name
+		return "package variable " + name
 	case rootFrame, rootContext, rootDefer, rootPanic:
 		g, frame := h.goroutineOf(r), heapdump.None
 		if r.kind == rootFrame {
@@ -96,9 +97,9 @@ func (h *Heap) holderName(r, found root) string {
 			return ""
 		}
 		if h.isMain(g) {
-			return fmt.Sprintf("the main goroutine, %s in %s (%s:%d)", h.state(g), at.shown(), shortFile(at.File), at.Line)
+			return fmt.Sprintf("the main goroutine, %s in %s (%s:%d)", h.state(g), at.shown(), h.short(at.File), at.Line)
 		}
-		return fmt.Sprintf("a goroutine %s in %s (%s:%d)", h.state(g), at.shown(), shortFile(at.File), at.Line)
+		return fmt.Sprintf("a goroutine %s in %s (%s:%d)", h.state(g), at.shown(), h.short(at.File), at.Line)
 	}
 	return ""
 }

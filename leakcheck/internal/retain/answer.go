@@ -7,11 +7,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/leaksafe/leaksafe/leakcheck/internal/figure"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/symbols"
 )
 
-// answer says in one sentence who keeps the object, and what to do when that is known.
+// answer says in one sentence what retains the object, and what to do where that is known.
 func (w *walker) answer() string {
 	holder := w.holder()
 	if part := w.part(); part != "" {
@@ -30,9 +31,9 @@ func (w *walker) answer() string {
 	if w.contextChild() {
 		switch byTest := w.h.byTest(w.root); {
 		case byTest && !w.passesType("testing."):
-			return "a context that your test holds has it among its children: call the cancel function that came with it"
+			return "retained by a context of your test, among its children: call the cancel function that came with it"
 		case byTest:
-			return "the test's context holds it among its children: call the cancel function that came with it"
+			return "retained by the test's context, among its children: call the cancel function that came with it"
 		}
 		return holder + ", among the children of a context that is not cancelled: call the cancel function that came with it"
 	}
@@ -53,17 +54,17 @@ func (w *walker) holder() string {
 		if r.rank == Ring {
 			return w.ringAnswer()
 		}
-		return "an object with a finalizer refers to it: it lives until the finalizer has run"
+		return "retained by an object with a finalizer: it lives until the finalizer has run"
 	case rootFinalizerFunc:
-		return "a finalizer's function holds it"
+		return "retained by a finalizer's function"
 	case rootFinalizerQueue:
-		return "a finalizer that is about to run holds it: not a leak, unless it never gets to run"
+		return "retained by a finalizer that is about to run: not a leak, unless it never gets to run"
 	case rootCleanup:
-		return "a runtime.AddCleanup holds it, as its argument or in its function (the dump does not say of which object)"
+		return "retained by a runtime.AddCleanup, as its argument or in its function (the dump does not say of which object)"
 	case rootPool:
-		return "only a sync.Pool holds it: not a leak, the next two collections empty it"
+		return "retained by nothing but a sync.Pool: not a leak, the next two collections empty it"
 	}
-	return w.h.Others[r.index].Description + " holds it"
+	return "retained by " + w.h.Others[r.index].Description
 }
 
 func (w *walker) variableAnswer() string {
@@ -75,20 +76,20 @@ func (w *walker) variableAnswer() string {
 		}
 		if w.h.timerOfContext(w.hops[4].object) {
 			w.hops[0].Name += OfContext
-			return fmt.Sprintf("the timer of a context holds it, %s: call the cancel function that came with the context", strings.TrimSuffix(w.hops[0].Name, OfContext))
+			return fmt.Sprintf("retained by the timer of a context, %s: call the cancel function that came with the context", strings.TrimSuffix(w.hops[0].Name, OfContext))
 		}
 		if d > 0 {
-			return fmt.Sprintf("a timer pending for %s holds it: stop it when it is no longer needed", inWords(d))
+			return fmt.Sprintf("retained by a timer pending for %s: stop it when it is no longer needed", inWords(d))
 		}
-		return "a pending timer holds it: stop it when it is no longer needed"
+		return "retained by a pending timer: stop it when it is no longer needed"
 	}
 	if w.h.byTest(w.root) {
-		return "your test still holds it, in a Cleanup or in what it gave to its testing.T (" + w.variableName + ")"
+		return "retained by your test, in a Cleanup or in what it gave to its testing.T (" + w.variableName + ")"
 	}
 	if w.variableName == "" {
-		return "the package " + w.hops[0].what() + " holds it"
+		return "retained by package " + w.hops[0].what()
 	}
-	s := "the package variable " + w.variableName + " holds it"
+	s := "retained by package variable " + w.variableName
 	if w.expr != "" && w.expr != w.variableName {
 		s += ": " + w.expr
 	}
@@ -153,19 +154,19 @@ func (w *walker) goroutineAnswer(r root) string {
 	at := h.standing(g, frame)
 	where := at.shown()
 	if at.File != "" {
-		where += fmt.Sprintf(" (%s:%d)", shortFile(at.File), at.Line)
+		where += fmt.Sprintf(" (%s:%d)", h.short(at.File), at.Line)
 	}
 	what := w.frameWords(r, at)
 	switch {
 	case h.byTest(r):
-		return fmt.Sprintf("your test still holds it in %s (%s)", where, what)
+		return fmt.Sprintf("retained by your test, in %s (%s)", where, what)
 	case g == h.caller:
-		return fmt.Sprintf("only the calling goroutine holds it, in %s (%s)", where, what)
+		return fmt.Sprintf("retained by nothing but the calling goroutine, in %s (%s)", where, what)
 	}
 	if h.isMain(g) {
-		return fmt.Sprintf("the main goroutine, %s, holds it, in %s (%s)", h.state(g), where, what)
+		return fmt.Sprintf("retained by the main goroutine, %s, in %s (%s)", h.state(g), where, what)
 	}
-	s := fmt.Sprintf("a goroutine %s holds it, in %s (%s)", h.state(g), where, what)
+	s := fmt.Sprintf("retained by a goroutine %s, in %s (%s)", h.state(g), where, what)
 	if by := h.creator(g); by != "" {
 		s += ", created by " + by
 	}
@@ -254,14 +255,14 @@ func (w *walker) ringAnswer() string {
 	v := h.finalized(w.root.index)
 	what := h.typeName(v, link{})
 	if what == "" {
-		what = "an object of " + Bytes(int64(h.Size(f.Object)))
+		what = "an object of " + figure.Bytes(int64(h.Size(f.Object)))
 	}
 	ring, at, closing := what, f.Object, ""
 	for _, st := range h.ringOf(f.Object) {
 		l := h.follow(h.Addr(at), v, uint64(st.word)*uint64(h.PtrSize))
 		name := h.typeName(v, link{})
 		if ring += l.expr; l.expr == "" {
-			ring += " → an object of " + Bytes(int64(h.Size(st.object)))
+			ring += " → an object of " + figure.Bytes(int64(h.Size(st.object)))
 		}
 		switch expr := l.expr; {
 		case isMapPart(v.typ):
@@ -274,7 +275,7 @@ func (w *walker) ringAnswer() string {
 		}
 		v, at = h.target(l, st.object), st.object
 	}
-	return "a cycle with a finalizer holds it: " + ring + " leads back to " + what + ", so it is never collected and the finalizer never runs. " +
+	return "retained by a cycle with a finalizer: " + ring + " leads back to " + what + ", so it is never collected and the finalizer never runs. " +
 		"Clear " + closing + " when it is no longer used, or use runtime.AddCleanup in place of the finalizer"
 }
 
@@ -330,9 +331,9 @@ func (w *walker) part() string {
 		return ""
 	}
 	if kind == "string" {
-		return fmt.Sprintf("a substring is kept: the %s string stays for %s (use strings.Clone)", Bytes(int64(size)), bytesInWords(used))
+		return fmt.Sprintf("a substring is kept: the %s string stays for %s (use strings.Clone)", figure.Bytes(int64(size)), bytesInWords(used))
 	}
-	return fmt.Sprintf("a slice of it is kept: the %s array stays for %s (use slices.Clone)", Bytes(int64(size)), bytesInWords(used))
+	return fmt.Sprintf("a slice of it is kept: the %s array stays for %s (use slices.Clone)", figure.Bytes(int64(size)), bytesInWords(used))
 }
 
 func bytesInWords(n uint64) string {
@@ -342,7 +343,7 @@ func bytesInWords(n uint64) string {
 	if n < 1024 {
 		return fmt.Sprintf("%d bytes", n)
 	}
-	return Bytes(int64(n))
+	return figure.Bytes(int64(n))
 }
 
 // elements returns the size of an element, and whether the type is a slice or a string.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/leaksafe/leaksafe/leakcheck/internal/figure"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/symbols"
 )
@@ -24,7 +25,7 @@ func (s *Search) Explain(objects []int32, perOp float64) Path {
 		if others := len(groups) - 1; others > 1 {
 			rest = fmt.Sprintf("%d other paths retain the rest", others)
 		}
-		p.Answer += fmt.Sprintf(" (this path retains %s of %s objects; %s)", Number(p.Count), Number(len(objects)), rest)
+		p.Answer += fmt.Sprintf(" (this path retains %s of %s objects; %s)", figure.Number(p.Count), figure.Number(len(objects)), rest)
 	}
 	return p
 }
@@ -87,13 +88,6 @@ func (s *Search) Paths(objects []int32, limit int) []Path {
 		out = append(out, p)
 	}
 	return out
-}
-
-func plural(groups int, what string) string {
-	if groups <= 2 {
-		return "one " + what
-	}
-	return fmt.Sprintf("%d %ss", groups-1, what)
 }
 
 // orphan answers for objects that no root reaches.

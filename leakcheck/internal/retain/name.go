@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/leaksafe/leaksafe/leakcheck/internal/figure"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/symbols"
 )
@@ -17,11 +18,12 @@ type Names struct {
 	Types  *symbols.Types                     // or nil
 	Func   func(pc uint64) Func               // the function at a code address
 	Source func(file string, line int) string // text of a line, or ""
+	File   func(file string) string           // a file's name for a reader; nil: its folder and name
 	// Enclosing names the function around a line: the dump names inlined calls by the function they
 	// were inlined into. It may be nil.
 	Enclosing func(file string, line int) string
 	Now       int64  // the runtime's clock at the dump, or 0
-	Remedy    string // what to do about a variable without a name
+	NoNames   string // why variables have no names, or how they get them: it follows an address
 }
 
 // A Func is a place in the code.
@@ -189,7 +191,7 @@ func (w *walker) unnamed(r root, at uint64) string {
 	if r.seg == &w.h.BSS {
 		segment = "bss"
 	}
-	return fmt.Sprintf("at %s+%#x%s", segment, at-r.seg.Addr, w.h.names.Remedy)
+	return fmt.Sprintf("at %s+%#x%s", segment, at-r.seg.Addr, w.h.names.NoNames)
 }
 
 func (w *walker) finalizer(r root) {
@@ -327,7 +329,7 @@ func (h *Heap) creator(g int) string {
 	if c.File == "" || c.shown() == "" {
 		return c.shown()
 	}
-	return fmt.Sprintf("%s (%s:%d)", c.shown(), shortFile(c.File), c.Line)
+	return fmt.Sprintf("%s (%s:%d)", c.shown(), h.short(c.File), c.Line)
 }
 
 // isMain tells the goroutine that runs main.main.
@@ -508,7 +510,7 @@ func (w *walker) add(st stop, v *view, via link) {
 		}
 	}
 	if x.Kind == "object" && x.Type == "" && x.File == "" {
-		x.Name = "of " + Bytes(int64(h.Size(o)))
+		x.Name = "of " + figure.Bytes(int64(h.Size(o)))
 	}
 	w.hops = append(w.hops, x)
 }
@@ -595,7 +597,7 @@ func mapName(part string) string {
 
 // place is the function and line of a call.
 func (h *Heap) place(c call) string {
-	return fmt.Sprintf("%s (%s:%d)", symbols.Short(h.function(heapdump.Call(c))), shortFile(c.File), c.Line)
+	return fmt.Sprintf("%s (%s:%d)", symbols.Short(h.function(heapdump.Call(c))), h.short(c.File), c.Line)
 }
 
 // function is the one whose line a call is at.
@@ -772,7 +774,7 @@ func (w *walker) collapse(before map[int32]bool) (out []Hop, grew int) {
 			grew = len(out)
 		}
 		if x.more > 0 {
-			out = append(out, Hop{Kind: "…", Name: Number(x.more) + " more like it"})
+			out = append(out, Hop{Kind: "…", Name: figure.Number(x.more) + " more like it"})
 		}
 	}
 	return out, grew

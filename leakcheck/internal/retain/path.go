@@ -2,8 +2,9 @@ package retain
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/figure"
 )
 
 // A Path is the way from a root to an object.
@@ -13,9 +14,9 @@ type Path struct {
 	Hops          []Hop
 	Count         int
 	RetainedBytes int64
-	Also          []string `json:",omitempty"` // what else holds it: without the path above it would still be alive
+	Also          []string `json:",omitempty"` // what else retains it: without the path above it would still be alive
 	Rank          Rank     `json:"-"`
-	ByTest        bool     `json:"-"` // only tests themselves hold it
+	ByTest        bool     `json:"-"` // only tests themselves retain it
 	// Grew is the number of the hop that holds what came with time, from 1: the container nearest
 	// to the root that many of these objects, or what holds them, were added to. 0: unknown.
 	Grew int `json:"-"`
@@ -31,8 +32,11 @@ type Hop struct {
 	Source string `json:",omitempty"`
 }
 
-// String returns one line for the answer, and one for each hop.
-func (p Path) String() string {
+// String returns one line for the answer, and one for each hop, with files named by folder and name.
+func (p Path) String() string { return p.Text(shortFile) }
+
+// Text is String with files named as file does.
+func (p Path) Text(file func(string) string) string {
 	lines := make([]string, 0, len(p.Hops)+1)
 	width := 0
 	for _, h := range p.Hops {
@@ -49,10 +53,10 @@ func (p Path) String() string {
 		if i == len(p.Hops)-1 && i > 0 {
 			what = p.last(strings.TrimPrefix(what, "object "))
 		}
-		lines = append(lines, strings.TrimRight(arrow+h.line(what, width), " "))
+		lines = append(lines, strings.TrimRight(arrow+h.line(what, width, file), " "))
 	}
 	for _, a := range p.Also {
-		lines = append(lines, "  also held by "+a)
+		lines = append(lines, "  also retained by "+a)
 	}
 	if p.Answer != "" {
 		lines = append([]string{p.Answer}, lines...)
@@ -75,11 +79,11 @@ func (h Hop) what() string {
 	return strings.Join(parts, " ")
 }
 
-func (h Hop) line(what string, width int) string {
+func (h Hop) line(what string, width int, file func(string) string) string {
 	if h.File == "" {
 		return what
 	}
-	return fmt.Sprintf("%-*s  %s:%d  %s", width, what, shortFile(h.File), h.Line, h.Source)
+	return fmt.Sprintf("%-*s  %s:%d  %s", width, what, file(h.File), h.Line, h.Source)
 }
 
 // last says how many there are of the object at the end.
@@ -92,11 +96,19 @@ func (p Path) last(what string) string {
 	}
 	switch {
 	case p.Count > 1:
-		return fmt.Sprintf("%s (%s like it, %s retained)", what, Number(p.Count), Bytes(p.RetainedBytes))
+		return fmt.Sprintf("%s (%s like it, %s retained)", what, figure.Number(p.Count), figure.Bytes(p.RetainedBytes))
 	case p.RetainedBytes > 0:
-		return fmt.Sprintf("%s (%s retained)", what, Bytes(p.RetainedBytes))
+		return fmt.Sprintf("%s (%s retained)", what, figure.Bytes(p.RetainedBytes))
 	}
 	return what
+}
+
+// short names a file for a reader.
+func (h *Heap) short(file string) string {
+	if h.names.File != nil {
+		return h.names.File(file)
+	}
+	return shortFile(file)
 }
 
 // shortFile keeps the directory and the name of a file that is named from the root, or, as
@@ -111,33 +123,4 @@ func shortFile(file string) string {
 		return file
 	}
 	return file[strings.LastIndexByte(file[:i], '/')+1:]
-}
-
-// Bytes writes a number of bytes for a reader: 512 B, 94 KiB, 1.5 MiB.
-func Bytes(n int64) string {
-	switch {
-	case n < 1<<10:
-		return strconv.FormatInt(n, 10) + " B"
-	case n < 1<<20:
-		return trim(float64(n)/(1<<10)) + " KiB"
-	case n < 1<<30:
-		return trim(float64(n)/(1<<20)) + " MiB"
-	}
-	return trim(float64(n)/(1<<30)) + " GiB"
-}
-
-func trim(f float64) string {
-	if f >= 10 {
-		return strconv.FormatFloat(f, 'f', 0, 64)
-	}
-	return strings.TrimSuffix(strconv.FormatFloat(f, 'f', 1, 64), ".0")
-}
-
-// Number writes a count with its thousands apart: 6,000.
-func Number(n int) string {
-	s := strconv.Itoa(n)
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/leaksafe/leaksafe/leakcheck/internal/figure"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/symbols"
 )
@@ -136,7 +137,7 @@ func (g *siteFinder) add(s Site) int32 {
 
 // layout describes an object by its size and the words that may hold pointers.
 func (h *Heap) layout(o int32) string {
-	size := Bytes(int64(h.Size(o)))
+	size := figure.Bytes(int64(h.Size(o)))
 	switch words, more := h.PointerWords(o); {
 	case more:
 		return size + " with more than 8 pointers"

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/figure"
 )
 
 // A Suspect is a place in a [Tree] below which there is much of the heap, or much of what it has
@@ -218,15 +220,15 @@ func (t *Tree) way(n int32) (out []string) {
 // String is the suspect in one sentence, and the way to it, a step a line.
 func (s Suspect) String() string {
 	var b strings.Builder
-	what := fmt.Sprintf("%s, %.0f %% of the heap, is retained by", Bytes(s.Bytes), 100*s.Share)
+	what := fmt.Sprintf("%s, %.0f %% of the heap, is retained by", figure.Bytes(s.Bytes), 100*s.Share)
 	if s.Grown != 0 {
-		what = fmt.Sprintf("%s more than before, %.0f %% of the growth, is retained by", Bytes(s.Grown), 100*s.Share)
+		what = fmt.Sprintf("%s more than before, %.0f %% of the growth, is retained by", figure.Bytes(s.Grown), 100*s.Share)
 	}
 	root := s.Way[0]
 	if name, ok := strings.CutSuffix(root, " (variable)"); ok {
 		root = "the package variable " + name
 	}
-	fmt.Fprintf(&b, "%s %s, in %s objects", what, root, Number(int(s.Objects)))
+	fmt.Fprintf(&b, "%s %s, in %s objects", what, root, figure.Number(int(s.Objects)))
 	for _, step := range s.Way[1:] {
 		fmt.Fprintf(&b, "\n  → %s", step)
 	}

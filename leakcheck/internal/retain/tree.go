@@ -253,7 +253,7 @@ func (b *treeBuilder) goroutine(r *root, known map[uint64]int32) int32 {
 	top := b.root(by, kind)
 	in := "in " + at.shown()
 	if at.File != "" {
-		in += treeText(fmt.Sprintf(" (%s:%d)", shortFile(at.File), at.Line))
+		in += treeText(fmt.Sprintf(" (%s:%d)", h.short(at.File), at.Line))
 	}
 	n := b.child(top, b.intern(treeLabel{text: in + ", " + h.state(g), file: at.File, line: at.Line}))
 	b.out[n].State = h.state(g)

@@ -4,6 +4,7 @@ import (
 	"debug/dwarf"
 	"strings"
 
+	"github.com/leaksafe/leaksafe/leakcheck/internal/figure"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/symbols"
 )
@@ -134,7 +135,7 @@ func (t *typer) kindOf(o int32, via link) int32 {
 func (t *typer) unknownOf(size uint64) int32 {
 	i, ok := t.unknown[size]
 	if !ok {
-		i = t.add(kind{text: "object of " + Bytes(int64(size))})
+		i = t.add(kind{text: "object of " + figure.Bytes(int64(size))})
 		t.unknown[size] = i
 	}
 	return i
@@ -182,7 +183,7 @@ func (t *typer) describe(k *kind, o int32) {
 		return
 	}
 	if k.text = t.allocated(h.SampleOf(o)); k.text == "" {
-		k.text = "object of " + Bytes(int64(h.Size(o)))
+		k.text = "object of " + figure.Bytes(int64(h.Size(o)))
 	}
 }
 

@@ -1,6 +1,5 @@
 // Package source knows where code stands: functions and files as a reader writes them, lines of
-// source, the module under test, and what belongs to the standard library. It also has the formats
-// of counts and sizes in texts.
+// source, the module under test, and what belongs to the standard library.
 package source
 
 import (

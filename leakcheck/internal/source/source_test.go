@@ -77,16 +77,3 @@ func TestRepositoryFile(t *testing.T) {
 	assert.Empty(t, RepositoryFile("/go/pkg/mod/example.com/x@v1.0.0/x.go"))
 	assert.Empty(t, RepositoryFile(Library()+"strings/strings.go"))
 }
-
-func TestFormats(t *testing.T) {
-	assert.Equal(t, "1.00 object", Count(1, "object"))
-	assert.Equal(t, "0.0031 objects", Count(0.003125, "object"))
-	assert.Equal(t, "1 goroutine", Plural(1, "goroutine"))
-	assert.Equal(t, "0 goroutines", Plural(0, "goroutine"))
-	assert.Equal(t, "6,000", Number(6000))
-	assert.Equal(t, "1,234,567", Number(1234567))
-	assert.Equal(t, "-100", Number(-100))
-	assert.Equal(t, "+24 B", Signed(24))
-	assert.Equal(t, "-1.5 MiB", Signed(-3<<19))
-	assert.Equal(t, "0", Signed(0))
-}
