@@ -118,7 +118,7 @@ var childTexts = []struct {
 	{"Check: a file is still open", "bare", "TestSaysFile", nil},
 	{"Check: a listener is still open", "bare", "TestSaysListener", nil},
 	{"Track: an object is still reachable", "bare", "TestSaysTrack", nil},
-	{"Track: only the test itself holds it", "bare", "TestSaysTrackOwn", nil},
+	{"Track: only the test itself retains it", "bare", "TestSaysTrackOwn", nil},
 	{"Collected: an object is still reachable", "bare", "TestSaysCollected", nil},
 	{"NoGrowth: objects", "bare", "TestSaysObjects", nil},
 	{"NoGrowth: objects, without a heap dump", "bare", "TestSaysWithoutDump", []string{"TMPDIR=/nonexistent"}},

@@ -145,7 +145,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
 )
 
 // A subcommand is one word after leakcheck. To add one, write its function in a file of its own and

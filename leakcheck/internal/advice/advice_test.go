@@ -44,7 +44,7 @@ func TestHeapFix(t *testing.T) {
 		{"a slot beyond a slice's length", "", []Step{variable, {Kind: "object", Type: "[]*app.entry", Name: "(a slot beyond its length)", Grew: true}, object}, "clear the slot before the slice is cut: slices.Delete does, append(s[:i], s[i+1:]...) and s[1:] do not", true},
 		{"such slots in a map that grows", "", []Step{{Kind: "variable", Name: "app.all"}, {Kind: "map", Grew: true}, {Kind: "object", Type: "app.stack", Name: ".free"}, {Kind: "object", Type: "[]*app.entry", Name: "(a slot beyond its length)"}, object},
 			"s[1:] do not; and remove the entry from app.all when", true},
-		{"a chain that a variable of the test holds", "", []Step{{Kind: "goroutine", Name: "8, running", Test: true}, {Kind: "closure", Name: "app_test.TestX.func1, its variable last"}, object}, "the test itself holds it", false},
+		{"a chain that a variable of the test holds", "", []Step{{Kind: "goroutine", Name: "8, running", Test: true}, {Kind: "closure", Name: "app_test.TestX.func1, its variable last"}, object}, "the test itself retains it", false},
 		{"a buffer of bytes", "", []Step{{Kind: "variable", Name: "app.log.buf"}, {Kind: "object", Type: "[]byte"}}, "reset the buffer", false},
 		{"a text that gets longer", "", []Step{{Kind: "variable", Name: "app.text"}, {Kind: "object", Type: "string"}}, "remove the reference", false},
 		{"buffers in a map", "", []Step{variable, {Kind: "map"}, {Kind: "object", Type: "[]byte"}}, "remove the entry", true},
