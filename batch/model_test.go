@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leaksafe/leaksafe/batch"
+	"github.com/leaksafe/leaksafe/internal/testgate"
 )
 
 // The model records what callers and handlers were told about every item, and compares. It runs
@@ -781,7 +782,7 @@ func FuzzModel(f *testing.F) {
 
 // The same with fixed random scripts, so that every run of the tests has them.
 func TestModel(t *testing.T) {
-	for seed := range uint64(400) {
+	for seed := range uint64(testgate.Count(150, 400, 400)) {
 		data := randomScript(1000 + seed)
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { runModel(t, data) })
 		if t.Failed() {

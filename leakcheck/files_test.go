@@ -262,7 +262,7 @@ func TestPipesAreLeaks(t *testing.T) {
 	var r, w *os.File
 	t.Cleanup(func() { r.Close(); w.Close() })
 	leakcheck.MustDetect(t, func(t testing.TB) {
-		leakcheck.Files(t)
+		leakcheck.Files(t, short)
 		proxy(t)
 		var err error
 		r, w, err = os.Pipe()
@@ -271,7 +271,7 @@ func TestPipesAreLeaks(t *testing.T) {
 	var raw [2]int
 	t.Cleanup(func() { syscall.Close(raw[0]); syscall.Close(raw[1]) })
 	leakcheck.MustDetect(t, func(t testing.TB) {
-		leakcheck.Files(t)
+		leakcheck.Files(t, short)
 		require.NoError(t, syscall.Pipe(raw[:]))
 	})
 }

@@ -240,6 +240,7 @@ func TestChildCheckedRow(t *testing.T) {
 }
 
 func TestTrackAsksTheHeap(t *testing.T) {
+	testgate.Seconds(t)
 	o := child(t, "main", "TestChildTrackCleanups|TestChildCheckedRow|TestChildRow|TestChildHelperFirst|TestChildTrackSeveral")
 	assert.Equal(t, []string{"TestChildTrackSeveral"}, o.failed)
 	assert.Equal(t, 2, strings.Count(o.text, "leakcheck: no leak: *leakcheck_test.thing is still retained by your test, in "), "a row and a helper's cleanup")

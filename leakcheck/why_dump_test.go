@@ -106,6 +106,7 @@ func TestDumpsAreKeptOnlyOnRequest(t *testing.T) {
 // The runtime throws in a heap dump once the goroutineleak profile has found a leak: no dump may be
 // tried, but of a frozen copy.
 func TestNoDumpAfterTheGoroutineLeakProfile(t *testing.T) {
+	testgate.Seconds(t)
 	// Without the go command nothing is known of the runtime's structures, so that there is no dump
 	// of a frozen copy. It fails for the leak itself.
 	out, _ := whyChild(t, "why after a leak in the goroutineleak profile", "PATH=")
@@ -143,6 +144,7 @@ func TestWhyAliveOfAnObjectThatOnlyTheCallerHolds(t *testing.T) {
 }
 
 func TestWhyAliveOfAPackageVariable(t *testing.T) {
+	testgate.NoRace(t)
 	p, err := leakcheck.WhyAlive(&keptStruct)
 	require.NoError(t, err)
 	assert.Equal(t, "it is part of the package variable leakcheck_test.keptStruct, which lives as long as the program", p.Answer)

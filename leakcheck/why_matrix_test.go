@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/leakcheck"
 )
 
@@ -137,7 +138,12 @@ var retentionMatrix = []struct {
 // The rows share a process and a dump: they keep different objects in different ways.
 func TestRetentionMatrix(t *testing.T) {
 	for _, rate := range []int{1, 0} {
-		t.Run(fmt.Sprintf("MemProfileRate=%d", rate), func(t *testing.T) { testMatrix(t, rate) })
+		t.Run(fmt.Sprintf("MemProfileRate=%d", rate), func(t *testing.T) {
+			if rate == 0 {
+				testgate.NoRace(t)
+			}
+			testMatrix(t, rate)
+		})
 	}
 }
 
@@ -487,6 +493,7 @@ func plantDefer(t *testing.T) uintptr {
 
 // A sync.Pool is asked for many objects, because under -race it drops some of what it is given.
 func TestWhyAliveSaysThatAPoolIsNoLeak(t *testing.T) {
+	testgate.NoRace(t)
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // two collections would empty the pool
 	var addrs []uintptr
 	for range 32 {

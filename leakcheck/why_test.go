@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/leakcheck"
 )
 
@@ -19,6 +20,7 @@ type whyEntry struct {
 var whyDefault = &whyStore{items: map[string]*whyEntry{}}
 
 func TestWhyAliveNamesTheVariableThoughTheCallerUsesTheObject(t *testing.T) {
+	testgate.NoRace(t)
 	e := &whyEntry{key: "x", buf: make([]byte, 100)}
 	whyDefault.items["some key"] = e
 	defer clear(whyDefault.items)

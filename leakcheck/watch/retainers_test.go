@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/profile"
 	"github.com/leaksafe/leaksafe/leakcheck/watch"
 )
@@ -70,6 +71,7 @@ func TestFindingNamesWhatGrewInItsTime(t *testing.T) {
 // The finding names what retains the objects, from a frozen copy; the retention profile and the
 // redacted dump are in Dir.
 func TestFindingNamesTheRetainer(t *testing.T) {
+	testgate.NoRace(t)
 	if runtime.GOOS != "linux" {
 		t.Skip("no frozen copies here")
 	}
@@ -160,6 +162,7 @@ func TestTerminationLog(t *testing.T) {
 }
 
 func TestRetainedIsServed(t *testing.T) {
+	testgate.NoRace(t)
 	growing = nil
 	defer func() { growing = nil }()
 	for range 32 {

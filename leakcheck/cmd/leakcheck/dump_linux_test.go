@@ -185,7 +185,12 @@ type keeper struct{ service, question, answer string }
 // A dump from outside names the same keepers as the runtime's own, of the same objects.
 func TestDumpOfFiveVictims(t *testing.T) {
 	for _, k := range keepers {
-		t.Run(k.service, func(t *testing.T) { testVictim(t, plain, plain, k) })
+		t.Run(k.service, func(t *testing.T) {
+			if k.service != keepers[0].service {
+				testgate.NoRace(t)
+			}
+			testVictim(t, plain, plain, k)
+		})
 	}
 	t.Run("stripped, with -exe", func(t *testing.T) {
 		k := keepers[0]
@@ -366,6 +371,9 @@ func TestRedactedDumpHoldsNoSecrets(t *testing.T) {
 		"timers": {"order", "parcel"}}
 	for service, where := range places {
 		t.Run(service, func(t *testing.T) {
+			if service != "cache" {
+				testgate.NoRace(t)
+			}
 			v := plain.run(t, service)
 			full, redacted := temp(t, "full"), temp(t, "redacted")
 			leakcheck(t, "dump", "-pid", v.pid, "-contents", full)

@@ -42,6 +42,7 @@ func inDir(t *testing.T, dir string) []string {
 
 // The file has no name from before the dump is written: a process that dies leaves nothing behind.
 func TestDumpHasNoName(t *testing.T) {
+	testgate.NoRace(t)
 	dir := t.TempDir()
 	t.Setenv("TMPDIR", dir)
 	t.Setenv("TMP", dir)
