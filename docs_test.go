@@ -2,6 +2,7 @@ package leaksafe
 
 import (
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -206,4 +207,38 @@ func longLines(page string) (long []string) {
 		}
 	}
 	return long
+}
+
+// TestLinesOfExamplesFit: examples are there to be read and copied, so that their Go files, tests as
+// well, have no line of more than 100 columns.
+func TestLinesOfExamplesFit(t *testing.T) {
+	files := 0
+	err := filepath.WalkDir("examples", func(name string, _ fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(name) != ".go" {
+			return err
+		}
+		files++
+		text, err := os.ReadFile(name)
+		for _, n := range wideLines(string(text)) {
+			t.Errorf("%s:%d: over 100 columns", name, n)
+		}
+		return err
+	})
+	require.NoError(t, err)
+	assert.Greater(t, files, 50)
+	fits, wide := "\t\t"+strings.Repeat("한", 92)+"\n", "\t\t"+strings.Repeat("한", 93)+"\n"
+	assert.Equal(t, []int{2, 4}, wideLines(fits+wide+fits+wide))
+}
+
+// wideLines returns the numbers of the lines of more than 100 columns. A tab has four.
+func wideLines(text string) (numbers []int) {
+	n := 0
+	for line := range strings.Lines(text) {
+		n++
+		line = strings.ReplaceAll(strings.TrimRight(line, "\r\n"), "\t", "    ")
+		if utf8.RuneCountInString(line) > 100 {
+			numbers = append(numbers, n)
+		}
+	}
+	return numbers
 }

@@ -98,7 +98,8 @@ func readRows(file string) ([]row, error) {
 	rows := make([]row, len(records))
 	for i, r := range records {
 		if len(r) != 4 {
-			return nil, fmt.Errorf("line %d of the payloads has %d fields instead of 4", i+1, len(r))
+			return nil, fmt.Errorf("line %d of the payloads has %d fields instead of 4",
+				i+1, len(r))
 		}
 		rows[i] = row{r[0], r[1], r[2], r[3]}
 	}

@@ -86,7 +86,8 @@ func interrupted(ctx context.Context) bool {
 }
 
 func usage() {
-	fmt.Fprint(flag.CommandLine.Output(), `authapi puts a small account service on SQLite under load:
+	fmt.Fprint(flag.CommandLine.Output(),
+		`authapi puts a small account service on SQLite under load:
 sign up, log in, read, update. It measures one change (a logger for each request, removed) and
 compares the heap of the service before and after the load. It takes about 40 seconds.
 
@@ -150,8 +151,10 @@ func run(
 	if !leaky {
 		fmt.Fprintf(out, "8, 24, 48, 150, 48, 24 arrivals a second, each for %v:\n", length)
 		fmt.Fprintf(out, "sign up, log in, read, update, read.\n\n%-27s", "")
-		fmt.Fprintln(out, " created  completed  requests  req/s  avg ms  stdev   p99    max  answers")
-		if r.Before, err = p.measure(ctx, config{Logger: true, Rows: rows, Phase: length}); err != nil {
+		fmt.Fprintln(out, " created  completed  requests  req/s  avg ms  stdev   p99    max"+
+			"  answers")
+		r.Before, err = p.measure(ctx, config{Logger: true, Rows: rows, Phase: length})
+		if err != nil {
 			return err
 		}
 		r.Before.print(out, "a logger for each request")
@@ -224,7 +227,8 @@ func (p programs) compareHeaps(ctx context.Context, dir string, c config) (strin
 		return "", err
 	}
 	// -exe names variables and types.
-	cmd := exec.CommandContext(ctx, p.leakcheck, "compare", "-n", "5", "-exe", p.server, before, after)
+	cmd := exec.CommandContext(ctx, p.leakcheck,
+		"compare", "-n", "5", "-exe", p.server, before, after)
 	cmd.Stderr = os.Stderr
 	text, err := cmd.Output()
 	return strings.ReplaceAll(string(text), dir+string(filepath.Separator), ""), err
@@ -334,7 +338,8 @@ func progress(f *os.File, length time.Duration) (end func()) {
 				return
 			case <-tick.C:
 				part := min(40, int(40*time.Since(began)/length))
-				fmt.Fprintf(f, "\rload %s%s", strings.Repeat("█", part), strings.Repeat("░", 40-part))
+				done, left := strings.Repeat("█", part), strings.Repeat("░", 40-part)
+				fmt.Fprintf(f, "\rload %s%s", done, left)
 			}
 		}
 	}()

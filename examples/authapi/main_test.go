@@ -122,7 +122,8 @@ func TestGeneratorCountsByClass(t *testing.T) {
 	assert.Positive(t, r.Max)
 
 	hangs := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body) // otherwise the server does not notice that the client has gone
+		// Unless the body is read, the server does not notice that the client has gone.
+		_, _ = io.Copy(io.Discard, r.Body)
 		<-r.Context().Done()
 	}))
 	defer hangs.Close()
@@ -144,7 +145,8 @@ func TestRun(t *testing.T) {
 	assert.Empty(t, r.After.Errors)
 	html, err := os.ReadFile(filepath.Join(dir, "report.html"))
 	require.NoError(t, err)
-	assert.Regexp(t, `<td>&lt; \d+ ms</td><td>\d+</td><td><div style="width:[\d.]+%">`, string(html))
+	assert.Regexp(t, `<td>&lt; \d+ ms</td><td>\d+</td>`+
+		`<td><div style="width:[\d.]+%">`, string(html))
 	dumps, err := filepath.Glob(filepath.Join(dir, "*.dump"))
 	require.NoError(t, err)
 	assert.Empty(t, dumps, "dumps hold secrets and are gone")

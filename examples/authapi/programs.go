@@ -13,7 +13,8 @@ import (
 // Programs are the files of two programs: the server, linked with symbols, and leakcheck.
 type programs struct {
 	server, leakcheck string
-	dir               string // where they are if they were built for this run; the caller removes it
+	// dir is where they are if they were built for this run; the caller removes it.
+	dir string
 }
 
 const leakcheckPath = "github.com/leaksafe/leaksafe/leakcheck/cmd/leakcheck"
@@ -43,7 +44,10 @@ func buildPrograms(ctx context.Context) (p programs, err error) {
 	}
 	p.server = filepath.Join(p.dir, "server"+suffix)
 	p.leakcheck = filepath.Join(p.dir, "leakcheck"+suffix)
-	return p, errors.Join(build(ctx, source, p.server, "."), build(ctx, source, p.leakcheck, leakcheckPath))
+	return p, errors.Join(
+		build(ctx, source, p.server, "."),
+		build(ctx, source, p.leakcheck, leakcheckPath),
+	)
 }
 
 func build(ctx context.Context, source, file, pkg string) error {
@@ -64,7 +68,8 @@ func installedPrograms() (p programs, err error) {
 		return p, err
 	}
 	if p.leakcheck, err = exec.LookPath("leakcheck"); err != nil {
-		return p, errors.New("dumps are compared by a command: go install " + leakcheckPath + "@latest")
+		return p, errors.New("dumps are compared by a command: go install " +
+			leakcheckPath + "@latest")
 	}
 	return p, nil
 }

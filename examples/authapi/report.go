@@ -25,7 +25,8 @@ func (r results) write(dir string) error {
 	if err := os.WriteFile(filepath.Join(dir, "report.json"), text, 0o600); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(filepath.Join(dir, "report.html"), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	file := filepath.Join(dir, "report.html")
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}

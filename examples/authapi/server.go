@@ -63,7 +63,8 @@ CREATE TABLE IF NOT EXISTS sessions (
 
 // openServer opens the database in dir; the caller closes it.
 func openServer(dir string, logger, leaky bool) (*server, error) {
-	const pragmas = "_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=busy_timeout(10000)"
+	const pragmas = "_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)" +
+		"&_pragma=busy_timeout(10000)"
 	db, err := sql.Open("sqlite", filepath.Join(dir, "auth.db")+"?"+pragmas)
 	if err != nil {
 		return nil, err

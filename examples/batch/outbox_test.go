@@ -46,7 +46,8 @@ func TestBurst(t *testing.T) {
 		for i := range 10_000 {
 			wg.Go(func() {
 				token := fmt.Sprint(i)
-				answer, err := out.Do(t.Context(), Push{Token: token, Text: strings.Repeat("x", 4000)})
+				push := Push{Token: token, Text: strings.Repeat("x", 4000)}
+				answer, err := out.Do(t.Context(), push)
 				if err != nil {
 					assert.ErrorIs(t, err, batch.ErrFull)
 					full.Add(1)
@@ -112,13 +113,14 @@ func TestNothingIsSentTwice(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				sent, calls := map[string]int{}, 0
-				out, err := New(func(_ context.Context, pushes []Push) ([]batch.Result[string], error) {
+				send := func(_ context.Context, pushes []Push) ([]batch.Result[string], error) {
 					calls++
 					for _, p := range pushes {
 						sent[p.Token]++
 					}
 					return c.provider(calls, pushes)
-				})
+				}
+				out, err := New(send)
 				require.NoError(t, err)
 				pushes := make([]Push, n)
 				for i := range pushes {

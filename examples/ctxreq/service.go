@@ -17,7 +17,9 @@ var (
 
 // New serves orders: load fetches parts, mail confirms. After
 // http.Server.Shutdown call the second result, which waits for the mails.
-func New(load, mail func(context.Context, string) error) (http.Handler, func(context.Context) error) {
+func New(
+	load, mail func(context.Context, string) error,
+) (http.Handler, func(context.Context) error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /orders/{id}", func(w http.ResponseWriter, r *http.Request) {
 		ctx, id := r.Context(), r.PathValue("id")
@@ -30,7 +32,8 @@ func New(load, mail func(context.Context, string) error) (http.Handler, func(con
 			http.Error(w, "try again", http.StatusServiceUnavailable)
 			return
 		}
-		jobs.Go(ctx, "mail", func(ctx context.Context) error { // outlives the request, and has its user
+		// The mail outlives the request, and has its user.
+		jobs.Go(ctx, "mail", func(ctx context.Context) error {
 			to, _ := user.Get(ctx)
 			return mail(ctx, to)
 		})

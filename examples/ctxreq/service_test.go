@@ -24,7 +24,8 @@ func TestMain(m *testing.M) { leakcheck.Main(m) }
 func fresh(t *testing.T) {
 	oldConfig, oldJobs, oldLog := config, jobs, slog.Default()
 	t.Cleanup(func() { config, jobs = oldConfig, oldJobs; slog.SetDefault(oldLog) })
-	config = &ctxreq.Config{Grace: time.Minute, CleanupTimeout: time.Minute} // a busy machine fails no test
+	// So long that a busy machine fails no test.
+	config = &ctxreq.Config{Grace: time.Minute, CleanupTimeout: time.Minute}
 	jobs = &ctxreq.Jobs{Config: config}
 	slog.SetDefault(slog.New(slog.DiscardHandler))
 }
@@ -75,7 +76,8 @@ func careless() func(context.Context, string) error {
 // tracked is a middleware whose value of the request has to be collected.
 func tracked(t testing.TB, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r = r.WithContext(context.WithValue(r.Context(), requestKey{}, leakcheck.Track(t, &http.Request{Header: r.Header})))
+		value := leakcheck.Track(t, &http.Request{Header: r.Header})
+		r = r.WithContext(context.WithValue(r.Context(), requestKey{}, value))
 		next.ServeHTTP(w, r)
 	})
 }
@@ -95,7 +97,9 @@ func TestWithoutAScopeItKeepsIt(t *testing.T) {
 	t.Cleanup(func() { kept = nil })
 	leakcheck.MustDetect(t, func(t testing.TB) {
 		load := careless()
-		order(tracked(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { load(r.Context(), "stock") })))
+		order(tracked(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			load(r.Context(), "stock")
+		})))
 	})
 }
 

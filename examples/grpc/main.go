@@ -20,7 +20,8 @@ import (
 )
 
 func main() {
-	leaky := flag.Bool("leaky", false, "start the audit as a plain goroutine, which outlives its RPC")
+	leaky := flag.Bool("leaky", false,
+		"start the audit as a plain goroutine, which outlives its RPC")
 	calls := flag.Int("calls", 5000, "how many RPCs of each kind to make")
 	flag.Usage = usage
 	flag.Parse()

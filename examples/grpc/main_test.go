@@ -40,11 +40,14 @@ func TestRPCs(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "hello, ada", text)
 	var got []string
-	require.NoError(t, c.count(t.Context(), 3, func(m *wrapperspb.StringValue) { got = append(got, m.Value) }))
+	require.NoError(t, c.count(t.Context(), 3, func(m *wrapperspb.StringValue) {
+		got = append(got, m.Value)
+	}))
 	assert.Equal(t, []string{"0", "1", "2"}, got)
 	_, err = c.echo(t.Context(), "panic")
 	assert.Equal(t, codes.Internal, status.Code(err))
-	assert.Equal(t, "internal error", status.Convert(err).Message(), "the client learns nothing of the panic")
+	assert.Equal(t, "internal error", status.Convert(err).Message(),
+		"the client learns nothing of the panic")
 }
 
 // TestTheClientLearnsWhatTheHandlerChose checks every way in which something other than the
@@ -53,13 +56,17 @@ func TestTheClientLearnsWhatTheHandlerChose(t *testing.T) {
 	c := start(t, false)
 	for text, want := range map[string]error{
 		"hello": nil, "failing audit": nil, "failing cleanup": nil,
-		"not found": status.Error(codes.NotFound, "no such text"), "panic": status.Error(codes.Internal, "internal error"),
+		"not found": status.Error(codes.NotFound, "no such text"),
+		"panic":     status.Error(codes.Internal, "internal error"),
 	} {
 		_, err := c.echo(t.Context(), text)
-		assert.Equal(t, status.Convert(want).Proto().String(), status.Convert(err).Proto().String(), text)
+		assert.Equal(t, status.Convert(want).Proto().String(),
+			status.Convert(err).Proto().String(), text)
 	}
-	joined := errors.Join(status.Error(codes.NotFound, "no such text"), errors.New("dial postgres://app:hunter2@db"))
-	assert.Equal(t, "no such text", status.Convert(answer(joined)).Message(), "nor of what the handler joined to it")
+	joined := errors.Join(status.Error(codes.NotFound, "no such text"),
+		errors.New("dial postgres://app:hunter2@db"))
+	assert.Equal(t, "no such text", status.Convert(answer(joined)).Message(),
+		"nor of what the handler joined to it")
 	assert.Equal(t, codes.DeadlineExceeded, status.Code(answer(context.DeadlineExceeded)))
 }
 
@@ -80,7 +87,8 @@ func TestRun(t *testing.T) {
 	var out bytes.Buffer
 	require.NoError(t, run(t.Context(), &out, false, 200))
 	assert.Regexp(t, `goroutines left    \d\n`, out.String())
-	assert.Contains(t, out.String(), "panic in /leaksafe.Echo/Echo: panic: connect postgres://hidden@db/app")
+	assert.Contains(t, out.String(),
+		"panic in /leaksafe.Echo/Echo: panic: connect postgres://hidden@db/app")
 	assert.Contains(t, out.String(), "the audit's disk is full")
 	assert.NotContains(t, out.String(), "hunter2")
 	assert.ErrorContains(t, run(t.Context(), &out, true, 200), "outlive their RPCs")

@@ -111,7 +111,10 @@ func (s *server) audit(ctx context.Context) error {
 		go s.write(context.WithoutCancel(ctx)) // retains the RPC's context
 		return nil
 	}
-	return ctxreq.From(ctx).Go("audit", func(ctx context.Context) error { s.write(ctx); return nil })
+	return ctxreq.From(ctx).Go("audit", func(ctx context.Context) error {
+		s.write(ctx)
+		return nil
+	})
 }
 
 // write sends to a downstream that does not answer.
@@ -124,7 +127,8 @@ func (s *server) write(ctx context.Context) {
 
 // settle waits until the last RPCs have ended. A client gets its answer a little earlier.
 func (s *server) settle() {
-	for end := time.Now().Add(5 * time.Second); len(s.scopes.InFlight()) > 0 && time.Now().Before(end); {
+	end := time.Now().Add(5 * time.Second)
+	for len(s.scopes.InFlight()) > 0 && time.Now().Before(end) {
 		time.Sleep(time.Millisecond)
 	}
 }
@@ -136,7 +140,8 @@ func (s *server) echo(ctx context.Context, in *text) (*text, error) {
 	case "panic":
 		panic("connect postgres://app:hunter2@db/app")
 	case "not found":
-		return nil, fmt.Errorf("looking in /var/lib: %w", status.Error(codes.NotFound, "no such text"))
+		err := status.Error(codes.NotFound, "no such text")
+		return nil, fmt.Errorf("looking in /var/lib: %w", err)
 	case "failing audit":
 		scope := ctxreq.From(ctx)
 		_ = scope.Go("audit", func(context.Context) error {
@@ -172,7 +177,9 @@ var desc = grpc.ServiceDesc{
 	ServiceName: "leaksafe.Echo",
 	HandlerType: (*any)(nil),
 	Methods:     []grpc.MethodDesc{{MethodName: "Echo", Handler: echoHandler}},
-	Streams:     []grpc.StreamDesc{{StreamName: "Count", ServerStreams: true, Handler: countHandler}},
+	Streams: []grpc.StreamDesc{
+		{StreamName: "Count", ServerStreams: true, Handler: countHandler},
+	},
 }
 
 func echoHandler(srv any, ctx context.Context, decode func(any) error,

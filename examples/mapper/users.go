@@ -24,7 +24,8 @@ type UserPatch struct{ First, Last, Mail *string }
 // field of User fills is a panic here, not an empty field in a response.
 var (
 	toDTO = mapper.Must[User, UserDTO](mapper.Set(
-		func(d *UserDTO) *string { return &d.Name }, func(u User) string { return u.First + " " + u.Last }))
+		func(d *UserDTO) *string { return &d.Name },
+		func(u User) string { return u.First + " " + u.Last }))
 	patch = mapper.Must[UserPatch, User](mapper.Lenient())
 )
 

@@ -185,7 +185,8 @@ func (c *comparison) printStalls(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "\ninserts hang for %v, at most %d orders a second, deadline of an insert %v\n",
+	fmt.Fprintf(out,
+		"\ninserts hang for %v, at most %d orders a second, deadline of an insert %v\n",
 		c.hang, hangRate, order.Timeout)
 	codes := map[string]int{}
 	for _, s := range stalls {

@@ -39,7 +39,8 @@ func checked(t testing.TB) {
 // allReleased fails t if a buffer has not come back.
 func allReleased(t testing.TB) {
 	// The Transport and the server may close a moment after Do.
-	for end := time.Now().Add(20 * time.Second); len(buffers.Outstanding()) > 0 && time.Now().Before(end); {
+	end := time.Now().Add(20 * time.Second)
+	for len(buffers.Outstanding()) > 0 && time.Now().Before(end) {
 		runtime.Gosched()
 	}
 	for _, held := range buffers.Outstanding() {
@@ -78,7 +79,8 @@ func TestARequestNeverSentIsSeen(t *testing.T) {
 	_, err := NewRequest(t.Context(), "http://localhost", message{"lost"})
 	require.NoError(t, err)
 	require.Len(t, buffers.Outstanding(), 1)
-	assert.Contains(t, buffers.Outstanding()[0].String(), "1 lease (256 B) not released, acquired at github.com/leaksafe/leaksafe/examples/pool.encode (")
+	assert.Contains(t, buffers.Outstanding()[0].String(), "1 lease (256 B) not released, "+
+		"acquired at github.com/leaksafe/leaksafe/examples/pool.encode (")
 }
 
 // 307 and 308 ask the client to send the same body again.

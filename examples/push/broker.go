@@ -29,7 +29,10 @@ const (
 // any way.
 func runBroker(c config) error {
 	defer os.RemoveAll(c.Dir)
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: c.Dir, NoSigs: true, NoLog: true})
+	s, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: c.Dir,
+		NoSigs: true, NoLog: true,
+	})
 	if err != nil {
 		return err
 	}
@@ -45,7 +48,9 @@ func runBroker(c config) error {
 }
 
 // connect opens the queue. It creates the stream if it does not exist.
-func connect(ctx context.Context, url string) (*nats.Conn, jetstream.JetStream, jetstream.Stream, error) {
+func connect(
+	ctx context.Context, url string,
+) (*nats.Conn, jetstream.JetStream, jetstream.Stream, error) {
 	nc, err := nats.Connect(url, nats.MaxReconnects(-1))
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("connecting to %s: %w", url, err)
@@ -56,11 +61,13 @@ func connect(ctx context.Context, url string) (*nats.Conn, jetstream.JetStream, 
 		return nil, nil, nil, err
 	}
 	stream, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-		Name: streamName, Subjects: []string{subject}, Retention: jetstream.WorkQueuePolicy, Storage: jetstream.FileStorage,
+		Name: streamName, Subjects: []string{subject},
+		Retention: jetstream.WorkQueuePolicy, Storage: jetstream.FileStorage,
 	})
 	if err == nil {
 		_, err = js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-			Name: deadStream, Subjects: []string{deadSubject}, MaxMsgs: 100_000, Storage: jetstream.FileStorage,
+			Name: deadStream, Subjects: []string{deadSubject},
+			MaxMsgs: 100_000, Storage: jetstream.FileStorage,
 		})
 	}
 	if err != nil {
@@ -72,8 +79,11 @@ func connect(ctx context.Context, url string) (*nats.Conn, jetstream.JetStream, 
 
 // consumer returns the consumer that all workers share. pending bounds the messages that are
 // delivered and not yet acknowledged, over all workers: it is the queue's back-pressure.
-func consumer(ctx context.Context, stream jetstream.Stream, ackWait time.Duration, pending int) (jetstream.Consumer, error) {
+func consumer(
+	ctx context.Context, stream jetstream.Stream, ackWait time.Duration, pending int,
+) (jetstream.Consumer, error) {
 	return stream.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
-		Durable: "push", AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait, MaxAckPending: pending,
+		Durable: "push", AckPolicy: jetstream.AckExplicitPolicy,
+		AckWait: ackWait, MaxAckPending: pending,
 	})
 }

@@ -41,7 +41,9 @@ func runDownstream(c config) error {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/projects/{project}/messages:send", d.send)
-	mux.HandleFunc("GET /tally", func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(d.tally()) })
+	mux.HandleFunc("GET /tally", func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(d.tally())
+	})
 	go func() { _ = http.Serve(listener, mux) }()
 	sayReady("http://" + listener.Addr().String())
 	untilParentIsGone()
@@ -86,7 +88,11 @@ func (d *downstream) decide(id, token string) int {
 		return http.StatusNotFound
 	}
 	if d.failures && d.attempts[id] == 1 {
-		for suffix, status := range map[string]int{"1111": http.StatusInternalServerError, "3333": http.StatusTooManyRequests, "15555": 0} {
+		for suffix, status := range map[string]int{
+			"1111":  http.StatusInternalServerError,
+			"3333":  http.StatusTooManyRequests,
+			"15555": 0,
+		} {
 			if strings.HasSuffix(id, suffix) {
 				d.failed++
 				return status
@@ -111,6 +117,7 @@ func (d *downstream) tally() tally {
 func fault(w http.ResponseWriter, code int, status, fcm string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
-	fmt.Fprintf(w, `{"error":{"code":%d,"message":"%s","status":"%s","details":[{"@type":"type.googleapis.com/google.firebase.fcm.v1.FcmError","errorCode":"%s"}]}}`,
+	fmt.Fprintf(w, `{"error":{"code":%d,"message":"%s","status":"%s","details":[`+
+		`{"@type":"type.googleapis.com/google.firebase.fcm.v1.FcmError","errorCode":"%s"}]}}`,
 		code, strings.ToLower(fcm), status, fcm)
 }

@@ -39,7 +39,8 @@ func decode(wire []byte) (event, pool.Buffer, error) {
 	fields := bytes.Split(buf.Slice(0, n), []byte{separator})
 	if len(fields) != 5 || len(fields[0]) == 0 || len(fields[1]) == 0 {
 		buf.Release()
-		return event{}, pool.Buffer{}, fmt.Errorf("an event has five fields, with an id and a token; this has %d", len(fields))
+		return event{}, pool.Buffer{}, fmt.Errorf(
+			"an event has five fields, with an id and a token; this has %d", len(fields))
 	}
 	return event{fields[0], fields[1], fields[2], fields[3], fields[4]}, buf, nil
 }
@@ -51,7 +52,8 @@ func encode(n int) ([]byte, error) {
 		token = fmt.Sprintf("gone-%06d", n)
 	}
 	body := strings.Repeat(fmt.Sprintf("고객님의 주문 %d번이 출발했습니다. ", n), 12)
-	text := strings.Join([]string{fmt.Sprint(n), token, "배송 알림", body, fmt.Sprintf("010-%08d", n)}, string(rune(separator)))
+	fields := []string{fmt.Sprint(n), token, "배송 알림", body, fmt.Sprintf("010-%08d", n)}
+	text := strings.Join(fields, string(rune(separator)))
 	return korean.EUCKR.NewEncoder().Bytes([]byte(text))
 }
 
@@ -59,10 +61,24 @@ func encode(n int) ([]byte, error) {
 // them.
 var toMessage = mapper.Must[event, messaging.Message](
 	mapper.Lenient(), // a Message has many more fields, all optional
-	mapper.Set(func(m *messaging.Message) *string { return &m.Token }, func(e event) string { return string(e.Token) }),
-	mapper.Set(func(m *messaging.Message) *string { return &m.Notification.Title }, func(e event) string { return string(e.Title) }),
-	mapper.Set(func(m *messaging.Message) *string { return &m.Notification.Body }, func(e event) string { return string(e.Body) }),
-	mapper.Set(func(m *messaging.Message) *map[string]string { return &m.Data }, func(e event) map[string]string {
+	mapper.Set(func(m *messaging.Message) *string {
+		return &m.Token
+	}, func(e event) string {
+		return string(e.Token)
+	}),
+	mapper.Set(func(m *messaging.Message) *string {
+		return &m.Notification.Title
+	}, func(e event) string {
+		return string(e.Title)
+	}),
+	mapper.Set(func(m *messaging.Message) *string {
+		return &m.Notification.Body
+	}, func(e event) string {
+		return string(e.Body)
+	}),
+	mapper.Set(func(m *messaging.Message) *map[string]string {
+		return &m.Data
+	}, func(e event) map[string]string {
 		return map[string]string{"id": string(e.ID)}
 	}),
 )

@@ -51,7 +51,11 @@ func startGuard(limit int64, last func(*words)) (*guard, error) {
 func (g *guard) measure() {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	m := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+	m := []metrics.Sample{
+		{Name: "/memory/classes/heap/objects:bytes"},
+		{Name: "/memory/classes/total:bytes"},
+		{Name: "/memory/classes/heap/released:bytes"},
+	}
 	for {
 		select {
 		case <-g.stop:

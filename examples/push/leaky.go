@@ -112,7 +112,8 @@ func whatRetainsAJob() string {
 		if err != nil {
 			return err.Error()
 		}
-		return fmt.Sprintf("%d messages are on their way at once; of one of them:\n%s", len(jobs), path)
+		return fmt.Sprintf("%d messages are on their way at once; of one of them:\n%s",
+			len(jobs), path)
 	}
 	return "nothing is retained"
 }

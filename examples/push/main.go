@@ -68,11 +68,14 @@ func interrupted(ctx context.Context) bool {
 }
 
 func usage() {
-	fmt.Fprint(flag.CommandLine.Output(), `push sends 100,000 distinct push messages that arrive in one burst, through a slow downstream,
-with flat memory and none lost; and shows what the same burst does to a worker that bounds nothing.
+	fmt.Fprint(flag.CommandLine.Output(),
+		`push sends 100,000 distinct push messages, which arrive in one burst, through a slow
+downstream: memory stays flat, and none is lost. It also shows what the same burst does to a worker
+that bounds nothing.
 
-It starts its own NATS broker and its own endpoint that speaks FCM's HTTP v1 API, each a child process,
-in a temporary folder that it removes. Set NATS_URL to use a broker of yours. It takes about a minute.
+It starts its own NATS broker and its own endpoint that speaks FCM's HTTP v1 API, each a child
+process, in a temporary folder that it removes. Set NATS_URL to use a broker of yours. It takes
+about a minute.
 
 `)
 	flag.PrintDefaults()
@@ -80,9 +83,11 @@ in a temporary folder that it removes. Set NATS_URL to use a broker of yours. It
 
 // run shows the safe worker and the leaky one, or the leaky one alone.
 func run(ctx context.Context, out io.Writer, leaky bool, n int) error {
-	fmt.Fprintf(out, "%d distinct messages arrive at once. The downstream takes 40 ms for each and fails now and then.\n", n)
+	fmt.Fprintf(out, "%d distinct messages arrive at once. "+
+		"The downstream takes 40 ms for each and fails now and then.\n", n)
 	fmt.Fprintf(out, "A worker may use %d MiB.\n\n", memoryLimit>>20)
-	fmt.Fprintln(out, "worker      sent  rejected  retried  lost  duplicates  peak heap  Go's memory    time  ended")
+	fmt.Fprintln(out, "worker      sent  rejected  retried  lost  duplicates  "+
+		"peak heap  Go's memory    time  ended")
 	var problem error
 	if !leaky {
 		r, err := deliverAll(ctx, "worker", n)
@@ -100,14 +105,18 @@ func run(ctx context.Context, out io.Writer, leaky bool, n int) error {
 	}
 	r.print(out, "leaky")
 	if r.words.InUse > 0 {
-		fmt.Fprintf(out, "\nout of memory: %.1f MiB were in use that no collection frees, more than 80 %% of %d MiB. That is the heap that is\n"+
-			"alive, stacks, and the program itself; Go's memory is less, because it does not count the program.\n", mib(r.words.InUse), memoryLimit>>20)
+		fmt.Fprintf(out, "\nout of memory: %.1f MiB were in use that no collection frees, "+
+			"more than 80 %% of %d MiB. That is the heap that is\n"+
+			"alive, stacks, and the program itself; "+
+			"Go's memory is less, because it does not count the program.\n",
+			mib(r.words.InUse), memoryLimit>>20)
 	}
 	if r.words.Kept != "" {
 		fmt.Fprintf(out, "\nwhat retains the leaky worker's memory:\n%s\n", r.words.Kept)
 	}
 	if leaky && r.code != 0 {
-		problem = fmt.Errorf("the worker ran out of memory with %d of %d messages sent: run without -leaky", r.tally.Sent, n)
+		problem = fmt.Errorf("the worker ran out of memory with %d of %d messages sent: "+
+			"run without -leaky", r.tally.Sent, n)
 	}
 	return problem
 }
@@ -131,7 +140,8 @@ func (r result) print(out io.Writer, name string) {
 	if r.words.InUse > 0 {
 		ended = fmt.Sprintf("out of memory, code %d", r.code)
 	}
-	fmt.Fprintf(out, "%-8s %7d %9d %8d %5s %11d %5.1f MiB %8.1f MiB %5.1f s  %s\n", name, r.tally.Sent, r.tally.Rejected, r.words.Retried, lost, r.tally.Duplicates,
+	fmt.Fprintf(out, "%-8s %7d %9d %8d %5s %11d %5.1f MiB %8.1f MiB %5.1f s  %s\n",
+		name, r.tally.Sent, r.tally.Rejected, r.words.Retried, lost, r.tally.Duplicates,
 		mib(r.words.PeakHeap), mib(r.words.PeakMemory), r.took.Seconds(), ended)
 }
 
@@ -194,7 +204,10 @@ func startScene(ctx context.Context, ackWait, latency time.Duration) (_ *scene, 
 	if err != nil {
 		return nil, err
 	}
-	s.config = config{NATS: os.Getenv("NATS_URL"), Dir: dir, Limit: memoryLimit, AckWait: ackWait.Milliseconds(), LatencyM: latency.Milliseconds(), Failures: true}
+	s.config = config{
+		NATS: os.Getenv("NATS_URL"), Dir: dir, Limit: memoryLimit,
+		AckWait: ackWait.Milliseconds(), LatencyM: latency.Milliseconds(), Failures: true,
+	}
 	if s.config.NATS == "" {
 		if s.broker, err = startChild("broker", s.config); err != nil {
 			return nil, err
@@ -243,7 +256,8 @@ func (s *scene) publish(ctx context.Context, n int) error {
 		if err != nil {
 			return err
 		}
-		if _, err := s.js.PublishAsync(subject, wire, jetstream.WithStallWait(30*time.Second)); err != nil {
+		_, err = s.js.PublishAsync(subject, wire, jetstream.WithStallWait(30*time.Second))
+		if err != nil {
 			return err
 		}
 		progress(i + 1)
@@ -311,7 +325,8 @@ func progressBar(f *os.File, what string, total int) func(done int) {
 			return
 		}
 		drawn = part
-		fmt.Fprintf(f, "\r%s %s%s %3d %%", what, strings.Repeat("█", part), strings.Repeat("░", 40-part), 100*done/cmp.Or(total, 1))
+		fmt.Fprintf(f, "\r%s %s%s %3d %%", what,
+			strings.Repeat("█", part), strings.Repeat("░", 40-part), 100*done/cmp.Or(total, 1))
 		if done == total {
 			fmt.Fprint(f, "\r\033[K")
 		}

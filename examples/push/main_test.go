@@ -45,10 +45,13 @@ func TestDecode(t *testing.T) {
 	buffer.Release()
 	assert.Equal(t, "gone-000007", m.Token)
 	assert.Equal(t, "배송 알림", m.Notification.Title, "a copy: the buffer is cleared by now")
-	assert.True(t, strings.HasPrefix(m.Notification.Body, "고객님의 주문 7번이 출발했습니다."))
+	assert.True(t,
+		strings.HasPrefix(m.Notification.Body, "고객님의 주문 7번이 출발했습니다."))
 	assert.Equal(t, map[string]string{"id": "7"}, m.Data)
 
-	for name, wire := range map[string]string{"no fields": "", "too few": "1\x1ftoken", "no token": "1\x1f\x1f\x1f\x1f"} {
+	for name, wire := range map[string]string{
+		"no fields": "", "too few": "1\x1ftoken", "no token": "1\x1f\x1f\x1f\x1f",
+	} {
 		_, _, err := decode([]byte(wire))
 		assert.Error(t, err, name)
 	}
@@ -157,7 +160,9 @@ func TestLeakyRunsOutOfMemory(t *testing.T) {
 	var out bytes.Buffer
 	err := run(t.Context(), &out, true, 30_000)
 	require.ErrorContains(t, err, "ran out of memory", "%s", out.String())
-	assert.Regexp(t, `what retains the leaky worker's memory:\n[1-9]\d* messages are on their way at once; of one of them:\n.*(runLeaky|\.jobs)`, out.String())
+	assert.Regexp(t, `what retains the leaky worker's memory:\n`+
+		`[1-9]\d* messages are on their way at once; of one of them:\n`+
+		`.*(runLeaky|\.jobs)`, out.String())
 }
 
 // A message that is delivered too often is moved aside, and the queue continues.

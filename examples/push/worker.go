@@ -85,7 +85,9 @@ func runWorker(c config) error {
 	if err != nil {
 		return err
 	}
-	take, err := queue.Consume(func(m jetstream.Msg) { w.take(ctx, m) }, jetstream.PullMaxMessages(500))
+	take, err := queue.Consume(func(m jetstream.Msg) {
+		w.take(ctx, m)
+	}, jetstream.PullMaxMessages(500))
 	if err != nil {
 		return err
 	}
@@ -100,7 +102,10 @@ func runWorker(c config) error {
 	if err := nc.FlushTimeout(10 * time.Second); err != nil {
 		return err
 	}
-	last := words{Sent: value(w.sent), Rejected: value(w.rejected), Retried: value(w.retried), Dead: value(w.dead)}
+	last := words{
+		Sent: value(w.sent), Rejected: value(w.rejected),
+		Retried: value(w.retried), Dead: value(w.dead),
+	}
 	last.PeakHeap, last.PeakMemory = guard.peak()
 	return sayLast(last)
 }
@@ -110,15 +115,16 @@ func newWorker(ctx context.Context, c config, js jetstream.JetStream) (*worker, 
 	if err != nil {
 		return nil, err
 	}
-	statuses, err := os.OpenFile(filepath.Join(c.Dir, "statuses.txt"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	file := filepath.Join(c.Dir, "statuses.txt")
+	statuses, err := os.OpenFile(file, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	w := &worker{fcm: fcm, js: js, statuses: statuses,
-		sent:     prometheus.NewCounter(prometheus.CounterOpts{Name: "push_sent_total", Help: "Messages that FCM accepted."}),
-		rejected: prometheus.NewCounter(prometheus.CounterOpts{Name: "push_rejected_total", Help: "Messages whose token or content is not valid."}),
-		retried:  prometheus.NewCounter(prometheus.CounterOpts{Name: "push_retried_total", Help: "Messages given back to the queue."}),
-		dead:     prometheus.NewCounter(prometheus.CounterOpts{Name: "push_dead_total", Help: "Messages moved to the subject of the dead."}),
+		sent:     counter("push_sent_total", "Messages that FCM accepted."),
+		rejected: counter("push_rejected_total", "Messages whose token or content is not valid."),
+		retried:  counter("push_retried_total", "Messages given back to the queue."),
+		dead:     counter("push_dead_total", "Messages moved to the subject of the dead."),
 	}
 	w.batches, err = batch.New(batch.Options[item]{
 		MaxItems:     500, // FCM's limit
@@ -132,10 +138,17 @@ func newWorker(ctx context.Context, c config, js jetstream.JetStream) (*worker, 
 	return w, err
 }
 
+func counter(name, help string) prometheus.Counter {
+	return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+}
+
 // newFCM is the real Admin SDK, pointed at the local endpoint.
 func newFCM(ctx context.Context, endpoint string) (*messaging.Client, error) {
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 200, MaxConnsPerHost: 200}}
-	app, err := firebase.NewApp(ctx, &firebase.Config{ProjectID: "demo"}, option.WithEndpoint(endpoint+"/v1"), option.WithHTTPClient(client))
+	client := &http.Client{
+		Transport: &http.Transport{MaxIdleConnsPerHost: 200, MaxConnsPerHost: 200},
+	}
+	app, err := firebase.NewApp(ctx, &firebase.Config{ProjectID: "demo"},
+		option.WithEndpoint(endpoint+"/v1"), option.WithHTTPClient(client))
 	if err != nil {
 		return nil, err
 	}
@@ -291,7 +304,8 @@ func (w *worker) drain() error {
 func (w *worker) serveMetrics() (net.Listener, error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(w.sent, w.rejected, w.retried, w.dead,
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "push_pending", Help: "Events taken and without an outcome."},
+		prometheus.NewGaugeFunc(
+			prometheus.GaugeOpts{Name: "push_pending", Help: "Events taken that have no outcome."},
 			func() float64 { return float64(w.batches.Stats().Pending) }))
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -65,7 +65,8 @@ func interrupted(ctx context.Context) bool {
 }
 
 func usage() {
-	fmt.Fprint(flag.CommandLine.Output(), `report runs services that report errors to a local Sentry endpoint.
+	fmt.Fprint(flag.CommandLine.Output(),
+		`report runs services that report errors to a local Sentry endpoint.
 It says what each service keeps of a request, and what the last report shows of its headers.
 It takes about half a minute; -n makes it shorter (at least 1000).
 
@@ -93,7 +94,8 @@ type result struct {
 func (r result) perRequest() float64 { return float64(r.After-r.Before) / float64(r.Requests) }
 
 func run(ctx context.Context, out io.Writer, leaky bool, requests int) error {
-	fmt.Fprintln(out, `One request in a thousand panics, one fails; both are reported to a local Sentry endpoint.
+	fmt.Fprintln(out,
+		`One request in a thousand panics, one fails; both are reported to a local Sentry endpoint.
 A dashboard keeps the contexts of recent requests: the last 100, or, by mistake, all.`)
 	fmt.Fprintln(out)
 	fmt.Fprintln(out, "service                       requests  reports  requests/s  "+
@@ -101,7 +103,8 @@ A dashboard keeps the contexts of recent requests: the last 100, or, by mistake,
 	row := func(name, kind string, n int) (result, error) {
 		r, err := runChild(ctx, kind, n)
 		if err == nil {
-			fmt.Fprintf(out, "%-28s %9d %8d %11.0f %8.1f → %5.1f MiB %12.0f B\n", name, r.Requests,
+			fmt.Fprintf(out, "%-28s %9d %8d %11.0f %8.1f → %5.1f MiB %12.0f B\n",
+				name, r.Requests,
 				r.Reports, r.PerSecond, mib(r.Before), mib(r.After), max(0, r.perRequest()))
 		}
 		return r, err

@@ -74,7 +74,9 @@ func (s *service) safe() http.Handler {
 // so that code that retains the context retains the request.
 func (s *service) leaky() http.Handler {
 	work := func(w http.ResponseWriter, r *http.Request) {
-		s.work(w, r, func(err error) { sentry.GetHubFromContext(r.Context()).CaptureException(err) })
+		s.work(w, r, func(err error) {
+			sentry.GetHubFromContext(r.Context()).CaptureException(err)
+		})
 	}
 	inner := sentryhttp.New(sentryhttp.Options{}).Handle(http.HandlerFunc(work))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -91,7 +93,9 @@ func (s reporter) Report(_ context.Context, r *ctxreq.Report) {
 	event.Level = sentry.LevelError
 	event.Message = string(r.Kind)
 	event.Exception = []sentry.Exception{{Type: string(r.Kind), Value: r.Err.Error()}}
-	event.Contexts["request"] = sentry.Context{"id": r.Info.ID, "name": r.Info.Name, "stack": r.Stack}
+	event.Contexts["request"] = sentry.Context{
+		"id": r.Info.ID, "name": r.Info.Name, "stack": r.Stack,
+	}
 	if r.Request != nil {
 		headers := make(map[string]string, len(r.Request.Header))
 		for name, values := range r.Request.Header {

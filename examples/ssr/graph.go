@@ -27,7 +27,8 @@ func newBar(w io.Writer) bar {
 func (b bar) show(done float64, text string) {
 	const width = 24
 	n := int(min(done, 1) * width)
-	fmt.Fprintf(b.w, "\r\x1b[K%s%s %3.0f%%  %s", strings.Repeat("█", n), strings.Repeat("░", width-n), 100*min(done, 1), text)
+	fmt.Fprintf(b.w, "\r\x1b[K%s%s %3.0f%%  %s",
+		strings.Repeat("█", n), strings.Repeat("░", width-n), 100*min(done, 1), text)
 }
 
 func (b bar) clear() { fmt.Fprint(b.w, "\r\x1b[K") }
@@ -100,7 +101,8 @@ func tops(children []*child) (heap, rate float64) {
 func printGraphs(w io.Writer, children []*child) {
 	const width = 24
 	heap, rate := tops(children)
-	fmt.Fprintf(w, "%-14s%-*s%-19s%-*s%s\n", "", width+2, "live heap", "first → last", width+2, "requests per second", "first → last")
+	fmt.Fprintf(w, "%-14s%-*s%-19s%-*s%s\n", "",
+		width+2, "live heap", "first → last", width+2, "requests per second", "first → last")
 	for _, c := range children {
 		h, r := heaps(c), rates(c)
 		fmt.Fprintf(w, "%-14s%s  %-19s%s  %.0f → %.0f\n", c.Page,
@@ -155,16 +157,21 @@ func newChart(title, unit string, children []*child, of func(*child) series) cha
 	for _, c := range children {
 		top = max(top, of(c).max())
 	}
-	ch := chart{Title: title, Unit: unit, Top: nice(top), Seconds: slice.Seconds() * float64(len(children[0].samples))}
+	seconds := slice.Seconds() * float64(len(children[0].samples))
+	ch := chart{Title: title, Unit: unit, Top: nice(top), Seconds: seconds}
 	y := func(v float64) float64 { return chartHeight - v/ch.Top*chartHeight }
 	for _, c := range children {
 		s := of(c)
 		var points []string
 		for i, v := range s {
-			points = append(points, fmt.Sprintf("%.1f,%.1f", float64(i)/max(1, float64(len(s)-1))*chartWidth, y(v)))
+			x := float64(i) / max(1, float64(len(s)-1)) * chartWidth
+			points = append(points, fmt.Sprintf("%.1f,%.1f", x, y(v)))
 		}
 		last := s.mean(.9, 1)
-		ch.Lines = append(ch.Lines, line{Page: c.Page, Points: strings.Join(points, " "), Last: fmt.Sprintf("%.0f", last), Y: y(last)})
+		ch.Lines = append(ch.Lines, line{
+			Page: c.Page, Points: strings.Join(points, " "),
+			Last: fmt.Sprintf("%.0f", last), Y: y(last),
+		})
 	}
 	ch.spread()
 	for _, f := range []float64{0, .5, 1} {

@@ -30,7 +30,8 @@ func main() {
 		return
 	}
 	long := flag.Duration("for", 6*time.Second, "how long to send requests, to both together")
-	file := flag.String("o", "", "the file for the graph, an HTML page (default: in a new temporary folder)")
+	file := flag.String("o", "",
+		"the file for the graph, an HTML page (default: in a new temporary folder)")
 	flag.Usage = usage
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -58,7 +59,8 @@ func interrupted(ctx context.Context) bool {
 }
 
 func usage() {
-	fmt.Fprint(flag.CommandLine.Output(), `ssr serves two web pages, one line of code apart, from two processes.
+	fmt.Fprint(flag.CommandLine.Output(),
+		`ssr serves two web pages, one line of code apart, from two processes.
 It sends requests to both, draws their memory, and says which page leaks and where.
 It takes about 10 seconds.
 
@@ -197,7 +199,8 @@ func measure(ctx context.Context, bar bar, children []*child) error {
 func expected(children []*child) error {
 	normal, leak := children[0].Finding, children[1].Finding
 	if normal.Verdict != "steady" || leak.Verdict != "growing" {
-		return fmt.Errorf("ssr: normal is %s and memory-leak is %s; expected steady and growing", normal.Verdict, leak.Verdict)
+		return fmt.Errorf("ssr: normal is %s and memory-leak is %s; expected steady and growing",
+			normal.Verdict, leak.Verdict)
 	}
 	return nil
 }

@@ -44,7 +44,10 @@ type product struct {
 // catalogue is a copy in each page, as an answer from a database would be.
 var catalogue = func() (c [100]product) {
 	for i := range c {
-		c[i] = product{Name: "Tea " + strconv.Itoa(i+1), Text: "From the north slope", Price: 7 + i, Stock: i % 9}
+		c[i] = product{
+			Name: "Tea " + strconv.Itoa(i+1), Text: "From the north slope",
+			Price: 7 + i, Stock: i % 9,
+		}
 	}
 	return c
 }()

@@ -14,7 +14,8 @@ func (f finding) place() string {
 		return ""
 	}
 	return fmt.Sprintf("%+.2f objects, %+.0f bytes per request, allocated at %s, %s:%d\n    %s",
-		f.ObjectsPerOp, f.BytesPerOp, f.Func, filepath.Base(f.File), f.Line, sourceLine(f.File, f.Line))
+		f.ObjectsPerOp, f.BytesPerOp, f.Func, filepath.Base(f.File), f.Line,
+		sourceLine(f.File, f.Line))
 }
 
 // sourceLine reads one line of a source file. It returns "" if the file cannot be read.

@@ -71,7 +71,9 @@ func TestWatch(t *testing.T) {
 	// twenty seconds; a window without a collection does not count.
 	t.Cleanup(func() { os.Unsetenv("GOGC") })
 	require.NoError(t, os.Setenv("GOGC", "10"))
-	for page, long := range map[string]time.Duration{"/normal": 5 * time.Minute, "/memory-leak": 110 * time.Second} {
+	for page, long := range map[string]time.Duration{
+		"/normal": 5 * time.Minute, "/memory-leak": 110 * time.Second,
+	} {
 		t.Run(page, func(t *testing.T) {
 			t.Parallel()
 			c, err := start(t.Context(), page)
@@ -147,7 +149,8 @@ func TestExpected(t *testing.T) {
 		return []*child{{Finding: finding{Verdict: normal}}, {Finding: finding{Verdict: leak}}}
 	}
 	assert.NoError(t, expected(verdicts("steady", "growing")))
-	assert.EqualError(t, expected(verdicts("growing", "growing")), "ssr: normal is growing and memory-leak is growing; expected steady and growing")
+	assert.EqualError(t, expected(verdicts("growing", "growing")),
+		"ssr: normal is growing and memory-leak is growing; expected steady and growing")
 	assert.Error(t, expected(verdicts("steady", "steady")))
 	assert.Error(t, expected(verdicts("steady", "noisy")))
 }
@@ -185,7 +188,9 @@ func TestSeries(t *testing.T) {
 	assert.Equal(t, "▂▆", s.spark(2, 4), "two samples a character")
 	assert.Equal(t, "▁▁▃▃▅▅▇▇", s.spark(8, 4), "two characters a sample")
 	assert.Equal(t, "█", series{5}.spark(1, 5))
-	for v, want := range map[float64]float64{0: 1, 1: 1, 1.1: 2, 3: 5, 96: 100, 129: 200, 15000: 20000} {
+	for v, want := range map[float64]float64{
+		0: 1, 1: 1, 1.1: 2, 3: 5, 96: 100, 129: 200, 15000: 20000,
+	} {
 		assert.Equal(t, want, nice(v), "%v", v)
 	}
 }

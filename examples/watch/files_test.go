@@ -46,7 +46,8 @@ func at(t *testing.T, v any, path string) any {
 func TestDeployment(t *testing.T) {
 	d := readYAML(t, "deployment.yaml")
 	assert.Equal(t, "Deployment", d["kind"])
-	assert.Equal(t, at(t, d, "spec.selector.matchLabels"), at(t, d, "spec.template.metadata.labels"))
+	assert.Equal(t, at(t, d, "spec.selector.matchLabels"),
+		at(t, d, "spec.template.metadata.labels"))
 	pod := at(t, d, "spec.template.spec")
 	c := at(t, pod, "containers.0")
 
@@ -54,12 +55,14 @@ func TestDeployment(t *testing.T) {
 	assert.Equal(t, "GOMEMLIMIT", at(t, limit, "name"))
 	assert.Equal(t, "limits.memory", at(t, limit, "valueFrom.resourceFieldRef.resource"))
 	assert.Equal(t, at(t, c, "name"), at(t, limit, "valueFrom.resourceFieldRef.containerName"))
-	assert.Equal(t, at(t, c, "resources.limits.memory"), at(t, c, "resources.requests.memory"), "or the node may be out of memory first")
+	assert.Equal(t, at(t, c, "resources.limits.memory"), at(t, c, "resources.requests.memory"),
+		"or the node may be out of memory first")
 
 	assert.Equal(t, at(t, c, "ports.0.name"), at(t, c, "readinessProbe.httpGet.port"))
 	assert.Equal(t, "/dev/termination-log", at(t, c, "terminationMessagePath"))
 	assert.Contains(t, []any{"File", "FallbackToLogsOnError"}, at(t, c, "terminationMessagePolicy"))
-	assert.Greater(t, at(t, pod, "terminationGracePeriodSeconds").(int), at(t, c, "lifecycle.preStop.sleep.seconds").(int)+10)
+	assert.Greater(t, at(t, pod, "terminationGracePeriodSeconds").(int),
+		at(t, c, "lifecycle.preStop.sleep.seconds").(int)+10)
 	assert.Equal(t, at(t, pod, "volumes.0.name"), at(t, c, "volumeMounts.0.name"))
 
 	probe := at(t, c, "readinessProbe.httpGet.path").(string)
@@ -93,8 +96,10 @@ func TestUnit(t *testing.T) {
 			unit[section+"."+key] = append(unit[section+"."+key], value)
 		}
 	}
-	assert.Equal(t, []string{strconv.Itoa(watch.ExitPressure)}, unit["Service.RestartForceExitStatus"])
-	assert.Equal(t, []string{"0"}, unit["Unit.StartLimitIntervalSec"], "or systemd gives up after five restarts")
+	assert.Equal(t, []string{strconv.Itoa(watch.ExitPressure)},
+		unit["Service.RestartForceExitStatus"])
+	assert.Equal(t, []string{"0"}, unit["Unit.StartLimitIntervalSec"],
+		"or systemd gives up after five restarts")
 	assert.Contains(t, unit["Service.Environment"], "GOMEMLIMIT=360MiB")
 	assert.Equal(t, []string{"400M"}, unit["Service.MemoryMax"])
 
@@ -105,7 +110,8 @@ func TestUnit(t *testing.T) {
 	}
 	dir := t.TempDir()
 	file := filepath.Join(dir, "leaks.service")
-	require.NoError(t, os.WriteFile(file, []byte(strings.Replace(string(text), "/usr/local/bin/app", "/bin/true", 1)), 0o600))
+	runnable := strings.Replace(string(text), "/usr/local/bin/app", "/bin/true", 1)
+	require.NoError(t, os.WriteFile(file, []byte(runnable), 0o600))
 	out, err := exec.Command(analyze, "verify", "--man=no", file).CombinedOutput()
 	assert.NoError(t, err, "%s", out)
 	assert.NotContains(t, string(out), "leaks.service:", "what systemd does not know")
@@ -116,7 +122,8 @@ func TestCompose(t *testing.T) {
 	services := at(t, c, "services").(map[string]any)
 	for name, s := range services {
 		for _, port := range at(t, s, "ports").([]any) {
-			assert.True(t, strings.HasPrefix(port.(string), "127.0.0.1:"), "%s is open to the network at %s", name, port)
+			assert.True(t, strings.HasPrefix(port.(string), "127.0.0.1:"),
+				"%s is open to the network at %s", name, port)
 		}
 		for _, v := range at(t, s, "volumes").([]any) {
 			if file, _, _ := strings.Cut(v.(string), ":"); strings.HasPrefix(file, ".") {
@@ -127,20 +134,24 @@ func TestCompose(t *testing.T) {
 		}
 	}
 	context := filepath.Join("compose", at(t, services, "app.build.context").(string))
-	if _, err := os.Stat("../../leakcheck"); err == nil { // otherwise this folder was copied, and the context is the copier's to set
+	// Where this folder was copied, the context is the copier's to set.
+	if _, err := os.Stat("../../leakcheck"); err == nil {
 		assert.FileExists(t, filepath.Join(context, "examples/watch/main.go"))
 		assert.DirExists(t, filepath.Join(context, "leakcheck/watch"))
 	}
-	for file, target := range map[string]string{"compose/prometheus.yml": "scrape_configs.0.static_configs.0.targets.0", "compose/parca.yml": "scrape_configs.0.static_configs.0.targets.0"} {
-		assert.Equal(t, "app:9100", at(t, readYAML(t, file), target))
+	for _, file := range []string{"compose/prometheus.yml", "compose/parca.yml"} {
+		target := at(t, readYAML(t, file), "scrape_configs.0.static_configs.0.targets.0")
+		assert.Equal(t, "app:9100", target)
 	}
-	assert.Equal(t, "/debug/leaks/retained", at(t, readYAML(t, "compose/parca.yml"), "scrape_configs.0.profiling_config.pprof_config.retained.path"))
+	assert.Equal(t, "/debug/leaks/retained", at(t, readYAML(t, "compose/parca.yml"),
+		"scrape_configs.0.profiling_config.pprof_config.retained.path"))
 
 	// The rules ask for metrics that the adapter has.
 	adapter, err := os.ReadFile("prometheus/main.go")
 	require.NoError(t, err)
 	for i, metric := range []string{"finding", "pressure_ratio", "retained_bytes"} {
-		assert.Contains(t, at(t, readYAML(t, "compose/rules.yml"), "groups.0.rules."+strconv.Itoa(i)+".expr"), "leaksafe_"+metric)
+		rule := at(t, readYAML(t, "compose/rules.yml"), "groups.0.rules."+strconv.Itoa(i)+".expr")
+		assert.Contains(t, rule, "leaksafe_"+metric)
 		assert.Contains(t, string(adapter), metric)
 	}
 
@@ -149,6 +160,7 @@ func TestCompose(t *testing.T) {
 		t.Log("docker compose is not installed here: it did not read the file itself")
 		return
 	}
-	out, err := exec.Command(docker, "compose", "-f", "compose/compose.yaml", "config", "-q").CombinedOutput()
+	compose := exec.Command(docker, "compose", "-f", "compose/compose.yaml", "config", "-q")
+	out, err := compose.CombinedOutput()
 	assert.NoError(t, err, "%s", out)
 }

@@ -38,8 +38,10 @@ func main() {
 		os.Exit(code)
 	}
 	lives := flag.Int("lives", 4, "how many times the service is started")
-	dir := flag.String("dir", "", "the folder for findings, profiles and the page (default: a new temporary folder)")
-	pause := flag.Duration("pause", 0, "how long each of the four clients waits between two messages")
+	dir := flag.String("dir", "",
+		"the folder for findings, profiles and the page (default: a new temporary folder)")
+	pause := flag.Duration("pause", 0,
+		"how long each of the four clients waits between two messages")
 	flag.Usage = usage
 	flag.Parse()
 	if flag.NArg() > 0 || *lives < 1 {
@@ -70,7 +72,8 @@ func interrupted(ctx context.Context) bool {
 }
 
 func usage() {
-	fmt.Fprint(flag.CommandLine.Output(), `watch starts a service that leaks 8 KiB of every message, under a limit of 128 MiB.
+	fmt.Fprint(flag.CommandLine.Output(),
+		`watch starts a service that leaks 8 KiB of every message, under a limit of 128 MiB.
 The service sees its memory climb, drains its batches and ends before it reaches the limit.
 watch starts it again, and counts the messages that were accepted and not delivered: none.
 It takes about 15 seconds.
@@ -89,7 +92,9 @@ type life struct {
 
 // supervise starts the service lives times and sends messages until it ends. It fails if a message
 // was taken and not delivered. A temporary folder is removed unless the page is in it.
-func supervise(ctx context.Context, out io.Writer, dir string, lives int, pause time.Duration) (err error) {
+func supervise(
+	ctx context.Context, out io.Writer, dir string, lives int, pause time.Duration,
+) (err error) {
 	written := false
 	if dir == "" {
 		if dir, err = os.MkdirTemp("", "leaksafe-watch-"); err != nil {
@@ -104,7 +109,8 @@ func supervise(ctx context.Context, out io.Writer, dir string, lives int, pause 
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "A service with a limit of 128 MiB keeps 8 KiB of every message by mistake.\n\n")
+	fmt.Fprint(out,
+		"A service with a limit of 128 MiB keeps 8 KiB of every message by mistake.\n\n")
 	fmt.Fprintf(out, "life  taken  delivered  lost  memory at the end  exit code\n")
 	var lost int64
 	var l life
@@ -115,9 +121,11 @@ func supervise(ctx context.Context, out io.Writer, dir string, lives int, pause 
 		}
 		gone := max(0, l.accepted-l.last.Delivered)
 		lost += gone
-		fmt.Fprintf(out, "%4d %6d %10d %5d %14d MiB %10d\n", n+1, l.accepted, l.last.Delivered, gone, l.last.Used>>20, l.code)
+		fmt.Fprintf(out, "%4d %6d %10d %5d %14d MiB %10d\n",
+			n+1, l.accepted, l.last.Delivered, gone, l.last.Used>>20, l.code)
 		if l.code != watch.ExitPressure {
-			return fmt.Errorf("the service ended with code %d instead of %d", l.code, watch.ExitPressure)
+			return fmt.Errorf("the service ended with code %d instead of %d",
+				l.code, watch.ExitPressure)
 		}
 	}
 	fmt.Fprintln(out)
@@ -129,7 +137,8 @@ func supervise(ctx context.Context, out io.Writer, dir string, lives int, pause 
 		return err
 	}
 	written = true
-	fmt.Fprintf(out, "\nThe memory graph of the last life, with the mountains before it: %s\n", page)
+	fmt.Fprintf(out, "\nThe memory graph of the last life, with the mountains before it: %s\n",
+		page)
 	if lost != 0 {
 		return fmt.Errorf("%d messages were lost", lost)
 	}

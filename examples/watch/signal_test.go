@@ -29,8 +29,8 @@ func TestASignalLeavesNothing(t *testing.T) {
 				t.Parallel()
 				temp := t.TempDir()
 				cmd := exec.CommandContext(t.Context(), os.Args[0])
-				// Only a test's binary is built again for its names, in a folder that a killed child leaves. Without
-				// a go command there is no such build.
+				// Only a test's binary is built again for its names, in a folder that a killed
+				// child leaves. Without a go command there is no such build.
 				cmd.Env = append(os.Environ(), wholeEnv+"=1", "TMPDIR="+temp, "PATH=")
 				open, err := cmd.StderrPipe()
 				require.NoError(t, err)

@@ -24,7 +24,20 @@ type defined sql.NullTime
 // TestNulls maps nulls of other packages without a Convert.
 func TestNulls(t *testing.T) {
 	stringer := []mapper.Option{mapper.Options{Stringer: true}}
+	getter := []mapper.Option{mapper.Convert(func(w *wrapperspb.StringValue) (*string, error) {
+		return ref(w.GetValue()), nil
+	})}
+	whole := []mapper.Option{mapper.Options{
+		Assign: []any{(*timestamppb.Timestamp)(nil), decimal.Decimal{}},
+	}}
 	id := uuid.MustParse("00010203-0405-0607-0809-0a0b0c0d0e0f")
+	validUUID, pgUUID := uuid.NullUUID{UUID: id, Valid: true}, pgtype.UUID{Bytes: id, Valid: true}
+	validText := pgtype.Text{String: "a", Valid: true}
+	validTime := pgtype.Timestamptz{Time: moment, Valid: true}
+	deleted := gorm.DeletedAt{Time: moment, Valid: true}
+	timestamp := timestamppb.New(moment)
+	price := decimal.RequireFromString("1.50")
+	prices := []decimal.Decimal{decimal.New(5, 0)}
 	for name, c := range map[string]struct {
 		src, want any
 		opts      []mapper.Option
@@ -43,38 +56,39 @@ func TestNulls(t *testing.T) {
 		"nil to null.String":                 {(*string)(nil), null.String{}, nil},
 		"uuid.NullUUID invalid to *string":   {uuid.NullUUID{}, (*string)(nil), nil},
 		"uuid.NullUUID invalid to string":    {uuid.NullUUID{}, "", nil},
-		"uuid.NullUUID to *string":           {uuid.NullUUID{UUID: id, Valid: true}, ref(id.String()), nil},
+		"uuid.NullUUID to *string":           {validUUID, ref(id.String()), nil},
 		"uuid.NullUUID invalid to *uuid":     {uuid.NullUUID{}, (*uuid.UUID)(nil), nil},
 		"nil to uuid.NullUUID":               {(*string)(nil), uuid.NullUUID{}, nil},
-		"text to uuid.NullUUID":              {id.String(), uuid.NullUUID{UUID: id, Valid: true}, nil},
-		"pgtype.Text to *string":             {pgtype.Text{String: "a", Valid: true}, ref("a"), nil},
-		"pgtype.Text to null.String":         {pgtype.Text{String: "a", Valid: true}, null.StringFrom("a"), nil},
+		"text to uuid.NullUUID":              {id.String(), validUUID, nil},
+		"pgtype.Text to *string":             {validText, ref("a"), nil},
+		"pgtype.Text to null.String":         {validText, null.StringFrom("a"), nil},
 		"pgtype.Int4 to *int":                {pgtype.Int4{Int32: 4, Valid: true}, ref(4), nil},
 		"*int to pgtype.Int8":                {ref(4), pgtype.Int8{Int64: 4, Valid: true}, nil},
-		"pgtype.UUID to uuid":                {pgtype.UUID{Bytes: id, Valid: true}, ref(id), nil},
-		"pgtype.UUID to string":              {pgtype.UUID{Bytes: id, Valid: true}, id.String(), stringer},
+		"pgtype.UUID to uuid":                {pgUUID, ref(id), nil},
+		"pgtype.UUID to string":              {pgUUID, id.String(), stringer},
 		"pgtype.UUID invalid to *string":     {pgtype.UUID{}, (*string)(nil), stringer},
-		"uuid to pgtype.UUID":                {id, pgtype.UUID{Bytes: id, Valid: true}, nil},
-		"pgtype.Timestamptz to *time.Time":   {pgtype.Timestamptz{Time: moment, Valid: true}, &moment, nil},
+		"uuid to pgtype.UUID":                {id, pgUUID, nil},
+		"pgtype.Timestamptz to *time.Time":   {validTime, &moment, nil},
 		"pgtype.Timestamptz invalid":         {pgtype.Timestamptz{}, (*time.Time)(nil), nil},
 		"pgtype.Date from time":              {moment, pgtype.Date{Time: moment, Valid: true}, nil},
 		"gorm.DeletedAt invalid":             {gorm.DeletedAt{}, (*time.Time)(nil), nil},
-		"gorm.DeletedAt to *time.Time":       {gorm.DeletedAt{Time: moment, Valid: true}, &moment, nil},
-		"gorm.DeletedAt to sql.NullTime":     {gorm.DeletedAt{Time: moment, Valid: true}, sql.NullTime{Time: moment, Valid: true}, nil},
-		"gorm.DeletedAt to itself":           {gorm.DeletedAt{Time: moment, Valid: true}, gorm.DeletedAt{Time: moment, Valid: true}, nil},
+		"gorm.DeletedAt to *time.Time":       {deleted, &moment, nil},
+		"gorm.DeletedAt to sql.NullTime":     {deleted, sql.NullTime(deleted), nil},
+		"gorm.DeletedAt to itself":           {deleted, deleted, nil},
 		"sql.Null[time.Time] to *time.Time":  {sql.Null[time.Time]{}, (*time.Time)(nil), nil},
 		"type defined on sql.NullTime":       {defined{}, (*time.Time)(nil), nil},
 		"decimal.NullDecimal to *string":     {decimal.NullDecimal{}, (*string)(nil), nil},
-		"decimal.NullDecimal valid to text":  {decimal.NewNullDecimal(decimal.RequireFromString("1.50")), "1.5", nil},
+		"decimal.NullDecimal valid to text":  {decimal.NewNullDecimal(price), "1.5", nil},
 		"text to decimal.Decimal":            {"1.5", decimal.RequireFromString("1.5"), nil},
-		"wrapperspb.StringValue, by getter":  {wrapperspb.String("x"), ref("x"), []mapper.Option{mapper.Convert(func(w *wrapperspb.StringValue) (*string, error) { return ref(w.GetValue()), nil })}},
-		"timestamppb.Timestamp to its own":   {timestamppb.New(moment), timestamppb.New(moment), []mapper.Option{mapper.Options{Assign: []any{(*timestamppb.Timestamp)(nil)}}}},
-		"decimal.Decimal to its own, a list": {[]decimal.Decimal{decimal.New(5, 0)}, []decimal.Decimal{decimal.New(5, 0)}, []mapper.Option{mapper.Options{Assign: []any{decimal.Decimal{}}}}},
+		"wrapperspb.StringValue, by getter":  {wrapperspb.String("x"), ref("x"), getter},
+		"timestamppb.Timestamp to its own":   {timestamp, timestamp, whole},
+		"decimal.Decimal to its own, a list": {prices, prices, whole},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := mapper.Must[any, any](c.opts...)
 			got := reflect.New(reflect.TypeOf(c.want))
-			src := reflect.New(reflect.TypeOf(c.src)) // MapAny follows one pointer: the source may be one
+			// MapAny follows one pointer: the source may be one.
+			src := reflect.New(reflect.TypeOf(c.src))
 			src.Elem().Set(reflect.ValueOf(c.src))
 			require.NoError(t, m.MapAny(got.Interface(), src.Interface()))
 			assert.Equal(t, c.want, got.Elem().Interface())

@@ -96,7 +96,9 @@ type EventMessage struct {
 // ToMessage has one function for each pair of types with a Timestamp. The type of the oneof has no
 // exported name, so its field is ignored, and After sets it.
 var ToMessage = mapper.Must[Event, EventMessage](
-	mapper.Convert(func(t time.Time) (*timestamppb.Timestamp, error) { return timestamppb.New(t), nil }),
+	mapper.Convert(func(t time.Time) (*timestamppb.Timestamp, error) {
+		return timestamppb.New(t), nil
+	}),
 	mapper.Convert(func(t *time.Time) (*timestamppb.Timestamp, error) {
 		if t == nil {
 			return nil, nil
@@ -118,7 +120,9 @@ func payload(e Event) *structpb.Value {
 
 // FromMessage reads the oneof through the message's getters.
 var FromMessage = mapper.Must[EventMessage, Event](
-	mapper.Convert(func(t *timestamppb.Timestamp) (time.Time, error) { return t.AsTime(), t.CheckValid() }),
+	mapper.Convert(func(t *timestamppb.Timestamp) (time.Time, error) {
+		return t.AsTime(), t.CheckValid()
+	}),
 	mapper.Convert(func(t *timestamppb.Timestamp) (*time.Time, error) {
 		if t == nil {
 			return nil, nil
@@ -126,7 +130,9 @@ var FromMessage = mapper.Must[EventMessage, Event](
 		at := t.AsTime()
 		return &at, t.CheckValid()
 	}),
-	mapper.SetErr(func(e *Event) **string { return &e.Text }, func(m EventMessage) (*string, error) {
+	mapper.SetErr(func(e *Event) **string {
+		return &e.Text
+	}, func(m EventMessage) (*string, error) {
 		switch v := m.Payload.GetKind().(type) {
 		case *structpb.Value_StringValue:
 			return &v.StringValue, nil

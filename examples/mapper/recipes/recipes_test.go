@@ -23,23 +23,35 @@ var moment = time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
 
 func TestRows(t *testing.T) {
 	id := uuid.MustParse("00010203-0405-0607-0809-0a0b0c0d0e0f")
-	row := AccountRow{pgtype.UUID{Bytes: id, Valid: true}, pgtype.Text{String: "Ada", Valid: true},
-		pgtype.Numeric{Int: big.NewInt(1205), Exp: -2, Valid: true}, pgtype.Timestamptz{Time: moment, Valid: true}}
+	row := AccountRow{
+		pgtype.UUID{Bytes: id, Valid: true},
+		pgtype.Text{String: "Ada", Valid: true},
+		pgtype.Numeric{Int: big.NewInt(1205), Exp: -2, Valid: true},
+		pgtype.Timestamptz{Time: moment, Valid: true},
+	}
 	got, err := FromRow.Map(row)
 	require.NoError(t, err)
-	assert.Equal(t, AccountDTO{id.String(), ref("Ada"), decimal.RequireFromString("12.05"), &moment}, got)
+	balance := decimal.RequireFromString("12.05")
+	assert.Equal(t, AccountDTO{id.String(), ref("Ada"), balance, &moment}, got)
 	got, err = FromRow.Map(AccountRow{})
 	require.NoError(t, err)
 	assert.Equal(t, AccountDTO{}, got)
 	row.Balance.InfinityModifier = pgtype.Infinity
 	_, err = FromRow.Map(row)
-	assert.EqualError(t, err, "mapper: Balance: pgtype.Numeric to decimal.Decimal: the number is not finite")
-	_, err = FromRow.Map(AccountRow{Deleted: pgtype.Timestamptz{InfinityModifier: pgtype.Infinity, Valid: true}})
-	assert.ErrorContains(t, err, "Deleted: pgtype.Timestamptz to *time.Time: the source has more than one value in it")
+	assert.EqualError(t, err,
+		"mapper: Balance: pgtype.Numeric to decimal.Decimal: the number is not finite")
+	infinite := pgtype.Timestamptz{InfinityModifier: pgtype.Infinity, Valid: true}
+	_, err = FromRow.Map(AccountRow{Deleted: infinite})
+	assert.ErrorContains(t, err, "Deleted: pgtype.Timestamptz to *time.Time: "+
+		"the source has more than one value in it")
 }
 
 func TestModels(t *testing.T) {
-	model := UserModel{gorm.Model{ID: 5, CreatedAt: moment, DeletedAt: gorm.DeletedAt{Time: moment, Valid: true}}, "u7", null.StringFrom("ada")}
+	model := UserModel{gorm.Model{
+		ID:        5,
+		CreatedAt: moment,
+		DeletedAt: gorm.DeletedAt{Time: moment, Valid: true},
+	}, "u7", null.StringFrom("ada")}
 	dto, err := FromModel.Map(model)
 	require.NoError(t, err)
 	assert.Equal(t, UserDTO{"u7", ref("ada"), moment, &moment}, dto)

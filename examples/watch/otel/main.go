@@ -65,12 +65,14 @@ func show[N int64 | float64](name string, points []metricdata.DataPoint[N]) {
 // register makes gauges that read the newest sample when they are collected.
 func register(meter metric.Meter, w *watch.Watcher) error {
 	gauge := func(name, unit string, value func(watch.Sample) int64) error {
-		_, err := meter.Int64ObservableGauge(name, metric.WithUnit(unit), metric.WithInt64Callback(func(_ context.Context, o metric.Int64Observer) error {
+		read := func(_ context.Context, o metric.Int64Observer) error {
 			if s, ok := w.Latest(); ok && value(s) >= 0 {
 				o.Observe(value(s))
 			}
 			return nil
-		}))
+		}
+		_, err := meter.Int64ObservableGauge(name,
+			metric.WithUnit(unit), metric.WithInt64Callback(read))
 		return err
 	}
 	for _, g := range []struct {
@@ -108,10 +110,12 @@ func register(meter metric.Meter, w *watch.Watcher) error {
 
 // observe makes a gauge of which there may be one for each signal or root, or none.
 func observe(meter metric.Meter, name, unit string, values func(metric.Float64Observer)) error {
-	_, err := meter.Float64ObservableGauge(name, metric.WithUnit(unit), metric.WithFloat64Callback(func(_ context.Context, o metric.Float64Observer) error {
+	read := func(_ context.Context, o metric.Float64Observer) error {
 		values(o)
 		return nil
-	}))
+	}
+	_, err := meter.Float64ObservableGauge(name,
+		metric.WithUnit(unit), metric.WithFloat64Callback(read))
 	return err
 }
 

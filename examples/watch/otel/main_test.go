@@ -22,7 +22,8 @@ func TestPressureAndBounds(t *testing.T) {
 	w, err := watch.Start(watch.Options{Interval: time.Millisecond, Limit: 1 << 40})
 	require.NoError(t, err)
 	defer w.Stop()
-	require.Eventually(t, func() bool { _, ok := w.Latest(); return ok }, 10*time.Second, time.Millisecond)
+	sampled := func() bool { _, ok := w.Latest(); return ok }
+	require.Eventually(t, sampled, 10*time.Second, time.Millisecond)
 	reader := sdk.NewManualReader()
 	provider := sdk.NewMeterProvider(sdk.WithReader(reader))
 	defer func() { _ = provider.Shutdown(t.Context()) }()
@@ -38,8 +39,12 @@ func TestPressureAndBounds(t *testing.T) {
 	assert.Greater(t, shares["leaksafe.pressure"], 0.0)
 	assert.Less(t, shares["leaksafe.pressure"], 0.1)
 
-	assert.Equal(t, map[string]bool{"live heap": true}, growing([]watch.Finding{{Signal: "live heap"}, {Signal: "live heap"}, {Signal: "goroutines", Stopped: time.Now()}}))
-	assert.Equal(t, map[string]int64{strings.Repeat("é", 120): 3}, byRoot([]watch.Retainer{{Root: strings.Repeat("é", 999), Bytes: 1}, {Root: strings.Repeat("é", 998), Bytes: 2}}))
+	assert.Equal(t, map[string]bool{"live heap": true}, growing([]watch.Finding{
+		{Signal: "live heap"}, {Signal: "live heap"}, {Signal: "goroutines", Stopped: time.Now()},
+	}))
+	assert.Equal(t, map[string]int64{strings.Repeat("é", 120): 3}, byRoot([]watch.Retainer{
+		{Root: strings.Repeat("é", 999), Bytes: 1}, {Root: strings.Repeat("é", 998), Bytes: 2},
+	}))
 }
 
 func TestRunDoesNotGrow(t *testing.T) {

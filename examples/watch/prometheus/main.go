@@ -19,7 +19,8 @@ import (
 
 func main() {
 	address := flag.String("addr", "127.0.0.1:9100", "where to serve /metrics")
-	dir := flag.String("dir", "", "watch.Options.Dir: with it, what retains the memory is exported too")
+	dir := flag.String("dir", "",
+		"watch.Options.Dir: with it, what retains the memory is exported too")
 	flag.Parse()
 	w, err := watch.Start(watch.Options{Interval: time.Second, Dir: *dir})
 	if err != nil {
@@ -51,15 +52,19 @@ var (
 	goroutines = describe("goroutines", "Goroutines.")
 	files      = describe("open_files", "Open file descriptors.")
 	collection = describe("collection_cpu_share", "Share of the CPU time that collection takes.")
-	used       = describe("used_bytes", "Memory that no collection frees: what counts against the limit.")
-	limit      = describe("limit_bytes", "The memory limit that watch found.")
-	pressure   = describe("pressure_ratio", "Used memory as a share of the limit; at 0.8 watch acts.")
-	findings   = prometheus.NewDesc("leaksafe_finding", "1 for each signal that grew and did not stop.", []string{"signal"}, nil)
-	retained   = prometheus.NewDesc("leaksafe_retained_bytes", "What a root alone retained in the last frozen copy; the three largest roots.", []string{"root"}, nil)
+	used       = describe("used_bytes",
+		"Memory that no collection frees: what counts against the limit.")
+	limit    = describe("limit_bytes", "The memory limit that watch found.")
+	pressure = describe("pressure_ratio",
+		"Used memory as a share of the limit; at 0.8 watch acts.")
+	findings = describe("finding", "1 for each signal that grew and did not stop.", "signal")
+	retained = describe("retained_bytes",
+		"What a root alone retained in the last frozen copy; the three largest roots.", "root")
 )
 
-func describe(name, help string) *prometheus.Desc {
-	return prometheus.NewDesc("leaksafe_"+name, help, nil, nil)
+// describe names a metric, and the labels that tell its lines apart.
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("leaksafe_"+name, help, labels, nil)
 }
 
 func (c collector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }

@@ -19,7 +19,8 @@ func TestMetrics(t *testing.T) {
 	w, err := watch.Start(watch.Options{Interval: time.Millisecond})
 	require.NoError(t, err)
 	defer w.Stop()
-	require.Eventually(t, func() bool { _, ok := w.Latest(); return ok }, 10*time.Second, time.Millisecond)
+	sampled := func() bool { _, ok := w.Latest(); return ok }
+	require.Eventually(t, sampled, 10*time.Second, time.Millisecond)
 	rec := httptest.NewRecorder()
 	handler(w).ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
 	assert.Equal(t, 200, rec.Code)
@@ -31,7 +32,8 @@ func TestPressureIsExported(t *testing.T) {
 	w, err := watch.Start(watch.Options{Interval: time.Millisecond, Limit: 1 << 40})
 	require.NoError(t, err)
 	defer w.Stop()
-	require.Eventually(t, func() bool { _, ok := w.Latest(); return ok }, 10*time.Second, time.Millisecond)
+	sampled := func() bool { _, ok := w.Latest(); return ok }
+	require.Eventually(t, sampled, 10*time.Second, time.Millisecond)
 	rec := httptest.NewRecorder()
 	handler(w).ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
 	assert.Contains(t, rec.Body.String(), "leaksafe_limit_bytes 1.099511627776e+12\n")
@@ -41,12 +43,16 @@ func TestPressureIsExported(t *testing.T) {
 // Whatever a service keeps, a scrape has few lines, of bounded length.
 func TestLabelsAreBounded(t *testing.T) {
 	long := strings.Repeat("é", 1000)
-	roots := byRoot([]watch.Retainer{{Root: long + "a", Bytes: 1}, {Root: long + "b", Bytes: 2}, {Root: "main.store \xff", Bytes: 4}})
+	roots := byRoot([]watch.Retainer{
+		{Root: long + "a", Bytes: 1}, {Root: long + "b", Bytes: 2},
+		{Root: "main.store \xff", Bytes: 4},
+	})
 	assert.Equal(t, map[string]int64{strings.Repeat("é", 120): 3, "main.store ?": 4}, roots)
 
 	var all []watch.Finding
 	for range 100 {
-		all = append(all, watch.Finding{Signal: "live heap"}, watch.Finding{Signal: "goroutines"}, watch.Finding{Signal: "file descriptors", Stopped: time.Now()})
+		all = append(all, watch.Finding{Signal: "live heap"}, watch.Finding{Signal: "goroutines"},
+			watch.Finding{Signal: "file descriptors", Stopped: time.Now()})
 	}
 	assert.Equal(t, map[string]bool{"live heap": true, "goroutines": true}, growing(all))
 }
