@@ -58,6 +58,10 @@ func TestNoGrowthFinds(t *testing.T) {
 			intSet = map[int]struct{}{}
 			return func() { intSet[next()] = struct{}{} }
 		}},
+		{"an int map, an entry in one operation of eight", "heap", "intSet[n/8] =", func(t *testing.T) func() {
+			intSet = map[int]struct{}{}
+			return func() { n := next(); intSet[n/8] = struct{}{} }
+		}},
 		{"a map of objects", "heap", "&entry{", func(t *testing.T) func() {
 			entries = map[int]*entry{}
 			return func() { k := next(); entries[k] = &entry{key: k} }

@@ -102,7 +102,20 @@ func (m *Meter) stackSuspect(i int) (suspect, bool) {
 		series: m.profile.series(i),
 		opens:  opens(fs),
 	}
+	s.series.Arrays = makesArray(fs) || grown(s.series.Bytes) <= 0
 	return s, true
+}
+
+// makesArray reports whether the stack makes a slice's array or a map's table in place of a full
+// one.
+func makesArray(fs []source.Frame) bool {
+	return slices.ContainsFunc(fs, func(f source.Frame) bool {
+		switch f.Func {
+		case "runtime.growslice", "internal/runtime/maps.(*table).grow", "internal/runtime/maps.(*table).split", "internal/runtime/maps.(*Map).growToTable":
+			return true
+		}
+		return false
+	})
 }
 
 // opens is the kind of file that the stack makes the struct of.
@@ -131,7 +144,11 @@ func (s *suspect) add(other suspect) {
 	}
 	s.direct = s.direct && other.direct
 	s.opens = cmp.Or(s.opens, other.opens)
-	s.series = judge.Series{Objects: Sum(s.series.Objects, other.series.Objects), Bytes: Sum(s.series.Bytes, other.series.Bytes)}
+	s.series = judge.Series{
+		Objects: Sum(s.series.Objects, other.series.Objects),
+		Bytes:   Sum(s.series.Bytes, other.series.Bytes),
+		Arrays:  s.series.Arrays && other.series.Arrays,
+	}
 }
 
 func grown(live []int64) int64 { return live[len(live)-1] - live[0] }

@@ -135,7 +135,7 @@ const slowed = 0.36
 // growsInSteps is the rule for steps: on one retry, and after a second on both.
 func growsInSteps(rounds []Round, s Series) Finding {
 	once := firstRetry(rounds)
-	found := stepsOnce(rounds[:once], Series{s.Objects[:once+1], s.Bytes[:once+1]})
+	found := stepsOnce(rounds[:once], Series{s.Objects[:once+1], s.Bytes[:once+1], s.Arrays})
 	if once == len(rounds) || !found.Steps {
 		return found
 	}
@@ -161,7 +161,7 @@ func stepsOnce(rounds []Round, s Series) Finding {
 	switch {
 	case now <= 0, 4*now < before:
 		return stopped(back)
-	case 0 < objects && objects < enough, objects <= 0 && now < atLeast:
+	case s.few(objects), objects < enough && now < atLeast:
 		return Finding{Verdict: Saturating, Reason: Filled}
 	case now > leap*before:
 		return Finding{Verdict: Steady}
@@ -170,6 +170,9 @@ func stepsOnce(rounds []Round, s Series) Finding {
 	}
 	return Finding{Verdict: Noisy, Steps: true}
 }
+
+// few reports whether so many objects may have come by chance.
+func (s Series) few(objects int64) bool { return !s.Arrays && 0 < objects && objects < enough }
 
 // stopped is a site that no longer grows, and gave back that share of what it gained.
 func stopped(back float64) Finding {
