@@ -9,23 +9,28 @@ import (
 )
 
 // Dropped memory is free only after a garbage collection, and without traffic the next collection
-// may be two minutes away. A collector runs one itself if much was dropped and no collection
-// followed, and gives the pages back to the system.
+// may be two minutes away. A collector runs one itself if much was dropped and few collections
+// followed. It gives the pages back to the system.
 const (
-	collectAfter = 5 * time.Second // with no collection since the last drop
+	collectAfter = 5 * time.Second // without a drop
 	collectFrom  = 4 << 20         // bytes dropped
 	collectShare = 16              // and at least this part of the heap: 1/16
 )
+
+// enough is how many collections make dropped memory the runtime's own business. The first may have
+// begun before the drop, and then it has marked the memory and retains it. The second frees it. The
+// runtime returns no pages that were in use at the end of the last collection, so it takes a third.
+const enough = 3
 
 // collect is global, since the heap is one for all pools.
 var collect collector
 
 type collector struct {
 	mu     sync.Mutex
-	bytes  int       // dropped since the last collection
-	cycles uint64    // how many collections there had been then
-	armed  time.Time // when the timer was started
-	last   time.Time // when memory was dropped last
+	bytes  [enough]int // dropped, by how many collections have ended since
+	cycles uint64      // how many collections have ended
+	armed  time.Time   // when the timer was started
+	last   time.Time   // when memory was dropped last
 }
 
 // dropped counts memory that a pool has dropped.
@@ -36,18 +41,28 @@ func (c *collector) dropped(n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.collected(read())
-	c.bytes += n
+	c.bytes[0] += n
 	c.last = time.Now()
-	if c.bytes >= collectFrom && !within(2*collectAfter, c.armed, c.last) {
+	if c.sum() >= collectFrom && !within(2*collectAfter, c.armed, c.last) {
 		c.arm()
 	}
 }
 
-// collected forgets what was dropped before the last collection. It runs with mu held.
+// collected forgets memory that enough collections have followed. It runs with mu held.
 func (c *collector) collected(now reading) {
-	if now.cycles != c.cycles {
-		c.bytes, c.cycles = 0, now.cycles
+	for range min(now.cycles-c.cycles, enough) {
+		copy(c.bytes[1:], c.bytes[:])
+		c.bytes[0] = 0
 	}
+	c.cycles = now.cycles
+}
+
+// sum returns how many bytes were dropped and not forgotten. It runs with mu held.
+func (c *collector) sum() (n int) {
+	for _, bytes := range c.bytes {
+		n += bytes
+	}
+	return n
 }
 
 // arm starts the timer. It runs with mu held.
@@ -69,14 +84,19 @@ func (c *collector) due() bool {
 	now := read()
 	c.collected(now)
 	c.armed = time.Time{}
-	if c.bytes < collectFrom {
+	dropped := c.sum()
+	if dropped < collectFrom {
 		return false
 	}
 	if within(collectAfter, c.last, time.Now()) { // still dropping: look again
 		c.arm()
 		return false
 	}
-	return c.bytes >= now.heap/collectShare && !now.off
+	if now.off || dropped < now.heap/collectShare {
+		return false
+	}
+	c.bytes = [enough]int{} // the collection that follows frees them
+	return true
 }
 
 // A reading is what the runtime says of its collector.
