@@ -185,6 +185,7 @@ func (s *Scope) awaitChildren(st *state) (stuck []*task) {
 		return nil
 	}
 	for t := st.children; t != nil; t = t.next {
+		t.stuck = true
 		stuck = append(stuck, t)
 	}
 	return stuck
@@ -194,7 +195,7 @@ func (s *Scope) awaitChildren(st *state) (stuck []*task) {
 func (s *Scope) runCleanups(st *state) (errs []error, stuck []*task) {
 	for i := len(st.cleanups) - 1; i >= 0; i-- {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel((*scopeCtx)(s)), st.cfg.cleanup())
-		t := &task{scope: s, st: st, name: fmt.Sprint(i), fn: st.cleanups[i], ctx: ctx, result: make(chan error, 1)}
+		t := &task{scope: s, name: fmt.Sprint(i), fn: st.cleanups[i], ctx: ctx, result: make(chan error, 1)}
 		go t.run()
 		err, returned := t.await()
 		cancel()

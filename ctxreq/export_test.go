@@ -47,6 +47,21 @@ func Leftovers(use func(s *Scope)) string {
 	return ""
 }
 
+// TaskLeftovers takes the tasks that are ready for reuse. It returns how many, and what one still
+// holds of its last child.
+func TaskLeftovers() (n int, left string) {
+	for {
+		t, ok := tasks.Get().(*task)
+		if !ok {
+			return n, left
+		}
+		n++
+		if t.scope != nil || t.name != "" || t.fn != nil || t.prev != nil || t.next != nil {
+			left = fmt.Sprintf("%+v", t)
+		}
+	}
+}
+
 // UseAsRequest makes the scope look as if a request had used all of its fields.
 func UseAsRequest(s *Scope, w http.ResponseWriter, r *http.Request) {
 	st := s.lock()

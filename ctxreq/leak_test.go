@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -105,6 +106,23 @@ func TestAnEndedRequestLeavesNothingInItsState(t *testing.T) {
 		r.Header.Set("X-Request-Id", "req-1")
 		require.Empty(t, ctxreq.Leftovers(func(s *ctxreq.Scope) { ctxreq.UseAsRequest(s, httptest.NewRecorder(), r) }))
 	}
+}
+
+// The memory of a child that returned is used again, and holds nothing of the child.
+func TestAChildThatReturnedLeavesNothingInItsTask(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		found := 0
+		for range 40 { // under -race a pool drops some at random
+			_, s := ctxreq.Start(t.Context(), "scope")
+			require.NoError(t, s.Go("child", func(context.Context) error { return nil }))
+			require.NoError(t, s.End(nil))
+			synctest.Wait()
+			n, left := ctxreq.TaskLeftovers()
+			require.Empty(t, left)
+			found += n
+		}
+		require.Positive(t, found)
+	})
 }
 
 type discard struct{}

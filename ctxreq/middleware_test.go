@@ -520,3 +520,33 @@ func TestRetentionProbe(t *testing.T) {
 	require.Len(t, rec.all(), 1, "once")
 	runtime.KeepAlive(held)
 }
+
+// The end of a request that has nothing to wait for refuses writes too, before it calls code of the
+// user: the Reporter, here.
+func TestNothingIsWrittenDuringTheEndOfAnIdleRequest(t *testing.T) {
+	var held *http.Request
+	var last http.ResponseWriter
+	var errs []error
+	c := &ctxreq.Config{RetentionProbe: true, Reporter: reporterFunc(func(r *ctxreq.Report) {
+		if r.Kind == ctxreq.KindRetained {
+			_, err := last.Write([]byte("EVIL"))
+			errs = append(errs, err)
+		}
+	})}
+	h := c.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if held == nil {
+			held = r
+		}
+		last = w
+	}))
+	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/held", nil))
+	for range 3 {
+		runtime.GC()
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest("GET", "/", nil)) // its end finds the request that is held
+	require.Len(t, errs, 1)
+	require.ErrorIs(t, errs[0], ctxreq.ErrEnded)
+	require.Empty(t, w.Body.String())
+	runtime.KeepAlive(held)
+}

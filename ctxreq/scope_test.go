@@ -299,6 +299,37 @@ func TestStuckChildIsReportedAfterGraceAndNeverWaitedForLonger(t *testing.T) {
 	})
 }
 
+// The memory of a child is used again after it has returned, but not while End still has to report
+// the child as stuck.
+func TestStuckChildThatReturnsKeepsItsName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		stuck := map[string]int{}
+		c := &ctxreq.Config{Grace: time.Second, Reporter: reporterFunc(func(r *ctxreq.Report) {
+			if len(stuck) == 0 { // the others return, and other children begin, while End reports the first
+				close(release)
+				synctest.Wait()
+				_, s := ctxreq.Start(context.Background(), "another")
+				for range 8 {
+					s.Go("not stuck", func(ctx context.Context) error { <-ctx.Done(); return nil })
+				}
+				synctest.Wait()
+				defer s.End(nil)
+			}
+			stuck[r.Err.Error()]++
+		})}
+		_, s := c.Start(t.Context(), "scope")
+		names := []string{"a", "b", "c", "d"}
+		for _, name := range names {
+			s.Go(name, func(context.Context) error { <-release; return nil })
+		}
+		require.Error(t, s.End(nil))
+		for _, name := range names {
+			require.Equal(t, 1, stuck[fmt.Sprintf("ctxreq: child %q ignores its context: still running 1s after it was cancelled", name)], "%v", stuck)
+		}
+	})
+}
+
 func TestDumpsAreRationed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rec := new(recorder)

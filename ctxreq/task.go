@@ -7,17 +7,20 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// A task is a function on a goroutine of its own: a child, or a cleanup.
+// A task is a function on a goroutine of its own: a child, or a cleanup. The tasks of children are
+// reused.
 type task struct {
 	scope   *Scope
-	st      *state // check that state.owner is still scope before use
 	name    string
 	fn      func(context.Context) error
 	started time.Duration
+	begin   func() // run, so that starting a goroutine allocates nothing
+	stuck   bool   // End will report it; set under state.mu
 
 	// For a cleanup.
 	result  chan error // nil for a child
@@ -25,6 +28,18 @@ type task struct {
 	settled atomic.Bool // it returned, or End gave it up: whichever was first
 
 	prev, next *task // in state.children
+}
+
+// tasks are cleared, but for begin.
+var tasks sync.Pool
+
+func newTask() *task {
+	if t, ok := tasks.Get().(*task); ok {
+		return t
+	}
+	t := new(task)
+	t.begin = t.run
+	return t
 }
 
 func (t *task) run() {
@@ -109,16 +124,22 @@ func (t *task) finish(err error) {
 		}
 		return
 	}
-	t.st.mu.Lock()
-	if t.st.owner != t.scope || t.st.counted { // stuck, and given up
-		t.st.mu.Unlock()
+	st := t.scope.lock()
+	if st == nil || st.counted { // stuck, and given up
+		if st != nil {
+			st.mu.Unlock()
+		}
 		t.late(err)
 		return
 	}
-	cancel := t.st.remove(t, err)
-	t.st.mu.Unlock()
+	cancel, reuse := st.remove(t, err), !t.stuck
+	st.mu.Unlock()
 	if cancel != nil {
 		cancel(err)
+	}
+	if reuse {
+		*t = task{begin: t.begin}
+		tasks.Put(t)
 	}
 }
 
@@ -186,7 +207,6 @@ func (s *Scope) Go(name string, fn func(context.Context) error) error {
 
 // spawn starts a child, waiting for room until cancelled is ready.
 func (s *Scope) spawn(cancelled <-chan struct{}, name string, fn func(context.Context) error) error {
-	t := &task{scope: s, name: name, fn: fn, started: time.Since(epoch)}
 	st := s.lock()
 	if st == nil {
 		return refused(fmt.Sprintf("Go %q", name))
@@ -199,15 +219,18 @@ func (s *Scope) spawn(cancelled <-chan struct{}, name string, fn func(context.Co
 	if !st.listed {
 		s.register(st)
 	}
+	t := newTask()
+	t.scope, t.name, t.fn, t.started = s, name, fn, time.Since(epoch)
+	begin := t.begin
 	st.add(t)
 	st.mu.Unlock()
-	go t.run()
+	go begin()
 	return nil
 }
 
 // add enters a child; mu is held.
 func (st *state) add(t *task) {
-	t.st, t.next = st, st.children
+	t.next = st.children
 	if t.next != nil {
 		t.next.prev = t
 	}
