@@ -2,6 +2,7 @@ package watch
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -154,8 +155,14 @@ func goroutineLeaks() []byte {
 	return b.Bytes()
 }
 
-// captures lists the profiles in the folder, the oldest first.
-func (d *dir) captures() ([]string, error) { return d.list(captureName) }
+// captures lists the profiles and dumps in the folder, the oldest first.
+func (d *dir) captures() ([]string, error) {
+	profiles, err := d.list(captureName)
+	dumps, other := d.list(dumpName)
+	names := append(profiles, dumps...)
+	slices.Sort(names)
+	return names, cmp.Or(err, other)
+}
 
 func (d *dir) list(own *regexp.Regexp) ([]string, error) {
 	entries, err := os.ReadDir(d.path)

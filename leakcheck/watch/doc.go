@@ -42,8 +42,9 @@
 // frozen copy of the process, at most once an hour, and reads it while the program goes on. When
 // memory comes near the limit, it writes the finding and the three largest retainers to the log and
 // to the container's termination message, before the kernel may kill the process, and then the
-// retention profile and a redacted dump to Dir. [Watcher.Retained] serves that profile. Everywhere
-// else the command leakcheck shows how to take a dump and read it.
+// retention profile and a redacted dump to Dir. Under a limit that leaves no room for that, the
+// copies are taken before. [Watcher.Retained] serves the profile. Everywhere else the command
+// leakcheck shows how to take a dump and read it.
 //
 // # Cost
 //

@@ -131,3 +131,38 @@ func (w *Watcher) SetRetainers(r []Retainer) {
 	defer w.mu.Unlock()
 	w.retainers = r
 }
+
+// SetLook has frozen copies replaced: look is asked instead for what retains the memory.
+func (w *Watcher) SetLook(look func() ([]Retainer, error)) {
+	w.copies = true
+	w.lookInto = func([]Site) (inside, error) {
+		r, err := look()
+		return inside{at: time.Now(), retainers: r}, err
+	}
+}
+
+// Settle waits for the copies that are being taken.
+func (w *Watcher) Settle() { w.done.Wait() }
+
+// BeginReading is as if watch began to read a frozen copy, for which it takes so many bytes.
+func (w *Watcher) BeginReading(s Sample, takes int64) {
+	w.beginReading(s)
+	w.reading.need = takes
+}
+
+// EndReading ends it.
+func (w *Watcher) EndReading() { w.endReading() }
+
+// Need is what reading a copy takes.
+func Need(s Sample) int64 { return needToLook(s) }
+
+// Evident tells whether evidence was written, and memory has not fallen since.
+func (w *Watcher) Evident() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.evident
+}
+
+// SetLimit sets the limit, and NoLimit forgets it, as on a system where none is known.
+func (w *Watcher) SetLimit(bytes int64) { w.limit.bytes = bytes }
+func (w *Watcher) NoLimit()             { w.limit = limit{} }

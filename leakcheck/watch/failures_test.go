@@ -1,6 +1,7 @@
 package watch_test
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -67,6 +68,11 @@ func TestFailureTexts(t *testing.T) {
 	} {
 		say("a finding: "+c.when, c.f.String())
 	}
+	for _, name := range []string{"goroutines created by main.poll (poll.go:12)", "pending timers", "package variables whose names are unknown", "goroutine main.serve, stray words on their stacks", "the main goroutine"} {
+		say("a retainer", watch.Retainer{Root: name, Bytes: 300 << 20, Objects: 1, Share: .6}.String())
+	}
+	say("the termination message near the limit", evidence(t, root, nil))
+	say("the same, where the copy at the limit had no room", evidence(t, root, errors.New("watch: no frozen copy: reading it takes about 30.8 MiB, and 25.0 MiB are left below the limit")))
 	for _, name := range []string{"unknown", "files/x", "data.xml"} {
 		say("GET "+name, body(t, get(fed(t), "GET", "/debug/leaks/"+name)))
 	}
@@ -79,6 +85,24 @@ func TestFailureTexts(t *testing.T) {
 	want, err := os.ReadFile(file)
 	require.NoError(t, err)
 	assert.Equal(t, string(want), b.String(), "run with -update and review the difference")
+}
+
+// evidence is the termination message of a process that is killed at its limit.
+func evidence(t *testing.T, r watch.Retainer, atLimit error) string {
+	file := filepath.Join(t.TempDir(), "log")
+	w, err := watch.FeedEachOpen(watch.Options{Limit: 100 * mib, Dir: t.TempDir(), TerminationLog: file}, curve{}.samples())
+	require.NoError(t, err)
+	defer w.Stop()
+	var end error
+	w.SetLook(func() ([]watch.Retainer, error) { return []watch.Retainer{r}, end })
+	w.Take(shot{60, 5, 70, 0}.sample(1))
+	w.Settle()
+	end = atLimit
+	w.Take(shot{80, 5, 90, 0}.sample(2))
+	w.Settle()
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	return string(text)
 }
 
 func fed(t *testing.T) *watch.Watcher {

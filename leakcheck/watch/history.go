@@ -29,8 +29,9 @@ type lows struct {
 	live, outside, goroutines, files int64
 }
 
-func newBucket(s Sample) bucket {
-	b := bucket{first: s, last: s, low: lows{s.Live, s.Outside, s.Goroutines, s.Files}, collection: s.Collection, n: 1}
+// newBucket is a bucket of one sample, of which judged is what the rules look at.
+func newBucket(s, judged Sample) bucket {
+	b := bucket{first: s, last: s, low: lows{judged.Live, judged.Outside, judged.Goroutines, judged.Files}, collection: judged.Collection, n: 1}
 	if s.Cycles == 0 {
 		b.low.live = math.MaxInt64 // unknown until the first collection
 	}
@@ -94,10 +95,10 @@ type history struct {
 	levels [levels]level
 }
 
-// add takes a sample and returns the highest level that completed a bucket
-// with it: levels 1 to that one have a new window to judge.
-func (h *history) add(s Sample) (completed int) {
-	b := newBucket(s)
+// add takes a sample, and what the rules look at of it, and returns the highest level that
+// completed a bucket with it: levels 1 to that one have a new window to judge.
+func (h *history) add(s, judged Sample) (completed int) {
+	b := newBucket(s, judged)
 	h.levels[0].push(b)
 	for i := 1; i < levels; i++ {
 		l := &h.levels[i]

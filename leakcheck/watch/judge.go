@@ -146,7 +146,10 @@ type standing struct {
 // goesOn notes whether growth goes on: it has stopped when half as many windows as make a finding
 // have come to no new height.
 func (w *Watcher) goesOn(signal string, x *standing, low float64) {
-	if x.since++; low > x.highest {
+	if w.reading == nil { // it slows the program down
+		x.since++
+	}
+	if low > x.highest {
 		x.highest, x.at, x.since = low, time.Now(), 0
 	}
 	for i := range slices.Backward(w.findings) {

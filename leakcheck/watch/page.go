@@ -53,7 +53,7 @@ type status struct {
 	Marks    []mark    `json:"marks"`
 	Findings []Finding `json:"findings"`
 	Expected []overdue `json:"expected"` // objects given to Expect that are still alive
-	Captures []string  `json:"captures"` // profiles in Options.Dir; files/NAME where Options.ServeFiles is set
+	Captures []string  `json:"captures"` // profiles and redacted dumps in Options.Dir; files/NAME where Options.ServeFiles is set
 	Problem  string    `json:"problem,omitempty"`
 }
 

@@ -17,8 +17,22 @@ const retainersFresh = 10 * time.Second
 // maxTermination is how much of it Kubernetes keeps.
 const maxTermination = 4096
 
-// pressureInterval is how often memory is compared with the limit once half of it is used.
-const pressureInterval = time.Second
+// pressureInterval is how often memory is compared with the limit once closeAt of it is used.
+const (
+	pressureInterval = time.Second
+	closeAt          = .5
+)
+
+// close tells whether so much was used at the last sample that memory is worth a look between two
+// samples.
+func (w *Watcher) close() bool {
+	s, ok := w.Latest()
+	from := closeAt
+	if w.tight(s) {
+		from = earlyFrom
+	}
+	return ok && w.limit.bytes > 0 && float64(max(s.used(), s.RSS)) > from*float64(w.limit.bytes)
+}
 
 // near tells whether memory is close to the limit: what no collection can free, or where the
 // runtime does not know the limit, all that is resident, since the kernel counts garbage too.
@@ -33,16 +47,17 @@ func (w *Watcher) near(s Sample) bool {
 	return float64(used) >= pressureAt*float64(w.limit.bytes)
 }
 
-// press writes what is known before the process may be killed, and calls OnPressure. w.mu is held.
+// press writes what is known before the process may be killed, and calls OnPressure. What reading a
+// frozen copy takes is no pressure: it passes. w.mu is held.
 func (w *Watcher) press(s Sample) {
 	if w.limit.bytes == 0 {
 		return
 	}
+	s = w.reading.without(s)
 	if w.near(s) && !w.evident {
 		w.evident = true
 		w.leaveEvidence(s)
 	}
-	w.lookEarly(s)
 	share := float64(s.used()) / float64(w.limit.bytes)
 	switch {
 	case !w.pressed && share >= pressureAt:
@@ -52,67 +67,40 @@ func (w *Watcher) press(s Sample) {
 			go w.o.OnPressure(p)
 		}
 	case share < pressureOff && (w.limit.soft || float64(s.RSS) < pressureOff*float64(w.limit.bytes)):
-		if w.evident && w.termination != "" {
-			w.fault(writeOver(w.termination, "")) // it was not the end
+		if w.evident {
+			w.leaveMessage("") // it was not the end
 		}
 		w.pressed, w.evident = false, false
 	}
 }
 
-// The shares of the limit between which lookEarly works once.
-const (
-	earlyAt  = .5
-	earlyOff = .4
-)
-
-// lookEarly takes a copy at half of the limit if at the pressure there will be no room to read one,
-// and none has shown yet what retains the memory. w.mu is held.
-func (w *Watcher) lookEarly(s Sample) {
-	used := float64(max(s.used(), s.RSS))
-	limit := float64(w.limit.bytes)
-	if used < earlyOff*limit {
-		w.early = false
-	}
-	if w.early || w.evident || w.retainers != nil || w.dir == nil || !w.copies || used < earlyAt*limit {
-		return
-	}
-	if float64(needToLook(s)) <= (1-pressureAt)*limit/4*3 {
-		return
-	}
-	w.early = true
-	w.done.Go(func() {
-		in, err := w.look(nil)
-		giveBack()
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		if err == nil && w.retainers == nil {
-			w.retainers, w.retainersAt = in.retainers, time.Now()
-		}
-	})
-}
-
 // leaveEvidence writes, in this order: what is known already to the log and the termination
 // message, the profiles to Dir, and then, from a frozen copy, what retains the memory. The first is
-// a matter of milliseconds, the last of seconds. w.mu is held.
+// a matter of milliseconds, the last of seconds. There is one copy in ten minutes: memory that
+// falls and rises again would have one taken each time. w.mu is held.
 func (w *Watcher) leaveEvidence(s Sample) {
-	text := w.evidence(s, w.retainers, nil)
-	w.tell(text)
-	if w.dir != nil {
-		w.capture(nil, false)
-	}
-	if w.dir == nil || !w.copies {
+	w.tell(w.evidence(nearLimit, s, w.retainers, nil))
+	if w.dir == nil {
 		return
 	}
-	w.done.Go(func() {
-		in, err := w.look(nil)
-		giveBack()
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		if err == nil {
-			w.retainers, w.retainersAt = in.retainers, time.Now()
-		}
-		w.tell(w.evidence(s, w.retainers, err))
-	})
+	w.capture(nil, false)
+	if now := time.Now(); w.copies && now.Sub(w.lastEvidence) >= coolDown {
+		w.lastEvidence = now
+		w.done.Go(func() { w.explainPressure(s) })
+	}
+}
+
+// explainPressure adds to the evidence what a frozen copy shows.
+func (w *Watcher) explainPressure(s Sample) {
+	in, err := w.lookInto(nil)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err == nil {
+		w.retainers, w.retainersAt = in.retainers, in.at
+	}
+	if w.evident { // memory has not fallen meanwhile
+		w.tell(w.evidence(nearLimit, s, w.retainers, err))
+	}
 }
 
 // tell writes a text to the log and the termination message. w.mu is held.
@@ -120,16 +108,24 @@ func (w *Watcher) tell(text string) {
 	if w.o.Log != nil {
 		w.o.Log.Error("memory pressure", "evidence", text)
 	}
+	w.leaveMessage(text)
+}
+
+// leaveMessage writes the termination message; "" empties it. w.mu is held.
+func (w *Watcher) leaveMessage(text string) {
 	if w.termination != "" {
 		w.fault(writeOver(w.termination, text))
 	}
 }
 
+// nearLimit is what the evidence begins with.
+const nearLimit = "memory is near the limit"
+
 // evidence is what a person needs to know when the process is gone. w.mu is held.
-func (w *Watcher) evidence(s Sample, retainers []Retainer, noCopy error) string {
+func (w *Watcher) evidence(what string, s Sample, retainers []Retainer, noCopy error) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "leaksafe: memory is near the limit of %s (%s): resident %s, live heap %s, outside the Go heap %s, %d goroutines\n",
-		size(float64(w.limit.bytes)), w.limit.source, sizeOr(s.RSS), size(float64(s.Live)), sizeOr(s.Outside), s.Goroutines)
+	fmt.Fprintf(&b, "leaksafe: %s of %s (%s): resident %s, live heap %s, outside the Go heap %s, %d goroutines\n",
+		what, size(float64(w.limit.bytes)), w.limit.source, sizeOr(s.RSS), size(float64(s.Live)), sizeOr(s.Outside), s.Goroutines)
 	if s.Collection >= collectionShare {
 		fmt.Fprintf(&b, "the collector takes %.0f %% of the CPU", s.Collection*100)
 		if now, best, unit := w.throughput(); best > 0 {
@@ -156,6 +152,9 @@ func (w *Watcher) evidence(s Sample, retainers []Retainer, noCopy error) string 
 	}
 	if noCopy != nil {
 		fmt.Fprintln(&b, noCopy)
+	}
+	if w.early.err != nil && len(retainers) == 0 {
+		fmt.Fprintf(&b, "at %s: %v\n", w.early.at.UTC().Format(time.RFC3339), w.early.err)
 	}
 	return b.String()
 }

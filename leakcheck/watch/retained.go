@@ -67,21 +67,34 @@ func (w *Watcher) retained(now time.Time) ([]byte, error) {
 // takeCopy takes a frozen copy and reads it. file is that of its dump, if o keeps it. copier.mu is
 // held.
 func (w *Watcher) takeCopy(sites []Site, o ownheap.Options) (in inside, profile []byte, file string, err error) {
-	if w.roomToLook(newMeter(nil).read()) != nil {
+	before := newMeter(nil).read()
+	if w.roomToLook(before) != nil {
 		giveBack() // what is garbage takes no room in a copy
-		if err := w.roomToLook(newMeter(nil).read()); err != nil {
+		before = newMeter(nil).read()
+		if err := w.roomToLook(before); err != nil {
 			return in, nil, "", err
 		}
 	}
+	w.beginReading(before)
+	defer w.endReading()
+	defer giveBack()
+	return w.readCopy(sites, o)
+}
+
+// readCopy is takeCopy where there is room. It is a function of its own so that nothing that it
+// has read is alive when memory is given back.
+func (w *Watcher) readCopy(sites []Site, o ownheap.Options) (in inside, profile []byte, file string, err error) {
 	if w.limit.bytes > 0 {
 		defer debug.SetGCPercent(debug.SetGCPercent(percentMeantime))
 	}
 	o.OnlyFrozen, o.Redact = true, true
+	at := time.Now()
 	d, err := ownheap.Take(o)
 	if err != nil {
 		return in, nil, "", fmt.Errorf("watch: no frozen copy: %w", err)
 	}
 	defer d.Close()
 	in, profile = read(d, sites)
+	in.at = at
 	return in, profile, d.File(), nil
 }

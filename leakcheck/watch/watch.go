@@ -67,12 +67,19 @@ type Options struct {
 	// the redacted dump of the copy, which has no strings and no other contents, stay in the
 	// folder. Linux on amd64 and arm64 only, and not for a program that is linked with -s or -w.
 	//
-	// Reading a copy takes memory: about 2.5 times the size of the executable, 6 MiB, and 130 bytes
-	// an object; a copy is only taken where three quarters of what is left below the limit are more
-	// than that. Under a small limit there is no such room at the pressure, so watch takes the copy
-	// when half of the limit is used. With an executable of 10 MiB and objects of 4 KiB that works
-	// from a limit of about 90 MiB on, and a copy at the pressure from about 350 MiB on. Below, the
-	// evidence names the lines that allocate most, and says why nothing more is known.
+	// Reading a copy takes memory for some seconds: about twice the size of the executable, 6 MiB,
+	// 130 bytes an object, and a twentieth of the live heap. A copy is only taken where three
+	// quarters of what is left below the limit are more than that. Under a small limit there is no
+	// such room at the pressure. Then watch takes copies before: when a quarter of the limit is
+	// used, and each time that use has grown by an eighth, at most five in an hour. The evidence at
+	// the pressure says what the last of them has shown, and when. With an executable of 10 MiB
+	// and objects of 4 KiB that works from a limit of about 64 MiB on, and a copy at the pressure
+	// from about 300 MiB on. Where no copy could be taken, the evidence names the lines that
+	// allocate most, and says why.
+	//
+	// What reading a copy takes is no growth and no pressure: watch leaves it out of findings,
+	// OnPressure and the evidence until it is given back. Where it takes so much that the process
+	// could be killed meanwhile, TerminationLog has what is known before.
 	Dir string
 
 	// ServeFiles lets Handler serve the profiles and the redacted dumps in Dir. They say more of
@@ -82,8 +89,8 @@ type Options struct {
 
 	// TerminationLog is the file for the reason of the end: at 80 % of the limit watch writes
 	// there, and to Log, what grows and what retains most, and empties it when memory falls again.
-	// Empty: /dev/termination-log, which Kubernetes reads, where it can be written. "none": no
-	// file.
+	// Under a small limit it also has what is known while watch reads a frozen copy. Empty:
+	// /dev/termination-log, which Kubernetes reads, where it can be written. "none": no file.
 	TerminationLog string
 
 	// Log receives a line an interval, and the findings as warnings. nil: no lines.
@@ -130,17 +137,21 @@ type Watcher struct {
 	before    [levels]baseline     // what later sites and profiles are compared with, a level
 	pressed   bool
 	evident   bool       // evidence was written, and memory has not fallen since
-	early     bool       // a copy was taken below the pressure, because there will be no room for one at it
+	early     early      // copies below the pressure, because there will be no room for one at it
+	reading   *reading   // a frozen copy is being read; otherwise nil
 	retainers []Retainer // as the last copy has shown them
 	// retainersAt is when that copy was taken.
 	retainersAt time.Time
-	problem     string // the last thing that could not be written
+	// lastEvidence is when a copy was last taken for the evidence.
+	lastEvidence time.Time
+	problem      string // the last thing that could not be written
 
 	expected expected
 
 	termination string // file, or ""
 	copies      bool   // frozen copies are taken
 	copier      copier
+	lookInto    func([]Site) (inside, error) // look, but in a test
 
 	calls    chan func() // OnFinding, one at a time
 	stop     chan struct{}
@@ -176,6 +187,7 @@ func newWatcher(o Options) (*Watcher, error) {
 		calls: make(chan func(), maxFindings),
 		stop:  make(chan struct{}),
 	}
+	w.lookInto = w.look
 	w.expected.init()
 	var err error
 	w.termination, err = findTermination(o.TerminationLog)
@@ -243,6 +255,11 @@ func (w *Watcher) Findings() []Finding {
 func (w *Watcher) Latest() (Sample, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	return w.latest()
+}
+
+// latest is Latest with w.mu held.
+func (w *Watcher) latest() (Sample, bool) {
 	l := &w.history.levels[0]
 	if len(l.ring) == 0 {
 		return Sample{}, false
@@ -253,8 +270,10 @@ func (w *Watcher) Latest() (Sample, bool) {
 // Pressure returns what [Options.OnPressure] would be told now, for an exporter of metrics; false
 // before the first sample. Limit is 0 where none is known.
 func (w *Watcher) Pressure() (Pressure, bool) {
-	s, ok := w.Latest()
-	return Pressure{Used: s.used(), Limit: w.limit.bytes, LimitSource: w.limit.source, Sample: s}, ok
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s, ok := w.latest()
+	return Pressure{Used: w.reading.without(s).used(), Limit: w.limit.bytes, LimitSource: w.limit.source, Sample: s}, ok
 }
 
 // Retainers returns what retained most of the memory in the last frozen copy, at most three roots;
@@ -279,17 +298,11 @@ func (w *Watcher) run() {
 		case <-tick.C:
 			w.take(m.read())
 		case <-often.C:
-			if w.half() {
+			if w.close() {
 				w.check(between.read())
 			}
 		}
 	}
-}
-
-// half tells whether half of the limit was used at the last sample.
-func (w *Watcher) half() bool {
-	s, ok := w.Latest()
-	return ok && w.limit.bytes > 0 && max(s.used(), s.RSS) > w.limit.bytes/2
 }
 
 // check compares memory with the limit between two samples.
@@ -297,6 +310,7 @@ func (w *Watcher) check(s Sample) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.press(s)
+	w.lookEarly(s)
 }
 
 // call runs the callbacks, so that a slow one does not stop the sampling.
@@ -314,11 +328,12 @@ func (w *Watcher) call() {
 // take adds a sample and judges what it completes.
 func (w *Watcher) take(s Sample) {
 	w.mu.Lock()
-	completed := w.history.add(s)
+	completed := w.history.add(s, w.reading.without(s))
 	for i := 1; i <= completed; i++ {
 		w.judge(i)
 	}
 	w.press(s)
+	w.lookEarly(s)
 	w.mu.Unlock()
 	if completed >= 1 {
 		w.remember(s)

@@ -311,6 +311,9 @@ func TestHandler(t *testing.T) {
 	page := body(t, get(w, "GET", "/debug/leaks/"))
 	assert.Contains(t, page, "live heap grows")
 	assert.Contains(t, page, "deploy &lt;1.4.2&gt;")
+	for _, name := range append(captures, dump) {
+		assert.Contains(t, page, `<li><a href="files/`+name+`">`)
+	}
 	assert.NotContains(t, page, "<script")
 	assert.NotRegexp(t, `(src|href)="?(https?:)?//`, page, "the page asks nobody")
 	for _, path := range regexp.MustCompile(` d="([^"]*)"`).FindAllStringSubmatch(page, -1) {

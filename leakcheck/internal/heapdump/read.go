@@ -56,13 +56,24 @@ var ErrDamaged = errors.New("the heap dump is damaged")
 // Read reads a dump of the given size. It keeps r for Contents. progress, which may be nil,
 // is called now and then with the bytes read so far.
 func Read(r io.ReaderAt, size int64, progress func(done, total int64)) (*Dump, error) {
+	return read(r, size, size/bytesAnObject, progress)
+}
+
+// ReadObjects is Read for a dump of which the number of objects is known. Read reserves memory for
+// what a dump of that size usually holds, which is too much where objects are large: what is
+// reserved counts as live heap.
+func ReadObjects(r io.ReaderAt, size int64, objects int) (*Dump, error) {
+	return read(r, size, min(int64(objects)+1, size/bytesAnObject), nil)
+}
+
+func read(r io.ReaderAt, size, objects int64, progress func(done, total int64)) (*Dump, error) {
 	p := &parser{
 		d:        &Dump{file: newCache(r), size: size, types: map[uint64]Type{}, itabs: map[uint64]uint64{}},
 		c:        cursor{r: r, size: size, ahead: newAhead(r, size)},
 		strings:  map[string]string{},
 		progress: progress,
 	}
-	p.reserve(size)
+	p.reserve(objects)
 	err := p.run()
 	p.c.ahead.stop()
 	if err == nil {
@@ -115,10 +126,13 @@ type fixup struct {
 	set  func(int32)
 }
 
-// reserve makes room for what a dump of this size usually holds. Pages that are never touched cost
+// bytesAnObject is how many bytes of a dump most programs have for each object, or less.
+const bytesAnObject = 64
+
+// reserve makes room for so many objects, and as many edges. Pages that are never touched cost
 // nothing, while growing by doubling would copy, and hold both copies.
-func (p *parser) reserve(size int64) {
-	n := int(min(size/64, math.MaxInt32))
+func (p *parser) reserve(objects int64) {
+	n := int(min(objects, math.MaxInt32))
 	p.addr = make([]uint64, 0, n)
 	p.words = make([]uint32, 0, n)
 	p.pos = make([]int64, 0, n)

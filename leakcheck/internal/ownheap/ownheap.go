@@ -76,6 +76,8 @@ type Dump struct {
 	keep  bool
 	stood time.Duration // of a frozen copy: for how long the kernel made it
 	why   error         // there is no frozen copy
+
+	objects int // in the file; 0: not known yet
 }
 
 // Frozen tells whether the dump is of a frozen copy, and for how long that was made; otherwise why
@@ -145,6 +147,7 @@ func (d *Dump) take(o Options) error {
 
 // written empties the file, has a dump written to it, reads the dump and checks it.
 func (d *Dump) written(write func() error) (*heapdump.Dump, error) {
+	d.objects = 0
 	if err := d.file.Truncate(0); err != nil {
 		return nil, err
 	}
@@ -158,7 +161,12 @@ func (d *Dump) written(write func() error) (*heapdump.Dump, error) {
 	if err != nil {
 		return nil, err
 	}
-	h, err := heapdump.Read(d.file, size, nil)
+	var h *heapdump.Dump
+	if d.objects > 0 {
+		h, err = heapdump.ReadObjects(d.file, size, d.objects)
+	} else {
+		h, err = heapdump.Read(d.file, size, nil)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -179,7 +187,8 @@ func (d *Dump) freeze(contents bool) error {
 	}
 	defer c.Close()
 	d.stood = c.Stood()
-	_, err = dumpwrite.Memory(c, exe, contents, d.file)
+	stats, err := dumpwrite.Memory(c, exe, contents, d.file)
+	d.objects = stats.Objects
 	return err
 }
 
