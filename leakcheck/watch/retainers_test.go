@@ -111,7 +111,7 @@ func TestFindingNamesTheRetainer(t *testing.T) {
 	assert.Contains(t, f.String(), "watch_test.growing")
 	text, err := json.Marshal(f)
 	require.NoError(t, err)
-	assert.Contains(t, string(text), `"retainedBy":"the package variable`)
+	assert.Contains(t, string(text), `"retainedBy":"retained by package variable`)
 	for _, kind := range []string{"retained.pb.gz", "redacted.dump"} {
 		files, err := filepath.Glob(filepath.Join(dir, "leaksafe-*-"+kind))
 		require.NoError(t, err)
