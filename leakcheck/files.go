@@ -28,6 +28,12 @@ type ledger struct {
 // descriptors is the ledger of all tests but negative controls.
 var descriptors ledger
 
+func (l *ledger) hear(test string) {
+	l.Lock()
+	defer l.Unlock()
+	l.Hear(test)
+}
+
 func (s *scope) beginFiles(heads gostack.Headcount) {
 	s.files = &descriptors
 	if s.Planted { // judged by itself: the test around it must not see the leak
@@ -35,8 +41,8 @@ func (s *scope) beginFiles(heads gostack.Headcount) {
 	}
 	s.files.Lock()
 	defer s.files.Unlock()
-	s.files.Look(fd.List(), s.beside(heads))
-	s.files.Start(s.Name)
+	s.openBefore = fd.List()
+	s.files.Begin(s.Name, s.openBefore, s.beside(heads))
 }
 
 // beside names the other tests that run. The caller holds the lock of the ledger, so that no other
@@ -52,6 +58,7 @@ func (s *scope) beside(heads gostack.Headcount) []string {
 type openedFiles struct {
 	own      []blame.Opened // only the test can have opened them
 	doubtful []blame.Opened // one of several tests has
+	replaced []blame.Opened // connections that took the place of others: they are in neither
 }
 
 func (o *openedFiles) none() bool { return len(o.own) == 0 && len(o.doubtful) == 0 }
@@ -65,21 +72,47 @@ func (s *scope) openedFiles(heads gostack.Headcount) *openedFiles {
 	}
 	s.files.Lock()
 	defer s.files.Unlock()
-	s.files.Look(fd.List(), append(s.beside(heads), s.Name))
+	now := fd.List()
+	s.files.Look(now, append(s.beside(heads), s.Name))
 	tests.startVerdict(s)
 	o.own, o.doubtful = s.files.Of(s.Name, tests.checksFiles)
 	s.files.End(s.Name)
+	s.dropReplaced(o, now)
 	o.own = slices.DeleteFunc(o.own, s.knowsFile)
 	o.doubtful = slices.DeleteFunc(o.doubtful, func(f blame.Opened) bool { return mainJudges() || s.knowsFile(f) })
 	return o
 }
 
-// refresh drops what has been closed.
+// dropReplaced takes the connections out of o that took the place of others.
+func (s *scope) dropReplaced(o *openedFiles, now []fd.File) {
+	replaced := blame.Replaced(s.openBefore, now, slices.Concat(o.replaced, o.own, o.doubtful))
+	for _, f := range slices.Concat(o.own, o.doubtful) {
+		if replaced[f.Descriptor] {
+			o.replaced = append(o.replaced, f)
+		}
+	}
+	o.drop(func(f blame.Opened) bool { return replaced[f.Descriptor] })
+}
+
+// clientsReplaced is how many connections of clients took the place of others. The other end of one,
+// where it is in this process, has an address that no connection had before.
+func (s *scope) clientsReplaced(o *openedFiles) (n int) {
+	for _, f := range o.replaced {
+		if slices.ContainsFunc(s.openBefore, func(b fd.File) bool { return b.Remote == f.Remote }) {
+			n++
+		}
+	}
+	return n
+}
+
+// refresh drops what has been closed, and connections that took the place of others.
 func (o *openedFiles) refresh(s *scope) {
 	if o.none() {
 		return
 	}
-	o.keep(openNow())
+	now := fd.List()
+	o.drop(closedIn(now))
+	s.dropReplaced(o, now)
 	if pooled := slices.DeleteFunc(slices.Clone(o.own), func(f blame.Opened) bool { return !f.Pooled() }); len(pooled) > 0 && len(pooled) == len(o.own) {
 		o.collect()
 	}
@@ -91,26 +124,25 @@ func (o *openedFiles) refresh(s *scope) {
 func (o *openedFiles) collect() {
 	for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		runtime.GC()
-		now := openNow()
-		closed := func(f blame.Opened) bool { return f.Pooled() && !now[f.Descriptor] }
-		o.own, o.doubtful = slices.DeleteFunc(o.own, closed), slices.DeleteFunc(o.doubtful, closed)
+		closed := closedIn(fd.List())
+		o.drop(func(f blame.Opened) bool { return f.Pooled() && closed(f) })
 		if !slices.ContainsFunc(slices.Concat(o.own, o.doubtful), func(f blame.Opened) bool { return f.Pooled() }) {
 			return
 		}
 	}
 }
 
-func (o *openedFiles) keep(now map[fd.Descriptor]bool) {
-	closed := func(f blame.Opened) bool { return !now[f.Descriptor] }
-	o.own, o.doubtful = slices.DeleteFunc(o.own, closed), slices.DeleteFunc(o.doubtful, closed)
+func (o *openedFiles) drop(which func(blame.Opened) bool) {
+	o.own, o.doubtful = slices.DeleteFunc(o.own, which), slices.DeleteFunc(o.doubtful, which)
 }
 
-func openNow() map[fd.Descriptor]bool {
-	now := map[fd.Descriptor]bool{}
-	for _, f := range fd.List() {
-		now[f.Descriptor] = true
+// closedIn reports of a descriptor that it is not among those that are open now.
+func closedIn(now []fd.File) func(blame.Opened) bool {
+	open := map[fd.Descriptor]bool{}
+	for _, f := range now {
+		open[f.Descriptor] = true
 	}
-	return now
+	return func(f blame.Opened) bool { return !open[f.Descriptor] }
 }
 
 // takeSockets removes the sockets from o when the goroutines are those of connections: one cause,
@@ -149,7 +181,7 @@ func (s *scope) endFiles(t testing.TB, o *openedFiles) {
 	}
 	s.files.Lock()
 	defer s.files.Unlock()
-	s.files.Forget(slices.Concat(o.own, o.doubtful))
+	s.files.Forget(slices.Concat(o.own, o.doubtful, o.replaced))
 }
 
 // describeLeak is the failure for descriptors that only the test can have opened.

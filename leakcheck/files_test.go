@@ -49,6 +49,15 @@ func TestFilesIsSilent(t *testing.T) {
 			})
 		}
 	})
+	t.Run("when a client from before opens a connection in place of another", func(t *testing.T) {
+		client, get := usedClient(t)
+		get(client)
+		t.Run("sub", func(t *testing.T) {
+			leakcheck.Check(t, leakcheck.Grace(0))
+			client.CloseIdleConnections()
+			get(client)
+		})
+	})
 	server := httptest.NewServer(nothing)
 	defer server.Close() // not within the subtest: it closes the connections, too
 	t.Run("for connections of the default transport", func(t *testing.T) {
@@ -59,7 +68,34 @@ func TestFilesIsSilent(t *testing.T) {
 	})
 }
 
+// usedClient is a client with a transport of its own, and what uses it once.
+func usedClient(t *testing.T) (*http.Client, func(*http.Client)) {
+	server := httptest.NewServer(nothing)
+	t.Cleanup(server.Close)
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}, func(c *http.Client) {
+		response, err := c.Get(server.URL)
+		require.NoError(t, err)
+		require.NoError(t, response.Body.Close())
+	}
+}
+
 func TestFilesDetects(t *testing.T) {
+	t.Run("a connection more than before", func(t *testing.T) {
+		client, get := usedClient(t)
+		get(client)
+		other := &http.Transport{}
+		t.Cleanup(other.CloseIdleConnections)
+		leaks, said := leakcheck.Plant(t, func(t testing.TB) {
+			leakcheck.Check(t, leakcheck.Grace(0))
+			client.CloseIdleConnections()
+			get(client)
+			get(&http.Client{Transport: other})
+		})
+		assert.Equal(t, 1, leaks, said)
+		assert.Contains(t, said, "http.(*persistConn).readLoop")
+	})
 	t.Run("a file, by its name", func(t *testing.T) {
 		var f *os.File
 		t.Cleanup(func() { f.Close() })

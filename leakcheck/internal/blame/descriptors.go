@@ -3,19 +3,22 @@ package blame
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/fd"
 )
 
 // A Ledger attributes file descriptors to tests. A descriptor does not say who opened it. But one
-// that is new between two looks was opened by a test that was running between them. A test that
-// waited in t.Parallel at both looks was not: a test waits there once.
+// that is new between two looks was opened by a test that was running between them: at one of the
+// looks, or one that was heard to start. A test that waited in t.Parallel at both looks was not: a
+// test waits there once.
 //
 // The zero value is ready to use. It is not safe for concurrent use.
 type Ledger struct {
 	known   map[fd.Descriptor]bool
 	opened  map[fd.Descriptor]Opened
 	running []string
+	heard   []string
 }
 
 // An Opened is a descriptor that was opened while tests ran, and the tests that may have opened it,
@@ -36,7 +39,8 @@ func (l *Ledger) Look(now []fd.File, running []string) {
 			l.known[f.Descriptor] = true
 		}
 	}
-	tests := union(l.running, running)
+	tests := union(l.running, running, l.heard)
+	l.heard = nil
 	open := map[fd.Descriptor]bool{}
 	for _, f := range now {
 		open[f.Descriptor] = true
@@ -50,9 +54,18 @@ func (l *Ledger) Look(now []fd.File, running []string) {
 	l.running = running
 }
 
-// Start notes that test runs from the last look on. Two tests may have one name, as one in a
-// synctest bubble and the test around it.
-func (l *Ledger) Start(test string) { l.running = append(slices.Clip(l.running), test) }
+// Hear notes that a top-level test is about to start, whether or not it checks its files: it may
+// have ended when the next look is taken.
+func (l *Ledger) Hear(test string) { l.heard = append(l.heard, test) }
+
+// Begin looks before the first line of test, which runs from then on. Two tests may have one name,
+// as one in a synctest bubble and the test around it.
+func (l *Ledger) Begin(test string, now []fd.File, running []string) {
+	top, _, _ := strings.Cut(test, "/")
+	l.heard = slices.DeleteFunc(l.heard, func(name string) bool { return name == top })
+	l.Look(now, running)
+	l.running = append(slices.Clip(l.running), test)
+}
 
 // End notes that test has ended.
 func (l *Ledger) End(test string) {
@@ -93,6 +106,37 @@ func (l *Ledger) Of(test string, mayCome func(name string) bool) (own, doubtful 
 	return own, doubtful
 }
 
+// Replaced are those of opened that took the place of a connection that was open before: what has
+// connections to an address in a pool may close one and open another at any time. before and now are
+// all descriptors that were open before the test, and those that are. An address has no more
+// connections in the end than it had.
+func Replaced(before, now []fd.File, opened []Opened) map[fd.Descriptor]bool {
+	open := map[fd.Descriptor]bool{}
+	for _, f := range now {
+		open[f.Descriptor] = true
+	}
+	to, at := map[string]int{}, map[string]int{} // closed ones of clients, and of servers, by address
+	for _, f := range before {
+		if f.Remote != "" && !open[f.Descriptor] {
+			to[f.Remote]++
+			at[f.Local]++
+		}
+	}
+	replaced := map[fd.Descriptor]bool{}
+	for _, o := range opened {
+		switch {
+		case to[o.Remote] > 0:
+			to[o.Remote]--
+		case at[o.Local] > 0:
+			at[o.Local]--
+		default:
+			continue
+		}
+		replaced[o.Descriptor] = true
+	}
+	return replaced
+}
+
 // Forget makes descriptors known: they have failed a test.
 func (l *Ledger) Forget(list []Opened) {
 	for _, o := range list {
@@ -106,8 +150,8 @@ func (l *Ledger) Doubted() []Opened {
 	return slices.DeleteFunc(all, func(o Opened) bool { return !o.doubtful })
 }
 
-func union(a, b []string) []string {
-	all := slices.Concat(a, b)
+func union(lists ...[]string) []string {
+	all := slices.Concat(lists...)
 	slices.Sort(all)
 	return slices.Compact(all)
 }

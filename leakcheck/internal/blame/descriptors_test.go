@@ -1,6 +1,8 @@
 package blame
 
 import (
+	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -19,9 +21,17 @@ func (s *story) opens(number int) {
 	s.open = append(s.open, fd.File{Descriptor: fd.Descriptor{Number: number}})
 }
 
+// connects opens a connection to an address.
+func (s *story) connects(number int, remote string) {
+	s.open = append(s.open, fd.File{Descriptor: fd.Descriptor{Number: number}, Remote: remote, Local: fmt.Sprint("here:", number)})
+}
+
+func (s *story) closes(number int) {
+	s.open = slices.DeleteFunc(slices.Clone(s.open), func(f fd.File) bool { return f.Number == number })
+}
+
 func (s *story) starts(test string) {
-	s.Look(s.open, s.running)
-	s.Start(test)
+	s.Begin(test, s.open, s.running)
 	s.running = append(s.running, test)
 }
 
@@ -139,6 +149,23 @@ func TestLedger(t *testing.T) {
 			s.resumes("TestUnchecked")
 			return s.ends("TestA")
 		}},
+		{name: "a test without a Check started and ended meanwhile", doubtful: []int{4}, tell: func(s *story) (own, doubtful []int) {
+			s.Hear("TestA")
+			s.starts("TestA")
+			s.pauses("TestA")
+			s.Hear("TestUnchecked")
+			s.opens(4)
+			s.resumes("TestA")
+			return s.ends("TestA")
+		}},
+		{name: "a test without a Check had ended before", own: []int{5}, tell: func(s *story) (own, doubtful []int) {
+			s.Hear("TestUnchecked")
+			s.opens(4)
+			s.Hear("TestA")
+			s.starts("TestA")
+			s.opens(5)
+			return s.ends("TestA")
+		}},
 		{name: "a subtest is judged with the checked test around it", tell: func(s *story) (own, doubtful []int) {
 			s.starts("TestA")
 			s.starts("TestA/sub")
@@ -163,6 +190,44 @@ func TestLedger(t *testing.T) {
 			own, doubtful := row.tell(&story{})
 			assert.Equal(t, row.own, own)
 			assert.Equal(t, row.doubtful, doubtful)
+		})
+	}
+}
+
+func TestReplaced(t *testing.T) {
+	for _, row := range []struct {
+		name     string
+		before   func(s *story)
+		during   func(s *story)
+		replaced []int
+	}{
+		{"none was closed", func(s *story) { s.connects(3, "a:80") }, func(s *story) { s.connects(4, "a:80") }, nil},
+		{"one was closed", func(s *story) { s.connects(3, "a:80") }, func(s *story) { s.closes(3); s.connects(4, "a:80") }, []int{4}},
+		{"one was closed, two opened", func(s *story) { s.connects(3, "a:80") }, func(s *story) { s.closes(3); s.connects(4, "a:80"); s.connects(5, "a:80") }, []int{4}},
+		{"to another address", func(s *story) { s.connects(3, "a:80") }, func(s *story) { s.closes(3); s.connects(4, "b:80") }, nil},
+		{"a file was closed", func(s *story) { s.opens(3) }, func(s *story) { s.closes(3); s.opens(4) }, nil},
+		{"both ends are in the process", func(s *story) {
+			s.open = append(s.open, fd.File{Descriptor: fd.Descriptor{Number: 3}, Local: "x:1", Remote: "a:80"}, fd.File{Descriptor: fd.Descriptor{Number: 4}, Local: "a:80", Remote: "x:1"})
+		}, func(s *story) {
+			s.closes(3)
+			s.closes(4)
+			s.open = append(s.open, fd.File{Descriptor: fd.Descriptor{Number: 5}, Local: "x:2", Remote: "a:80"}, fd.File{Descriptor: fd.Descriptor{Number: 6}, Local: "a:80", Remote: "x:2"})
+		}, []int{5, 6}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			s := &story{}
+			row.before(s)
+			before := s.open
+			s.starts("TestA")
+			row.during(s)
+			s.Look(s.open, s.running)
+			own, _ := s.Of("TestA", func(string) bool { return true })
+			var numbers []int
+			for d := range Replaced(before, s.open, own) {
+				numbers = append(numbers, d.Number)
+			}
+			slices.Sort(numbers)
+			assert.Equal(t, row.replaced, numbers)
 		})
 	}
 }

@@ -45,6 +45,7 @@ var services = []service{
 		s.StartTLS()
 		return s
 	})},
+	{"a client that all checks share", sharedClient},
 	{"a connection for each request", newConnections},
 	{"SQLite", sqlite},
 	{"bbolt", bolt},
@@ -87,7 +88,6 @@ func overHTTP(start func(http.Handler) *httptest.Server) func(t *testing.T) func
 	return func(t *testing.T) func(int) error {
 		s := start(http.HandlerFunc(handler))
 		t.Cleanup(s.Close)
-		// A client of its own: a shared one may give up its connection and open another in any check.
 		return func(n int) error {
 			transport := s.Client().Transport.(*http.Transport).Clone()
 			defer transport.CloseIdleConnections()
@@ -100,6 +100,15 @@ func overHTTP(start func(http.Handler) *httptest.Server) func(t *testing.T) func
 			return nil
 		}
 	}
+}
+
+// sharedClient may give up its connection and open another in any check.
+func sharedClient(t *testing.T) func(int) error {
+	s := httptest.NewServer(http.HandlerFunc(handler))
+	t.Cleanup(s.Close)
+	c := &http.Client{Transport: &http.Transport{}}
+	t.Cleanup(c.CloseIdleConnections)
+	return func(n int) error { return get(c, fmt.Sprintf("%s/?items=%d", s.URL, n)) }
 }
 
 func newConnections(t *testing.T) func(int) error {

@@ -20,6 +20,8 @@ type Descriptor struct {
 type File struct {
 	Descriptor
 	Target string
+	// Local and Remote are the ends of a connection, as "127.0.0.1:80"; empty where it is none.
+	Local, Remote string
 }
 
 func (f File) Describe() string {

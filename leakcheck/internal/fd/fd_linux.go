@@ -31,10 +31,40 @@ func List() []File {
 		if syscall.Stat(link, &stat) != nil {
 			continue
 		}
-		all = append(all, File{Descriptor{number, uint64(stat.Dev), stat.Ino}, target})
+		f := File{Descriptor: Descriptor{number, uint64(stat.Dev), stat.Ino}, Target: target}
+		if f.Kind() == "socket" {
+			f.Local, f.Remote = ends(number)
+		}
+		all = append(all, f)
 	}
 	slices.SortFunc(all, func(a, b File) int { return cmp.Compare(a.Number, b.Number) })
 	return all
+}
+
+// ends are the addresses of a socket that is connected by IP.
+func ends(number int) (local, remote string) {
+	here, err := syscall.Getsockname(number)
+	if err != nil {
+		return "", ""
+	}
+	there, err := syscall.Getpeername(number)
+	if err != nil {
+		return "", ""
+	}
+	if local, remote = address(here), address(there); local == "" || remote == "" {
+		return "", ""
+	}
+	return local, remote
+}
+
+func address(a syscall.Sockaddr) string {
+	switch a := a.(type) {
+	case *syscall.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port)).String()
+	case *syscall.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr).Unmap(), uint16(a.Port)).String()
+	}
+	return ""
 }
 
 // socketAddress finds a socket by its inode: "tcp 127.0.0.1:41000 → 127.0.0.1:80".
