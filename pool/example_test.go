@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -129,9 +130,8 @@ func ExampleBytes_GetContext() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
 	defer cancel()
 	_, err := buffers.GetContext(ctx, 4096)
-	fmt.Println(err)
-	// Output:
-	// pool: GetContext: waited for 4096 bytes while 1048576 of MaxInUse, 1048576, were in use: context deadline exceeded
+	fmt.Println(errors.Is(err, context.DeadlineExceeded))
+	// Output: true
 }
 
 // Keys are cleared when their lease ends, and never printed.

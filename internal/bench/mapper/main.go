@@ -2,6 +2,7 @@
 // that goverter generates, copier, mapstructure and a round trip through JSON.
 //
 //	go run -C internal/bench ./mapper [-round 2ms]
+//	go run -C internal/bench ./mapper nested # only the tables with this in their title
 package main
 
 import (
@@ -10,6 +11,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/go-viper/mapstructure/v2"
@@ -42,6 +44,9 @@ func main() {
 		{"slice of 1000 flat", thousand(shapes.NewUsers(1000))},
 	} {
 		runtime.KeepAlive(user)
+		if !strings.Contains(t.title, flag.Arg(0)) {
+			continue
+		}
 		side.Table(os.Stdout, t.title, side.Compare(t.cases, side.Options{Rounds: 300, Round: *round, Progress: side.Progress()}))
 	}
 }
