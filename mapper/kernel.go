@@ -24,11 +24,13 @@ type kernel struct {
 	flat  bool    // the moves are the whole plan
 
 	size, step uintptr // of a list: the sizes of a source and a destination element
+
+	pointer any // a nil pointer to the destination's type: see at
 }
 
 // newKernel computes a node's kernel, after all nodes are built.
 func newKernel(n *node) kernel {
-	var k kernel
+	k := kernel{pointer: reflect.Zero(reflect.PointerTo(n.dst)).Interface()}
 	switch n.op {
 	case opCopy:
 		k.moves.add(0, 0, n.src)
@@ -149,7 +151,7 @@ func (f *field) run(dst, src unsafe.Pointer, st *state) *failure {
 // clear sets the destination to zero, for a source behind a nil pointer.
 func (f *field) clear(dst unsafe.Pointer) {
 	if at := f.dst.read(dst); at != nil && f.node.op != opAfter {
-		reflect.NewAt(f.node.dst, at).Elem().SetZero()
+		f.node.at(at).SetZero()
 	}
 }
 
@@ -167,7 +169,7 @@ func (n *node) runOptional(dst, src unsafe.Pointer, st *state) *failure {
 		src = unsafe.Add(src, n.from.valueAt)
 	}
 	if src == nil {
-		reflect.NewAt(n.dst, dst).Elem().SetZero()
+		n.at(dst).SetZero()
 		return nil
 	}
 	switch n.to.form {
@@ -175,7 +177,7 @@ func (n *node) runOptional(dst, src unsafe.Pointer, st *state) *failure {
 		return n.runPointer(dst, src, st)
 	case null:
 		if n.to.rest != nil {
-			reflect.NewAt(n.dst, dst).Elem().SetZero()
+			n.at(dst).SetZero()
 		}
 		*(*bool)(unsafe.Add(dst, n.to.validAt)) = true
 		dst = unsafe.Add(dst, n.to.valueAt)
@@ -186,7 +188,7 @@ func (n *node) runOptional(dst, src unsafe.Pointer, st *state) *failure {
 // runInvalid maps a null that is absent.
 func (n *node) runInvalid(dst, src unsafe.Pointer, st *state) *failure {
 	if !n.keeps {
-		reflect.NewAt(n.dst, dst).Elem().SetZero()
+		n.at(dst).SetZero()
 		return nil
 	}
 	*(*bool)(unsafe.Add(dst, n.to.validAt)) = false
@@ -264,8 +266,16 @@ func (n *node) runSlice(dst, src unsafe.Pointer, st *state) *failure {
 	return n.elements(to.data, data, length, st)
 }
 
+// at returns the value of the destination's type at p. reflect.NewAt does the same, but it looks up
+// the type of the pointer in a table. An interface has a pointer in its second word.
+func (n *node) at(p unsafe.Pointer) reflect.Value {
+	v := n.kernel.pointer
+	(*[2]unsafe.Pointer)(unsafe.Pointer(&v))[1] = p
+	return reflect.ValueOf(v).Elem()
+}
+
 func (n *node) grow(to *slice, length int) {
-	v := reflect.NewAt(n.dst, unsafe.Pointer(to)).Elem()
+	v := n.at(unsafe.Pointer(to))
 	v.Grow(length)
 	v.SetLen(length)
 }
@@ -329,7 +339,7 @@ func (n *node) runBytes(dst, src unsafe.Pointer, st *state) {
 // because the functions that they call may retain it.
 func (n *node) runSlow(dst, src unsafe.Pointer, st *state) *failure {
 	from := reflect.NewAt(n.src, src).Elem()
-	to := reflect.NewAt(n.dst, dst).Elem()
+	to := n.at(dst)
 	switch n.op {
 	case opText:
 		return n.runText(to, from)
@@ -430,7 +440,7 @@ func (n *node) runDynamic(to, from reflect.Value, words [2]unsafe.Pointer, st *s
 		made = fresh.UnsafePointer()
 		st.finish(o, made)
 	}
-	to.Set(reflect.NewAt(n.dst, made).Elem())
+	to.Set(n.at(made))
 	return nil
 }
 

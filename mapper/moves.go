@@ -239,8 +239,8 @@ func (m *moves) runAll(dst, src unsafe.Pointer, step, size, n uintptr) {
 }
 
 func (m *moves) runBlock(dst, src unsafe.Pointer, step, size, n uintptr) {
-	if len(m.strings) > 0 {
-		all[stringBits](m.strings, dst, src, step, size, n)
+	if len(m.strings) > 0 { // not stringBits: while the collector marks, each such move is a call
+		all[string](m.strings, dst, src, step, size, n)
 	}
 	if len(m.bytes8) > 0 {
 		all[[8]byte](m.bytes8, dst, src, step, size, n)
