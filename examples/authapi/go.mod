@@ -5,6 +5,7 @@ go 1.26.0
 require (
 	github.com/leaksafe/leaksafe v0.1.0
 	github.com/stretchr/testify v1.12.1
+	golang.org/x/sync v0.24.0
 	modernc.org/sqlite v1.50.0
 )
 

@@ -16,6 +16,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // A phase is a number of arrivals per second, for some time.
@@ -134,8 +136,8 @@ func generate(c config) error {
 // ended. Payloads begin with row first.
 func (g *generator) run(ctx context.Context, phases []phase, first int) report {
 	g.report = report{Codes: map[string]int{}, Errors: map[string]int{}}
-	var scenarios sync.WaitGroup
-	open := make(chan struct{}, maxOpen)
+	var scenarios errgroup.Group
+	scenarios.SetLimit(maxOpen)
 	began := time.Now()
 	due := began
 	n := first
@@ -143,21 +145,19 @@ func (g *generator) run(ctx context.Context, phases []phase, first int) report {
 		pause := time.Duration(float64(time.Second) / p.Rate)
 		for end := due.Add(p.Length); due.Before(end); due = due.Add(pause) {
 			<-time.After(time.Until(due))
-			select {
-			case open <- struct{}{}:
-			default:
-				g.report.Beyond++
-				continue
-			}
 			r := g.rows[n%len(g.rows)]
-			n++
-			scenarios.Go(func() {
-				defer func() { <-open }()
+			started := scenarios.TryGo(func() error {
 				g.scenario(ctx, r)
+				return nil // errors are counted by class
 			})
+			if started {
+				n++
+			} else {
+				g.report.Beyond++
+			}
 		}
 	}
-	scenarios.Wait()
+	_ = scenarios.Wait()
 	g.report.Took = time.Since(began).Seconds()
 	g.sumUp()
 	return g.report

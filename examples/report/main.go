@@ -22,10 +22,11 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // If childEnv is set, the program runs as a service of this kind. In a test it is the test binary.
@@ -228,18 +229,19 @@ func drive(handler http.Handler, requests int) (result, error) {
 
 func send(client *http.Client, url string, n int, progress func(int)) error {
 	var next atomic.Int64
-	var wg sync.WaitGroup
-	errs := make([]error, 8)
-	for i := range errs {
-		wg.Go(func() {
-			for k := int(next.Add(1)); k <= n && errs[i] == nil; k = int(next.Add(1)) {
-				errs[i] = request(client, url, k)
+	var clients errgroup.Group
+	for range 8 {
+		clients.Go(func() error {
+			for k := int(next.Add(1)); k <= n; k = int(next.Add(1)) {
+				if err := request(client, url, k); err != nil {
+					return err
+				}
 				progress(k)
 			}
+			return nil
 		})
 	}
-	wg.Wait()
-	return errors.Join(errs...)
+	return clients.Wait()
 }
 
 // request sends the k-th request, with headers that a report must not show.

@@ -12,9 +12,10 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // limit is the memory limit of each server, as a container would have one.
@@ -100,26 +101,23 @@ const workers = 4
 // load sends requests for d, and takes a sample.
 func (c *child) load(d time.Duration) error {
 	var n atomic.Int64
-	errs := make([]error, workers)
 	began := time.Now()
-	var wg sync.WaitGroup
-	for i := range workers {
-		wg.Go(func() {
+	var all errgroup.Group
+	for range workers {
+		all.Go(func() error {
 			for time.Since(began) < d {
-				if errs[i] = get(c.client, c.base+c.Page, io.Discard); errs[i] != nil {
-					return
+				if err := get(c.client, c.base+c.Page, io.Discard); err != nil {
+					return err
 				}
 				n.Add(1)
 			}
+			return nil
 		})
 	}
-	wg.Wait()
-	took := time.Since(began)
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
+	if err := all.Wait(); err != nil {
+		return err
 	}
+	took := time.Since(began)
 	bytes, err := c.ask("/debug/heap")
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"log"
 	"strings"
@@ -21,6 +22,11 @@ import (
 )
 
 func main() {
+	flag.Usage = func() {
+		fmt.Fprintln(flag.CommandLine.Output(),
+			"otel watches itself for a moment, and prints what it would send as OpenTelemetry metrics.")
+	}
+	flag.Parse()
 	if err := run(context.Background()); err != nil {
 		log.Fatal(err)
 	}

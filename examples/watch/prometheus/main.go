@@ -5,10 +5,17 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"flag"
+	"fmt"
 	"log"
+	"net"
 	"net/http"
+	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,15 +28,42 @@ func main() {
 	address := flag.String("addr", "127.0.0.1:9100", "where to serve /metrics")
 	dir := flag.String("dir", "",
 		"watch.Options.Dir: with it, what retains the memory is exported too")
+	flag.Usage = usage
 	flag.Parse()
-	w, err := watch.Start(watch.Options{Interval: time.Second, Dir: *dir})
-	if err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := serve(ctx, *address, *dir); err != nil {
 		log.Fatal(err)
 	}
+}
+
+func usage() {
+	fmt.Fprint(flag.CommandLine.Output(),
+		`prometheus watches itself, and serves what it sees as Prometheus metrics, with the page and the
+retention profile beside them, until Ctrl-C or SIGTERM.
+
+`)
+	flag.PrintDefaults()
+}
+
+// serve answers until ctx ends.
+func serve(ctx context.Context, address, dir string) error {
+	w, err := watch.Start(watch.Options{Interval: time.Second, Dir: dir})
+	if err != nil {
+		return err
+	}
 	defer w.Stop()
-	log.Printf("metrics at http://%s/metrics", *address)
-	server := &http.Server{Addr: *address, Handler: handler(w), ReadHeaderTimeout: 5 * time.Second}
-	log.Fatal(server.ListenAndServe())
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return err
+	}
+	log.Printf("metrics at http://%s/metrics", listener.Addr())
+	server := &http.Server{Handler: handler(w), ReadHeaderTimeout: 5 * time.Second}
+	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
 }
 
 func handler(w *watch.Watcher) http.Handler {

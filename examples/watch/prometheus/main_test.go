@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"net"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -65,4 +67,16 @@ func TestScrapesDoNotGrow(t *testing.T) {
 	leakcheck.NoGrowth(t, func() {
 		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/metrics", nil))
 	})
+}
+
+// TestServeEnds: a signal, which ends ctx, and an address that is in use both stop the Watcher.
+func TestServeEnds(t *testing.T) {
+	leakcheck.Check(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.NoError(t, serve(ctx, "127.0.0.1:0", ""))
+	inUse, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer inUse.Close()
+	require.Error(t, serve(t.Context(), inUse.Addr().String(), ""))
 }
