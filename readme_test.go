@@ -18,7 +18,7 @@ import (
 func pages(t *testing.T) map[string]string {
 	t.Helper()
 	var names []string
-	for _, pattern := range []string{"*.md", "docs/*.md"} {
+	for _, pattern := range []string{"*.md", "docs/*.md", "examples/*/README.md"} {
 		found, err := filepath.Glob(pattern)
 		require.NoError(t, err)
 		names = append(names, found...)
@@ -63,11 +63,15 @@ func TestCodeInPagesCompiles(t *testing.T) {
 	require.NoError(t, err, "go %v\n%s", args, out)
 }
 
-var link = regexp.MustCompile(`\]\(([^)#]+)(#[^)]*)?\)`)
+var (
+	link    = regexp.MustCompile(`\]\(([^)#]+)(#[^)]*)?\)`)
+	picture = regexp.MustCompile(`<img src="([^"]+)"`)
+)
 
 func TestLinksInPagesLeadSomewhere(t *testing.T) {
 	for name, text := range pages(t) {
-		for _, m := range link.FindAllStringSubmatch(text, -1) {
+		all := append(link.FindAllStringSubmatch(text, -1), picture.FindAllStringSubmatch(text, -1)...)
+		for _, m := range all {
 			if strings.Contains(m[1], "://") {
 				continue
 			}

@@ -24,7 +24,7 @@ import (
 func main() {
 	flag.Usage = func() {
 		fmt.Fprintln(flag.CommandLine.Output(),
-			"otel watches itself for a moment, and prints what it would send as OpenTelemetry metrics.")
+			"otel watches itself for a moment, and prints what it would send to OpenTelemetry.")
 	}
 	flag.Parse()
 	if err := run(context.Background()); err != nil {

@@ -39,8 +39,8 @@ func main() {
 
 func usage() {
 	fmt.Fprint(flag.CommandLine.Output(),
-		`prometheus watches itself, and serves what it sees as Prometheus metrics, with the page and the
-retention profile beside them, until Ctrl-C or SIGTERM.
+		`prometheus watches itself, and serves what it sees as Prometheus metrics until Ctrl-C or
+SIGTERM, with the page and the retention profile beside them.
 
 `)
 	flag.PrintDefaults()
