@@ -21,8 +21,8 @@ import (
 // An output is a block of a page, and the command before it that prints it.
 type output struct{ command, block string }
 
-// outputsIn returns the blocks without a language that follow a go run, in a block of its own or
-// indented.
+// outputsIn returns the blocks without a language that follow a go run under the same heading. The
+// command is in a block of its own, or indented.
 func outputsIn(page string) (all []output) {
 	var command, language string
 	var block []string
@@ -40,6 +40,8 @@ func outputsIn(page string) (all []output) {
 			}
 		case fenced:
 			block = append(block, line)
+		case strings.HasPrefix(line, "#"):
+			command = ""
 		}
 		if isCommand := strings.HasPrefix(strings.TrimSpace(line), "go run "); isCommand &&
 			(strings.HasPrefix(line, "    ") || fenced && language == "sh") {
@@ -142,7 +144,7 @@ func TestMissingLinesAreFound(t *testing.T) {
 		assert.NotEmpty(t, missing(block, text), "%s", text)
 	}
 	assert.Equal(t, []output{{"go run ./a", "1"}, {"go run ./b -x", "2"}}, outputsIn(
-		"```sh\ngo run ./a\n```\n\ntext\n\n```\n1\n```\n\n```\nno command\n```\n\n    go run ./b -x\n\n```\n2\n```\n"))
+		"```sh\ngo run ./a\n```\n\ntext\n\n```\n1\n```\n\n```\nno command\n```\n\n    go run ./c\n\n# Next\n\n```\nno output\n```\n\n    go run ./b -x\n\n```\n2\n```\n"))
 }
 
 // TestOutputsInPages runs what the README and the walk of docs/climbing-graph.md show.
