@@ -30,6 +30,10 @@ func main() {
 		"watch.Options.Dir: with it, what retains the memory is exported too")
 	flag.Usage = usage
 	flag.Parse()
+	if flag.NArg() > 0 {
+		flag.Usage()
+		os.Exit(2)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := serve(ctx, *address, *dir); err != nil {
@@ -46,8 +50,13 @@ SIGTERM, with the page and the retention profile beside them.
 	flag.PrintDefaults()
 }
 
-// serve answers until ctx ends.
+// serve answers until ctx ends. It makes the folder dir, if it has a name.
 func serve(ctx context.Context, address, dir string) error {
+	if dir != "" {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+	}
 	w, err := watch.Start(watch.Options{Interval: time.Second, Dir: dir})
 	if err != nil {
 		return err

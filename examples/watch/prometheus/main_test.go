@@ -4,6 +4,8 @@ import (
 	"context"
 	"net"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -69,7 +71,8 @@ func TestScrapesDoNotGrow(t *testing.T) {
 	})
 }
 
-// TestServeEnds: a signal, which ends ctx, and an address that is in use both stop the Watcher.
+// TestServeEnds: a signal, which ends ctx, and an address that is in use both stop the Watcher. A
+// folder that cannot be made is refused before there is one.
 func TestServeEnds(t *testing.T) {
 	leakcheck.Check(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -79,4 +82,7 @@ func TestServeEnds(t *testing.T) {
 	require.NoError(t, err)
 	defer inUse.Close()
 	require.Error(t, serve(t.Context(), inUse.Addr().String(), ""))
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	require.Error(t, serve(t.Context(), "127.0.0.1:0", filepath.Join(file, "dir")))
 }
