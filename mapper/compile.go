@@ -12,10 +12,11 @@ import (
 
 // A compiler builds the plan of one pair of types.
 type compiler struct {
-	cfg      *config // the config of the current pair: the Mapper's own, or the config of a For
-	base     *config // the Mapper's own
-	root     pair    // without pointers
-	nodes    map[key]*node
+	cfg      *config       // the config of the current pair: the Mapper's own, or the config of a For
+	base     *config       // the Mapper's own
+	root     pair          // without pointers
+	nodes    map[key]*node // by pair
+	made     []*node       // all
 	building map[key]bool
 	active   []*placed // overrides of the pairs that the node being built consists of
 	samples  map[reflect.Type]*sample
@@ -49,7 +50,7 @@ func compile(p pair, cfg *config) (*plan, error) {
 	if len(c.problems) > 0 {
 		return nil, &BuildError{Src: p.src, Dst: p.dst, Problems: c.problems}
 	}
-	for _, n := range c.nodes {
+	for _, n := range c.made {
 		n.kernel = newKernel(n)
 	}
 	root.findMany(cfg.inner, map[*node]bool{})
@@ -111,12 +112,19 @@ func (c *compiler) pair(src, dst reflect.Type) *node {
 		n.recursive = n.recursive || c.building[k]
 		return n
 	}
-	n := &node{src: src, dst: dst, cfg: c.cfg}
+	n := c.node(node{src: src, dst: dst})
 	c.nodes[k] = n
 	c.building[k] = true
 	c.build(n)
 	delete(c.building, k)
 	return n
+}
+
+// node returns a new node of the plan.
+func (c *compiler) node(n node) *node {
+	n.cfg = c.cfg
+	c.made = append(c.made, &n)
+	return &n
 }
 
 // scope returns the options for a pair: the options of its For, or of the pair around it.
@@ -249,7 +257,7 @@ func (c *compiler) buildOfWhole(n *node, value, dst reflect.Type) bool {
 		return false
 	}
 	n.from.value, n.from.valueAt, n.from.rest, n.keeps = nil, 0, nil, false
-	n.elem = &node{src: n.src, dst: dst, cfg: c.cfg}
+	n.elem = c.node(node{src: n.src, dst: dst})
 	if !converts && !c.isText(n.src, dst) {
 		c.refuse(n.elem)
 	} else if !c.buildConvert(n.elem) {

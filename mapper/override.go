@@ -129,10 +129,10 @@ func (c *compiler) overridden(p *placed) field {
 	case "Bind":
 		c.within("."+p.selected.dst.name, func() { f.node = c.pair(p.src.typ, p.dst.typ) })
 	case "After":
-		f.node = &node{op: opAfter, src: p.src.typ, dst: p.dst.typ, cfg: c.cfg, fn: c.detached(p.from, p.dst.typ)}
+		f.node = c.node(node{op: opAfter, src: p.src.typ, dst: p.dst.typ, fn: c.detached(p.from, p.dst.typ)})
 	default:
 		f.set, f.byRef = true, p.takesPointer(p.src.typ)
-		f.node = &node{op: opFunc, src: p.fromType, dst: p.dst.typ, cfg: c.cfg, fn: c.detached(p.from, p.dst.typ)}
+		f.node = c.node(node{op: opFunc, src: p.fromType, dst: p.dst.typ, fn: c.detached(p.from, p.dst.typ)})
 	}
 	return f
 }
