@@ -83,6 +83,9 @@ func (m *Meter) fills() int {
 func (m *Meter) heapOfOthers() []int64 {
 	heap := slices.Clone(m.heap)
 	for i := range m.profile.stacks {
+		if !m.profile.changed(i) {
+			continue
+		}
 		if _, from := m.profile.resolve(i); from != harness {
 			continue
 		}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"runtime/debug"
 	"runtime/pprof"
@@ -113,6 +114,22 @@ func keeps(text string, c zoo.Case, by zoo.Find) bool {
 	}
 	return said > 0
 }
+
+// hops counts the steps of the paths in a text, and those without a type and a name.
+func hops(text string) (all int, anonymous []string) {
+	for line := range strings.Lines(text) {
+		hop, ok := strings.CutPrefix(strings.TrimSpace(line), "→ ")
+		if !ok {
+			continue
+		}
+		if all++; anonymousHop.MatchString(hop) {
+			anonymous = append(anonymous, hop)
+		}
+	}
+	return all, anonymous
+}
+
+var anonymousHop = regexp.MustCompile(`^(object|the object)( of|$| \(|: \d)|^closure($|  )`)
 
 // withSymbols builds this test binary once more, as it is but with the names of variables, which go
 // test leaves out. It is empty where there is no go command, and under -race, where reading the

@@ -55,6 +55,9 @@ func TestTable(t *testing.T) {
 	if testing.Verbose() {
 		fmt.Print(table.String())
 	}
+	all, anonymous := table.hops()
+	t.Logf("paths: %d hops, without a type and a name: %d", all, len(anonymous))
+	assert.LessOrEqual(t, 20*len(anonymous), all, "one hop in 20 may have no name: %s", strings.Join(anonymous, "; "))
 	runs, alarms := table.silence()
 	t.Logf("twins and controls: %d alarms in %d runs", alarms, runs)
 	if everyCase := len(table.rows) >= len(zoo.Cases()); testgate.Long() && everyCase {
@@ -141,6 +144,22 @@ func (t *table) add(r row) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.rows = append(t.rows, r)
+}
+
+// hops are those of all paths that were asked for with symbols.
+func (t *table) hops() (all int, anonymous []string) {
+	for _, r := range t.rows {
+		for _, c := range r.verdicts {
+			if r.leak && ofHeap(zoo.Find{By: c.by}) {
+				n, without := hops(c.text)
+				all += n
+				for _, hop := range without {
+					anonymous = append(anonymous, r.name+": "+hop)
+				}
+			}
+		}
+	}
+	return all, anonymous
 }
 
 // silence counts the runs of twins and controls, and the alarms in them.
