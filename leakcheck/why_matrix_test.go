@@ -58,6 +58,7 @@ var (
 	keptReader  interface{ Read([]byte) (int, error) }
 	keptWrapped interface{ Read([]byte) (int, error) }
 	keptFunc    func()
+	keptGeneric func()
 	keptMethod  func()
 	keptChan    chan *kept
 	keptCtx     context.Context
@@ -96,6 +97,7 @@ var retentionMatrix = []struct {
 	{"package variable, interface with methods", plantReader, []string{"retained by package variable leakcheck_test.keptReader", "leakcheck_test.kept"}, ""},
 	{"package variable, interface around a struct of one pointer", plantWrapped, []string{"retained by package variable leakcheck_test.keptWrapped", "the object: leakcheck_test.kept"}, "wrapper"},
 	{"closure variable", plantClosure, []string{"retained by package variable leakcheck_test.keptFunc", "closure leakcheck_test.plantClosure.func1", "its variable captured"}, ""},
+	{"variable of a generic function's closure", plantGeneric, []string{"closure leakcheck_test.keepGeneric[...].func1, its variable generic"}, ""},
 	{"goroutine blocked on a channel", plantReceive, []string{"retained by a goroutine blocked in chan receive", "leakcheck_test.blockOnReceive", "why_matrix_test.go:", "created by leakcheck_test.blocked"}, ""},
 	{"argument of a go statement", plantArgument, []string{"retained by a goroutine blocked in chan receive", "(argument k of its go statement)"}, "gowrap"},
 	{"goroutine blocked in select", plantSelect, []string{"retained by a goroutine blocked in select", "leakcheck_test.blockOnSelect"}, ""},
@@ -109,11 +111,11 @@ var retentionMatrix = []struct {
 	{"argument of AddCleanup", plantCleanup, []string{"runtime.AddCleanup"}, ""},
 	{"stack object behind a callee", plantStackObject, []string{"retained by a goroutine blocked in chan receive", "on the stack of leakcheck_test.holdOnStack"}, ""},
 	{"linked list of 10,000", plantList, []string{"retained by package variable leakcheck_test.keptHead", "9,99", "more like it"}, ""},
-	{"tail of a slice", plantTail, []string{"retained by package variable leakcheck_test.keptTail", "a slice of it is kept: the 16 KiB array stays for 10 bytes (use slices.Clone)", "the object: []byte"}, ""},
-	{"substring", plantSubstring, []string{"retained by package variable leakcheck_test.keptSub", "a substring is kept: the 16 KiB string stays for 10 bytes (use strings.Clone)"}, ""},
+	{"tail of a slice", plantTail, []string{"retained by package variable leakcheck_test.keptTail", "a slice of 10 bytes retains the whole array of 16 KiB: use slices.Clone", "the object: []byte"}, ""},
+	{"substring", plantSubstring, []string{"retained by package variable leakcheck_test.keptSub", "a substring of 10 bytes retains the whole string of 16 KiB: use strings.Clone"}, ""},
 	{"handler of a ServeMux", plantHandler, []string{"retained by package variable leakcheck_test.keptMux", "closure leakcheck_test.plantHandler.func1", "its variable captured"}, ""},
 	{"sync.Map", plantSyncMap, []string{"retained by package variable leakcheck_test.keptSync", "→ sync.Map", `keptSync.Load("key")`}, "HashTrieMap"},
-	{"weak pointer only", plantWeak, []string{"nothing keeps it"}, ""},
+	{"weak pointer only", plantWeak, []string{"nothing retains it"}, ""},
 	{"unique handle", plantUnique, []string{"retained by package variable leakcheck_test.keptUnique"}, ""},
 	{"method value", plantMethod, []string{"retained by package variable leakcheck_test.keptMethod", "method value leakcheck_test.(*kept).method"}, ""},
 	{"deferred call of a running function", plantDefer, []string{"retained by a goroutine blocked in chan receive", "in a deferred call"}, ""},
@@ -250,6 +252,17 @@ func plantWrapped(*testing.T) uintptr {
 }
 
 //go:noinline
+func plantGeneric(*testing.T) uintptr {
+	k := &kept{}
+	keepGeneric(k)
+	return at(k)
+}
+
+//go:noinline
+func keepGeneric[T any](generic *T) {
+	keptGeneric = func() { runtime.KeepAlive(generic) }
+}
+
 func plantClosure(*testing.T) uintptr {
 	captured := &kept{}
 	keptFunc = func() { captured.id++ }

@@ -11,7 +11,7 @@ import (
 )
 
 // Objects finds what retains the objects of each set of addresses: all paths of set i, at least
-// one, those that only a test keeps last. The addresses are uintptr, so that the caller does not
+// one, those that only a test retains last. The addresses are uintptr, so that the caller does not
 // keep the objects itself. The frames of the goroutine that took the dump rank last.
 func Objects(d *ownheap.Dump, sets [][]uintptr) [][]retain.Path {
 	var all []int32

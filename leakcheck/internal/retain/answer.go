@@ -210,7 +210,7 @@ func (w *walker) frameWords(r root, at Func) string {
 // checks tells functions of leakcheck itself, which call the operation.
 func checks(fn string) bool { return ours(fn) && !strings.HasPrefix(fn, "runtime") }
 
-// HeldByTest tells whether only tests themselves keep the object: the goroutine that runs one, or
+// HeldByTest tells whether only tests themselves retain the object: the goroutine that runs one, or
 // what package testing knows of it.
 func (s *Search) HeldByTest(o int32) bool {
 	if s.rank[o] == Unreachable {
@@ -331,9 +331,9 @@ func (w *walker) part() string {
 		return ""
 	}
 	if kind == "string" {
-		return fmt.Sprintf("a substring is kept: the %s string stays for %s (use strings.Clone)", figure.Bytes(int64(size)), bytesInWords(used))
+		return fmt.Sprintf("a substring of %s retains the whole string of %s: use strings.Clone", bytesInWords(used), figure.Bytes(int64(size)))
 	}
-	return fmt.Sprintf("a slice of it is kept: the %s array stays for %s (use slices.Clone)", figure.Bytes(int64(size)), bytesInWords(used))
+	return fmt.Sprintf("a slice of %s retains the whole array of %s: use slices.Clone", bytesInWords(used), figure.Bytes(int64(size)))
 }
 
 func bytesInWords(n uint64) string {

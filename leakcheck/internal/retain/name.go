@@ -484,6 +484,9 @@ func (w *walker) captured(last *hop, off uint64) link {
 	if w.expr == "" { // an expression may begin here
 		l.expr = ""
 	}
+	if c.Type == nil {
+		return l
+	}
 	f := w.h.field(c.Type, w.h.Addr(last.object)+c.Off, off-c.Off)
 	f.opaque = true
 	return f

@@ -1,4 +1,4 @@
-// Package retain finds who keeps an object alive in a heap dump, and says it in words.
+// Package retain finds what retains an object in a heap dump, and says it in words.
 package retain
 
 import (
@@ -238,7 +238,7 @@ func (h *Heap) newSearch() *Search {
 	return s
 }
 
-// walk reaches what the roots of one rank keep and those before did not.
+// walk reaches what the roots of one rank retain and those before did not.
 func (s *Search) walk(rank Rank) {
 	switch rank {
 	case Cleanup:
@@ -305,7 +305,7 @@ func (s *Search) path(o int32) (root, []step) {
 	return s.seeds[^s.parent[o]], steps
 }
 
-// everything is the search that reaches all that any root keeps.
+// everything is the search that reaches all that any root retains.
 func (h *Heap) everything() *Search {
 	if h.reach == nil {
 		h.reach = h.newSearch()

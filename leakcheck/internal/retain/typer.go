@@ -275,7 +275,9 @@ func (t *typer) template(o, kind int32, off uint64) *linkTemplate {
 			return x
 		}
 		if c, ok := h.names.Types.Captured(k.fn, off); ok {
-			x.link = h.field(c.Type, at-off+c.Off, off-c.Off)
+			if c.Type != nil {
+				x.link = h.field(c.Type, at-off+c.Off, off-c.Off)
+			}
 			x.from = "variable " + strings.TrimPrefix(c.Name, "&") + " of " + k.text
 			x.back = at - x.link.addr
 		}

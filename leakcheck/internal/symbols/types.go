@@ -22,7 +22,7 @@ type Types struct {
 	enclosing map[lineKey]string            // see Enclosing
 	runtime   map[uint64]dwarf.Offset       // by runtime type, relative to runtime.types
 	variables map[string]dwarf.Offset
-	functions map[string]dwarf.Offset
+	functions map[string]dwarf.Offset // also of generic ones, by the name that all their instances have in the process
 	structs   map[string]dwarf.Offset // those behind sync.Map
 	base      uint64                  // of runtime.types in the process; 0 when unknown
 }
@@ -88,6 +88,13 @@ func (x *Types) function(e *dwarf.Entry, name string) {
 	if name != "" {
 		x.functions[name] = e.Offset
 	}
+	if short := withoutShapes(name); short != name {
+		if _, known := x.functions[short]; known {
+			x.functions[short] = ambiguous
+		} else {
+			x.functions[short] = e.Offset
+		}
+	}
 	low, ok := e.Val(dwarf.AttrLowpc).(uint64)
 	if !ok {
 		return
@@ -98,9 +105,43 @@ func (x *Types) function(e *dwarf.Entry, name string) {
 	}
 }
 
+// ambiguous is where functions of one name are that are instances of a generic function.
+const ambiguous = ^dwarf.Offset(0)
+
+// entry is the entry of a function.
+func (x *Types) entry(function string) (dwarf.Offset, bool) {
+	off, ok := x.functions[function]
+	return off, ok && off != ambiguous
+}
+
+// shape begins the name of what stands for a type argument in the code of a generic function: all
+// pointers have one shape, so it says little of the type.
+const shape = "go.shape."
+
+// withoutShapes is the name that an instance of a generic function has in the process: "Put[...]".
+func withoutShapes(name string) string {
+	from := strings.Index(name, "["+shape)
+	if from < 0 {
+		return name
+	}
+	depth := 0
+	for i := from; i < len(name); i++ {
+		switch name[i] {
+		case '[':
+			depth++
+		case ']':
+			depth--
+		}
+		if depth == 0 {
+			return name[:from] + "[...]" + withoutShapes(name[i+1:])
+		}
+	}
+	return name
+}
+
 // Receiver returns the first parameter of a function: of a method, its receiver.
 func (x *Types) Receiver(function string) (Capture, bool) {
-	start, ok := x.functions[function]
+	start, ok := x.entry(function)
 	if !ok {
 		return Capture{}, false
 	}
@@ -118,7 +159,7 @@ func (x *Types) Receiver(function string) (Capture, bool) {
 			typ, hasType := e.Val(dwarf.AttrType).(dwarf.Offset)
 			t, ok := x.at(typ, hasType)
 			name, _ := e.Val(dwarf.AttrName).(string)
-			return Capture{Name: name, Type: t}, ok
+			return Capture{Name: name, Type: t}, ok && !hasShape(t)
 		}
 		if e.Children {
 			r.SkipChildren()
@@ -178,13 +219,13 @@ func (x *Types) at(off dwarf.Offset, ok bool) (dwarf.Type, bool) {
 // A Capture is a variable that a closure refers to, or a parameter.
 type Capture struct {
 	Name string
-	Type dwarf.Type
-	Off  uint64 // where in the closure
+	Type dwarf.Type // nil where a type argument decides it
+	Off  uint64     // where in the closure
 }
 
 // Captured returns the variable that the closure of this function holds at offset off.
 func (x *Types) Captured(function string, off uint64) (Capture, bool) {
-	start, ok := x.functions[function]
+	start, ok := x.entry(function)
 	if !ok {
 		return Capture{}, false
 	}
@@ -202,6 +243,9 @@ func (x *Types) Captured(function string, off uint64) (Capture, bool) {
 		typ, hasType := e.Val(dwarf.AttrType).(dwarf.Offset)
 		if t, ok := x.at(typ, hasType); ok && isCapture && off >= uint64(at) && off < uint64(at)+uint64(max(t.Size(), 1)) {
 			name, _ := e.Val(dwarf.AttrName).(string)
+			if hasShape(t) {
+				t = nil
+			}
 			return Capture{name, t, uint64(at)}, true
 		}
 		if e.Children {
@@ -210,10 +254,12 @@ func (x *Types) Captured(function string, off uint64) (Capture, bool) {
 	}
 }
 
+func hasShape(t dwarf.Type) bool { return t != nil && strings.Contains(t.String(), shape) }
+
 // CallLine returns the line of a function at which it calls the one that was inlined at the
 // address. The file is the function's own.
 func (x *Types) CallLine(function string, pc uint64) (int, bool) {
-	start, ok := x.functions[function]
+	start, ok := x.entry(function)
 	if !ok {
 		return 0, false
 	}
@@ -298,7 +344,7 @@ func (x *Types) originName(e *dwarf.Entry) string {
 // Enclosing returns the function whose line it is, where that was inlined into a function:
 // runtime/heapdump.go names allocations by the latter only.
 func (x *Types) Enclosing(function, file string, line int) (string, bool) {
-	off, ok := x.functions[function]
+	off, ok := x.entry(function)
 	if !ok {
 		return "", false
 	}
