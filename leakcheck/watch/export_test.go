@@ -28,6 +28,22 @@ func FeedEach(o Options, samples iter.Seq[Sample], each func(*Watcher)) (*Watche
 	return w, nil
 }
 
+// FeedRules is FeedEach for the rules alone: no profile is taken, which is most of the work.
+func FeedRules(o Options, samples iter.Seq[Sample]) (*Watcher, error) {
+	w, err := newWatcher(o)
+	if err != nil {
+		return nil, err
+	}
+	w.rulesAlone = true
+	for s := range samples {
+		w.take(s)
+	}
+	if w.dir != nil {
+		w.dir.slot.close()
+	}
+	return w, nil
+}
+
 // Begin runs the callbacks of a Watcher that was fed.
 func (w *Watcher) Begin() { w.done.Go(w.call) }
 

@@ -34,7 +34,10 @@ func (w *Watcher) judge(lv int) {
 	goroutines := series(func(b *bucket) int64 { return b.low.goroutines })
 	files := series(func(b *bucket) int64 { return b.low.files })
 
-	w.prepare(lv, live.Rising(suspected) || outside.Rising(suspected), goroutines.Rising(suspected))
+	if !w.rulesAlone {
+		w.prepare(lv, live.Rising(suspected) || outside.Rising(suspected), goroutines.Rising(suspected))
+		defer w.before[lv].renew()
+	}
 	floor := float64(w.o.Floor)
 	now := all[len(all)-1].last
 	w.judgeSignal(lv, signalLive, live, floor, w.liveCeiling(now))
@@ -42,7 +45,6 @@ func (w *Watcher) judge(lv int) {
 	w.judgeSignal(lv, signalGoroutines, goroutines, countFloor, ceiling{})
 	w.judgeSignal(lv, signalFiles, files, countFloor, ceiling{})
 	w.judgeCollection(all[max(0, len(all)-climb.Windows):])
-	w.before[lv].renew()
 }
 
 // liveCeiling is how much may live. Without GOMEMLIMIT the heap grows to its

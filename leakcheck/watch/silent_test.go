@@ -87,7 +87,7 @@ func TestCleanSeriesAreSilent(t *testing.T) {
 						c.lasts = day
 					}
 					for run := range runs {
-						w, err := watch.FeedEach(o, c.samples(), none)
+						w, err := watch.FeedRules(o, c.samples())
 						require.NoError(t, err)
 						for _, f := range w.Findings() {
 							found = append(found, fmt.Sprintf("seed %d, run %d: %v", seed, run, f))
@@ -110,7 +110,7 @@ func TestNoisyCachesAreSilent(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 7))
 			c := cleanSeries[kind](r)
 			c.seed, c.noise, c.lasts = seed, between(r, 0, .03), 4*hour
-			w, err := watch.FeedEach(watch.Options{Limit: 2048 * mib}, c.samples(), none)
+			w, err := watch.FeedRules(watch.Options{Limit: 2048 * mib}, c.samples())
 			require.NoError(t, err)
 			assert.Empty(t, w.Findings(), "%s, seed %d", kind, seed)
 		}

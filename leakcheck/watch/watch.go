@@ -152,6 +152,7 @@ type Watcher struct {
 	copies      bool   // frozen copies are taken
 	copier      copier
 	lookInto    func([]Site) (inside, error) // look, but in a test
+	rulesAlone  bool                         // in a test: no profile of this process is taken
 
 	calls    chan func() // OnFinding, one at a time
 	stop     chan struct{}
