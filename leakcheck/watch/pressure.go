@@ -93,6 +93,7 @@ func (w *Watcher) leaveEvidence(s Sample) {
 // explainPressure adds to the evidence what a frozen copy shows.
 func (w *Watcher) explainPressure(s Sample) {
 	in, err := w.lookInto(nil)
+	defer w.keepCopy(in) // afterwards: it may take longer than the process lives
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if err == nil {

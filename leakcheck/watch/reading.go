@@ -102,6 +102,7 @@ func (w *Watcher) lookEarly(s Sample) {
 	w.early.tryAt(s)
 	w.done.Go(func() {
 		in, err := w.lookInto(nil)
+		defer w.keepCopy(in)
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		if w.early.err = err; err != nil {

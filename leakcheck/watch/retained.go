@@ -60,41 +60,46 @@ func (w *Watcher) retained(now time.Time) ([]byte, error) {
 		return nil, errOften
 	}
 	w.copier.served = now
-	_, profile, _, err := w.takeCopy(nil, ownheap.Options{})
-	return profile, err
+	in, err := w.takeCopy(nil)
+	if err != nil {
+		return nil, err
+	}
+	in.dump.Close()
+	return in.profile, nil
 }
 
-// takeCopy takes a frozen copy and reads it. file is that of its dump, if o keeps it. copier.mu is
-// held.
-func (w *Watcher) takeCopy(sites []Site, o ownheap.Options) (in inside, profile []byte, file string, err error) {
+// takeCopy takes a frozen copy and reads it. The caller closes its dump. copier.mu is held.
+func (w *Watcher) takeCopy(sites []Site) (inside, error) {
 	before := newMeter(nil).read()
 	if w.roomToLook(before) != nil {
 		giveBack() // what is garbage takes no room in a copy
 		before = newMeter(nil).read()
 		if err := w.roomToLook(before); err != nil {
-			return in, nil, "", err
+			return inside{}, err
 		}
 	}
 	w.beginReading(before)
 	defer w.endReading()
 	defer giveBack()
-	return w.readCopy(sites, o)
+	return w.readCopy(sites)
 }
 
 // readCopy is takeCopy where there is room. It is a function of its own so that nothing that it
 // has read is alive when memory is given back.
-func (w *Watcher) readCopy(sites []Site, o ownheap.Options) (in inside, profile []byte, file string, err error) {
+func (w *Watcher) readCopy(sites []Site) (inside, error) {
 	if w.limit.bytes > 0 {
 		defer debug.SetGCPercent(debug.SetGCPercent(percentMeantime))
 	}
-	o.OnlyFrozen, o.Redact = true, true
+	o := ownheap.Options{Name: partName, OnlyFrozen: true, Redact: true}
+	if w.dir != nil {
+		o.In = w.dir.path
+	}
 	at := time.Now()
 	d, err := ownheap.Take(o)
 	if err != nil {
-		return in, nil, "", fmt.Errorf("watch: no frozen copy: %w", err)
+		return inside{}, fmt.Errorf("watch: no frozen copy: %w", err)
 	}
-	defer d.Close()
-	in, profile = read(d, sites)
-	in.at = at
-	return in, profile, d.File(), nil
+	in := read(d, sites)
+	in.at, in.dump = at, d.Detach()
+	return in, nil
 }

@@ -70,8 +70,9 @@ const roomShare = .75
 type inside struct {
 	at        time.Time // when it was taken
 	retainers []Retainer
-	path      string // how the objects of the first site are retained
-	captures  []string
+	path      string        // how the objects of the first site are retained
+	profile   []byte        // the retention profile
+	dump      *ownheap.File // redacted, until keepCopy
 }
 
 // A copier takes frozen copies, one at a time.
@@ -88,25 +89,19 @@ var errRest = errors.New("watch: a frozen copy was taken less than an hour ago")
 // copyPause is the least time between two copies for findings.
 const copyPause = time.Hour
 
-// look takes a frozen copy, reads what retains the memory, and keeps the profile of it and the
-// redacted dump in Dir. The program goes on meanwhile. It needs Options.Dir, and room: near the
-// limit it gives up and says why.
+// look takes a frozen copy and reads what retains the memory. The program goes on meanwhile. It needs
+// Options.Dir, and room: near the limit it gives up and says why. The caller calls keepCopy.
 func (w *Watcher) look(sites []Site) (inside, error) {
 	if w.dir == nil {
 		return inside{}, errors.New("watch: no frozen copy without Options.Dir: its dump needs a place")
 	}
 	w.copier.mu.Lock()
 	defer w.copier.mu.Unlock()
-	in, profile, file, err := w.takeCopy(sites, ownheap.Options{Keep: w.dir.path, Name: partName})
-	if err != nil {
-		return inside{}, err
-	}
-	in.captures = w.keepCopy(file, profile, in.at)
-	return in, nil
+	return w.takeCopy(sites)
 }
 
-// read closes nothing. profile is the retention profile.
-func read(d *ownheap.Dump, sites []Site) (in inside, profile []byte) {
+// read closes nothing.
+func read(d *ownheap.Dump, sites []Site) (in inside) {
 	tree := d.Tree()
 	top, total := flame.Top(tree, 2*retainersShown)
 	for _, r := range top {
@@ -125,10 +120,10 @@ func read(d *ownheap.Dump, sites []Site) (in inside, profile []byte) {
 	var b bytes.Buffer
 	p := flame.Of(tree)
 	p.Time = time.Now().UnixNano()
-	if p.Write(&b) != nil {
-		return in, nil
+	if p.Write(&b) == nil {
+		in.profile = b.Bytes()
 	}
-	return in, b.Bytes()
+	return in
 }
 
 // needToLook is about how many bytes reading a copy takes.
@@ -176,32 +171,40 @@ const (
 // retainedKind is the kind of capture that a retention profile is.
 const retainedKind = "retained"
 
-// keepCopy names the files of a copy as captures, bounded in number and size.
-func (w *Watcher) keepCopy(dump string, profile []byte, now time.Time) (names []string) {
+// keepCopy writes the profile and the dump of a copy to Dir, bounded in number and size, and returns
+// the names of the files. On a busy disk it takes some seconds.
+func (w *Watcher) keepCopy(in inside) (names []string) {
+	if in.dump == nil {
+		return nil
+	}
+	defer in.dump.Close()
 	fault := func(err error) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.fault(err)
 	}
-	stamp := "leaksafe-" + now.UTC().Format(stampLayout)
-	if len(profile) > 0 {
-		name, err := w.dir.create(now, retainedKind, profile)
+	stamp := "leaksafe-" + in.at.UTC().Format(stampLayout)
+	if len(in.profile) > 0 {
+		name, err := w.dir.create(in.at, retainedKind, in.profile)
 		if fault(err); err == nil {
 			names = append(names, name)
 			stamp = strings.TrimSuffix(name, "-"+retainedKind+".pb.gz") // no other process's
 		}
 	}
-	info, err := os.Stat(dump)
-	if err != nil || info.Size() > maxDumpSize {
-		fault(os.Remove(dump))
+	fault(w.dir.prune())
+	if in.dump.Size() > maxDumpSize {
 		return names
 	}
 	name := stamp + "-redacted.dump"
-	if err := os.Rename(dump, filepath.Join(w.dir.path, name)); err != nil {
-		fault(errors.Join(err, os.Remove(dump)))
+	part := filepath.Join(w.dir.path, strings.Replace(partName, "*", stamp, 1))
+	if err := in.dump.Save(part); err != nil {
+		fault(err)
 		return names
 	}
-	fault(w.dir.prune())
+	if err := os.Rename(part, filepath.Join(w.dir.path, name)); err != nil {
+		fault(errors.Join(err, os.Remove(part)))
+		return names
+	}
 	fault(w.dir.pruneDumps())
 	return append(names, name)
 }
@@ -220,13 +223,14 @@ func (w *Watcher) explain(f Finding, now time.Time) Finding {
 	if !rest {
 		in, err = w.lookInto(f.Sites)
 	}
+	captures := w.keepCopy(in)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if err != nil {
 		f.NoRetainers = err.Error()
 	} else {
 		f.Retainers, f.RetainedBy, f.NoRetainers = in.retainers, in.path, ""
-		f.Captures = append(f.Captures, in.captures...)
+		f.Captures = append(f.Captures, captures...)
 		w.retainers, w.retainersAt = in.retainers, in.at
 		if s, ok := w.latest(); ok {
 			w.early.tryAt(s)

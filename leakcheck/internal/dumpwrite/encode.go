@@ -36,26 +36,48 @@ const (
 	bufferSize = 1 << 20
 	// From this size on zeros become a hole in the file.
 	holeSize = 4 << 10
+	// The same for a Holer.
+	leastHole = 1 << 10
 )
+
+// A Holer is a writer that can leave out zeros.
+type Holer interface {
+	io.Writer
+	Hole(n int64) error // as if n zeros were written
+}
 
 // An encoder writes numbers, strings and memory. Errors stay until close.
 type encoder struct {
-	w    io.Writer
-	file *os.File // w, if it can have holes
-	buf  []byte
-	n    int64 // written, without buf
-	hole bool  // the file ends with one
-	err  error
+	w     io.Writer
+	holes Holer    // w, if it can leave out zeros
+	least uint64   // of them
+	file  *os.File // w, if it is a file that can have holes
+	buf   []byte
+	n     int64 // written, without buf
+	hole  bool  // the file ends with one
+	err   error
 }
 
 func newEncoder(w io.Writer) *encoder {
 	e := &encoder{w: w, buf: make([]byte, 0, bufferSize+binary.MaxVarintLen64)}
-	if f, ok := w.(*os.File); ok {
-		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
-			e.file = f
+	switch w := w.(type) {
+	case Holer:
+		e.holes, e.least = w, leastHole
+	case *os.File:
+		if info, err := w.Stat(); err == nil && info.Mode().IsRegular() {
+			e.holes, e.least, e.file = sparse{w}, holeSize, w
 		}
 	}
 	return e
+}
+
+// A sparse is a file with holes.
+type sparse struct{ *os.File }
+
+// Hole leaves n zeros out.
+func (s sparse) Hole(n int64) error {
+	_, err := s.Seek(n, io.SeekCurrent)
+	return err
 }
 
 func (e *encoder) flush() {
@@ -115,9 +137,11 @@ func (e *encoder) bytes(b []byte) {
 var noughts [holeSize]byte
 
 func (e *encoder) zeros(n uint64) {
-	if e.file != nil && n >= holeSize && e.err == nil {
+	if e.holes != nil && n >= e.least && e.err == nil {
 		e.flush()
-		_, e.err = e.file.Seek(int64(n), io.SeekCurrent)
+		if e.err == nil {
+			e.err = e.holes.Hole(int64(n))
+		}
 		e.n += int64(n)
 		e.hole = true
 		return
@@ -139,7 +163,7 @@ func (e *encoder) word(v uint64) {
 // close writes what is left.
 func (e *encoder) close() (int64, error) {
 	e.flush()
-	if e.hole && e.err == nil {
+	if e.hole && e.file != nil && e.err == nil {
 		e.err = e.file.Truncate(e.n)
 	}
 	return e.n, e.err

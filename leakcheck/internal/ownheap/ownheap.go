@@ -3,6 +3,7 @@ package ownheap
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -22,6 +23,7 @@ import (
 // Options of Take.
 type Options struct {
 	Keep   string                             // the directory to keep the dump's file in; empty: it is deleted
+	In     string                             // the directory of a file that is deleted; empty: the one for temporary files
 	Name   string                             // of the file, with a * for what makes it unique; empty: leakcheck-*.dump
 	Source func(file string, line int) string // as in retain.Names
 	File   func(file string) string           // the same
@@ -77,7 +79,9 @@ type Dump struct {
 	stood time.Duration // of a frozen copy: for how long the kernel made it
 	why   error         // there is no frozen copy
 
-	objects int // in the file; 0: not known yet
+	objects int      // in the file; 0: not known yet
+	compact *compact // nil: file has all of the dump
+	size    int64
 }
 
 // Frozen tells whether the dump is of a frozen copy, and for how long that was made; otherwise why
@@ -86,6 +90,12 @@ func (d *Dump) Frozen() (stood time.Duration, why error) { return d.stood, d.why
 
 // File is the name of the dump's file.
 func (d *Dump) File() string { return d.file.Name() }
+
+// Detach is Close, but for the file, which is the caller's to close.
+func (d *Dump) Detach() *File {
+	defer open.Unlock()
+	return &File{d.file, d.compact, d.size}
+}
 
 // Close deletes the file, unless it is to be kept. It must be called once.
 func (d *Dump) Close() {
@@ -101,7 +111,7 @@ func (d *Dump) Close() {
 // how the runtime's structures are laid out. Elsewhere the world stops for it.
 func Take(o Options) (*Dump, error) {
 	open.Lock()
-	f, err := create(o.Keep, cmp.Or(o.Name, "leakcheck-*.dump"))
+	f, err := o.create()
 	if err != nil {
 		open.Unlock()
 		return nil, fmt.Errorf("cannot write a heap dump: %w", err)
@@ -116,9 +126,9 @@ func Take(o Options) (*Dump, error) {
 
 // create makes a file that only this user can read. Where the system allows, it has no name from
 // the start, so that nothing is left behind even when the process dies.
-func create(keep, name string) (*os.File, error) {
-	f, err := os.CreateTemp(keep, name)
-	if err == nil && keep == "" && runtime.GOOS != "windows" {
+func (o *Options) create() (*os.File, error) {
+	f, err := os.CreateTemp(cmp.Or(o.Keep, o.In), cmp.Or(o.Name, "leakcheck-*.dump"))
+	if err == nil && o.Keep == "" && runtime.GOOS != "windows" {
 		os.Remove(f.Name())
 	}
 	return f, err
@@ -147,7 +157,7 @@ func (d *Dump) take(o Options) error {
 
 // written empties the file, has a dump written to it, reads the dump and checks it.
 func (d *Dump) written(write func() error) (*heapdump.Dump, error) {
-	d.objects = 0
+	d.objects, d.compact = 0, nil
 	if err := d.file.Truncate(0); err != nil {
 		return nil, err
 	}
@@ -157,20 +167,25 @@ func (d *Dump) written(write func() error) (*heapdump.Dump, error) {
 	if err := write(); err != nil {
 		return nil, err
 	}
-	size, err := d.file.Seek(0, io.SeekEnd)
-	if err != nil {
-		return nil, err
-	}
-	var h *heapdump.Dump
-	if d.objects > 0 {
-		h, err = heapdump.ReadObjects(d.file, size, d.objects)
-	} else {
-		h, err = heapdump.Read(d.file, size, nil)
-	}
+	h, err := d.read()
 	if err != nil {
 		return nil, err
 	}
 	return h, selfTest(h)
+}
+
+func (d *Dump) read() (h *heapdump.Dump, err error) {
+	if d.compact != nil {
+		d.size = d.compact.size
+		return heapdump.ReadObjects(d.compact, d.size, d.objects)
+	}
+	if d.size, err = d.file.Seek(0, io.SeekEnd); err != nil {
+		return nil, err
+	}
+	if d.objects > 0 {
+		return heapdump.ReadObjects(d.file, d.size, d.objects)
+	}
+	return heapdump.Read(d.file, d.size, nil)
 }
 
 // frozenLife is far longer than a dump of a frozen copy takes.
@@ -187,9 +202,15 @@ func (d *Dump) freeze(contents bool) error {
 	}
 	defer c.Close()
 	d.stood = c.Stood()
-	stats, err := dumpwrite.Memory(c, exe, contents, d.file)
+	if contents || d.keep {
+		stats, err := dumpwrite.Memory(c, exe, contents, d.file)
+		d.objects = stats.Objects
+		return err
+	}
+	d.compact = newCompact(d.file)
+	stats, err := dumpwrite.Memory(c, exe, contents, d.compact)
 	d.objects = stats.Objects
-	return err
+	return errors.Join(err, d.compact.out.Flush())
 }
 
 // collected makes the copy after a collection. In a test no other goroutine runs meanwhile: of one
