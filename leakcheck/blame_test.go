@@ -276,8 +276,8 @@ func TestTickerFix(t *testing.T) {
 	assert.Contains(t, said, "Stop does not close a ticker's channel")
 }
 
-// A goroutine that waits for an answer is the cause. Its failure is printed beside the failure of the
-// connection.
+// A goroutine that waits for an answer is the cause. Its failure is printed beside the failure of
+// the connection.
 func TestWaitingForAnAnswerIsAFailureOfItsOwn(t *testing.T) {
 	gate := make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {

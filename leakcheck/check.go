@@ -59,8 +59,8 @@ func Check(t testing.TB, opts ...Option) {
 //
 // An HTTP client that several tests share may close a connection and open another in any of them.
 // [Check] counts the connections to each address, and fails no test in which they became no more;
-// Goroutines alone cannot tell. A test that opens a further connection with such a client fails: give
-// it a client of its own, or use [IgnoreFunc] and [IgnoreFile].
+// Goroutines alone cannot tell. A test that opens a further connection with such a client fails:
+// give it a client of its own, or use [IgnoreFunc] and [IgnoreFile].
 func Goroutines(t testing.TB, opts ...Option) {
 	t = must(t, "Goroutines")
 	t.Helper()

@@ -94,8 +94,8 @@ func (s *scope) dropReplaced(o *openedFiles, now []fd.File) {
 	o.drop(func(f blame.Opened) bool { return replaced[f.Descriptor] })
 }
 
-// clientsReplaced is how many connections of clients took the place of others. The other end of one,
-// where it is in this process, has an address that no connection had before.
+// clientsReplaced is how many connections of clients took the place of others. The other end of
+// one, where it is in this process, has an address that no connection had before.
 func (s *scope) clientsReplaced(o *openedFiles) (n int) {
 	for _, f := range o.replaced {
 		if slices.ContainsFunc(s.openBefore, func(b fd.File) bool { return b.Remote == f.Remote }) {

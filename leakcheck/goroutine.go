@@ -115,8 +115,8 @@ func (s *scope) leakedIn(l, first gostack.Snapshot, suspects map[string]bool) []
 	return slices.DeleteFunc(found.Leaked, func(g *gostack.Goroutine) bool { return s.ignores(g, l) })
 }
 
-// withoutReplaced drops the goroutines of an HTTP client's connections if there are no more of these
-// than took the place of others.
+// withoutReplaced drops the goroutines of an HTTP client's connections if there are no more of
+// these than took the place of others.
 func withoutReplaced(leaked []*gostack.Goroutine, replaced int) []*gostack.Goroutine {
 	const client = "net/http.(*persistConn)."
 	connections := 0

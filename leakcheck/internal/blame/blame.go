@@ -405,7 +405,8 @@ func (r *Record) Forget(l gostack.Snapshot, mark int) {
 	maps.DeleteFunc(r.unowned, func(id int, n noted) bool { return l[id] == nil && n.mark <= mark })
 }
 
-// NoteReported remembers that the goroutines have failed a test, or that their test has let them be.
+// NoteReported remembers that the goroutines have failed a test, or that their test has let them
+// be.
 func (r *Record) NoteReported(ids ...int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

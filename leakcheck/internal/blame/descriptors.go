@@ -107,8 +107,8 @@ func (l *Ledger) Of(test string, mayCome func(name string) bool) (own, doubtful 
 }
 
 // Replaced are those of opened that took the place of a connection that was open before: what has
-// connections to an address in a pool may close one and open another at any time. before and now are
-// all descriptors that were open before the test, and those that are. An address has no more
+// connections to an address in a pool may close one and open another at any time. before and now
+// are all descriptors that were open before the test, and those that are. An address has no more
 // connections in the end than it had.
 func Replaced(before, now []fd.File, opened []Opened) map[fd.Descriptor]bool {
 	open := map[fd.Descriptor]bool{}

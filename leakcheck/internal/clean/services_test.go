@@ -29,8 +29,8 @@ import (
 	_ "modernc.org/sqlite"
 )
 
-// A service is set up once and gives an operation that leaves nothing behind. The operation is told its
-// number, so that no two are alike, and returns an error when it did not do its work.
+// A service is set up once and gives an operation that leaves nothing behind. The operation is told
+// its number, so that no two are alike, and returns an error when it did not do its work.
 type service struct {
 	name  string
 	setup func(t *testing.T) func(n int) error

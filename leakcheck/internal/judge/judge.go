@@ -117,8 +117,8 @@ const Again = 1.7
 // round i.
 type Series struct {
 	Objects, Bytes []int64
-	// Arrays says that all it gains are the arrays of slices and the tables of maps, which grow when
-	// they are full: few of them do not come and go by chance, as a connection does.
+	// Arrays says that all it gains are the arrays of slices and the tables of maps, which grow
+	// when they are full: few of them do not come and go by chance, as a connection does.
 	Arrays bool
 }
 

@@ -88,8 +88,8 @@ func FindOut(names []string) string {
 	return strings.Join(commands, " && ")
 }
 
-// Key names a descriptor in the baseline. Neither descriptors nor the numbers in temporary names are
-// the same in the next run: the rest of the name is.
+// Key names a descriptor in the baseline. Neither descriptors nor the numbers in temporary names
+// are the same in the next run: the rest of the name is.
 func Key(f blame.Opened) string {
 	name := f.Kind()
 	if strings.HasPrefix(f.Target, "/") {

@@ -14,7 +14,8 @@ func opened(number int, target string, tests ...string) blame.Opened {
 	return blame.Opened{File: fd.File{Descriptor: fd.Descriptor{Number: number}, Target: target}, Tests: tests}
 }
 
-// One file that is open three times is one failure; two files are two, and so are two sets of tests.
+// One file that is open three times is one failure; two files are two, and so are two sets of
+// tests.
 func TestGroup(t *testing.T) {
 	groups := openfile.Group([]blame.Opened{
 		opened(3, "/tmp/a", "TestA"), opened(4, "/tmp/b", "TestA"), opened(5, "/tmp/a", "TestA"), opened(6, "/tmp/a", "TestA", "TestB"),

@@ -9,8 +9,9 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/internal/symbols"
 )
 
-// Explain is the path on which most of the objects are retained. Objects that are alive without a path
-// get an answer without hops. perOp is how many of them came at a time; 0 where that is not known.
+// Explain is the path on which most of the objects are retained. Objects that are alive without a
+// path get an answer without hops. perOp is how many of them came at a time; 0 where that is not
+// known.
 func (s *Search) Explain(objects []int32, perOp float64) Path {
 	if len(objects) == 0 {
 		return Path{Answer: "nothing retains them: the dump has no object that was allocated there"}
@@ -66,8 +67,8 @@ func (h *Heap) Outside(addr uint64) string {
 	return "nothing retains it: the heap has no object there"
 }
 
-// Paths are the paths on which the objects are retained, the one with most of them first, at most limit
-// of them; 0 for all.
+// Paths are the paths on which the objects are retained, the one with most of them first, at most
+// limit of them; 0 for all.
 func (s *Search) Paths(objects []int32, limit int) []Path {
 	var out []Path
 	lost := 0

@@ -28,9 +28,9 @@ func (h *Heap) frameLink(r root) (l link, name string, frame int) {
 	return l, "", r.index
 }
 
-// variableAt is the variable of a frame at an address. Around a call, a variable may be in a register
-// until the call and only then, by its list of locations, in the word of the frame to which it was
-// saved before: so both sides of the call count.
+// variableAt is the variable of a frame at an address. Around a call, a variable may be in a
+// register until the call and only then, by its list of locations, in the word of the frame to
+// which it was saved before: so both sides of the call count.
 func (h *Heap) variableAt(f *heapdump.Frame, called bool, at uint64) (l link, name string, ok bool) {
 	entry, ok := h.names.Table.Text(f.Entry)
 	if !ok {

@@ -32,7 +32,8 @@ type Hop struct {
 	Source string `json:",omitempty"`
 }
 
-// String returns one line for the answer, and one for each hop, with files named by folder and name.
+// String returns one line for the answer, and one for each hop, with files named by folder and
+// name.
 func (p Path) String() string { return p.Text(shortFile) }
 
 // Text is String with files named as file does.

@@ -27,8 +27,8 @@ type Site struct {
 	Frees    uint64 `json:",omitempty"`
 	Index    int    `json:"-"` // in its census: sites are numbered from 0
 
-	// Of a chain of single objects, each of which retains little but the next one, one stands for all:
-	// the innermost that the program declared. Below are those above it. Others are Led.
+	// Of a chain of single objects, each of which retains little but the next one, one stands for
+	// all: the innermost that the program declared. Below are those above it. Others are Led.
 	Below []string `json:",omitempty"`
 	Led   bool     `json:",omitempty"`
 
@@ -237,8 +237,9 @@ func ownType(t dwarf.Type) bool {
 	}
 }
 
-// ObjectsOfType returns the objects that are known to be of the type, by its name with its package's
-// or, where that is the only one, without. An error names types that are called nearly so.
+// ObjectsOfType returns the objects that are known to be of the type, by its name with its
+// package's or, where that is the only one, without. An error names types that are called nearly
+// so.
 func (h *Heap) ObjectsOfType(name string) ([]int32, error) {
 	t := newTyper(h)
 	t.walk(h.everything(), func(int32, int32, string) {})

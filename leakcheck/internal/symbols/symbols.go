@@ -112,8 +112,8 @@ func contents[S section](f file[S], name string) []byte {
 	return b
 }
 
-// dwarfOf returns a function that opens the executable again and reads what describes its types. The
-// names of these sections begin with prefix.
+// dwarfOf returns a function that opens the executable again and reads what describes its types.
+// The names of these sections begin with prefix.
 func dwarfOf[F file[S], S section](open func(path string) (F, error), path, prefix string) func() (*dwarf.Data, *locations, error) {
 	return func() (*dwarf.Data, *locations, error) {
 		f, err := open(path)

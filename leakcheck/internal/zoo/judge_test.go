@@ -31,7 +31,7 @@ import (
 // finds a leak, and what it prints is what a user would read.
 const (
 	envCase  = "LEAKSAFE_ZOO_CASE"
-	envTwin  = "LEAKSAFE_ZOO_TWIN"
+	envFixed = "LEAKSAFE_ZOO_FIXED"
 	envJudge = "LEAKSAFE_ZOO_JUDGE"
 	envURL   = "LEAKSAFE_ZOO_URL"
 )
@@ -64,17 +64,17 @@ type world struct {
 }
 
 // judge runs a case under one detector, count times in one child process.
-func judge(t *testing.T, w world, c zoo.Case, twin bool, by zoo.Find, count int) verdict {
+func judge(t *testing.T, w world, c zoo.Case, fixed bool, by zoo.Find, count int) verdict {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	exe := os.Args[0]
-	if !twin && c.Keeps != "" && ofHeap(by) { // reading symbols takes time
+	if !fixed && c.RetainedBy != "" && ofHeap(by) { // reading symbols takes time
 		exe = cmp.Or(w.symbols, exe)
 	}
 	cmd := exec.CommandContext(ctx, exe, "-test.run=^TestJudge$", "-test.v", fmt.Sprintf("-test.count=%d", count))
 	cmd.Env = append(os.Environ(),
-		envCase+"="+c.Name, envTwin+"="+fmt.Sprint(twin), envJudge+"="+string(by.By), envURL+"="+w.url,
+		envCase+"="+c.Name, envFixed+"="+fmt.Sprint(fixed), envJudge+"="+string(by.By), envURL+"="+w.url,
 		"LEAKSAFE_DIR=", "LEAKSAFE_BASELINE=", "GITHUB_ACTIONS=",
 		"PATH=") // so that it does not build once more, for the names of variables: withSymbols has
 	out, err := cmd.CombinedOutput()
@@ -85,21 +85,21 @@ func judge(t *testing.T, w world, c zoo.Case, twin bool, by zoo.Find, count int)
 	v := verdict{text: string(out)}
 	v.found = strings.Count("\n"+v.text, "\n--- FAIL: TestJudge ")
 	v.runs = v.found + strings.Count("\n"+v.text, "\n--- PASS: TestJudge ")
-	if v.found > 0 && strings.Contains(v.text, by.Names) && (w.symbols == "" || keeps(v.text, c, by)) {
+	if v.found > 0 && strings.Contains(v.text, by.Names) && (w.symbols == "" || retains(v.text, c, by)) {
 		v.named = v.found
 	}
 	require.Equal(t, count, v.runs, "%s by %s did not run to its end:\n%s", c.Name, by.By, out)
 	return v
 }
 
-// ofHeap says whether what is found is an object, and the text can say what keeps it.
+// ofHeap says whether what is found is an object, and the text can say what retains it.
 func ofHeap(by zoo.Find) bool {
 	return by.By == zoo.Objects || by.By == zoo.Bytes || by.By == zoo.Track
 }
 
-// keeps says whether everything that is said to keep something is what the case planted.
-func keeps(text string, c zoo.Case, by zoo.Find) bool {
-	if c.Keeps == "" || !ofHeap(by) {
+// retains says whether everything that is said to retain something is what the case planted.
+func retains(text string, c zoo.Case, by zoo.Find) bool {
+	if c.RetainedBy == "" || !ofHeap(by) {
 		return true
 	}
 	said := 0
@@ -107,7 +107,7 @@ func keeps(text string, c zoo.Case, by zoo.Find) bool {
 		before, words, ok := strings.Cut(line, "retained by ")
 		if ok && strings.TrimSpace(before) == "" {
 			said++
-			if !strings.Contains(words, c.Keeps) {
+			if !strings.Contains(words, c.RetainedBy) {
 				return false
 			}
 		}
@@ -138,7 +138,7 @@ func withSymbols(t *testing.T) string {
 	goCmd, err := exec.LookPath("go")
 	info, ok := debug.ReadBuildInfo()
 	if err != nil || ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
-		t.Log("nothing is asked about what keeps a leak: no go command, or -race")
+		t.Log("nothing is asked about what retains a leak: no go command, or -race")
 		return ""
 	}
 	bin := filepath.Join(t.TempDir(), "zoo.test")
@@ -155,8 +155,8 @@ func TestJudge(t *testing.T) {
 	}
 	c := find(t, name)
 	setup, opts := c.Leak, []leakcheck.Option{leakcheck.Grace(300 * time.Millisecond)} // a leak does not end later
-	if os.Getenv(envTwin) == "true" {
-		setup, opts = c.Twin, nil
+	if os.Getenv(envFixed) == "true" {
+		setup, opts = c.Fixed, nil
 	}
 	env := &zoo.Env{TB: t, URL: os.Getenv(envURL), Track: func(*zoo.Object) {}}
 	switch by := zoo.Detector(os.Getenv(envJudge)); by {

@@ -11,12 +11,12 @@ import (
 // the table that package syscall keeps of mappings, which is on the heap and
 // grows in steps.
 var mapped = []Case{{
-	Name:  "mmap_not_unmapped",
-	Issue: "https://github.com/liftbridge-io/liftbridge/issues/302",
-	Cure:  "Munmap",
-	Finds: []Find{{Bytes, "zoo.mmap"}},
-	Keeps: "package variable syscall.mapper",
-	Leak:  mmapKept, Twin: mmapUnmapped,
+	Name:       "mmap_not_unmapped",
+	Issue:      "https://github.com/liftbridge-io/liftbridge/issues/302",
+	Cure:       "Munmap",
+	Finds:      []Find{{Bytes, "zoo.mmap"}},
+	RetainedBy: "package variable syscall.mapper",
+	Leak:       mmapKept, Fixed: mmapUnmapped,
 }}
 
 func mmap(env *Env) []byte {

@@ -1,9 +1,9 @@
-// Package zoo is a corpus of small leaks, each beside its fixed twin, and of
+// Package zoo is a corpus of small leaks, each beside its fixed version, and of
 // controls that look like leaks and are none. Every detector is judged by it.
 //
 // A leak keeps what it leaks in package variables and in goroutines, as the
 // program it is taken from did, and cannot be undone: run one leak per process.
-// A twin and a control keep nothing beyond the test that runs them: any number
+// A fixed version and a control retain nothing beyond the test that runs them: any number
 // of runs in one process are independent of each other.
 //
 // The table, each case beside what goleak and the runtime's goroutineleak
@@ -11,7 +11,7 @@
 //
 //	go test -v -count=1 -run TestTable ./leakcheck/internal/zoo
 //
-// LEAKSAFE_LONG=1 makes that every leak 20 times, and the twins and controls
+// LEAKSAFE_LONG=1 makes that every leak 20 times, and the fixed versions and controls
 // 1,000 times in total.
 package zoo
 
@@ -41,13 +41,13 @@ type Find struct {
 
 // A Case is one row.
 type Case struct {
-	Name  string
-	Issue string // the public report it is taken from
-	Cure  string // what the twin does
-	Finds []Find // for a control: the detectors that must stay silent
-	Keeps string // what keeps what leaks, in the words of the text; empty where it is no object of the heap
-	Leak  Setup  // nil: a control
-	Twin  Setup  // the fixed twin, or the control itself
+	Name       string
+	Issue      string // the public report it is taken from
+	Cure       string // what the fixed version does
+	Finds      []Find // for a control: the detectors that must stay silent
+	RetainedBy string // what retains what leaks, in the words of the text; empty where it is no object of the heap
+	Leak       Setup  // nil: a control
+	Fixed      Setup  // the fixed version, or the control itself
 
 	Iterations int     // options the detector may use; 0 is its default
 	AllowPerOp float64 // bytes

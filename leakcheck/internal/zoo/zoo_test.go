@@ -59,7 +59,7 @@ func TestTable(t *testing.T) {
 	t.Logf("paths: %d hops, without a type and a name: %d", all, len(anonymous))
 	assert.LessOrEqual(t, 20*len(anonymous), all, "one hop in 20 may have no name: %s", strings.Join(anonymous, "; "))
 	runs, alarms := table.silence()
-	t.Logf("twins and controls: %d alarms in %d runs", alarms, runs)
+	t.Logf("fixed versions and controls: %d alarms in %d runs", alarms, runs)
 	if everyCase := len(table.rows) >= len(zoo.Cases()); testgate.Long() && everyCase {
 		assert.GreaterOrEqual(t, runs, 1000)
 	}
@@ -75,7 +75,7 @@ func judgeLeak(t *testing.T, w world, c zoo.Case, peers []zoo.Detector, runs int
 			v.add(judge(t, w, c, false, f, 1))
 		}
 		if assert.Equal(t, runs, v.found, "%s must find it", f.By) {
-			assert.Equal(t, runs, v.named, "%s must name %q, and %q as what keeps it:\n%s", f.By, f.Names, c.Keeps, v.text)
+			assert.Equal(t, runs, v.named, "%s must name %q, and %q as what retains it:\n%s", f.By, f.Names, c.RetainedBy, v.text)
 		}
 		r.verdicts = append(r.verdicts, cell{f.By, v})
 	}
@@ -83,10 +83,10 @@ func judgeLeak(t *testing.T, w world, c zoo.Case, peers []zoo.Detector, runs int
 	return r
 }
 
-// judgeSilent asks the same detectors, and Check, about the twin or the
+// judgeSilent asks the same detectors, and Check, about the fixed version or the
 // control: none may say a word.
 func judgeSilent(t *testing.T, w world, c zoo.Case, peers []zoo.Detector, runs int) row {
-	r := row{name: c.Name, issue: c.Issue, twin: c.Leak != nil, cure: c.Cure}
+	r := row{name: c.Name, issue: c.Issue, fixed: c.Leak != nil, cure: c.Cure}
 	for _, by := range silentDetectors(c) {
 		var v verdict
 		for left := runs; left > 0; left -= 5 { // some in a fresh process, some in a used one
@@ -99,7 +99,7 @@ func judgeSilent(t *testing.T, w world, c zoo.Case, peers []zoo.Detector, runs i
 	return r
 }
 
-// silentDetectors are those of the row: NoGrowth once, and for a twin Check too.
+// silentDetectors are those of the row: NoGrowth once, and for a fixed version Check too.
 func silentDetectors(c zoo.Case) (by []zoo.Detector) {
 	growth := false
 	for _, f := range c.Finds {
@@ -115,9 +115,9 @@ func silentDetectors(c zoo.Case) (by []zoo.Detector) {
 	return by
 }
 
-func askPeers(t *testing.T, w world, c zoo.Case, twin bool, peers []zoo.Detector) (cells []cell) {
+func askPeers(t *testing.T, w world, c zoo.Case, fixed bool, peers []zoo.Detector) (cells []cell) {
 	for _, by := range peers {
-		cells = append(cells, cell{by, judge(t, w, c, twin, zoo.Find{By: by}, 1)})
+		cells = append(cells, cell{by, judge(t, w, c, fixed, zoo.Find{By: by}, 1)})
 	}
 	return cells
 }
@@ -131,7 +131,7 @@ type table struct {
 
 type row struct {
 	name, issue, cure string
-	leak, twin        bool
+	leak, fixed       bool
 	verdicts, peers   []cell
 }
 
@@ -162,7 +162,7 @@ func (t *table) hops() (all int, anonymous []string) {
 	return all, anonymous
 }
 
-// silence counts the runs of twins and controls, and the alarms in them.
+// silence counts the runs of fixed versions and controls, and the alarms in them.
 func (t *table) silence() (runs, alarms int) {
 	for _, r := range t.rows {
 		for _, c := range r.verdicts {
@@ -174,7 +174,7 @@ func (t *table) silence() (runs, alarms int) {
 	return runs, alarms
 }
 
-// String prints leaks, twins and controls, in the order of the corpus.
+// String prints leaks, fixed versions and controls, in the order of the corpus.
 func (t *table) String() string {
 	var b strings.Builder
 	parts := []struct {
@@ -182,8 +182,8 @@ func (t *table) String() string {
 		in    func(row) bool
 	}{
 		{"leaks: found and cause named, of runs", func(r row) bool { return r.leak }},
-		{"fixed twins: alarms, of runs", func(r row) bool { return r.twin }},
-		{"controls: alarms, of runs", func(r row) bool { return !r.leak && !r.twin }},
+		{"fixed versions: alarms, of runs", func(r row) bool { return r.fixed }},
+		{"controls: alarms, of runs", func(r row) bool { return !r.leak && !r.fixed }},
 	}
 	for _, p := range parts {
 		fmt.Fprintf(&b, "\n%-30s%-34s", p.title, "")
@@ -232,11 +232,11 @@ func TestCorpus(t *testing.T) {
 		assert.Regexp(t, `^https://github\.com/[\w.-]+/[\w.-]+/(issues|pull)/\d+$`, c.Issue, c.Name)
 		assert.NotEmpty(t, c.Finds, c.Name)
 		assert.NotEmpty(t, c.Cure, c.Name)
-		assert.NotNil(t, c.Twin, c.Name)
+		assert.NotNil(t, c.Fixed, c.Name)
 		for _, f := range c.Finds {
 			assert.Equal(t, c.Leak != nil, f.Names != "", "%s: a leak has a cause to name, a control has none", c.Name)
 		}
-		assert.Equal(t, c.Leak != nil && !slices.ContainsFunc(c.Finds, func(f zoo.Find) bool { return !ofHeap(f) }), c.Keeps != "", "%s: what leaks on the heap is kept by something", c.Name)
+		assert.Equal(t, c.Leak != nil && !slices.ContainsFunc(c.Finds, func(f zoo.Find) bool { return !ofHeap(f) }), c.RetainedBy != "", "%s: what leaks on the heap is kept by something", c.Name)
 		assert.False(t, seen[c.Name], "%s twice", c.Name)
 		seen[c.Name] = true
 	}
