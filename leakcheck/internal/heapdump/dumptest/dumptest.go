@@ -51,6 +51,12 @@ func (w *Writer) Object(i int, to []int) {
 	w.memory(to, Size/8)
 }
 
+// Sized writes object i with another size, in words. A page of 8 objects has one size.
+func (w *Writer) Sized(i, words int, to []int) {
+	w.uint(1, Addr(i))
+	w.memory(to, words)
+}
+
 // Roots writes the segments of variables, which refer to objects.
 func (w *Writer) Roots(to []int) {
 	w.uint(12, bss-8)
