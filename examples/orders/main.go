@@ -70,10 +70,11 @@ func interrupted(ctx context.Context) bool {
 
 func usageText() {
 	fmt.Fprint(flag.CommandLine.Output(),
-		`orders runs two services that do the same, each as a process of its own on 127.0.0.1: one on
-leaksafe; one on errgroup, sync.Pool, copier and batches by hand. It ends them under load (kill -9,
-and in order), plants late writes, lets the database hang, measures their speed in turns, and prints
-a table. It takes about a minute. Databases are in a new temporary folder, which it removes.
+		`orders runs two services that do the same, each as a process of its own on 127.0.0.1:
+one on leaksafe; one on errgroup, sync.Pool, copier and batches by hand. It ends them under load
+(kill -9, and in order), plants late writes, lets the database hang, measures their speed in turns,
+and prints a table. It takes about a minute. Databases are in a new temporary folder, which it
+removes.
 
 `)
 	flag.PrintDefaults()
