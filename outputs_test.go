@@ -67,7 +67,7 @@ var masks = []struct {
 	what *regexp.Regexp
 	with string
 }{
-	{regexp.MustCompile(`^measured .*`), "measured"},                                // it stops when it is certain
+	{regexp.MustCompile(`^measured .*`), "measured"},                                     // it stops when it is certain
 	{regexp.MustCompile(`\S*/?(graph|report|page)\.(html|json)( in a new .*)?`), "file"}, // in a temporary folder
 	{regexp.MustCompile(`[▁▂▃▄▅▆▇█]+`), "graph"},
 	{regexp.MustCompile(`(\.go:)(\d+)`), "$1$2#"}, // a number that does not vary
