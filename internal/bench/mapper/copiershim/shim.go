@@ -79,6 +79,9 @@ func CopyWithOption(to, from any, opt Option) error {
 	if dst.Elem().Kind() == reflect.Slice && src.Kind() == reflect.Struct {
 		return one(m, dst.Elem(), src)
 	}
+	if dst.Elem().Kind() == reflect.Slice && src.Kind() == reflect.Slice && !src.IsNil() {
+		return list(m, dst.Elem(), src)
+	}
 	return m.MapAny(dst.Interface(), addressed(src).Interface())
 }
 
@@ -118,6 +121,17 @@ func one(m *mapper.Mapper[any, any], dst, src reflect.Value) error {
 		return err
 	}
 	dst.Set(reflect.Append(dst, elem.Elem()))
+	return nil
+}
+
+// list copies a slice element by element: the array of the list itself is never shared.
+func list(m *mapper.Mapper[any, any], dst, src reflect.Value) error {
+	dst.Set(reflect.MakeSlice(dst.Type(), src.Len(), src.Len()))
+	for i := range src.Len() {
+		if err := m.MapAny(dst.Index(i).Addr().Interface(), addressed(src.Index(i)).Interface()); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
