@@ -87,11 +87,14 @@ func (b Buffer) Truncate(n int) {
 }
 
 // Grow makes room for n more bytes, so that writing them allocates nothing. It panics if n is
-// negative.
+// negative, or larger than any memory.
 func (b Buffer) Grow(n int) {
 	h := b.writable("Grow")
 	if n < 0 {
 		panic(fmt.Sprintf("pool: Buffer.Grow(%d): the number is negative", n))
+	}
+	if n > biggest-h.n {
+		panic(fmt.Sprintf("pool: Buffer.Grow(%d): no memory is this large", n))
 	}
 	h.reserve(h.n + n)
 }

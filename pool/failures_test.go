@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"regexp"
 	"strings"
@@ -91,7 +92,9 @@ func TestFailures(t *testing.T) {
 	panics("a method of a released lease from Retain, LevelCheck", func() { b := check().Get(1).Retain(); b.Release(); b.Len() })
 	panics("a change after Retain", func() { b := off.Get(1); b.Retain(); b.WriteString("x") })
 	panics("Truncate beyond the length", func() { off.Get(1).Truncate(2) })
+	panics("a Pool that New did not make", func() { new(pool.Pool[int]).Get() })
 	panics("Grow by a negative number", func() { off.Get(1).Grow(-1) })
+	panics("Grow by more than there can be", func() { off.Get(1).Grow(math.MaxInt) })
 	panics("a Reader that returns more than it was given room for", func() { off.ReadAll(lyingReader{}, 0) })
 	body := off.Get(1).Body()
 	body.Close()

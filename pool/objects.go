@@ -107,6 +107,9 @@ func (p *Pool[T]) Get() Lease[T] {
 
 // first makes a value.
 func (p *Pool[T]) first() *object[T] {
+	if p.make == nil {
+		panic("pool: Get of a zero Pool: create it with New")
+	}
 	value := p.make()
 	if value == nil {
 		panic("pool: Get: the function given to New returned nil")
