@@ -276,5 +276,10 @@ func whyNight(t *testing.T) string {
 		_, err := in.Write([]byte("\n"))
 		require.NoError(t, err)
 	}
-	return shell(t, filepath.Join(dir, "leakcheck")+" why -pid "+strconv.Itoa(night.Process.Pid)+" -type main.session -n 1")
+	text := shell(t, filepath.Join(dir, "leakcheck")+
+		" why -pid "+strconv.Itoa(night.Process.Pid)+" -type main.session -n 1")
+	if strings.Contains(text, "as root") { // the process is no descendant of the command
+		t.Skip("this needs rights that the test does not have: ", text)
+	}
+	return text
 }
