@@ -183,8 +183,8 @@ func TestDifferencesOfTranslationsAreFound(t *testing.T) {
 	}
 }
 
-// TestLinesOfPagesFit: prose of all READMEs and of docs wraps at 100 columns. Tables, code, and lines of nothing but one link
-// cannot.
+// TestLinesOfPagesFit: prose of all READMEs and of docs wraps at 100 columns. Tables, code, and lines
+// of nothing but one link cannot.
 func TestLinesOfPagesFit(t *testing.T) {
 	for name, text := range pages(t) {
 		if filepath.Dir(name) == "." && !strings.HasPrefix(name, "README") {
@@ -216,8 +216,8 @@ func longLines(page string) (long []string) {
 	return long
 }
 
-// TestLinesOfExamplesFit: examples are there to be read and copied, so that their Go files, tests as
-// well, have no line of more than 100 columns.
+// TestLinesOfExamplesFit: examples are there to be read and copied, so that their Go files, and
+// their tests as well, have no line of more than 100 columns.
 func TestLinesOfExamplesFit(t *testing.T) {
 	files := 0
 	err := filepath.WalkDir("examples", func(name string, _ fs.DirEntry, err error) error {

@@ -75,7 +75,8 @@ var masks = []struct {
 	{regexp.MustCompile(`\s+`), " "},
 }
 
-// masked replaces what differs between two runs: numbers, except those of lines of code, and graphs.
+// masked replaces what differs between two runs: numbers, but not numbers of lines of code, and
+// graphs.
 func masked(line string) string {
 	line = strings.TrimSpace(line)
 	for _, m := range masks {
