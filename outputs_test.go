@@ -85,8 +85,8 @@ func masked(line string) string {
 	return line
 }
 
-// missing returns the lines of a block that are not in the text in this order, and, unless the block
-// has a line of dots, the lines of the text that are not in the block.
+// missing returns the lines of a block that are not in the text in this order. Unless the block has
+// a line of dots, it also returns the lines of the text that are not in the block.
 func missing(block, text string) (lines []string) {
 	var printed []string
 	for line := range strings.Lines(text) {
