@@ -183,8 +183,8 @@ func TestDifferencesOfTranslationsAreFound(t *testing.T) {
 	}
 }
 
-// TestLinesOfPagesFit: prose of all READMEs and of docs wraps at 100 columns. Tables and code cannot,
-// nor can a line of nothing but one link.
+// TestLinesOfPagesFit: prose of all READMEs and of docs wraps at 100 columns. Tables and code do
+// not, and a line of nothing but one link cannot.
 func TestLinesOfPagesFit(t *testing.T) {
 	for name, text := range pages(t) {
 		if filepath.Dir(name) == "." && !strings.HasPrefix(name, "README") {
