@@ -74,7 +74,6 @@ func TestCleanSeriesAreSilent(t *testing.T) {
 		for kind, make := range cleanSeries {
 			t.Run(kind, func(t *testing.T) {
 				t.Parallel()
-				var found []string
 				for seed := range uint64(each) {
 					r := rand.New(rand.NewPCG(seed, 7))
 					c := make(r)
@@ -90,12 +89,13 @@ func TestCleanSeriesAreSilent(t *testing.T) {
 						w, err := watch.FeedRules(o, c.samples())
 						require.NoError(t, err)
 						for _, f := range w.Findings() {
-							found = append(found, fmt.Sprintf("seed %d, run %d: %v", seed, run, f))
+							t.Errorf("seed %d, run %d: %v", seed, run, f)
 						}
 					}
-					series.Add(1)
+					if n := series.Add(1); n%500 == 0 {
+						t.Logf("%d series so far", n)
+					}
 				}
-				assert.Empty(t, found)
 			})
 		}
 	})

@@ -20,6 +20,10 @@ const (
 	fallen  = 0.85
 	clearly = 2.5
 
+	// A slope that keeps this share of itself is straight, however clear the rest is: of an even
+	// series the rest is rounding. A hundred times the growth that was seen would be to come.
+	straight = 0.99
+
 	// So many rising windows before those that are judged are worth a look.
 	fewestBefore = 3
 
@@ -196,7 +200,7 @@ func (s Series) levelsOff() (end float64, ok bool) {
 		return 0, false
 	case last <= 0:
 		return s.Low[len(s.Low)-1], true
-	case last/slope > fallen && -bend < clearly*err:
+	case last/slope > straight, last/slope > fallen && -bend < clearly*err:
 		return 0, false
 	}
 	return s.Low[len(s.Low)-1] + last/math.Log(slope/last), true
