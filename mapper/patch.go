@@ -10,7 +10,8 @@ import (
 // any other zero value are not set, and leave their part of dst unchanged. The value of a non-nil
 // pointer or a valid sql.Null is set even if it is zero. Structs are patched field by field, also
 // through pointers. Everything else is replaced as a whole, so a slice that is empty but not nil
-// empties the slice in dst. After an *Error some fields may have been written. Patch uses
+// empties the slice in dst. One struct of src patches one struct of dst once, however many paths
+// lead to the two. After an *Error some fields may have been written. Patch uses
 // reflection.
 func (m *Mapper[S, D]) Patch(dst *D, src *S) error {
 	if m == nil || m.plan == nil || dst == nil || src == nil {
@@ -86,6 +87,8 @@ func (n *node) patchOptional(dst, src reflect.Value, st *state) *failure {
 		return nil
 	case n.elem.op != opStruct || n.from.usesRest(src):
 		return n.reflect(dst, src, st)
+	case n.from.form == pointer && n.to.form == pointer && n.shares(st):
+		return n.patchShared(dst, src, st)
 	case n.to.form == pointer && dst.IsNil():
 		dst.Set(reflect.New(n.elem.dst))
 	case n.to.form == null:
@@ -95,4 +98,41 @@ func (n *node) patchOptional(dst, src reflect.Value, st *state) *failure {
 		dst, _ = n.to.inside(dst)
 	}
 	return n.elem.patch(dst, inner, st)
+}
+
+// A patching is a struct of the source, and the struct that it patches: nil if a new one is made.
+type patching struct {
+	src, dst unsafe.Pointer
+	node     *node
+}
+
+// patchShared patches what a pointer leads to. It patches one struct with another once, however
+// many paths lead to the two.
+func (n *node) patchShared(dst, src reflect.Value, st *state) *failure {
+	k := patching{src.UnsafePointer(), dst.UnsafePointer(), n}
+	switch s := st.patched[k]; {
+	case s == nil:
+	case !s.done:
+		return n.fail(errCyclic)
+	case !st.trees || k.dst != nil:
+		dst.Set(s.value)
+		return nil
+	default:
+		if f := st.repeat(&origin{node: n}); f != nil {
+			return f
+		}
+	}
+	if dst.IsNil() {
+		dst.Set(reflect.New(n.elem.dst))
+	}
+	if st.patched == nil {
+		st.patched = map[patching]*shared{}
+	}
+	s := &shared{}
+	st.patched[k] = s
+	if f := n.elem.patch(dst.Elem(), src.Elem(), st); f != nil {
+		return f
+	}
+	s.finish(dst.Elem().Addr())
+	return nil
 }

@@ -17,6 +17,7 @@ type state struct {
 	repeats int             // additional copies because of trees
 	copies  *copies         // of the kernels
 	values  map[origin]*shared
+	patched map[patching]*shared // of Patch
 }
 
 // maxLevels bounds the nodes that are on the stack at once, so that no MaxDepth can exhaust it: a

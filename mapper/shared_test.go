@@ -131,6 +131,41 @@ func objects(v reflect.Value) int {
 	return len(seen)
 }
 
+// TestPatchDiamonds patches with 60 objects that have 2^60 paths through them: at first nothing,
+// then what the first call made.
+func TestPatchDiamonds(t *testing.T) {
+	src := levels(60, &Diamond{}, func(d *Diamond) *Diamond { return &Diamond{"x", d, d} })
+	m := mapper.Must[Diamond, DiamondDTO]()
+	var dst DiamondDTO
+	require.NoError(t, m.Patch(&dst, src))
+	assert.Same(t, dst.Left, dst.Right)
+	assert.Equal(t, "x", dst.Left.Right.Name)
+	left := dst.Left
+	left.Left.Name = "old"
+	require.NoError(t, m.Patch(&dst, src))
+	assert.Same(t, left, dst.Left)
+	assert.Same(t, left, dst.Right)
+	assert.Equal(t, "x", left.Left.Name)
+
+	// One struct of the source patches two of the destination.
+	shared := &Diamond{Name: "new"}
+	dst = DiamondDTO{Left: &DiamondDTO{Name: "a"}, Right: &DiamondDTO{Name: "b"}}
+	require.NoError(t, m.Patch(&dst, &Diamond{Left: shared, Right: shared}))
+	assert.Equal(t, DiamondDTO{Left: &DiamondDTO{Name: "new"}, Right: &DiamondDTO{Name: "new"}}, dst)
+	assert.NotSame(t, dst.Left, dst.Right)
+
+	loop := &Diamond{}
+	loop.Left = loop
+	dst = DiamondDTO{}
+	assert.ErrorContains(t, m.Patch(&dst, loop), "the data is cyclic")
+
+	trees := mapper.Must[Diamond, DiamondDTO](mapper.Options{Trees: true})
+	dst = DiamondDTO{}
+	require.NoError(t, trees.Patch(&dst, &Diamond{Left: shared, Right: shared}))
+	assert.NotSame(t, dst.Left, dst.Right)
+	assert.ErrorContains(t, trees.Patch(&dst, src), "leave Options.Trees out")
+}
+
 // TestSharingIsKept checks which parts the result shares, and which it does not.
 func TestSharingIsKept(t *testing.T) {
 	type src struct {
