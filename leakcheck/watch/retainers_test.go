@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leaksafe/leaksafe/internal/testgate"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/profile"
 	"github.com/leaksafe/leaksafe/leakcheck/watch"
 )
@@ -119,6 +120,21 @@ func TestFindingNamesTheRetainer(t *testing.T) {
 		info, err := os.Stat(files[0])
 		require.NoError(t, err)
 		assert.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+		if kind == "redacted.dump" {
+			file, err := os.Open(files[0])
+			require.NoError(t, err)
+			defer file.Close()
+			d, err := heapdump.Read(file, info.Size(), nil)
+			require.NoError(t, err)
+			large := 0
+			for i := range int32(d.Len()) {
+				if d.Size(i) == 1<<20 {
+					large++
+				}
+			}
+			assert.GreaterOrEqual(t, large, len(growing))
+			assert.Less(t, info.Size(), int64(large)<<20, "contents are left out")
+		}
 	}
 	left, err := filepath.Glob(filepath.Join(dir, ".*"))
 	require.NoError(t, err)

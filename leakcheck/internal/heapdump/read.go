@@ -56,6 +56,13 @@ var ErrDamaged = errors.New("the heap dump is damaged")
 // Read reads a dump of the given size. It keeps r for Contents. progress, which may be nil,
 // is called now and then with the bytes read so far.
 func Read(r io.ReaderAt, size int64, progress func(done, total int64)) (*Dump, error) {
+	c, err := openCompact(r, size)
+	if err != nil {
+		return nil, fmt.Errorf("heapdump: %w", err)
+	}
+	if c != nil {
+		return read(c, c.size, min(c.size/bytesAnObject, size/leastAnObject), progress)
+	}
 	return read(r, size, size/bytesAnObject, progress)
 }
 
@@ -126,8 +133,12 @@ type fixup struct {
 	set  func(int32)
 }
 
-// bytesAnObject is how many bytes of a dump most programs have for each object, or less.
-const bytesAnObject = 64
+const (
+	// bytesAnObject is how many bytes of a dump most programs have for each object, or less.
+	bytesAnObject = 64
+	// leastAnObject is the same of a compact file, in which contents take no place.
+	leastAnObject = 10
+)
 
 // reserve makes room for so many objects, and as many edges. Pages that are never touched cost
 // nothing, while growing by doubling would copy, and hold both copies.

@@ -79,8 +79,8 @@ type Dump struct {
 	stood time.Duration // of a frozen copy: for how long the kernel made it
 	why   error         // there is no frozen copy
 
-	objects int      // in the file; 0: not known yet
-	compact *compact // nil: file has all of the dump
+	objects int               // in the file; 0: not known yet
+	compact *heapdump.Compact // nil: file has all of the dump
 	size    int64
 }
 
@@ -176,7 +176,7 @@ func (d *Dump) written(write func() error) (*heapdump.Dump, error) {
 
 func (d *Dump) read() (h *heapdump.Dump, err error) {
 	if d.compact != nil {
-		d.size = d.compact.size
+		d.size = d.compact.Size()
 		return heapdump.ReadObjects(d.compact, d.size, d.objects)
 	}
 	if d.size, err = d.file.Seek(0, io.SeekEnd); err != nil {
@@ -207,10 +207,10 @@ func (d *Dump) freeze(contents bool) error {
 		d.objects = stats.Objects
 		return err
 	}
-	d.compact = newCompact(d.file)
+	d.compact = heapdump.NewCompact(d.file)
 	stats, err := dumpwrite.Memory(c, exe, contents, d.compact)
 	d.objects = stats.Objects
-	return errors.Join(err, d.compact.out.Flush())
+	return errors.Join(err, d.compact.Flush())
 }
 
 // collected makes the copy after a collection. In a test no other goroutine runs meanwhile: of one
