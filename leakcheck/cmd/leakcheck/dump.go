@@ -86,17 +86,43 @@ func milliseconds(d time.Duration) string {
 
 // take writes a dump. The file appears when it is complete; only this user can read it.
 func (c *command) take(t target, file string) (dumpwrite.Stats, error) {
-	f, remove, err := temporary(filepath.Dir(file), "."+filepath.Base(file)+".part-*")
+	pattern := "." + filepath.Base(file) + ".part-*"
+	f, remove, err := temporary(filepath.Dir(file), pattern)
 	if err != nil {
 		return dumpwrite.Stats{}, err
 	}
 	defer remove()
+	claim(f)
+	removeStale(filepath.Join(filepath.Dir(file), pattern))
 	stats, err := t.write(f, c.exe)
 	err = errors.Join(err, f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), file)
 	}
 	return stats, err
+}
+
+// partAge is how old a part of a dump is before it may be taken for one that a killed command has
+// left: it is claimed a moment after it was made.
+const partAge = time.Minute
+
+// removeStale removes what commands that were killed have left of this dump.
+func removeStale(pattern string) {
+	parts, _ := filepath.Glob(pattern) // a name that is no pattern has none
+	for _, part := range parts {
+		info, err := os.Lstat(part)
+		if err != nil || !info.Mode().IsRegular() || time.Since(info.ModTime()) < partAge {
+			continue
+		}
+		f, err := os.Open(part)
+		if err != nil {
+			continue
+		}
+		if claim(f) {
+			os.Remove(part)
+		}
+		f.Close()
+	}
 }
 
 // temporary makes a file. It is gone after remove, and when a signal ends the command before that.

@@ -480,6 +480,30 @@ func TestNothingIsLeftAfterASignal(t *testing.T) {
 	assert.Positive(t, met, "the signal came while there was a part of a dump")
 }
 
+// What a command that was killed has left goes with the next dump of that name; what another one is
+// writing stays.
+func TestPartsOfKilledCommandsAreRemoved(t *testing.T) {
+	v := plain.run(t, "cache")
+	dir := t.TempDir()
+	old, busy, fresh, other := filepath.Join(dir, ".x.dump.part-1"), filepath.Join(dir, ".x.dump.part-2"), filepath.Join(dir, ".x.dump.part-3"), filepath.Join(dir, ".y.dump.part-4")
+	hourAgo := time.Now().Add(-time.Hour)
+	for _, f := range []string{old, busy, fresh, other} {
+		require.NoError(t, os.WriteFile(f, nil, 0o600))
+		if f != fresh {
+			require.NoError(t, os.Chtimes(f, hourAgo, hourAgo))
+		}
+	}
+	writing, err := os.Open(busy)
+	require.NoError(t, err)
+	defer writing.Close()
+	require.True(t, claim(writing))
+	leakcheck(t, "dump", "-pid", v.pid, filepath.Join(dir, "x.dump"))
+	assert.NoFileExists(t, old)
+	for _, f := range []string{busy, fresh, other} {
+		assert.FileExists(t, f)
+	}
+}
+
 // A wrong call says so before a process is stopped for it.
 func TestArgumentsAreCheckedBeforeTheProcessIsStopped(t *testing.T) {
 	v := plain.run(t, "cache")

@@ -12,7 +12,7 @@ func (s *Search) container(g Group, perOp float64) (before map[int32]bool, ok bo
 	if len(g.Objects) < few {
 		return nil, false
 	}
-	by := newGrouper(s)
+	by := s.grouper()
 	for _, o := range g.Objects {
 		by.id(o)
 	}

@@ -1,6 +1,7 @@
 package retain_test
 
 import (
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -92,4 +93,27 @@ func TestTheContainerThatGrew(t *testing.T) {
 			assert.Equal(t, row.grew, p.Grew)
 		})
 	}
+}
+
+// A search has one grouper, whose arrays are as long as the heap. What was asked before does not
+// change an answer, and the next answer allocates no such array.
+func TestGroupsOfOneSearchShareMemory(t *testing.T) {
+	const n = 20_000
+	h, leaked := layered(t, []int{0}, layer{64, [][]int{{0, 1}}}, layer{4, [][]int{nil, nil}}, layer{2, make([][]int, n)})
+	all := append(leaked[:0:0], leaked...)
+	for i := range int32(3) {
+		all = append(all, i)
+	}
+	s := h.Search(all)
+	want := s.Group(all)
+	assert.Equal(t, want, h.Search(all).Group(all))
+	s.Group(all[n:])
+	assert.Equal(t, want, s.Group(all), "after another question")
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range 100 {
+		s.Group(all[n:])
+	}
+	runtime.ReadMemStats(&after)
+	assert.Less(t, (after.TotalAlloc-before.TotalAlloc)/100, uint64(4*n), "bytes a question")
 }

@@ -47,7 +47,7 @@ type Group struct {
 // through, and in how often they go round a loop of kinds. The largest group comes first, of equal
 // ones the one nearest to its root. Objects that were not reached form none.
 func (s *Search) Group(objects []int32) []Group {
-	g := newGrouper(s)
+	g := s.grouper()
 	byID := map[int32]*Group{}
 	for _, o := range objects {
 		if s.rank[o] == Unreachable {
@@ -96,11 +96,24 @@ type grouper struct {
 	ids   map[signature]int32
 	list  []signature
 	count []int32 // by signature: how many objects have it
+	seen  []int32 // the objects with a signature
 }
 
-func newGrouper(s *Search) *grouper {
-	n := s.h.Len()
-	return &grouper{s: s, of: make([]int32, n), depth: make([]int32, n), ids: map[signature]int32{}}
+// grouper is empty. There is one for a search, because its arrays are as long as the heap: the one
+// that was returned before must not be used any more.
+func (s *Search) grouper() *grouper {
+	g := s.group
+	if g == nil {
+		n := s.h.Len()
+		g = &grouper{s: s, of: make([]int32, n), depth: make([]int32, n), ids: map[signature]int32{}}
+		s.group = g
+	}
+	for _, o := range g.seen {
+		g.of[o] = 0
+	}
+	g.seen = g.seen[:0]
+	clear(g.count)
+	return g
 }
 
 // id numbers the signature of an object; it walks up to what is known, then down.
@@ -119,6 +132,7 @@ func (g *grouper) id(o int32) int32 {
 		}
 		id := g.intern(at)
 		g.of[at] = id + 1
+		g.seen = append(g.seen, at)
 		g.count[id]++
 	}
 	return g.of[o] - 1

@@ -212,6 +212,7 @@ type Search struct {
 	order  []int32        // what was reached, in that order: an object after the one before it
 	pooled []root         // free lists of pools that were met on the way
 	rings  map[int32]bool // see ringed
+	group  *grouper       // see grouper; nil before
 }
 
 const unseen = -1 << 31
