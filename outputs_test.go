@@ -193,7 +193,8 @@ func TestOutputsOfExamples(t *testing.T) {
 	for _, page := range readmes {
 		for _, o := range outputsIn(read(t, page)) {
 			ran++
-			t.Run(o.command, func(t *testing.T) {
+			t.Run(filepath.Base(filepath.Dir(page)), func(t *testing.T) {
+				t.Log(o.command)
 				text := shell(t, o.command)
 				for _, line := range missing(o.block, text) {
 					t.Errorf("%s: %s", page, line)
