@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"container/list"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"runtime"
 	"strings"
@@ -17,6 +20,7 @@ import (
 
 	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/leakcheck"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 )
 
 // What the operations below leak into.
@@ -101,6 +105,35 @@ func TestNoGrowthFinds(t *testing.T) {
 			assert.Contains(t, lineOf(t, worst), r.line)
 		})
 	}
+}
+
+// A connection's goroutines are started by net/http: the line that asked for it stands with them.
+func TestNoGrowthNamesTheCallOfAConnection(t *testing.T) {
+	testgate.Seconds(t)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write(make([]byte, 10_000)) }))
+	t.Cleanup(server.Close)
+	transport := &http.Transport{}
+	client := &http.Client{Transport: transport}
+	var unclosed []io.Closer
+	t.Cleanup(func() {
+		for _, c := range unclosed {
+			c.Close()
+		}
+		transport.CloseIdleConnections()
+	})
+	report, err := leakcheck.Measure(func() {
+		response, err := client.Get(server.URL)
+		if assert.NoError(t, err) {
+			unclosed = append(unclosed, response.Body)
+		}
+	}, leakcheck.Iterations(4), leakcheck.Grace(0))
+	require.NoError(t, err)
+	require.Equal(t, leakcheck.Growing.String(), report.Verdict.String())
+	worst := report.Sites[0]
+	assert.Equal(t, leakcheck.KindGoroutine, worst.Kind)
+	assert.Equal(t, "net/http.(*Transport).dialConn", worst.Func)
+	require.NotEmpty(t, worst.Caller.File)
+	assert.Contains(t, source.Line(worst.Caller.File, worst.Caller.Line), "client.Get(server.URL)")
 }
 
 func TestNoGrowthIsSilent(t *testing.T) {

@@ -143,7 +143,7 @@ func resolve(stack []uintptr) ([]source.Frame, origin) {
 			return out, operation
 		case strings.HasPrefix(f.Function, meterPrefix):
 			return out, harness
-		case f.Function == "testing.tRunner", runtimeNoise[f.Function]:
+		case f.Function == "testing.tRunner", source.ForRuntime(f.Function):
 			return out, unrelated
 		}
 		out = append(out, source.Frame{Func: f.Function, File: f.File, Line: f.Line})
@@ -153,20 +153,6 @@ func resolve(stack []uintptr) ([]source.Frame, origin) {
 		return out, unrelated
 	}
 	return out, elsewhere
-}
-
-// runtimeNoise are the runtime's caches of its own structures. The first grow
-// with the number of goroutines, threads and timers, which are counted
-// themselves; the last are filled at random, one for each assertion in the code.
-var runtimeNoise = map[string]bool{
-	"runtime.acquireSudog":              true,
-	"runtime.malg":                      true,
-	"runtime.allocm":                    true,
-	"runtime.allgadd":                   true,
-	"runtime.newdefer":                  true,
-	"runtime.(*timers).addHeap":         true,
-	"runtime.buildTypeAssertCache":      true,
-	"runtime.buildInterfaceSwitchCache": true,
 }
 
 // userFrame is the innermost frame outside the standard library; without one,

@@ -65,8 +65,35 @@ func (m *Meter) report() *Result {
 		}
 	}
 	r.Sites = worstFirst(r.Sites)
+	for i := range r.Sites {
+		if s := &r.Sites[i]; s.Kind == Goroutine && s.At.InLibrary() {
+			s.Caller = r.callInto(s.At.Package())
+		}
+	}
 	r.settle()
 	return r
+}
+
+// callInto is the line of the module under test at which the operation called the standard
+// library's package and something grows: the goroutine that the package has started does not know
+// who asked for it. It is the zero Frame where there is none.
+func (r *Result) callInto(library string) source.Frame {
+	for i := range r.Sites {
+		s := &r.Sites[i]
+		line := s.Where()
+		if s.Kind != Heap || !s.direct || !line.InModule() {
+			continue
+		}
+		for _, f := range Frames(s.Stack) {
+			if f == line {
+				break
+			}
+			if f.Package() == library {
+				return line
+			}
+		}
+	}
+	return source.Frame{}
 }
 
 // fills is how many entries a cache may hold to have filled: it stops in the first half of one

@@ -2,10 +2,12 @@ package retain
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/figure"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/symbols"
 )
 
@@ -23,7 +25,10 @@ func (s *Search) Explain(objects []int32, perOp float64) Path {
 	p := s.GroupPath(groups[0], perOp)
 	if n := s.besides(objects, groups[0]); n > 0 {
 		rest := "another path retains the rest"
-		if others := len(groups) - 1; others > 1 {
+		switch others := len(groups) - 1; {
+		case others == 0:
+			rest = "no path leads to the rest"
+		case others > 1:
 			rest = fmt.Sprintf("%d other paths retain the rest", others)
 		}
 		p.Answer += fmt.Sprintf(" (this path retains %s of %s objects; %s)", figure.Number(p.Count), figure.Number(len(objects)), rest)
@@ -123,7 +128,7 @@ func (h *Heap) closureFrom(target int32) string {
 func (h *Heap) AllocatedAt(stack []heapdump.Call) []int32 {
 	match := map[int32]bool{}
 	for i := range h.Allocs {
-		if sameStack(h.Allocs[i].Stack, stack) {
+		if sameStack(h.Allocs[i].Stack, stack) && !forRuntime(h.Allocs[i].Stack) {
 			match[int32(i)] = true
 		}
 	}
@@ -134,6 +139,11 @@ func (h *Heap) AllocatedAt(stack []heapdump.Call) []int32 {
 		}
 	}
 	return out
+}
+
+// forRuntime reports whether the runtime made the objects for itself.
+func forRuntime(stack []heapdump.Call) bool {
+	return slices.ContainsFunc(stack, func(c heapdump.Call) bool { return source.ForRuntime(c.Func) })
 }
 
 // sameStack compares lines only: a dump names the function into which a call was inlined.

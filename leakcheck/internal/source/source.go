@@ -37,6 +37,12 @@ func (f Frame) String() string {
 // Name is the function as its author writes it: "cache.(*Store).Put".
 func (f Frame) Name() string { return ShortFunc(f.Func, f.File) }
 
+// Package is the import path of the function's package.
+func (f Frame) Package() string {
+	path, _ := splitFunc(f.Func)
+	return path
+}
+
 // Matches reports whether the function's name begins with prefix: the full name, or the name as
 // failures print it.
 func (f Frame) Matches(prefix string) bool {
@@ -68,6 +74,19 @@ func (f Frame) InModule() bool {
 // InTesting reports whether the function belongs to the runtime or to package testing.
 func (f Frame) InTesting() bool {
 	return strings.HasPrefix(f.Func, "runtime.") || strings.HasPrefix(f.Func, "testing.")
+}
+
+// ForRuntime reports whether a function allocates what the runtime itself needs, on whatever
+// goroutine asks for it first: a collection that an allocation starts makes goroutines of its own.
+// Such objects come with the number of goroutines, threads, timers and processors; the last are
+// filled at random, one for each assertion in the code.
+func ForRuntime(function string) bool {
+	switch function {
+	case "runtime.gcStart", "runtime.acquireSudog", "runtime.malg", "runtime.allocm", "runtime.allgadd", "runtime.newdefer", "runtime.(*timers).addHeap",
+		"runtime.buildTypeAssertCache", "runtime.buildInterfaceSwitchCache":
+		return true
+	}
+	return false
 }
 
 // ShortFunc is a function's name after the name of its package in place of the import path. The
