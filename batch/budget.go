@@ -285,22 +285,25 @@ func (e *engine[K, T, R]) changeRoomLocked(l *lane[K, T, R], items, bytes int) {
 	l.reservedForBytes += bytes
 }
 
-// takeRoomLocked gives room that r has reserved to an item of l. An item that is not larger than
-// what is reserved always fits: the sums stay as they are.
+// takeRoomLocked gives room that r has reserved to an item of l, which may have another key. An
+// item of the same key that is not larger than what is reserved always fits: the sums stay as they
+// are.
 func (e *engine[K, T, R]) takeRoomLocked(r *report[K, T, R], l *lane[K, T, R], size int) bool {
-	for i := range r.rooms {
-		m := &r.rooms[i]
-		if m.items == 0 || m.lane != l {
-			continue
+	for _, same := range []bool{true, false} {
+		for i := range r.rooms {
+			m := &r.rooms[i]
+			if m.items == 0 || (m.lane == l) != same {
+				continue
+			}
+			bytes := min(size, m.bytes)
+			e.changeRoomLocked(m.lane, -1, -bytes)
+			if same && size == bytes || e.fitsLocked(size) && (!e.keyed || e.shareLocked(l, size)) {
+				m.items--
+				m.bytes -= bytes
+				return true
+			}
+			e.changeRoomLocked(m.lane, 1, bytes)
 		}
-		bytes := min(size, m.bytes)
-		e.changeRoomLocked(l, -1, -bytes)
-		if size == bytes || e.fitsLocked(size) && (!e.keyed || e.shareLocked(l, size)) {
-			m.items--
-			m.bytes -= bytes
-			return true
-		}
-		e.changeRoomLocked(l, 1, bytes)
 	}
 	return false
 }

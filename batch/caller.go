@@ -22,7 +22,7 @@ type Caller[T, R any] struct {
 // NewCaller is [New] for a handler that returns a result for each item, in their order. A result
 // with an error fails its item. If the handler returns an error, the whole batch fails and the
 // results are ignored. If it returns a [Failure] with Items, the named items fail and the others
-// get their results, provided that there is one result for each item. Too few or too many results
+// get their results, or zero values if there are no results at all. Too few or too many results
 // fail the batch, because they cannot be matched with items.
 //
 // If the handler has not returned after 1.1 times its Timeout, callers get [ErrTimeout], and what
@@ -78,7 +78,7 @@ func (c *Caller[T, R]) add(ctx context.Context, v T, asks bool) (spot[any, T, R]
 func (c *Caller[T, R]) Do(ctx context.Context, v T) (R, error) {
 	var zero R
 	c.e.mustUse(ctx)
-	if inside(ctx, c.e.self) || c.e.observing() {
+	if inside(ctx, c.e.self) || c.e.self.observing() {
 		return zero, errInside
 	}
 	at, err := c.add(ctx, v, true)
@@ -119,7 +119,7 @@ func (c *Caller[T, R]) DoAll(ctx context.Context, vs []T) []Result[R] {
 // addAll admits vs for DoAll until one is not admitted.
 func (c *Caller[T, R]) addAll(ctx context.Context, vs []T) (spots []spot[any, T, R], err error) {
 	c.e.mustUse(ctx)
-	if inside(ctx, c.e.self) || c.e.observing() {
+	if inside(ctx, c.e.self) || c.e.self.observing() {
 		return nil, errInside
 	}
 	spots = make([]spot[any, T, R], 0, len(vs))
@@ -160,8 +160,8 @@ type Ticket[R any] struct {
 }
 
 // Wait blocks until the item has an outcome and returns it. If ctx ends first it returns the error
-// of ctx; the item is not affected, and Wait may be called again. Called from the handler, with its
-// context, Wait returns an error at once if the item has no outcome yet.
+// of ctx; the item is not affected, and Wait may be called again. Called from the handler (with its
+// context) or from the Observer, Wait returns an error at once if the item has no outcome yet.
 func (t Ticket[R]) Wait(ctx context.Context) (R, error) {
 	if t.group == nil {
 		panic("batch: Wait on the zero Ticket: use the one that Submit returns without an error")
@@ -204,7 +204,7 @@ func (g *group[R]) wait(ctx context.Context, i int, take bool) (Result[R], error
 		}
 		change := g.change
 		g.mu.Unlock()
-		if inside(ctx, g.of) {
+		if inside(ctx, g.of) || g.of.observing() {
 			return Result[R]{}, errInside
 		}
 		select {

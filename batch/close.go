@@ -5,7 +5,7 @@ import "context"
 // flush waits until everything admitted before has an outcome, and the Observer has been told.
 func (e *engine[K, T, R]) flush(ctx context.Context) error {
 	e.mustUse(ctx)
-	if e.observing() {
+	if e.self.observing() {
 		return errInside
 	}
 	e.mu.Lock()
@@ -94,7 +94,7 @@ func (e *engine[K, T, R]) waitForLocked(ctx context.Context, ch chan struct{}) e
 // hold are left, it takes what has no outcome.
 func (e *engine[K, T, R]) close(ctx context.Context) (*remains[K, T], error) {
 	e.mustUse(ctx)
-	observing := e.observing()
+	observing := e.self.observing()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.closed = true

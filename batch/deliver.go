@@ -56,6 +56,10 @@ func readError[R any](n int, results []Result[R], err error, late bool) (v verdi
 		v.err = orTimeout(err, late)
 		return v
 	}
+	if len(results) != n && len(results) != 0 {
+		err = fmt.Errorf("batch: the handler returned %d results for %d items, so the whole batch failed: return one for each, in their order, or none: %w", len(results), n, err)
+		return verdict[R]{err: err, final: true}
+	}
 	v.items = make(map[int]error)
 	if len(results) == n {
 		v.results = timedOut(results, late)
@@ -294,7 +298,7 @@ func (b *batch[K, T, R]) after(lo, hi, n int) int {
 
 // tooOld reports whether the oldest item will be past MaxAge after d.
 func (e *engine[K, T, R]) tooOld(b *batch[K, T, R], d time.Duration) bool {
-	return b.notes[0].stamp+int64(e.opt.MaxAge) <= e.now()+int64(d)
+	return b.notes[0].stamp+int64(e.opt.MaxAge)-e.now() <= int64(d)
 }
 
 // backoff returns how long to wait after this attempt: the delay doubles each time, and jitter

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/bits"
 	"net"
 	"os"
@@ -350,6 +351,7 @@ func TestUnknownOutcomesAreNotSentAgain(t *testing.T) {
 		"a deadline":           fmt.Errorf("rpc: %w", os.ErrDeadlineExceeded),
 		"connection reset":     &net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", syscall.ECONNRESET)},
 		"broken pipe":          &net.OpError{Op: "write", Net: "tcp", Err: os.NewSyscallError("write", syscall.EPIPE)},
+		"a closed connection":  &net.OpError{Op: "write", Net: "tcp", Err: net.ErrClosed},
 		"a network timeout":    &net.DNSError{Err: "i/o timeout", IsTimeout: true},
 		"with a delay":         &batch.Failure{Err: io.ErrUnexpectedEOF, RetryAfter: time.Second},
 		"of some items":        &batch.Failure{Items: map[int]error{0: io.EOF, 1: io.EOF, 2: io.EOF, 3: io.EOF}},
@@ -513,6 +515,7 @@ func TestRetryAfter(t *testing.T) {
 		"wrapped":            {fmt.Errorf("fcm: %w", &batch.Failure{Err: errDown, RetryAfter: 30 * time.Second}), []time.Duration{0, 30 * time.Second}, 10 * ms},
 		"by item":            {&batch.Failure{Items: map[int]error{0: &batch.Failure{Err: errDown, RetryAfter: 30 * time.Second}}}, []time.Duration{0, 30 * time.Second}, 10 * ms},
 		"for all":            {&batch.Failure{Err: errDown, RetryAfter: 30 * time.Second, PauseAll: true}, []time.Duration{0, 30 * time.Second}, 30 * time.Second},
+		"longest":            {&batch.Failure{Err: errDown, RetryAfter: math.MaxInt64}, []time.Duration{0}, 10 * ms},
 		"longer than MaxAge": {&batch.Failure{Err: errDown, RetryAfter: 3 * time.Minute}, []time.Duration{0}, 10 * ms},
 	} {
 		t.Run(name, func(t *testing.T) {

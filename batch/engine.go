@@ -2,6 +2,7 @@ package batch
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 )
@@ -156,7 +157,30 @@ type spot[K comparable, T, R any] struct {
 func (b *batch[K, T, R]) last() spot[K, T, R] { return spot[K, T, R]{b, b.group, len(b.items) - 1} }
 
 // An identity tells one engine from another without holding it in memory.
-type identity struct{ _ byte }
+type identity struct {
+	mu        sync.Mutex
+	observers []uint64 // the goroutines that are in the Observer
+}
+
+func (id *identity) enter(goroutine uint64) {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	id.observers = append(id.observers, goroutine)
+}
+
+func (id *identity) leave(goroutine uint64) {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	i := slices.Index(id.observers, goroutine)
+	id.observers = slices.Delete(id.observers, i, i+1)
+}
+
+// observing reports whether the caller is the Observer.
+func (id *identity) observing() bool {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	return len(id.observers) > 0 && slices.Contains(id.observers, goroutine())
+}
 
 type insideKey struct{}
 

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -128,8 +129,12 @@ func unknown(err error) bool {
 		}
 	}
 	var t interface{ Timeout() bool }
-	return errors.As(err, &t) && t.Timeout()
+	return errors.As(err, &t) && t.Timeout() || strings.Contains(err.Error(), closedConn)
 }
+
+// closedConn is the text of net.ErrClosed, which package net promises to keep. To import net is not
+// worth it.
+const closedConn = "use of closed network connection"
 
 // The codes that Windows uses instead of ECONNRESET and ECONNABORTED.
 const (

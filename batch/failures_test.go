@@ -153,7 +153,10 @@ func TestFailureTexts(t *testing.T) {
 			{"its batch times out", batch.Options[int]{}, func(ctx context.Context, _ []int) ([]batch.Result[int], error) { <-ctx.Done(); return nil, ctx.Err() }},
 			{"its batch ignores the timeout", batch.Options[int]{}, func(context.Context, []int) ([]batch.Result[int], error) { time.Sleep(time.Hour); return nil, nil }},
 			{"too few results", batch.Options[int]{}, func(context.Context, []int) ([]batch.Result[int], error) { return nil, nil }},
-			{"a Failure with an index out of range", batch.Options[int]{}, func(context.Context, []int) ([]batch.Result[int], error) { return nil, failed(errDown, 3) }},
+			{"a Failure with too few results", batch.Options[int]{}, func(context.Context, []int) ([]batch.Result[int], error) {
+				return make([]batch.Result[int], 3), failed(errDown, 2)
+			}},
+			{"a Failure with an index out of range", batch.Options[int]{}, func(context.Context, []int) ([]batch.Result[int], error) { return nil, failed(errDown, 9) }},
 			{"an empty Failure", batch.Options[int]{}, func(context.Context, []int) ([]batch.Result[int], error) { return nil, &batch.Failure{} }},
 			{"given up", batch.Options[int]{MaxItems: 8, Split: isInvalid, Attempts: 2}, func(context.Context, []int) ([]batch.Result[int], error) { return nil, errInvalid }},
 		} {

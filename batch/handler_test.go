@@ -352,6 +352,13 @@ func TestResults(t *testing.T) {
 			func(items []int) ([]batch.Result[int], error) { return nil, failed(odd, 2) },
 			func(t *testing.T, i, v int, err error) { assert.Equal(t, i == 2, err != nil); assert.Zero(t, v) },
 		},
+		"some failed, with too few results": {
+			func(items []int) ([]batch.Result[int], error) { return doubled(items)[1:], failed(odd, 2) },
+			func(t *testing.T, i, v int, err error) {
+				assert.ErrorContains(t, err, "returned 2 results for 3 items, so the whole batch failed")
+				assert.ErrorIs(t, err, odd)
+			},
+		},
 		"too few": {
 			func(items []int) ([]batch.Result[int], error) { return doubled(items)[1:], nil },
 			func(t *testing.T, i, v int, err error) {

@@ -114,7 +114,7 @@ func (e *engine[K, T, R]) countLocked(b *batch[K, T, R], n, bytes int) (full boo
 	if e.keyed {
 		b.lane.items += n
 		b.lane.bytes += bytes
-		full = full || b.lane.blocked.n > 0 || !e.shareLocked(b.lane, 0)
+		full = full || e.keyFullLocked(b.lane)
 	}
 	return full || len(b.items) == e.opt.MaxItems || e.stats.Pending == int64(e.opt.PendingItems)
 }
@@ -127,9 +127,18 @@ func (e *engine[K, T, R]) fullLocked(b *batch[K, T, R]) {
 	if e.stats.Pending == int64(e.opt.PendingItems) || e.stats.PendingBytes >= int64(e.opt.PendingBytes) {
 		e.unlingerLocked()
 	}
-	if e.keyed && (b.lane.blocked.n > 0 || !e.shareLocked(b.lane, 0)) {
+	if e.keyed && e.keyFullLocked(b.lane) {
 		e.makeDueLocked(b)
 	}
+}
+
+// keyFullLocked reports whether the share of l has no room: with sizes, not for a byte.
+func (e *engine[K, T, R]) keyFullLocked(l *lane[K, T, R]) bool {
+	least := 0
+	if e.opt.SizeOf != nil {
+		least = 1
+	}
+	return l.blocked.n > 0 || !e.shareLocked(l, least)
 }
 
 // openLocked starts a batch in l at the time now.

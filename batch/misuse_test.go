@@ -216,7 +216,7 @@ func TestTheObserverPutsBack(t *testing.T) {
 	for name, opt := range map[string]batch.Options[int]{
 		"in items": {MaxItems: 10, PendingItems: 20},
 		"in bytes": {MaxItems: 10, PendingBytes: 140, SizeOf: size},
-		"reject":   {MaxItems: 10, PendingItems: 20},
+		"reject":   {MaxItems: 10, PendingItems: 20, Reject: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -245,7 +245,12 @@ func TestTheObserverPutsBack(t *testing.T) {
 				for p := range 3 {
 					go func() {
 						for i := range 40 {
-							assert.NoError(t, b.Add(context.Background(), p*100+i))
+							err := b.Add(context.Background(), p*100+i)
+							for opt.Reject && errors.Is(err, batch.ErrFull) {
+								time.Sleep(ms)
+								err = b.Add(context.Background(), p*100+i)
+							}
+							assert.NoError(t, err)
 						}
 					}()
 				}
@@ -258,14 +263,55 @@ func TestTheObserverPutsBack(t *testing.T) {
 	}
 }
 
+// The Observer moves what failed to another key, while other keys and a caller that waits keep the
+// budget full.
+func TestTheObserverMovesToAnotherKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var k *batch.Keyed[string, int]
+		moved := 0
+		k, err := batch.NewKeyed(batch.Options[int]{MaxItems: 2, PendingItems: 6, PendingPerKey: 3, InFlight: 3, Observer: func(items []int, err error) {
+			if err == nil {
+				return
+			}
+			before := time.Now()
+			for _, v := range items {
+				assert.NoError(t, k.Add(context.Background(), "dead letters", v))
+				moved++
+			}
+			assert.ErrorIs(t, k.Add(context.Background(), "dead letters", -1), batch.ErrFull)
+			assert.Zero(t, time.Since(before))
+		}}, func(_ context.Context, key string, _ []int) error {
+			switch key {
+			case "fails":
+				time.Sleep(10 * ms)
+				return errDown
+			case "slow", "other":
+				time.Sleep(50 * ms)
+			}
+			return nil
+		})
+		require.NoError(t, err)
+		for i, key := range []string{"fails", "fails", "slow", "slow", "slow", "other"} {
+			require.NoError(t, k.Add(t.Context(), key, i))
+		}
+		go func() { assert.NoError(t, k.Add(context.Background(), "other", 6)) }() // it waits
+		pass(time.Second)
+		assert.Equal(t, 2, moved)
+		assert.EqualValues(t, 7, k.Stats().Delivered)
+		finish(t, k)
+	})
+}
+
 // Every other call that would wait in the Observer returns an error at once.
 func TestNothingWaitsInTheObserver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c *batch.Caller[int, int]
-		var do, all, flush, closing error
+		var do, all, wait, flush, closing error
+		var next batch.Ticket[int]
 		begin := time.Now()
-		c, err := batch.NewCaller(batch.Options[int]{Observer: func([]int, error) {
+		c, err := batch.NewCaller(batch.Options[int]{MaxItems: 1, Observer: func([]int, error) {
 			if do == nil {
+				_, wait = next.Wait(context.Background())
 				_, do = c.Do(context.Background(), 2)
 				all = c.DoAll(context.Background(), []int{2})[0].Err
 				flush = c.Flush(context.Background())
@@ -273,13 +319,19 @@ func TestNothingWaitsInTheObserver(t *testing.T) {
 			}
 		}}, func(_ context.Context, items []int) ([]batch.Result[int], error) { return doubled(items), nil })
 		require.NoError(t, err)
-		_, err = c.Do(t.Context(), 1)
+		first, err := c.Submit(t.Context(), 1)
+		require.NoError(t, err)
+		next, err = c.Submit(t.Context(), 2)
+		require.NoError(t, err)
+		_, err = first.Wait(t.Context())
 		require.NoError(t, err)
 		synctest.Wait()
 		assert.Zero(t, time.Since(begin))
-		for _, err := range []error{do, all, flush, closing} {
+		for _, err := range []error{do, all, wait, flush, closing} {
 			require.ErrorContains(t, err, "cannot wait for itself")
 		}
+		_, err = next.Wait(t.Context())
+		require.NoError(t, err)
 		finish(t, c)
 	})
 }
@@ -623,5 +675,24 @@ func TestFullToTheByte(t *testing.T) {
 			assert.EqualValues(t, 2, k.Stats().Delivered)
 			finish(t, k)
 		})
+	})
+	t.Run("the bytes of a key's share", func(t *testing.T) {
+		for _, all := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				k, err := batch.NewKeyed(batch.Options[int]{MaxBytes: 2000, PendingBytes: 2000, PendingItems: 10, PendingPerKey: 5, SizeOf: sized, Linger: 5 * time.Second},
+					func(context.Context, int, []int) error { return nil })
+				require.NoError(t, err)
+				if all {
+					_, err = k.AddAll(t.Context(), 1, []int{600, 400})
+				} else {
+					require.NoError(t, k.Add(t.Context(), 1, 600))
+					err = k.Add(t.Context(), 1, 400) // 1000 of 1000 bytes
+				}
+				require.NoError(t, err)
+				synctest.Wait()
+				assert.EqualValues(t, 2, k.Stats().Delivered)
+				finish(t, k)
+			})
+		}
 	})
 }

@@ -98,6 +98,11 @@ func (e *engine[K, T, R]) tell(r *report[K, T, R]) {
 	if r.line != nil {
 		r.line.write()
 	}
+	if len(r.said) == 0 {
+		return
+	}
+	e.self.enter(r.by)
+	defer e.self.leave(r.by)
 	for _, o := range r.said {
 		e.opt.Observer(o.items, o.err)
 	}
@@ -127,16 +132,6 @@ func (e *engine[K, T, R]) observingLocked() *report[K, T, R] {
 		}
 	}
 	return nil
-}
-
-// observing reports whether the caller is the Observer.
-func (e *engine[K, T, R]) observing() bool {
-	if e.opt.Observer == nil {
-		return false
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.observingLocked() != nil
 }
 
 // goroutine returns the number of the calling goroutine, from the first line of its stack:

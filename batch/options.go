@@ -92,7 +92,7 @@ type Options[T any] struct {
 	// If L is log2(MaxItems), rounded up, a run of k bad items, k <= L, takes at most L+k+2 calls,
 	// so at most 2L+2, and nothing is given up. A longer run takes at most 3L+2 calls, and at most
 	// as many good items are given up as it has bad ones. No method that keeps the order and gives
-	// nothing up takes less than L+k calls in the worst case. Each call counts as an attempt of its
+	// nothing up takes fewer calls for both k = 1 and k = 2. Each call counts as an attempt of its
 	// items. Without Attempts an item has 4L+4 of them for splitting, and none for other errors.
 	// Split is asked before Retry, not about errors with an unknown outcome, and must not panic.
 	Split func(error) bool
@@ -106,8 +106,9 @@ type Options[T any] struct {
 	// expired. One call carries items that share an outcome; the Observer owns the slice. Calls
 	// come from several goroutines, also concurrently. The Observer must not panic. It should be
 	// quick, because its batch counts as in flight until it returns. It may add the failed items
-	// again: there is room for them. Nothing else in it waits: Do, Flush, Close, and Add without
-	// room return an error at once. Items that Close gives back and items that are withdrawn are
+	// again: there is room for them, also under another key if the share of that key has room.
+	// Nothing else in it waits: Do, Wait, Flush, Close, and Add without room return an error at
+	// once. Items that Close gives back and items that are withdrawn are
 	// not observed, because a caller has them.
 	//
 	// Without an Observer, a Batcher and a Keyed log to slog.Default what was not delivered: the

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/leaksafe/leaksafe/batch"
@@ -108,6 +109,83 @@ func isolates(t *testing.T, n int, bad map[int]bool) {
 			require.Zero(t, given, "no run is long")
 		}
 	})
+}
+
+// A search for a better method than Options.Split documents. Bad items form one run. A call gets the
+// items from the first one without an outcome up to any other, because order is kept. It tells only
+// whether one of them is bad. An item fails when it is refused alone, and nothing is given up. A
+// method may know that no run is longer than most. The search finds out whether any method keeps to
+// limit calls for every run, after the batch was refused as a whole.
+func TestNoMethodIsolatesInFewerCalls(t *testing.T) {
+	testgate.NoRace(t)
+	for _, n := range []int{4, 8, 16} {
+		l := log2(n)
+		documented := func(k int) int { return l + k + 2 }
+		assert.True(t, possible(n, l, documented), "%d items: the documented method is found", n)
+		if n > 4 { // four items have too few runs of each length
+			assert.False(t, possible(n, l, func(int) int { return 2 * l }), "%d items, 2L for every run up to L", n)
+			assert.False(t, possible(n, 2, func(k int) int { return l + k + 1 }), "%d items, L+k+1", n)
+		}
+	}
+}
+
+// A run is the first bad item and how many there are.
+type run struct{ first, k int }
+
+// possible reports whether some method isolates every run of at most most items, in a batch of n,
+// with at most limit calls.
+func possible(n, most int, limit func(k int) int) bool {
+	type state struct {
+		runs       string // that are still possible
+		lo, called int
+	}
+	known := map[state]bool{}
+	var solve func(runs []run, lo, called int) bool
+	solve = func(runs []run, lo, called int) (ok bool) {
+		if len(runs) == 0 {
+			return true
+		}
+		for _, r := range runs {
+			if called > limit(r.k) || lo < n && called == limit(r.k) {
+				return false
+			}
+		}
+		if lo == n {
+			return true
+		}
+		at := state{fmt.Sprint(runs), lo, called}
+		if ok, found := known[at]; found {
+			return ok
+		}
+		defer func() { known[at] = ok }()
+		for hi := lo + 1; hi <= n; hi++ {
+			var refused, delivered []run
+			for _, r := range runs {
+				if r.first < hi && r.first+r.k > lo {
+					refused = append(refused, r)
+				} else {
+					delivered = append(delivered, r)
+				}
+			}
+			next := lo // after a refusal
+			if hi == lo+1 {
+				next = hi // the item has failed
+			} else if len(delivered) == 0 {
+				continue // nothing is learned
+			}
+			if solve(delivered, hi, called+1) && solve(refused, next, called+1) {
+				return true
+			}
+		}
+		return false
+	}
+	var runs []run
+	for first := range n {
+		for k := 1; k <= most && first+k <= n; k++ {
+			runs = append(runs, run{first, k})
+		}
+	}
+	return solve(runs, 0, 0)
 }
 
 // runsOf returns how many runs of neighbours a sorted list has, and the length of the longest.
