@@ -91,6 +91,7 @@ func TestTheContainerThatGrew(t *testing.T) {
 			p := s.GroupPath(groups[0], row.perOp)
 			t.Log(p)
 			assert.Equal(t, row.grew, p.Grew)
+			assert.Equal(t, p, s.GroupPath(groups[0], row.perOp), "asked again")
 		})
 	}
 }
