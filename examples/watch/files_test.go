@@ -143,6 +143,10 @@ func TestCompose(t *testing.T) {
 		target := at(t, readYAML(t, file), "scrape_configs.0.static_configs.0.targets.0")
 		assert.Equal(t, "app:9100", target)
 	}
+	parca, err := os.ReadFile("compose/parca.yml")
+	require.NoError(t, err)
+	assert.NotContains(t, string(parca), "scrape_timeout:",
+		"Parca refuses one that is not above the interval, and has a default that is")
 	assert.Equal(t, "/debug/leaks/retained", at(t, readYAML(t, "compose/parca.yml"),
 		"scrape_configs.0.profiling_config.pprof_config.retained.path"))
 
