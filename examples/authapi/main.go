@@ -183,7 +183,8 @@ func run(
 	return nil
 }
 
-func (r report) print(out io.Writer, name string) {
+// Answers has the answers by status code, and then the errors by class.
+func (r report) Answers() string {
 	var answers []string
 	for _, code := range slices.Sorted(maps.Keys(r.Codes)) {
 		answers = append(answers, fmt.Sprintf("%s: %d", code, r.Codes[code]))
@@ -191,9 +192,13 @@ func (r report) print(out io.Writer, name string) {
 	for _, class := range slices.Sorted(maps.Keys(r.Errors)) {
 		answers = append(answers, fmt.Sprintf("%s: %d", class, r.Errors[class]))
 	}
+	return strings.Join(answers, ", ")
+}
+
+func (r report) print(out io.Writer, name string) {
 	fmt.Fprintf(out, "%-27s %7d %10d %9d %6.0f %7.2f %6.2f %5.1f %6.1f  %s\n", name,
 		r.Created, r.Completed, r.Requests, r.PerSecond,
-		r.Average, r.Stdev, r.P99, r.Max, strings.Join(answers, ", "))
+		r.Average, r.Stdev, r.P99, r.Max, r.Answers())
 }
 
 // measure puts a server of its own under load.

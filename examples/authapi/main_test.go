@@ -147,6 +147,7 @@ func TestRun(t *testing.T) {
 	require.NoError(t, err)
 	assert.Regexp(t, `<td>&lt; \d+ ms</td><td>\d+</td>`+
 		`<td><div style="width:[\d.]+%">`, string(html))
+	assert.Regexp(t, `<p>200: \d+, 201: \d+</p>`, string(html))
 	dumps, err := filepath.Glob(filepath.Join(dir, "*.dump"))
 	require.NoError(t, err)
 	assert.Empty(t, dumps, "dumps hold secrets and are gone")
