@@ -3,14 +3,12 @@ package leakcheck
 import (
 	"fmt"
 	"os"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/leaksafe/leaksafe/leakcheck/internal/advice"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/baseline"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/blame"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/failure"
@@ -54,19 +52,10 @@ func (s *scope) beside(heads gostack.Headcount) []string {
 	return tests.running(heads, s)
 }
 
-// openedFiles are the descriptors that a verdict is about.
-type openedFiles struct {
-	own      []blame.Opened // only the test can have opened them
-	doubtful []blame.Opened // one of several tests has
-	replaced []blame.Opened // connections that took the place of others: they are in neither
-}
-
-func (o *openedFiles) none() bool { return len(o.own) == 0 && len(o.doubtful) == 0 }
-
 // openedFiles are the descriptors that the test may have opened and that no option ignores. Main
 // judges the doubtful ones, if there is one.
-func (s *scope) openedFiles(heads gostack.Headcount) *openedFiles {
-	o := &openedFiles{}
+func (s *scope) openedFiles(heads gostack.Headcount) *openfile.Left {
+	o := &openfile.Left{Before: s.openBefore}
 	if s.files == nil {
 		return o
 	}
@@ -75,105 +64,27 @@ func (s *scope) openedFiles(heads gostack.Headcount) *openedFiles {
 	now := fd.List()
 	s.files.Look(now, append(s.beside(heads), s.Name))
 	tests.startVerdict(s)
-	o.own, o.doubtful = s.files.Of(s.Name, tests.checksFiles)
+	o.Own, o.Doubtful = s.files.Of(s.Name, tests.checksFiles)
 	s.files.End(s.Name)
-	s.dropReplaced(o, now)
-	o.own = slices.DeleteFunc(o.own, s.knowsFile)
-	o.doubtful = slices.DeleteFunc(o.doubtful, func(f blame.Opened) bool { return mainJudges() || s.knowsFile(f) })
+	o.DropReplaced(now)
+	o.Own = slices.DeleteFunc(o.Own, s.knowsFile)
+	o.Doubtful = slices.DeleteFunc(o.Doubtful, func(f blame.Opened) bool { return mainJudges() || s.knowsFile(f) })
 	return o
 }
 
-// dropReplaced takes the connections out of o that took the place of others.
-func (s *scope) dropReplaced(o *openedFiles, now []fd.File) {
-	replaced := blame.Replaced(s.openBefore, now, slices.Concat(o.replaced, o.own, o.doubtful))
-	for _, f := range slices.Concat(o.own, o.doubtful) {
-		if replaced[f.Descriptor] {
-			o.replaced = append(o.replaced, f)
-		}
-	}
-	o.drop(func(f blame.Opened) bool { return replaced[f.Descriptor] })
-}
-
-// clientsReplaced is how many connections of clients took the place of others. The other end of
-// one, where it is in this process, has an address that no connection had before.
-func (s *scope) clientsReplaced(o *openedFiles) (n int) {
-	for _, f := range o.replaced {
-		if slices.ContainsFunc(s.openBefore, func(b fd.File) bool { return b.Remote == f.Remote }) {
-			n++
-		}
-	}
-	return n
-}
-
-// refresh drops what has been closed, and connections that took the place of others.
-func (o *openedFiles) refresh(s *scope) {
-	if o.none() {
-		return
-	}
-	now := fd.List()
-	o.drop(closedIn(now))
-	s.dropReplaced(o, now)
-	if pooled := slices.DeleteFunc(slices.Clone(o.own), func(f blame.Opened) bool { return !f.Pooled() }); len(pooled) > 0 && len(pooled) == len(o.own) {
-		o.collect()
-	}
-}
-
-// collect drops pipes that a pool of the standard library holds: io.Copy between two connections
-// uses one, and only the second collection closes it. A dropped *os.File is closed by a collection
-// too; but its verdict is known by then.
-func (o *openedFiles) collect() {
-	for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		runtime.GC()
-		closed := closedIn(fd.List())
-		o.drop(func(f blame.Opened) bool { return f.Pooled() && closed(f) })
-		if !slices.ContainsFunc(slices.Concat(o.own, o.doubtful), func(f blame.Opened) bool { return f.Pooled() }) {
-			return
-		}
-	}
-}
-
-func (o *openedFiles) drop(which func(blame.Opened) bool) {
-	o.own, o.doubtful = slices.DeleteFunc(o.own, which), slices.DeleteFunc(o.doubtful, which)
-}
-
-// closedIn reports of a descriptor that it is not among those that are open now.
-func closedIn(now []fd.File) func(blame.Opened) bool {
-	open := map[fd.Descriptor]bool{}
-	for _, f := range now {
-		open[f.Descriptor] = true
-	}
-	return func(f blame.Opened) bool { return !open[f.Descriptor] }
-}
-
-// takeSockets removes the sockets from o when the goroutines are those of connections: one cause,
-// one failure.
-func (o *openedFiles) takeSockets(group []*gostack.Goroutine) (sockets []blame.Opened) {
-	if !advice.OfConnection(group[0]) {
-		return nil
-	}
-	o.own = slices.DeleteFunc(o.own, func(f blame.Opened) bool {
-		if f.Kind() == "socket" {
-			sockets = append(sockets, f)
-			return true
-		}
-		return false
-	})
-	return sockets
-}
-
 // endFiles fails the test for what it has left open, and says what one of several tests has.
-func (s *scope) endFiles(t testing.TB, o *openedFiles) {
+func (s *scope) endFiles(t testing.TB, o *openfile.Left) {
 	t.Helper()
 	if s.files == nil {
 		return
 	}
-	if slices.ContainsFunc(o.own, func(f blame.Opened) bool { return f.Pooled() }) {
-		o.collect()
+	if slices.ContainsFunc(o.Own, func(f blame.Opened) bool { return f.Pooled() }) {
+		o.Collect()
 	}
-	for _, group := range openfile.Group(o.own) {
+	for _, group := range openfile.Group(o.Own) {
 		report(t, s.describeLeak(group))
 	}
-	for _, group := range openfile.Group(o.doubtful) {
+	for _, group := range openfile.Group(o.Doubtful) {
 		f := openfile.DescribeDoubt(group)
 		f.Add("note", "no test fails for it; with func TestMain(m *testing.M) { leakcheck.Main(m) } the run fails")
 		t.Log(f)
@@ -181,7 +92,7 @@ func (s *scope) endFiles(t testing.TB, o *openedFiles) {
 	}
 	s.files.Lock()
 	defer s.files.Unlock()
-	s.files.Forget(slices.Concat(o.own, o.doubtful, o.replaced))
+	s.files.Forget(slices.Concat(o.Own, o.Doubtful, o.Replaced))
 }
 
 // describeLeak is the failure for descriptors that only the test can have opened.
@@ -205,13 +116,13 @@ func doubtfulFiles(cfg config) []blame.Opened {
 	s := &scope{cfg: cfg}
 	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
 		descriptors.Look(fd.List(), nil)
-		o := openedFiles{own: slices.DeleteFunc(descriptors.Doubted(), s.knowsFile)}
-		if o.none() {
+		o := openfile.Left{Own: slices.DeleteFunc(descriptors.Doubted(), s.knowsFile)}
+		if o.None() {
 			return nil
 		}
 		if !time.Now().Before(end) {
-			o.collect()
-			return o.own
+			o.Collect()
+			return o.Own
 		}
 		time.Sleep(pause)
 	}

@@ -57,26 +57,26 @@ func (s *scope) endAmbient(t testing.TB) {
 	s.leaked = leaked
 	groups := advice.Group(leaked)
 	for _, group := range groups {
-		s.report(t, group, files.takeSockets(group))
+		s.report(t, group, files.TakeSockets(group))
 	}
 	s.endFiles(t, files)
 }
 
 // await waits until no goroutine and no file of the test is left, or the grace ends. It returns the
 // goroutines that are left.
-func (s *scope) await(heads gostack.Headcount, files *openedFiles) (leaked []*gostack.Goroutine, ok bool) {
+func (s *scope) await(heads gostack.Headcount, files *openfile.Left) (leaked []*gostack.Goroutine, ok bool) {
 	suspects, clean := map[string]bool{}, true
 	if s.goroutines {
 		suspects, clean = s.Suspects(heads)
 	}
-	if clean && files.none() {
+	if clean && files.None() {
 		return nil, true
 	}
 	closeIdle()
 	var first gostack.Snapshot
 	end := time.Now().Add(s.cfg.grace)
 	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
-		files.refresh(s)
+		files.Refresh()
 		if !clean {
 			l, ok := s.look()
 			if !ok {
@@ -85,9 +85,9 @@ func (s *scope) await(heads gostack.Headcount, files *openedFiles) (leaked []*go
 			if first == nil {
 				first = l
 			}
-			leaked = withoutReplaced(s.leakedIn(l, first, suspects), s.clientsReplaced(files))
+			leaked = withoutReplaced(s.leakedIn(l, first, suspects), files.ClientsReplaced())
 		}
-		if len(leaked) == 0 && files.none() || s.Bubble != 0 || !time.Now().Before(end) {
+		if len(leaked) == 0 && files.None() || s.Bubble != 0 || !time.Now().Before(end) {
 			return leaked, true
 		}
 		time.Sleep(pause)

@@ -45,12 +45,13 @@ import (
 // called up to 11,000 times, then 29,000; its side effects must allow that. op may start
 // goroutines; those that still run after [Grace] are leaks.
 //
-// It misses growth below one object per 320 operations, growth in steps at a line where another
-// goroutine gains all the time as well, memory outside the Go heap, and files on systems other than
-// Linux. It reports a cache that still fills after about 5,000 operations as a leak: fill it first
-// with Warmup, or use [IgnoreSite]. For operations that get shorter rounds, both limits are at
-// least a third of what the report's Operations says. What is bounded by less, or grows as time
-// passes, is no leak; then the report says so.
+// It misses growth below one object per 320 operations or half a byte per operation, growth in
+// steps at a line where another goroutine gains all the time as well, memory outside the Go heap,
+// and files on systems other than Linux. It reports a cache that still fills after about 5,000
+// operations as a leak: fill it first with Warmup, or use [IgnoreSite]. A slow operation, and one
+// that keeps thousands of objects, gets shorter rounds: then both limits are at least a third of
+// what the report's Operations says, and the failure says how many entries a cache may hold. What
+// is bounded by less, or grows as time passes, is no leak; then the report says so.
 //
 // A cheap operation is checked in a tenth of a second. Every allocation is recorded meanwhile, at
 // about a microsecond each. A leak costs more: suspects are run again for about as long, running
