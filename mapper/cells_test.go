@@ -3,6 +3,7 @@ package mapper_test
 import (
 	"database/sql"
 	"errors"
+	"fmt"
 	"math"
 	"reflect"
 	"testing"
@@ -14,6 +15,15 @@ import (
 )
 
 var parsing = mapper.Options{Parse: true, Stringer: true}
+
+// These have their methods on the pointer, so they are called on a copy.
+type (
+	ByPointer      struct{ N int }
+	NamedByPointer int
+)
+
+func (p *ByPointer) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "text %d", p.N), nil }
+func (n *NamedByPointer) String() string          { return fmt.Sprintf("name %d", int(*n)) }
 
 // TestCells checks the results, cell by cell.
 func TestCells(t *testing.T) {
@@ -57,6 +67,8 @@ func TestCells(t *testing.T) {
 		"nil to pointer to pointer":            {(*int)(nil), (**int8)(nil), nil},
 		"valid null to value":                  {sql.NullString{String: "s", Valid: true}, "s", nil},
 		"invalid null to nil":                  {sql.NullString{String: "left over"}, (*string)(nil), nil},
+		"text by a method of the pointer":      {ByPointer{7}, "text 7", nil},
+		"text of a name by a pointer's method": {NamedByPointer(7), "name 7", []mapper.Option{parsing}},
 		"value to null":                        {"", sql.NullString{Valid: true}, nil},
 		"nil to invalid null":                  {(*string)(nil), sql.NullString{}, nil},
 		"null to null of another size":         {sql.NullInt64{Int64: 5, Valid: true}, sql.NullInt16{Int16: 5, Valid: true}, nil},
