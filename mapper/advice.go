@@ -2,6 +2,7 @@ package mapper
 
 import (
 	"fmt"
+	"go/token"
 	"path"
 	"reflect"
 	"regexp"
@@ -366,8 +367,7 @@ func (c *compiler) typeAt(t reflect.Type, field string) reflect.Type {
 // isVisible reports whether the caller may write the fields' names.
 func (c *compiler) isVisible(owner reflect.Type, field string) bool {
 	for _, name := range strings.Split(field, ".") {
-		exported := name != "" && name[0] >= 'A' && name[0] <= 'Z'
-		if !exported && owner.PkgPath() != c.caller() {
+		if !token.IsExported(name) && owner.PkgPath() != c.caller() {
 			return false
 		}
 	}
@@ -386,7 +386,7 @@ func (c *compiler) spell(t reflect.Type) (string, bool) {
 	switch {
 	case t.PkgPath() == "" || t.PkgPath() == c.caller():
 		return name, true
-	case t.Name()[0] < 'A' || t.Name()[0] > 'Z':
+	case !token.IsExported(t.Name()):
 		return "", false
 	}
 	qualifier, _, _ := strings.Cut(t.String(), ".")

@@ -189,6 +189,29 @@ func TestWaitersFindLostLeasesThoughNothingAllocates(t *testing.T) {
 	assert.EqualValues(t, 2, p.Stats().Lost)
 }
 
+// However many wait, the collector runs for them once a second.
+func TestManyWaitersRunTheCollectorSeldom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := pool.NewBytes(pool.Options{MaxInUse: 4096})
+		held := p.Get(4096)
+		defer held.Release()
+		before := memory().NumForcedGC
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		var all sync.WaitGroup
+		for range 20 {
+			all.Go(func() {
+				_, err := p.GetContext(ctx, 4096)
+				assert.ErrorIs(t, err, context.DeadlineExceeded)
+			})
+		}
+		all.Wait()
+		runs := memory().NumForcedGC - before
+		assert.GreaterOrEqual(t, runs, uint32(5))
+		assert.LessOrEqual(t, runs, uint32(20))
+	})
+}
+
 func TestALostLeaseIsFoundInABubble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := pool.NewBytes(pool.Options{MaxInUse: 4096})

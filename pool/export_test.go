@@ -24,6 +24,9 @@ func Listed(p *Bytes) int {
 	return p.lent.live
 }
 
+// Slots returns p's table: another one after each rebuild.
+func Slots(p *Bytes) any { return p.lent.slots.Load() }
+
 // ClassOf and ClassSize are of the size classes.
 func ClassOf(n int) int       { return classOf(n) }
 func ClassSize(class int) int { return classSize(class) }
