@@ -70,7 +70,8 @@ var masks = []struct {
 	{regexp.MustCompile(`^measured .*`), "measured"},                                     // it stops when it is certain
 	{regexp.MustCompile(`\S*/?(graph|report|page)\.(html|json)( in a new .*)?`), "file"}, // in a temporary folder
 	{regexp.MustCompile(`[▁▂▃▄▅▆▇█]+`), "graph"},
-	{regexp.MustCompile(`(\.go:)(\d+)`), "$1$2#"}, // a number that does not vary
+	{regexp.MustCompile(`(\([^()]*\.go:)\d+\)`), "${1}N)"}, // a table's line in a package, which may move
+	{regexp.MustCompile(`(\.go:)(\d+)`), "$1$2#"},          // a number that does not vary
 	{regexp.MustCompile(`[+-]?\d[\d.,]*( ?(B|KiB|MiB|GiB|µs|ms|s)\b)?([^\d#]|$)`), "N$3"},
 	{regexp.MustCompile(`\s+`), " "},
 }
