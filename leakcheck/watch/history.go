@@ -29,11 +29,14 @@ type lows struct {
 	live, outside, goroutines, files int64
 }
 
+// unknown is a live heap that is not known.
+const unknown = math.MaxInt64
+
 // newBucket is a bucket of one sample, of which judged is what the rules look at.
 func newBucket(s, judged Sample) bucket {
 	b := bucket{first: s, last: s, low: lows{judged.Live, judged.Outside, judged.Goroutines, judged.Files}, collection: judged.Collection, n: 1}
 	if s.Cycles == 0 {
-		b.low.live = math.MaxInt64 // unknown until the first collection
+		b.low.live = unknown // until the first collection
 	}
 	return b
 }
@@ -149,6 +152,8 @@ func (b *bucket) work(before *bucket) float64 {
 	return math.Max(float64(w), 1)
 }
 
-// collected reports whether a collection ended during b: the live heap of a
-// stretch without one is the number of the stretch before.
-func (b *bucket) collected() bool { return b.n > 1 && b.last.Cycles > b.first.Cycles }
+// collected reports whether a collection ended during b, and its live heap is known: the live heap
+// of a stretch without one is the number of the stretch before.
+func (b *bucket) collected() bool {
+	return b.n > 1 && b.last.Cycles > b.first.Cycles && b.low.live != unknown
+}

@@ -89,6 +89,10 @@ func seriesOf(bs []*bucket) func(value func(*bucket) int64) climb.Series {
 // a later one is compared with.
 const suspected = climb.Windows / 2
 
+// certain is how many windows there must be before growth in noise is a finding: every process
+// begins with caches that fill, and the noise hides that they bend.
+const certain = climb.Windows + 5
+
 // judgeSignal makes a finding of a climb, once: the finding stands until half
 // of the growth is gone.
 func (w *Watcher) judgeSignal(lv int, signal string, s climb.Series, floor float64, top ceiling) {
@@ -109,7 +113,7 @@ func (w *Watcher) judgeSignal(lv int, signal string, s climb.Series, floor float
 		return
 	}
 	c, verdict := s.Judge(floor, top.at)
-	if verdict != climb.Climbs {
+	if verdict != climb.Climbs || len(s.Low) < certain && s.Doubtful() {
 		return
 	}
 	w.open[signal] = &standing{below: (c.From + c.To) / 2, level: lv, highest: c.To, at: time.Now()}

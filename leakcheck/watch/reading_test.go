@@ -118,14 +118,14 @@ func TestReadingIsNoGrowth(t *testing.T) {
 				defer w.Stop()
 				n := 0
 				for s := range (curve{lasts: 40 * min, live: live}).samples() {
-					if n++; reads && n == 60 { // the finding is due while it reads
+					if n++; reads && n == 60 { // a whole window is taken while it reads
 						w.BeginReading(s, takes)
 					}
-					if reads && n >= 60 && n < 100 {
-						s.Live += int64(math.Min(float64(n-58)*2*mib, float64(takes)))
+					if reads && n >= 60 && n < 73 {
+						s.Live += 20 * mib
 					}
 					w.Take(s)
-					if reads && n == 100 {
+					if reads && n == 73 {
 						w.EndReading()
 					}
 					if found == 0 && len(w.Findings()) > 0 {

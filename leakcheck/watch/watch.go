@@ -329,7 +329,11 @@ func (w *Watcher) call() {
 // take adds a sample and judges what it completes.
 func (w *Watcher) take(s Sample) {
 	w.mu.Lock()
-	completed := w.history.add(s, w.reading.without(s))
+	judged := w.reading.without(s)
+	if w.reading != nil {
+		judged.Live = unknown // what the program holds and what the reading holds cannot be told apart exactly
+	}
+	completed := w.history.add(s, judged)
 	for i := 1; i <= completed; i++ {
 		w.judge(i)
 	}

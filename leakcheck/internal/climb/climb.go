@@ -19,6 +19,7 @@ const (
 	// standard errors as the second number says.
 	fallen  = 0.85
 	clearly = 2.5
+	likely  = 2
 
 	// A slope that keeps this share of itself is straight, however clear the rest is: of an even
 	// series the rest is rounding. A hundred times the growth that was seen would be to come.
@@ -186,14 +187,7 @@ func (s Series) explained() float64 {
 // that would end: it fits a parabola over the work done and extrapolates its
 // slopes at both ends as a decay.
 func (s Series) levelsOff() (end float64, ok bool) {
-	x := make([]float64, len(s.Work))
-	for i := 1; i < len(x); i++ {
-		x[i] = x[i-1] + s.Work[i]
-	}
-	for i := range x {
-		x[i] /= x[len(x)-1]
-	}
-	slope, bend, err := parabola(x, s.Low)
+	slope, bend, err := parabola(s.work(), s.Low)
 	last := slope + 2*bend
 	switch {
 	case slope <= 0 || bend >= 0:
@@ -204,6 +198,27 @@ func (s Series) levelsOff() (end float64, ok bool) {
 		return 0, false
 	}
 	return s.Low[len(s.Low)-1] + last/math.Log(slope/last), true
+}
+
+// Doubtful reports whether noise hides if the last [Windows] windows level off: they could well do,
+// within two standard errors. More windows will tell.
+func (s Series) Doubtful() bool {
+	n := max(len(s.Low)-Windows, 0)
+	s = s.slice(n, len(s.Low))
+	slope, bend, err := parabola(s.work(), s.Low)
+	return slope+2*(bend-likely*err) < fallen*(slope+likely*err)
+}
+
+// work is the work done up to the end of each window, as a share of all.
+func (s Series) work() []float64 {
+	x := make([]float64, len(s.Work))
+	for i := 1; i < len(x); i++ {
+		x[i] = x[i-1] + s.Work[i]
+	}
+	for i := range x {
+		x[i] /= x[len(x)-1]
+	}
+	return x
 }
 
 // parabola fits y = a + slope·x + bend·x² by least squares; err is the

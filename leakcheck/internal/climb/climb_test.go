@@ -162,3 +162,25 @@ func TestRising(t *testing.T) {
 	assert.False(t, series(1, 2, 2, 3).Rising(3))
 	assert.True(t, series(1).Rising(1))
 }
+
+// Ten windows of a cache that look straight because of the noise are doubtful; a line is not, nor is
+// a cache that bends clearly.
+func TestDoubtful(t *testing.T) {
+	noise := []float64{12, 3, -9, 14, -11, 2, 8, -15, 6, 1}
+	with := func(f func(float64) float64, share float64) climb.Series {
+		s := curve(10, f)
+		for i := range s.Low {
+			s.Low[i] += share * noise[i]
+		}
+		return s
+	}
+	assert.False(t, with(line, 0).Doubtful())
+	assert.False(t, with(line, .2).Doubtful())
+	assert.True(t, with(line, 3).Doubtful())
+	assert.True(t, with(cache(2000, 20), 2).Doubtful())
+	long := with(line, 0)
+	long.Low = append([]float64{1, 2, 900}, long.Low...)
+	long.End = append([]float64{-3, -2, -1}, long.End...)
+	long.Work = append([]float64{1000, 1000, 1000}, long.Work...)
+	assert.False(t, long.Doubtful(), "the last ten count")
+}
