@@ -12,6 +12,8 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/stretchr/testify/assert"
+
 	"github.com/leaksafe/leaksafe/leakcheck"
 )
 
@@ -55,6 +57,14 @@ type outcome struct {
 	text   string
 	failed []string // names of the tests that failed, sorted
 	code   int
+}
+
+// assertOnlyTheRunFails checks that no test failed, and that Main failed with this text.
+func assertOnlyTheRunFails(t *testing.T, o outcome, text string) {
+	t.Helper()
+	assert.Empty(t, o.failed)
+	assert.Equal(t, 1, o.code)
+	assert.Contains(t, o.text, text)
 }
 
 var failLine = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)`)

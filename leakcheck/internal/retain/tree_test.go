@@ -1,40 +1,19 @@
 package retain_test
 
 import (
-	"math/rand/v2"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
-	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump/dumptest"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/retain"
 )
 
 // What stands below an object in the tree is, by definition, what is not reachable without it.
 func TestTreeIsOfDominators(t *testing.T) {
-	r := rand.New(rand.NewPCG(3, 4))
-	for range 300 {
-		n := 1 + r.IntN(30)
-		edges := make([][]int, n)
-		for range r.IntN(3 * n) {
-			from := r.IntN(n)
-			edges[from] = append(edges[from], r.IntN(n))
-		}
-		h := heapOf(t, edges, []int{r.IntN(n), r.IntN(n)})
+	checkRetained(t, 3, func(h *retain.Heap) func(o int32) int64 {
 		got := retain.TreeRetained(h)
-		for i := range n {
-			o, ok := h.ObjectAt(dumptest.Addr(i))
-			require.True(t, ok)
-			assert.Equal(t, h.Retained([]int32{o}), got[o], "object %d of %v", i, edges)
-		}
-		var objects, bytes int64
-		for _, x := range h.Tree().Nodes {
-			objects, bytes = objects+x.Objects, bytes+x.Bytes
-		}
-		assert.EqualValues(t, n, objects, "each object is in the tree once")
-		assert.EqualValues(t, n*dumptest.Size, bytes)
-	}
+		return func(o int32) int64 { return got[o] }
+	})
 }
 
 // A list and a tree of a hundred thousand nodes are a few nodes of the profile.
