@@ -297,7 +297,7 @@ func (e *engine[K, T, R]) takeRoomLocked(r *report[K, T, R], l *lane[K, T, R], s
 			}
 			bytes := min(size, m.bytes)
 			e.changeRoomLocked(m.lane, -1, -bytes)
-			if same && size == bytes || e.fitsLocked(size) && (!e.keyed || e.shareLocked(l, size)) {
+			if e.fitsLocked(size) && (!e.keyed || e.shareLocked(l, size)) {
 				m.items--
 				m.bytes -= bytes
 				return true

@@ -451,7 +451,7 @@ func TestAnotherErrorWhileSplitting(t *testing.T) {
 }
 
 func TestRetryJudgesTheError(t *testing.T) {
-	worth := func(err error) bool { return !errors.Is(err, errInvalid) }
+	worth := func(err error) bool { assert.Error(t, err); return !errors.Is(err, errInvalid) }
 	t.Run("by result", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var calls [][]int

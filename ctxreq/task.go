@@ -345,7 +345,7 @@ func goroutineWith(dump, frame string) string {
 func (c *Config) dump() string {
 	now := time.Now().UnixNano()
 	last := c.dumped.Load()
-	if now-last < int64(time.Second) && last != 0 || !c.dumped.CompareAndSwap(last, now) {
+	if now-last < int64(time.Second) || !c.dumped.CompareAndSwap(last, now) {
 		return ""
 	}
 	for size := 1 << 16; ; size *= 4 {
