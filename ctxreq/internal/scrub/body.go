@@ -4,12 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"mime"
-	"regexp"
 	"strings"
 	"unicode/utf8"
 )
 
-var formShape = regexp.MustCompile(`^[\w.\-\[\]%+]+=[^\s&]*(&[\w.\-\[\]%+]+=[^\s&]*)*&?$`)
+var formShape = lazy(`^[\w.\-\[\]%+]+=[^\s&]*(&[\w.\-\[\]%+]+=[^\s&]*)*&?$`)
 
 // Body shows the beginning of a body. JSON and forms keep their text but for the values that are
 // hidden; a multipart form shows the names of its parts; anything else is hidden.
@@ -21,7 +20,7 @@ func (r Rules) Body(contentType string, body []byte) string {
 		return ""
 	case start != "" && (start[0] == '{' || start[0] == '['):
 		return r.json(text)
-	case formShape.MatchString(text):
+	case formShape().MatchString(text):
 		return r.Query(text)
 	case strings.HasPrefix(media, "multipart/") && params["boundary"] != "":
 		return r.multipart(text, params["boundary"])

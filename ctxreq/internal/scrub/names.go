@@ -1,7 +1,6 @@
 package scrub
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -38,11 +37,11 @@ func camel(name string) []string {
 	return append(list, string(runes[start:]))
 }
 
-var nameShape = regexp.MustCompile(`^[\pL\pM\pN_.\-\[\]:$@ ]{1,64}$`)
+var nameShape = lazy(`^[\pL\pM\pN_.\-\[\]:$@ ]{1,64}$`)
 
 // nameLike reports whether text looks like the name of something.
 func nameLike(name string) bool {
-	return nameShape.MatchString(name) && !credentialShape.MatchString(name) && !slices.ContainsFunc(atom.FindAllString(name, -1), opaque)
+	return nameShape().MatchString(name) && !credentialShape().MatchString(name) && !slices.ContainsFunc(atom().FindAllString(name, -1), opaque)
 }
 
 // A list gives names a form, by the name's words joined with "-".

@@ -9,29 +9,29 @@ import (
 )
 
 var (
-	urlInText  = regexp.MustCompile(`[a-zA-Z][a-zA-Z0-9+.\-]*://[^\s"'<>\x60]+`)
-	hiddenMark = regexp.MustCompile(`\[hidden:[a-z]+:\d+\]`)
-	pointer    = regexp.MustCompile(`^0x[0-9a-f]{1,16}$`)
+	urlInText  = lazy(`[a-zA-Z][a-zA-Z0-9+.\-]*://[^\s"'<>\x60]+`)
+	hiddenMark = lazy(`\[hidden:[a-z]+:\d+\]`)
+	pointer    = lazy(`^0x[0-9a-f]{1,16}$`)
 
-	proseWord = regexp.MustCompile(`[\pL\pM\pN_\-]+`)
+	proseWord = lazy(`[\pL\pM\pN_\-]+`)
 	// proseValue is what follows the name of a secret in a sentence: password "x", token is x, key (x).
-	proseValue = regexp.MustCompile(`^(?:\s+(?i:is|was|of|value|got|given))?\s*[:=]?\s*(?:"([^"]+)|'([^']+)|\x60([^\x60]+)|“([^”]+)|[(\[<{]?([^\s"'\x60()\[\]<>{},;]+))`)
+	proseValue = lazy(`^(?:\s+(?i:is|was|of|value|got|given))?\s*[:=]?\s*(?:"([^"]+)|'([^']+)|\x60([^\x60]+)|“([^”]+)|[(\[<{]?([^\s"'\x60()\[\]<>{},;]+))`)
 	// userFlag is the argument of a command: -u user:password.
-	userFlag = regexp.MustCompile(`(\s|^)(-u|--user)[\s=]+([^\s:]+:\S+)`)
-	passFlag = regexp.MustCompile(`(\s|^)(-p)\s+(\S+)`)
-	sentCode = regexp.MustCompile(`(?i)(\bcode)(\s+(?:is\s+)?|:\s*)(\d{6,8})\b`)
+	userFlag = lazy(`(\s|^)(-u|--user)[\s=]+([^\s:]+:\S+)`)
+	passFlag = lazy(`(\s|^)(-p)\s+(\S+)`)
+	sentCode = lazy(`(?i)(\bcode)(\s+(?:is\s+)?|:\s*)(\d{6,8})\b`)
 )
 
 // Text scrubs prose, such as the text of an error: URLs as URL does, values that are assigned to a
 // secret name, credentials, and what no person would write as a word. Prose cannot be listed, so a
 // secret that looks like a word of the sentence is shown.
 func (r Rules) Text(text string) string {
-	text = urlInText.ReplaceAllStringFunc(text, r.urlText)
+	text = urlInText().ReplaceAllStringFunc(text, r.urlText)
 	text = between(text, assigned)
 	text = between(text, named)
-	text = credentialShape.ReplaceAllStringFunc(text, credentialText)
-	text = atom.ReplaceAllStringFunc(text, func(s string) string {
-		if !opaque(s) || pointer.MatchString(s) {
+	text = credentialShape().ReplaceAllStringFunc(text, credentialText)
+	text = atom().ReplaceAllStringFunc(text, func(s string) string {
+		if !opaque(s) || pointer().MatchString(s) {
 			return s
 		}
 		return Hidden(s)
@@ -43,7 +43,7 @@ func (r Rules) Text(text string) string {
 func between(text string, f func(string) string) string {
 	var out strings.Builder
 	at := 0
-	for _, m := range hiddenMark.FindAllStringIndex(text, -1) {
+	for _, m := range hiddenMark().FindAllStringIndex(text, -1) {
 		out.WriteString(f(text[at:m[0]]) + text[m[0]:m[1]])
 		at = m[1]
 	}
@@ -55,7 +55,7 @@ func between(text string, f func(string) string) string {
 func assigned(text string) string {
 	var out strings.Builder
 	for {
-		m := assignment.FindStringSubmatchIndex(text)
+		m := assignment().FindStringSubmatchIndex(text)
 		if m == nil {
 			return out.String() + text
 		}
@@ -86,13 +86,13 @@ func credentialText(s string) string {
 // named hides what a sentence gives as the value of a secret: everything in quotes after the name,
 // and otherwise what no word of a sentence looks like.
 func named(text string) string {
-	text = flag(userFlag, text, func(string) bool { return true })
-	text = flag(passFlag, text, mixed)
-	text = flag(sentCode, text, func(string) bool { return true })
+	text = flag(userFlag(), text, func(string) bool { return true })
+	text = flag(passFlag(), text, mixed)
+	text = flag(sentCode(), text, func(string) bool { return true })
 	var out strings.Builder
 	at, before := 0, ""
 	for {
-		m := proseWord.FindStringIndex(text[at:])
+		m := proseWord().FindStringIndex(text[at:])
 		if m == nil {
 			break
 		}
@@ -102,7 +102,7 @@ func named(text string) string {
 		if !secret {
 			continue
 		}
-		v := proseValue.FindStringSubmatchIndex(text[end:])
+		v := proseValue().FindStringSubmatchIndex(text[end:])
 		if v == nil {
 			continue
 		}
@@ -154,7 +154,7 @@ func mixed(s string) bool {
 	if letters == 0 {
 		return digits >= 4
 	}
-	return digits > 0 && utf8.RuneCountInString(s) >= 4 && !versionShape.MatchString(s)
+	return digits > 0 && utf8.RuneCountInString(s) >= 4 && !versionShape().MatchString(s)
 }
 
 // urlText scrubs a URL found in prose; punctuation may follow it.

@@ -14,7 +14,6 @@ package scrub
 import (
 	"fmt"
 	"net/url"
-	"regexp"
 	"strings"
 	"unicode/utf8"
 )
@@ -293,9 +292,9 @@ func RequestID(id string) string {
 
 var (
 	// assignment finds names that are given a value: name=value, "name": value.
-	assignment = regexp.MustCompile(`([\pL\pN_.\-]+)(["']?\]?\s*[=:]\s*)("[^"]*"?|'[^']*'?|[^\s,;&"'()\]}]+)`)
+	assignment = lazy(`([\pL\pN_.\-]+)(["']?\]?\s*[=:]\s*)("[^"]*"?|'[^']*'?|[^\s,;&"'()\]}]+)`)
 	// atom is a run that a person would take for one word.
-	atom = regexp.MustCompile(`[\pL\pN_\-+=~]{6,}`)
+	atom = lazy(`[\pL\pN_\-+=~]{6,}`)
 )
 
 // tiny reports whether a value is too small to be a secret.
@@ -310,13 +309,13 @@ func tiny(v string) bool {
 // kind says in one word what a hidden value looks like.
 func kind(v string) string {
 	switch {
-	case jwtShape.MatchString(v):
+	case jwtShape().MatchString(v):
 		return "jwt"
-	case uuidShape.MatchString(v):
+	case uuidShape().MatchString(v):
 		return "uuid"
-	case numberShape.MatchString(v):
+	case numberShape().MatchString(v):
 		return "number"
-	case len(v) >= 16 && hexShape.MatchString(v):
+	case len(v) >= 16 && hexShape().MatchString(v):
 		return "hex"
 	case strings.Contains(v, "://"):
 		return "url"
