@@ -176,13 +176,64 @@ func TestNobodyWritesBesideTheAnswerToAPanic(t *testing.T) {
 // runtime.Goexit is no panic, so Repanic does not make one of it.
 func TestGoexitIsNotPanickedAgain(t *testing.T) {
 	c := &ctxreq.Config{Reporter: discard{}, Repanic: true}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		c.Run(context.Background(), "run", func(context.Context) error { runtime.Goexit(); return nil })
-	}()
-	<-done
+	exit := func(context.Context) error { runtime.Goexit(); return nil }
+	for _, run := range []func(){
+		func() { c.Run(context.Background(), "run", exit) },
+		func() { c.RPC(context.Background(), "rpc", exit) },
+		func() {
+			c.Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { runtime.Goexit() })).
+				ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
+		},
+	} {
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			run()
+		}()
+		<-done
+	}
 	require.Empty(t, c.InFlight())
+}
+
+// What a stuck child does in the end is reported once.
+func TestALatePanicIsReportedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rec := new(recorder)
+		_, s := (&ctxreq.Config{Reporter: rec, Grace: time.Second}).Start(t.Context(), "scope")
+		release := make(chan struct{})
+		s.Go("panics", func(context.Context) error { <-release; panic("oops") })
+		s.Go("heeds it too late", func(ctx context.Context) error { <-release; return ctx.Err() })
+		require.Error(t, s.End(nil))
+		close(release)
+		synctest.Wait()
+		require.Len(t, rec.of(ctxreq.KindStuck), 2)
+		require.Len(t, rec.of(ctxreq.KindPanic), 1)
+		require.Len(t, rec.all(), 3)
+	})
+}
+
+// The status is the first that was written.
+func TestStatusIsTheFirstOne(t *testing.T) {
+	for name, c := range map[string]struct {
+		write func(w http.ResponseWriter)
+		want  int
+	}{
+		"nothing":             {func(http.ResponseWriter) {}, 0},
+		"a body":              {func(w http.ResponseWriter) { w.Write([]byte("x")) }, 200},
+		"a header, a body":    {func(w http.ResponseWriter) { w.WriteHeader(404); w.Write([]byte("x")) }, 404},
+		"a header, a flush":   {func(w http.ResponseWriter) { w.WriteHeader(404); w.(http.Flusher).Flush() }, 404},
+		"a flush":             {func(w http.ResponseWriter) { w.(http.Flusher).Flush() }, 200},
+		"two headers":         {func(w http.ResponseWriter) { w.WriteHeader(404); w.WriteHeader(500) }, 404},
+		"an early hint, 404":  {func(w http.ResponseWriter) { w.WriteHeader(103); w.WriteHeader(404) }, 404},
+		"only a header's map": {func(w http.ResponseWriter) { w.Header().Set("X-A", "b") }, 0},
+	} {
+		var s *ctxreq.Scope
+		new(ctxreq.Config).Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			s = ctxreq.From(r.Context())
+			c.write(w)
+		})).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
+		require.Equal(t, c.want, s.Info().Status, name)
+	}
 }
 
 // Code outside finds the multipart form that the handler parsed.
