@@ -10,9 +10,8 @@ import (
 	"sync"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/stretchr/testify/assert"
+	"go.uber.org/goleak"
 
 	"github.com/leaksafe/leaksafe/leakcheck"
 )
