@@ -82,6 +82,8 @@ func TestWritesLikeABytesBuffer(t *testing.T) {
 func TestGrowMakesRoom(t *testing.T) {
 	p := pool.NewBytes(pool.Options{})
 	b := p.Get(10)
+	b.Grow(0)
+	assert.Equal(t, 10, cap(b.Bytes()))
 	b.Grow(1000)
 	assert.Equal(t, 10, b.Len())
 	assert.GreaterOrEqual(t, cap(b.AvailableBuffer()), 1000)
