@@ -86,6 +86,23 @@ func (h *block) shortcut() *shelf {
 	return nil
 }
 
+// putBack gives the block back after the caller has ended its lease. Buffer.Release does the same
+// without this call, which costs 1 ns.
+func (h *block) putBack() {
+	s := h.shortcut()
+	if s == nil {
+		h.release()
+		return
+	}
+	if h.pool.zero {
+		h.clear()
+	}
+	if h.pool.guard != nil {
+		h.pool.guard.closed(h)
+	}
+	s.Put(h)
+}
+
 // release gives the block back after the caller has ended its lease. It is the slow path.
 func (h *block) release() {
 	h.pool.guard.ended(h, "released")

@@ -91,21 +91,11 @@ func (s *Slices) Put(b []byte) {
 	h := (*block)(t.block)
 	t.block = nil
 	h.data = unsafe.Slice(first, t.size)
-	if shelf := h.shortcut(); shelf != nil {
-		if h.pool.zero {
-			h.clear()
-		}
-		if h.pool.guard != nil {
-			h.pool.guard.closed(h)
-		}
-		shelf.Put(h)
-		return
-	}
 	if s.pool.secret {
 		data := h.data
 		h.record.secret.Store(&data)
 	}
-	h.release()
+	h.putBack()
 }
 
 // Pointers lends pointers to slices, for code that asks for Get(int) *[]byte and Put(*[]byte), as
@@ -148,17 +138,7 @@ func (q *Pointers) Put(b *[]byte) {
 	}
 	h.slice = nil
 	h.tally(lease.gen)
-	if shelf := h.shortcut(); shelf != nil {
-		if h.pool.zero {
-			h.clear()
-		}
-		if h.pool.guard != nil {
-			h.pool.guard.closed(h)
-		}
-		shelf.Put(h)
-		return
-	}
-	h.release()
+	h.putBack()
 }
 
 // logged returns the entry of the block's lease, or nil.

@@ -92,6 +92,33 @@ func loseSecret(p *pool.Bytes) []byte {
 	return b.Bytes()
 }
 
+// A lent slice has its memory alone, and gives it back to a block that may be lost later.
+func TestALostSecretIsClearedThoughItsMemoryWasLent(t *testing.T) {
+	if testgate.Race {
+		t.Skip("looks at memory while the collector's cleanup clears it")
+	}
+	p := pool.NewBytes(pool.Options{Secret: true})
+	var kept [][]byte
+	for range 10 {
+		kept = append(kept, loseLent(p))
+	}
+	eventually(t, func() bool { return p.Stats().Lost == 10 })
+	for _, b := range kept {
+		assert.True(t, allZero(b))
+	}
+}
+
+//go:noinline
+func loseLent(p *pool.Bytes) []byte {
+	s := p.Slices(300)
+	for range 3 { // the first Put takes the long way back
+		s.Put(s.Get())
+	}
+	b := p.Get(300)
+	copy(b.Bytes(), "secret")
+	return b.Bytes()
+}
+
 func TestTheZeroingOfALeaseGoesToItsHighWaterMarkOnly(t *testing.T) {
 	p := pool.NewBytes(pool.Options{ZeroOnRelease: true})
 	b := p.Get(100)
