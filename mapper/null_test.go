@@ -114,7 +114,12 @@ func TestNulls(t *testing.T) {
 			assert.Equal(t, c.want, got)
 		})
 	}
-	_, err := mapBoth(t, NullStamp{Inf: 1, Valid: true}, reflect.TypeFor[*time.Time]())
+	_, err := mapBoth(t, struct {
+		Code string
+		Set  bool
+	}{"x", true}, reflect.TypeFor[string]())
+	require.Error(t, err, "only a field Valid makes a null")
+	_, err = mapBoth(t, NullStamp{Inf: 1, Valid: true}, reflect.TypeFor[*time.Time]())
 	assert.ErrorContains(t, err, "more than one value in it")
 	_, err = mapBoth(t, sql.Null[int]{V: math.MaxInt, Valid: true}, reflect.TypeFor[sql.Null[int8]]())
 	assert.ErrorContains(t, err, "cannot hold this number")

@@ -37,3 +37,14 @@ func Decaying(p *Bytes) bool {
 	defer p.free.mu.Unlock()
 	return !p.free.armed.IsZero()
 }
+
+// Remembers reports whether the collector still counts memory, after so many collections have ended
+// in each of the steps between which it looked.
+func Remembers(ended ...uint64) bool {
+	c := collector{cycles: 7}
+	c.bytes[0] = 1
+	for _, n := range ended {
+		c.collected(reading{cycles: c.cycles + n})
+	}
+	return c.sum() > 0
+}

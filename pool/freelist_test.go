@@ -258,3 +258,14 @@ func TestABlockGoesBackToTheClassOfItsMemory(t *testing.T) {
 		})
 	}
 }
+
+// The first collection to end after a drop may have begun before it, the second frees the memory,
+// and the third lets the runtime return the pages.
+func TestDroppedMemoryIsCountedForThreeCollections(t *testing.T) {
+	for _, ended := range [][]uint64{{0}, {1}, {1, 1}, {2}, {1, 0, 1}} {
+		assert.True(t, pool.Remembers(ended...), ended)
+	}
+	for _, ended := range [][]uint64{{3}, {1, 1, 1}, {2, 1}, {1 << 40}} {
+		assert.False(t, pool.Remembers(ended...), ended)
+	}
+}
