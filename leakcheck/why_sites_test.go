@@ -93,6 +93,11 @@ func TestExplainSitesGroupsInstancesOntoOnePath(t *testing.T) {
 	}
 	short, err := leakcheck.ExplainSites(t, cut)
 	require.NoError(t, err)
+	for _, paths := range [][]leakcheck.Path{whole, short} {
+		for i := range paths { // a collection that ran meanwhile may have left an object of the runtime's at the line
+			paths[i].Answer, _, _ = strings.Cut(paths[i].Answer, " (this path retains")
+		}
+	}
 	assert.Equal(t, whole, short, "a stack cut short at the harness means the same")
 
 	text := ""
