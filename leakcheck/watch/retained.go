@@ -10,7 +10,7 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/internal/ownheap"
 )
 
-// retainedPause is the least time between two copies for the handler.
+// retainedPause is the least time from the end of one copy for the handler to the next.
 const retainedPause = 10 * time.Second
 
 // Retained serves what retains the memory of this process, as a pprof profile: in its flame graph a
@@ -20,7 +20,7 @@ const retainedPause = 10 * time.Second
 //	go tool pprof -http=: http://host/debug/leaks/retained
 //
 // Each GET takes a frozen copy of the process: see [Options.Dir] for what that costs and where it
-// is possible. One is taken at a time, and at most one in ten seconds; otherwise, and near the
+// is possible. One is taken at a time, and the next at the earliest ten seconds after it; otherwise, and near the
 // memory limit, the answer is 503. The profile names types, variables and functions, and has no
 // contents of memory. It is not part of [Watcher.Handler]: mount it only where operators may look.
 // Where Options.Dir is not set, the dump that is read for it is a file without a name in the
@@ -36,7 +36,7 @@ func (w *Watcher) Retained() http.Handler {
 			return
 		}
 		rw.Header().Set("Cache-Control", "no-store")
-		profile, err := w.retained(time.Now())
+		profile, err := w.retained()
 		if err != nil {
 			rw.Header().Set("Retry-After", fmt.Sprint(int(retainedPause.Seconds())))
 			http.Error(rw, err.Error(), http.StatusServiceUnavailable)
@@ -51,15 +51,15 @@ func (w *Watcher) Retained() http.Handler {
 // errOften says that the handler was asked too often.
 var errOften = errors.New("watch: a frozen copy is being read, or was taken less than 10 s ago: ask again")
 
-func (w *Watcher) retained(now time.Time) ([]byte, error) {
+func (w *Watcher) retained() ([]byte, error) {
 	if !w.copier.mu.TryLock() {
 		return nil, errOften
 	}
 	defer w.copier.mu.Unlock()
-	if !w.copier.served.IsZero() && now.Sub(w.copier.served) < retainedPause {
+	if !w.copier.served.IsZero() && time.Since(w.copier.served) < retainedPause {
 		return nil, errOften
 	}
-	w.copier.served = now
+	defer func() { w.copier.served = time.Now() }()
 	in, err := w.takeCopy(nil)
 	if err != nil {
 		return nil, err
