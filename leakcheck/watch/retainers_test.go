@@ -1,6 +1,7 @@
 package watch_test
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"math"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,6 +26,7 @@ import (
 var (
 	filled  [][]byte // by a cache that is full before the windows that are judged
 	growing [][]byte
+	secrets map[string][]string
 )
 
 //go:noinline
@@ -90,6 +93,10 @@ func TestFindingNamesTheRetainer(t *testing.T) {
 			}
 		})
 	require.NoError(t, err)
+	secret := rand.Text()
+	copy(growing[0][5000:], secret)
+	secrets = map[string][]string{"password " + secret: {"token " + secret}}
+	defer func() { secrets = nil }()
 	w.Begin()
 	defer w.Stop()
 	var f watch.Finding
@@ -134,6 +141,11 @@ func TestFindingNamesTheRetainer(t *testing.T) {
 			}
 			assert.GreaterOrEqual(t, large, len(growing))
 			assert.Less(t, info.Size(), int64(large)<<20, "contents are left out")
+			all, err := os.ReadFile(files[0])
+			require.NoError(t, err)
+			for cut := 8; cut <= len(secret); cut++ {
+				assert.False(t, strings.Contains(string(all), secret[cut-8:cut]), "redacted")
+			}
 		}
 	}
 	left, err := filepath.Glob(filepath.Join(dir, ".*"))

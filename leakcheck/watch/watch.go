@@ -65,7 +65,8 @@ type Options struct {
 	// finding, at most once an hour, and near the limit. The program goes on meanwhile, but for the
 	// time in which the kernel copies its page tables: some 50 ms per GB. The retention profile and
 	// the redacted dump of the copy, which has no strings and no other contents, stay in the
-	// folder. Linux on amd64 and arm64 only, and not for a program that is linked with -s or -w.
+	// folder; the leakcheck command reads the dump, other programs cannot. Linux on amd64 and arm64
+	// only, and not for a program that is linked with -s or -w.
 	//
 	// Reading a copy takes memory for some seconds: about twice the size of the executable, 6 MiB,
 	// 130 bytes an object, and a twentieth of the live heap. A copy is only taken where three
