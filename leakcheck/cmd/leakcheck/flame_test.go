@@ -27,7 +27,7 @@ func runShop(tb testing.TB, users int) shop {
 	s := shop{filepath.Join(dir, "shop.exe"), filepath.Join(dir, "before"), filepath.Join(dir, "after")}
 	out, err := exec.Command("go", "build", "-o", s.exe, "./testdata/shop").CombinedOutput()
 	require.NoError(tb, err, "%s", out)
-	out, err = exec.Command(s.exe, strconv.Itoa(users), s.before, s.after).CombinedOutput()
+	out, err = small(s.exe, strconv.Itoa(users), s.before, s.after).CombinedOutput()
 	require.NoError(tb, err, "%s", out)
 	return s
 }
