@@ -71,9 +71,9 @@
 //
 // # Cost
 //
-// With one producer, Add takes 2.2 times as long as a mutex and an append with neither timer nor
-// bound. On the same scale bundler takes 11, and a channel with a ticker 9. Add makes 0.01
-// allocations per item. Submit and Wait take 0.32 times as long as dataloadgen, and 0.46 with eight
+// With one producer, Add takes 3.3 times as long as a mutex and an append with neither timer nor
+// bound. On the same scale bundler takes 13, and a channel with a ticker 15. Add makes 0.01
+// allocations per item. Submit and Wait take 0.4 times as long as dataloadgen, and 0.8 with eight
 // producers. go run -C internal/bench ./batch prints the whole table; docs/benchmarks.md has it.
 //
 // The command leakvet (leakcheck/cmd/leakvet) finds, before a program runs, a batcher that is not
