@@ -20,11 +20,11 @@ const retainedPause = 10 * time.Second
 //	go tool pprof -http=: http://host/debug/leaks/retained
 //
 // Each GET takes a frozen copy of the process: see [Options.Dir] for what that costs and where it
-// is possible. One is taken at a time, and the next at the earliest ten seconds after it; otherwise, and near the
-// memory limit, the answer is 503. The profile names types, variables and functions, and has no
-// contents of memory. It is not part of [Watcher.Handler]: mount it only where operators may look.
-// Where Options.Dir is not set, the dump that is read for it is a file without a name in the
-// directory for temporary files.
+// is possible. One is taken at a time, and the next at the earliest ten seconds after it;
+// otherwise, and near the memory limit, the answer is 503. The profile names types, variables and
+// functions, and has no contents of memory. It is not part of [Watcher.Handler]: mount it only
+// where operators may look. Where Options.Dir is not set, the dump that is read for it is a file
+// without a name in the directory for temporary files.
 func (w *Watcher) Retained() http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet {
