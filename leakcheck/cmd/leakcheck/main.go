@@ -104,9 +104,9 @@
 // command reads a core file of such a process, by gcore or GOTRACEBACK=crash, on any system. A
 // process whose runtime is not understood is refused.
 //
-// why, flame, summary and compare take -pid in the place of their last dump. The stop takes 0.3 ms for each MB of the heap at
-// best, and some seconds at 4 GB. summary without -exe needs 1.4 to 2.2 times the size of the dump in memory. A dump that exists is
-// replaced only with -force.
+// why, flame, summary and compare take -pid in the place of their last dump. The stop takes 0.3 ms
+// for each MB of the heap at best, and some seconds at 4 GB. summary without -exe needs 1.4 to 2.2
+// times the size of the dump in memory. A dump that exists is replaced only with -force.
 //
 // # Taking a dump from a service
 //
@@ -302,8 +302,8 @@ func (c *command) pidFlag(what string) {
 	})
 }
 
-// dumps parses flags and returns the other arguments. The process that -pid names is the last of them. There must be n. what says
-// so in words.
+// dumps parses flags and returns the other arguments. The process that -pid names is the last of
+// them. There must be n. what says so in words.
 func (c *command) dumps(args []string, n int, what string) ([]string, error) {
 	files, err := c.parse(args)
 	if err != nil {
