@@ -3,10 +3,12 @@ package baseline
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 )
@@ -19,7 +21,8 @@ import (
 //
 // The packages of one `go test ./...` run at the same time and share the file.
 // Each adds lines of its own package only, with one write to a file opened for
-// appending, so that none needs to read what another adds.
+// appending, so that none needs to read what another adds. A write that crosses
+// a page can be seen by halves: a last line without its end is read again.
 type File struct {
 	file   string
 	update bool
@@ -41,23 +44,45 @@ var Open = sync.OnceValue(func() *File {
 })
 
 func Read(file string, update bool) *File {
-	b := &File{file: file, update: update, lines: map[string]bool{}}
-	text, err := os.ReadFile(file)
+	b := &File{file: file, update: update}
+	var err error
+	for range readings {
+		var unfinished bool
+		if b.lines, unfinished, err = read(file); err == nil || !unfinished {
+			break
+		}
+		time.Sleep(pause)
+	}
 	if err != nil && !(update && os.IsNotExist(err)) {
 		b.fail(err)
-		return b
-	}
-	n := 0
-	for line := range strings.Lines(string(text)) {
-		line, n = strings.TrimRight(line, "\r\n"), n+1
-		if line != "" && !strings.HasPrefix(line, "#") && strings.Count(line, "\t") < 2 {
-			b.fail(fmt.Errorf("LEAKSAFE_BASELINE: %s is not a baseline file: line %d is not \"kind, package, key\", separated by tabs. Name a file that LEAKSAFE_BASELINE_UPDATE=1 wrote", filepath.Base(file), n))
-			clear(b.lines)
-			return b
-		}
-		b.lines[line] = true
 	}
 	return b
+}
+
+// Another process finishes its line within microseconds, if it is not stopped.
+const (
+	readings = 100
+	pause    = 10 * time.Millisecond
+)
+
+// read returns the lines of a baseline file. unfinished says that only the last
+// line is not one, and that it has no end.
+func read(file string) (lines map[string]bool, unfinished bool, err error) {
+	lines = map[string]bool{}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return lines, false, err
+	}
+	n := 0
+	for whole := range strings.Lines(string(text)) {
+		line := strings.TrimRight(whole, "\r\n")
+		n++
+		if line != "" && !strings.HasPrefix(line, "#") && strings.Count(line, "\t") < 2 {
+			return map[string]bool{}, !strings.HasSuffix(whole, "\n"), fmt.Errorf("LEAKSAFE_BASELINE: %s is not a baseline file: line %d is not \"kind, package, key\", separated by tabs. Name a file that LEAKSAFE_BASELINE_UPDATE=1 wrote", filepath.Base(file), n)
+		}
+		lines[line] = true
+	}
+	return lines, false, nil
 }
 
 // fail says once that the file cannot be used: every leak then counts as new.
@@ -109,16 +134,31 @@ func (b *File) Known(kind, pkg, key string) bool {
 	return true
 }
 
+// appendLine adds the line with one write. If the last line has no end, because
+// an editor wrote it or another process is writing it, an empty line may result.
 func appendLine(file, line string) error {
-	f, err := os.OpenFile(file, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o644)
 	if err != nil {
 		return err
+	}
+	if !endsLine(f) {
+		line = "\n" + line
 	}
 	_, err = f.WriteString(line + "\n")
 	if closed := f.Close(); err == nil {
 		err = closed
 	}
 	return err
+}
+
+func endsLine(f *os.File) bool {
+	var last [1]byte
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil || size == 0 {
+		return true
+	}
+	n, _ := f.ReadAt(last[:], size-1)
+	return n == 0 || last[0] == '\n'
 }
 
 // Command takes all leaks of the package into a baseline file.
