@@ -113,6 +113,9 @@ func TestReadFindsRootsAndGoroutines(t *testing.T) {
 	go func() { started <- 1; <-stop }()
 	<-started
 	defer close(stop)
+	for !strings.Contains(stacks(), "[chan receive]:\ngithub.com/leaksafe/leaksafe/leakcheck/internal/heapdump_test.TestReadFindsRootsAndGoroutines.func") {
+		runtime.Gosched()
+	}
 	d, _ := take(t)
 
 	to, word := d.RootEdges(d.BSS.Roots)
@@ -132,6 +135,11 @@ func TestReadFindsRootsAndGoroutines(t *testing.T) {
 		}
 	}
 	assert.Equal(t, []string{"chan receive"}, waiting)
+}
+
+func stacks() string {
+	text := make([]byte, 1<<20)
+	return string(text[:runtime.Stack(text, true)])
 }
 
 func TestShortUvarintIsUvarint(t *testing.T) {
