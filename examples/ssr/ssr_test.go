@@ -115,6 +115,9 @@ func TestBothPagesShowTheSame(t *testing.T) {
 }
 
 func TestJob(t *testing.T) {
+	if os.Getenv("LEAKSAFE_CI") == "" && os.Getenv("LEAKSAFE_LONG") == "" {
+		t.Skip("takes seven seconds: set LEAKSAFE_CI=1")
+	}
 	leakcheck.Check(t)
 	file := filepath.Join(t.TempDir(), "graphs", "ssr.html")
 	var out strings.Builder
