@@ -19,6 +19,7 @@ const (
 type cache struct {
 	cfg   *config
 	limit int
+	inner bool // its plans are parts of a Mapper
 
 	mu      sync.RWMutex
 	entries map[pair]*entry
@@ -61,6 +62,9 @@ type entry struct {
 
 func newCache(limit int, cfg *config) *cache { return &cache{cfg: cfg, limit: limit} }
 
+// newDynamic returns a cache for the types that are met in interfaces. They map by the same options.
+func newDynamic(cfg *config) *cache { return &cache{cfg: cfg, limit: maxDynamic, inner: true} }
+
 // plan returns the plan of a pair, and builds it if it is not there.
 func (c *cache) plan(p pair) (*plan, error) {
 	e := c.find(p)
@@ -83,7 +87,7 @@ func (c *cache) find(p pair) *entry {
 	} else {
 		e = c.insert(p)
 	}
-	e.once.Do(func() { e.plan, e.err = compile(p, c.cfg) })
+	e.once.Do(func() { e.plan, e.err = compile(p, c.cfg, c.inner) })
 	return e
 }
 
@@ -134,7 +138,7 @@ func (c *cache) insert(p pair) *entry {
 // plans is the cache of Map, MapSlice and MapAny. typed has the plans that Map and MapSlice use
 // most.
 var (
-	plans = newCache(maxPlans, newConfig(nil))
+	plans = newCache(maxPlans, newConfig(pair{}, nil))
 	typed typedPlans
 )
 

@@ -13,7 +13,6 @@ import (
 // A compiler builds the plan of one pair of types.
 type compiler struct {
 	cfg      *config       // the config of the current pair: the Mapper's own, or the config of a For
-	base     *config       // the Mapper's own
 	root     pair          // without pointers
 	nodes    map[key]*node // by pair
 	made     []*node       // all
@@ -36,31 +35,42 @@ type key struct {
 	cfg *config
 }
 
-// compile returns the plan for a pair, or a *BuildError with every problem.
-func compile(p pair, cfg *config) (*plan, error) {
+// compile returns the plan for a pair, or a *BuildError with every problem. An inner plan is for
+// values that a Mapper meets in interfaces: its options were checked when the Mapper was built.
+func compile(p pair, cfg *config, inner bool) (*plan, error) {
 	c := newCompiler(p, cfg)
-	for _, o := range cfg.complaints {
-		c.complain(o)
-	}
-	if cfg.share && cfg.DetachStrings {
-		c.problem(p.src, p.dst, "Share and DetachStrings contradict each other: choose one")
+	if !inner {
+		c.checkConfig()
 	}
 	root := c.pair(p.src, p.dst)
-	c.checkUsed()
+	if !inner {
+		c.checkUsed()
+	}
 	if len(c.problems) > 0 {
 		return nil, &BuildError{Src: p.src, Dst: p.dst, Problems: c.problems}
 	}
 	for _, n := range c.made {
 		n.kernel = newKernel(n)
 	}
-	root.findMany(cfg.inner, map[*node]bool{})
+	meets := slices.ContainsFunc(c.made, func(n *node) bool { return n.op == opFromInterface })
+	root.findMany(inner || meets, map[identity]*node{})
 	root.measure()
 	return newPlan(root, cfg), nil
 }
 
+// checkConfig reports what is wrong with the options, whatever the types are.
+func (c *compiler) checkConfig() {
+	for _, o := range c.cfg.complaints {
+		c.complain(o)
+	}
+	if c.cfg.share && c.cfg.DetachStrings {
+		c.problem(c.root.src, c.root.dst, "Share and DetachStrings contradict each other: choose one")
+	}
+}
+
 func newCompiler(p pair, cfg *config) *compiler {
 	return &compiler{
-		cfg: cfg, base: cfg, root: pair{pointee(p.src), pointee(p.dst)}, nodes: map[key]*node{}, building: map[key]bool{},
+		cfg: cfg, root: p.pointees(), nodes: map[key]*node{}, building: map[key]bool{},
 		samples: map[reflect.Type]*sample{}, found: map[*override]*selected{}, opaque: map[reflect.Type]bool{}, pointed: map[reflect.Type]bool{}, scoped: map[*config]bool{},
 	}
 }
@@ -129,12 +139,12 @@ func (c *compiler) node(n node) *node {
 
 // scope returns the options for a pair: the options of its For, or of the pair around it.
 func (c *compiler) scope(p pair) *config {
-	switch s := c.base.scopes[p]; {
+	switch s := c.cfg.scopes[p]; {
 	case s != nil:
 		c.scoped[s] = true
 		return s
-	case p == c.root:
-		return c.base
+	case p == c.cfg.root:
+		return c.cfg.base
 	}
 	return c.cfg
 }

@@ -9,7 +9,8 @@ import (
 type Plan struct{ plan *plan }
 
 func Compile(src, dst reflect.Type, opts ...Option) (Plan, error) {
-	p, err := compile(pair{src, dst}, newConfig(opts))
+	types := pair{src, dst}
+	p, err := compile(types, newConfig(types.pointees(), opts), false)
 	return Plan{p}, err
 }
 

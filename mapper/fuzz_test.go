@@ -240,6 +240,7 @@ type generator struct {
 
 	// What fill made, to be used again: pointers, slices and maps by their types.
 	made map[reflect.Type][]reflect.Value
+	all  []reflect.Value // the same, and interfaces
 }
 
 // again sets v to a pointer, slice or map that was made before, sometimes.
@@ -259,6 +260,7 @@ func (g *generator) keep(v reflect.Value) {
 	fixed := reflect.New(v.Type()).Elem()
 	fixed.Set(v)
 	g.made[v.Type()] = append(g.made[v.Type()], fixed)
+	g.all = append(g.all, fixed)
 }
 
 // Two recursive types with different fields, for generated types.
@@ -433,14 +435,16 @@ func (g *generator) fill(v reflect.Value, depth int) {
 }
 
 func (g *generator) fillInterface(v reflect.Value) {
-	if t := leaves[g.IntN(22)]; g.IntN(3) > 0 && t.Kind() != reflect.Interface {
-		// A part that is met inside and outside of an interface is copied once for each.
-		outside := g.made
-		g.made = nil
+	t := leaves[g.IntN(22)]
+	switch n := g.IntN(4); {
+	case n == 0 || t.Kind() == reflect.Interface:
+	case n == 1 && len(g.all) > 0:
+		v.Set(g.all[g.IntN(len(g.all))])
+	default:
 		held := reflect.New(t).Elem()
 		g.fill(held, 1)
 		v.Set(held)
-		g.made = outside
+		g.all = append(g.all, reflect.ValueOf(held.Interface()))
 	}
 }
 

@@ -433,14 +433,14 @@ func (n *node) runDynamic(to, from reflect.Value, words [2]unsafe.Pointer, st *s
 		return f
 	}
 	if made == nil {
-		fresh := reflect.New(n.dst)
-		if f := n.runHolding(fresh.Elem(), from.Elem(), inner, st); f != nil {
+		var held any // not a variable of the destination's type: others may share it
+		if f := n.runHolding(reflect.ValueOf(&held).Elem(), from.Elem(), inner, st); f != nil {
 			return f
 		}
-		made = fresh.UnsafePointer()
+		made = unsafe.Pointer(&held)
 		st.finish(o, made)
 	}
-	to.Set(n.at(made))
+	to.Set(reflect.ValueOf(*(*any)(made)))
 	return nil
 }
 

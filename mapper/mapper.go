@@ -37,7 +37,7 @@ func Must[S, D any](opts ...Option) *Mapper[S, D] {
 
 func build[S, D any](opts []Option) (*Mapper[S, D], error) {
 	p := pairOf[S, D]()
-	plan, err := compile(p, newConfig(opts))
+	plan, err := compile(p, newConfig(p.pointees(), opts), false)
 	if err != nil {
 		return nil, err
 	}

@@ -82,10 +82,11 @@ type config struct {
 	complaints []complaint // about the options themselves
 
 	nested []nested         // For options
-	scopes map[pair]*config // the configs of the For options, and the Mapper's own; nil without For
+	scopes map[pair]*config // the configs of the For options of the Mapper
+	base   *config          // the Mapper's own
+	root   pair             // the Mapper's own, without pointers
 
 	dynamic *cache // plans of the types met in interfaces
-	inner   bool   // this config belongs to such a plan
 	given   map[pair]bool
 }
 
@@ -95,8 +96,10 @@ type complaint struct {
 	why string
 }
 
-func newConfig(opts []Option) *config {
+// newConfig returns the config of the Mapper for a pair without pointers.
+func newConfig(root pair, opts []Option) *config {
 	c := &config{
+		root:       root,
 		Options:    Options{MaxDepth: defaultDepth},
 		assigned:   map[reflect.Type]bool{},
 		converters: map[pair]function{},
@@ -107,11 +110,11 @@ func newConfig(opts []Option) *config {
 			o.apply(c)
 		}
 	}
+	c.base, c.dynamic = c, newDynamic(c)
 	if len(c.nested) > 0 {
 		c.scopes = map[pair]*config{}
 		c.addScopes(c.nested)
 	}
-	c.setDynamic()
 	return c
 }
 
@@ -131,18 +134,10 @@ func (c *config) addScopes(list []nested) {
 				o.apply(&sub)
 			}
 		}
-		sub.setDynamic()
+		sub.dynamic = newDynamic(&sub)
 		c.complaints = append(c.complaints, sub.complaints...)
 		c.addScopes(sub.nested)
 	}
-}
-
-// setDynamic makes the cache of plans for types met in interfaces. They map by the same options.
-func (c *config) setDynamic() {
-	inner := *c
-	inner.inner, inner.complaints = true, nil
-	inner.dynamic = newCache(maxDynamic, &inner)
-	c.dynamic = inner.dynamic
 }
 
 func (c *config) complain(p pair, why string) { c.complaints = append(c.complaints, complaint{p, why}) }
@@ -195,7 +190,7 @@ type nested struct {
 //
 //	mapper.For[Item, ItemDTO](mapper.Lenient(), mapper.Convert(formatCents))
 func For[S, D any](opts ...Option) Option {
-	p := pair{pointee(reflect.TypeFor[S]()), pointee(reflect.TypeFor[D]())}
+	p := pairOf[S, D]().pointees()
 	return option(func(c *config) { c.nested = append(c.nested, nested{p, opts}) })
 }
 

@@ -31,6 +31,9 @@ func pointee(t reflect.Type) reflect.Type {
 	return t
 }
 
+// pointees is the pair that p leads to.
+func (p pair) pointees() pair { return pair{pointee(p.src), pointee(p.dst)} }
+
 // isFor reports whether an override applies where a src is mapped to a dst.
 func (o *override) isFor(src, dst reflect.Type) bool {
 	return o.dst.owner == dst && (o.kind == "Ignore" || o.fromType == src || o.takesPointer(src))
@@ -157,8 +160,8 @@ func (c *compiler) overridesBelow(part route) bool {
 
 // checkUsed reports options that would have no effect.
 func (c *compiler) checkUsed() {
-	for _, n := range c.base.nested {
-		if s := c.base.scopes[n.pair]; !c.base.inner && s != nil && !c.scoped[s] {
+	for _, n := range c.cfg.nested {
+		if s := c.cfg.scopes[n.pair]; s != nil && !c.scoped[s] {
 			c.problem(n.src, n.dst, "For has no effect: this Mapper maps no %s to a %s. Remove it", n.src, n.dst)
 		}
 	}
@@ -174,8 +177,8 @@ func (c *compiler) checkUsed() {
 }
 
 func (c *compiler) configs() []*config {
-	list := []*config{c.base}
-	for _, s := range c.base.scopes {
+	list := []*config{c.cfg}
+	for _, s := range c.cfg.scopes {
 		list = append(list, s)
 	}
 	return list
@@ -187,7 +190,6 @@ func (c *compiler) checkOverride(o *override, s *selected, number int) {
 	switch {
 	case s.err != nil:
 		c.problem(src, dst, "%s, option %d of those that choose fields: %v", o.kind, number, s.err)
-	case c.base.inner:
 	case !s.used:
 		c.unused(o)
 	case o.kind == "Ignore" && !s.reached:

@@ -197,7 +197,7 @@ func (n *node) reflectPointer(dst, inner reflect.Value, st *state) *failure {
 		}
 		made.finish(fresh.Convert(n.dst))
 	}
-	dst.Set(made.value)
+	dst.Set(made.value.Convert(n.dst))
 	return nil
 }
 
@@ -230,7 +230,7 @@ func (n *node) reflectSlice(dst, src reflect.Value, st *state) *failure {
 		}
 		made.finish(fresh)
 	}
-	dst.Set(made.value)
+	dst.Set(made.value.Convert(n.dst))
 	return nil
 }
 
@@ -262,7 +262,7 @@ func (n *node) reflectMap(dst, src reflect.Value, st *state) *failure {
 		}
 		made.finish(fresh)
 	}
-	dst.Set(made.value)
+	dst.Set(made.value.Convert(n.dst))
 	return nil
 }
 
@@ -369,10 +369,7 @@ func (n *node) reflectHolding(src reflect.Value, inner *node, st *state) (reflec
 	if f := inner.reflect(fresh, held, st); f != nil {
 		return src, f
 	}
-	// In an interface of its own, so that interfaces that get it later share it.
-	holder := reflect.New(n.dst).Elem()
-	holder.Set(fresh)
-	return holder, nil
+	return reflect.ValueOf(fresh.Interface()), nil // in an interface that others may share
 }
 
 // dynamic returns the node for a type met in an interface. Its plan is built at run time and kept

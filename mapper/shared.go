@@ -16,7 +16,7 @@ type state struct {
 	trees   bool            // copy what several paths lead to once for each path
 	repeats int             // additional copies because of trees
 	copies  *copies         // of the kernels
-	values  map[origin]*shared
+	values  map[place]*shared
 	patched map[patching]*shared // of Patch
 }
 
@@ -48,11 +48,37 @@ func (st *state) leave(n *node) {
 }
 
 // An origin is a part of the source that several paths may lead to, and how it is mapped: the
-// target of a pointer, a map, the array of a slice, what an interface holds.
+// target of a pointer, a map, the array of a slice, what an interface holds. Nodes with the same
+// identity make the same copy of it: a plan has one of them, and so has each plan of a type that is
+// met in an interface.
 type origin struct {
 	at   unsafe.Pointer
 	node *node
 	len  int // of a slice
+}
+
+// An identity says what a node makes of an origin. Pointers and slices of all names lead to the
+// same, and so do maps.
+type identity struct {
+	op        op
+	elem, key key
+}
+
+func (n *node) identity() identity {
+	switch {
+	case n.op == opOptional && n.from.form == pointer && n.to.form == pointer, n.op == opSlice:
+		return identity{op: n.op, elem: n.elem.id()}
+	case n.op == opMap:
+		return identity{n.op, n.elem.id(), n.key.id()}
+	}
+	return identity{op: n.op, elem: n.id()}
+}
+
+func (n *node) id() key { return key{pair{n.src, n.dst}, n.cfg} }
+
+// is reports whether two origins are one part that is mapped in one way.
+func (o *origin) is(other *origin) bool {
+	return o.at == other.at && o.len == other.len && (o.node == other.node || o.node.identity() == other.node.identity())
 }
 
 // A copied is the copy of an origin. Its field to is nil until the copy is finished. If the origin
@@ -95,7 +121,7 @@ func (st *state) meet(o origin) (to unsafe.Pointer, f *failure) {
 	if st.copies == nil {
 		st.copies = copiesPool.Get().(*copies)
 	}
-	c := st.copies.find(o)
+	c := st.copies.find(&o)
 	switch {
 	case c.done && st.copiesAgain(&o):
 		c.done = false
@@ -129,15 +155,15 @@ func (st *state) repeat(o *origin) *failure {
 
 // finish records the copy of o.
 func (st *state) finish(o origin, to unsafe.Pointer) {
-	c := st.copies.find(o)
+	c := st.copies.find(&o)
 	c.to, c.done = to, true
 }
 
 // find returns the entry of o, or the free one where it belongs.
-func (c *copies) find(o origin) *copied {
+func (c *copies) find(o *origin) *copied {
 	mask := len(c.table) - 1
 	for i := o.hash() & mask; ; i = (i + 1) & mask {
-		if e := &c.table[i]; e.at == nil || e.origin == o {
+		if e := &c.table[i]; e.at == nil || e.is(o) {
 			return e
 		}
 	}
@@ -145,7 +171,7 @@ func (c *copies) find(o origin) *copied {
 
 func (o *origin) hash() int {
 	const odd uint64 = 0x9E3779B97F4A7C15
-	h := uint64(uintptr(o.at))>>3 ^ uint64(uintptr(unsafe.Pointer(o.node)))>>4 ^ uint64(o.len)<<7
+	h := uint64(uintptr(o.at))>>3 ^ uint64(o.len)<<32
 	return int(h * odd >> 33)
 }
 
@@ -154,7 +180,7 @@ func (c *copies) grow() {
 	c.table = make([]copied, 4*len(old))
 	for i := range old {
 		if old[i].at != nil {
-			*c.find(old[i].origin) = old[i]
+			*c.find(&old[i].origin) = old[i]
 		}
 	}
 }
@@ -165,9 +191,17 @@ type shared struct {
 	done  bool
 }
 
+// A place is an origin that can be the key of a map.
+type place struct {
+	at  unsafe.Pointer
+	len int
+	identity
+}
+
 // meetValue returns the entry of o. If it is a new one, it is not done.
 func (st *state) meetValue(o origin) (*shared, *failure) {
-	if s := st.values[o]; s != nil {
+	k := place{o.at, o.len, o.node.identity()}
+	if s := st.values[k]; s != nil {
 		switch {
 		case !s.done:
 			return nil, o.node.fail(errCyclic)
@@ -178,10 +212,10 @@ func (st *state) meetValue(o origin) (*shared, *failure) {
 		return s, nil
 	}
 	if st.values == nil {
-		st.values = map[origin]*shared{}
+		st.values = map[place]*shared{}
 	}
 	s := &shared{}
-	st.values[o] = s
+	st.values[k] = s
 	return s, nil
 }
 
@@ -193,13 +227,18 @@ func (n *node) shares(st *state) bool { return n.many || st.many }
 
 // findMany marks the nodes that one call may reach twice, and measures all. It follows the plan
 // from its root.
-func (n *node) findMany(many bool, seen map[*node]bool) {
-	again := seen[n]
-	if seen[n] = true; again {
-		many = true
-	}
-	if again && n.many {
+func (n *node) findMany(many bool, seen map[identity]*node) {
+	id := n.identity()
+	switch first := seen[id]; {
+	case first == nil:
+		seen[id] = n
+	case n.many:
 		return
+	default:
+		many = true
+		if first != n {
+			first.findMany(true, seen)
+		}
 	}
 	n.many = n.many || many
 	if n.key != nil {

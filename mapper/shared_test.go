@@ -329,3 +329,168 @@ func TestDepthIsBounded(t *testing.T) {
 	_, err = mapBoth(t, *short, reflect.TypeFor[listDTO]())
 	assert.ErrorContains(t, err, "Options.MaxDepth")
 }
+
+type (
+	Shape  interface{ Area() int }
+	Square struct {
+		Side *int
+		Wide [4]int
+	}
+	Circle struct{ Side, Other *Point }
+	Knoll  struct {
+		Next *Knoll
+		Any  any
+	}
+)
+
+func (s Square) Area() int { return *s.Side }
+func (c Circle) Area() int { return int(c.Side.X) }
+
+// TestSharingThroughInterfaces maps objects that are met both inside and outside of interfaces, and
+// inside interfaces of several types.
+func TestSharingThroughInterfaces(t *testing.T) {
+	type src struct {
+		P      *Point
+		V, W   any
+		L      []Point
+		VL     any
+		M      map[string]int
+		VM     any
+		C      any
+		S      Shape
+		List   []any
+		Behind **Point
+	}
+	p, list, table := &Point{1, 2}, []Point{{1, 2}, {3, 4}}, map[string]int{"a": 1}
+	in := src{P: p, V: p, W: &p, L: list, VL: list, M: table, VM: table, C: Circle{p, p}, S: Circle{Side: p}, List: []any{p, list, Circle{Side: p}}, Behind: &p}
+	eachWay(t, mapper.Must[src, src](), func(t *testing.T, mapTo func(src) (src, error)) {
+		got, err := mapTo(in)
+		require.NoError(t, err)
+		assert.Equal(t, in, got)
+		assert.NotSame(t, in.P, got.P)
+		assert.Same(t, got.P, got.V.(*Point))
+		assert.Same(t, got.P, *got.W.(**Point))
+		assert.Same(t, got.Behind, got.W.(**Point))
+		assert.Same(t, got.P, got.C.(Circle).Side)
+		assert.Same(t, got.P, got.C.(Circle).Other)
+		assert.Same(t, got.P, got.S.(Circle).Side)
+		assert.Same(t, got.P, got.List[0].(*Point))
+		assert.Same(t, &got.L[0], &got.List[1].([]Point)[0])
+		assert.Same(t, got.P, got.List[2].(Circle).Side)
+		assert.Same(t, &got.L[0], &got.VL.([]Point)[0])
+		got.M["b"] = 2
+		assert.Len(t, got.VM, 2)
+		assert.Len(t, in.M, 1)
+	})
+	// A cycle through an interface is found where it closes.
+	r := &Knoll{}
+	r.Any = r
+	_, err := mapBoth(t, Knoll{Next: r}, reflect.TypeFor[Knoll]())
+	require.ErrorContains(t, err, "the data is cyclic")
+	assert.ErrorContains(t, err, "mapper: Next.Any: ")
+}
+
+// TestSharingIgnoresNames maps one object by pointers, slices and maps of several names.
+func TestSharingIgnoresNames(t *testing.T) {
+	type (
+		toPoint *Point
+		points  []Point
+		table   map[string]int
+		src     struct {
+			A toPoint
+			B *Point
+			C points
+			D []Point
+			E table
+			F map[string]int
+		}
+		dst struct {
+			A *Point
+			B toPoint
+			C []Point
+			D points
+			E map[string]int
+			F table
+		}
+	)
+	p, l, m := &Point{1, 2}, []Point{{3, 4}}, map[string]int{"a": 1}
+	eachWay(t, mapper.Must[src, dst](), func(t *testing.T, mapTo func(src) (dst, error)) {
+		got, err := mapTo(src{p, p, l, l, m, m})
+		require.NoError(t, err)
+		assert.Equal(t, dst{p, p, l, l, m, m}, got)
+		assert.Same(t, got.A, (*Point)(got.B))
+		assert.Same(t, &got.C[0], &got.D[0])
+		got.E["b"] = 2
+		assert.Len(t, got.F, 2)
+		assert.Len(t, m, 1)
+	})
+	// What the same memory is mapped to counts: here a struct, a pointer and a null of it.
+	type many struct{ A, B, C any }
+	type each struct {
+		A Point
+		B *Point
+		C struct {
+			V     *Point
+			Valid bool
+		}
+	}
+	var box any = Square{Side: new(int)}
+	_, err := mapBoth(t, many{box, box, box}, reflect.TypeFor[struct {
+		A Square
+		B *Square
+		C struct {
+			V     Square
+			Valid bool
+		}
+	}]())
+	require.NoError(t, err)
+	_, err = mapBoth(t, many{p, p, p}, reflect.TypeFor[each]())
+	require.NoError(t, err)
+}
+
+// TestForInsideInterfaces: the options of the Mapper's own pair apply again inside a For, also
+// through an interface.
+func TestForInsideInterfaces(t *testing.T) {
+	type inner struct{ V any }
+	type outer struct {
+		N  int
+		In inner
+	}
+	type outerDTO struct {
+		N  string
+		In inner
+	}
+	p, err := mapper.Compile(reflect.TypeFor[outer](), reflect.TypeFor[outer](),
+		mapper.Convert(func(n int) (int, error) { return n + 1, nil }),
+		mapper.For[inner, inner](mapper.Convert(func(n int) (int, error) { return n + 10, nil })))
+	require.NoError(t, err)
+	src := outer{1, inner{outer{1, inner{1}}}}
+	d, err := both(t, "", p, reflect.TypeFor[outer](), reflect.ValueOf(&src))
+	require.NoError(t, err)
+	assert.Equal(t, outer{2, inner{outer{2, inner{11}}}}, d.Elem().Interface())
+}
+
+// TestOneBoxForTwoInterfaces maps one boxed value to fields of two interface types, and to a struct.
+func TestOneBoxForTwoInterfaces(t *testing.T) {
+	side := 3
+	var box any = Square{Side: &side}
+	type src struct {
+		A, B any
+		C    Shape
+		D, E any
+	}
+	type dst struct {
+		A    any
+		B, C Shape
+		D    Square
+		E    *Square
+	}
+	want := dst{box, box.(Shape), box.(Shape), box.(Square), &Square{Side: &side}}
+	got, err := mapBoth(t, src{box, box, box.(Shape), box, box}, reflect.TypeFor[dst]())
+	require.NoError(t, err)
+	assert.Equal(t, want, got)
+	d := got.(dst)
+	assert.Equal(t, 3, d.B.Area()+d.C.Area()-d.A.(Shape).Area())
+	assert.Same(t, d.A.(Square).Side, d.B.(Square).Side)
+	assert.Same(t, d.A.(Square).Side, d.D.Side)
+}
