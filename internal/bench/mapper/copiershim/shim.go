@@ -47,10 +47,39 @@ var (
 func Copy(to, from any) error { return CopyWithOption(to, from, Option{}) }
 
 var (
-	deep    = mapper.Must[any, any](mapper.Lenient(), mapper.Tag("copier"), mapper.Options{Trees: true})
-	shallow = mapper.Must[any, any](mapper.Lenient(), mapper.Tag("copier"), mapper.Share())
-	byCase  = mapper.Must[any, any](mapper.Lenient(), mapper.Tag("copier"), mapper.Options{MatchCase: true})
+	deep   = mapper.Must[any, any](mapper.Lenient(), mapper.Tag("copier"), mapper.Options{Trees: true})
+	byCase = mapper.Must[any, any](mapper.Lenient(), mapper.Tag("copier"), mapper.Options{MatchCase: true})
 )
+
+// shallow returns the Mapper for copier's default: what a field of the source points to is copied,
+// and what is below that is assigned.
+func shallow(src reflect.Value) *mapper.Mapper[any, any] {
+	return mapper.Must[any, any](mapper.Lenient(), mapper.Tag("copier"), mapper.Options{Assign: parts(src)})
+}
+
+// parts lists a value of each type that Assign has to name.
+func parts(src reflect.Value) (list []any) {
+	for src = reflect.Indirect(src); src.Kind() == reflect.Slice && src.Len() > 0; {
+		src = reflect.Indirect(src.Index(0))
+	}
+	if src.Kind() != reflect.Struct {
+		return nil
+	}
+	for i := range src.NumField() {
+		f := src.Field(i)
+		switch {
+		case src.Type().Field(i).Anonymous:
+			list = append(list, parts(f)...)
+		case f.Kind() == reflect.Interface && !f.IsNil() && f.CanInterface():
+			list = append(list, f.Interface())
+		case f.Kind() == reflect.Pointer:
+			list = append(list, reflect.Zero(f.Type().Elem()).Interface())
+		default:
+			list = append(list, reflect.Zero(f.Type()).Interface())
+		}
+	}
+	return list
+}
 
 func CopyWithOption(to, from any, opt Option) error {
 	dst, src := reflect.ValueOf(to), reflect.ValueOf(from)
@@ -61,7 +90,7 @@ func CopyWithOption(to, from any, opt Option) error {
 		return ErrInvalidCopyFrom
 	}
 	src = reflect.Indirect(src)
-	m := shallow
+	m := shallow(src)
 	switch {
 	case opt.CaseSensitive:
 		m = byCase
