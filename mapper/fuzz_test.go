@@ -10,15 +10,24 @@ import (
 	"testing"
 	"time"
 
+	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/mapper"
 	"github.com/stretchr/testify/require"
 )
+
+// seeds is how many seeds go test runs.
+func seeds() uint16 {
+	if testgate.Race && !testgate.CI() {
+		return 200
+	}
+	return 600
+}
 
 // FuzzExecutors makes a pair of types and a value, and maps it with the kernels and with
 // reflection: the results and the errors must be the same. If JSON can represent the value, a round
 // trip through JSON must agree too.
 func FuzzExecutors(f *testing.F) {
-	for i := range uint16(600) {
+	for i := range seeds() {
 		f.Add(i, uint64(i))
 	}
 	f.Fuzz(func(t *testing.T, types uint16, values uint64) {
@@ -66,7 +75,7 @@ func compareExecutors(t *testing.T, p mapper.Plan, dst reflect.Type, v reflect.V
 // the source does, and must share nothing with the source. The check uses reflection only and knows
 // nothing of plans.
 func FuzzCopies(f *testing.F) {
-	for i := range uint16(600) {
+	for i := range seeds() {
 		f.Add(i, uint64(i))
 	}
 	f.Fuzz(func(t *testing.T, types uint16, values uint64) {

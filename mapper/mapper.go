@@ -18,10 +18,11 @@ type Mapper[S, D any] struct{ core }
 // problem ends with lines of code that solve it. New takes ten to a hundred microseconds and
 // allocates. When the Mapper is no longer referenced, all of its memory is freed.
 //
-// Building the same pair at the same line again and again is misuse. The 64th time, New logs one
-// warning (slog, level Warn) with that line; if the line is in a generic function, with the line
-// that calls the function. It logs no warning if a garbage collection has shown that the Mappers
-// are still in use, for example one in the service of each tenant.
+// Building the same pair at the same line again and again is misuse. From the 64th time on, after a
+// garbage collection, New logs one warning (slog, level Warn) with that line; if the line is in a
+// generic function, with the line that calls the function. It logs no warning if most of the
+// Mappers are still in use, for example one in the service of each tenant. Each test counts for
+// itself.
 func New[S, D any](opts ...Option) (*Mapper[S, D], error) {
 	return build[S, D](opts)
 }

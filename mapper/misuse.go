@@ -14,10 +14,12 @@ const (
 	maxSites  = 512 // lines and pairs that are counted
 )
 
-// A site is a line that builds Mappers, and the pair it builds.
+// A site is a line that builds Mappers, and the pair it builds. Each test has sites of its own: it
+// is no misuse that every test of a service builds one.
 type site struct {
 	pc   uintptr
 	pair pair
+	test string // the function that package testing called, or empty
 }
 
 // builds counts how often each site builds. Its table is bounded: when it is full, the counts that
@@ -29,9 +31,9 @@ type buildTable struct {
 	sites map[site]*siteCount
 }
 
-// A siteCount holds the counts of one site. Half of the plans it built are watched. If a garbage
-// collection has shown that most of them are still in use, each has an owner, such as the service
-// of a tenant, and building them is no misuse.
+// A siteCount holds the counts of one site. Half of the plans it built are watched. If most of them
+// are still in use after a garbage collection, each has an owner, such as the service of a tenant,
+// and building them is no misuse. Before a garbage collection nothing is decided.
 type siteCount struct {
 	n      int
 	warned bool
@@ -41,22 +43,40 @@ type siteCount struct {
 
 // count is called once a plan has been built.
 func (t *buildTable) count(p pair, built *plan) {
-	pc, frame := callSite()
-	if pc == 0 || !t.add(site{pc, p}, built) {
+	frame, test := callSite()
+	if frame.PC == 0 || !t.add(site{frame.PC, p, test}, built) {
 		return
 	}
 	slog.Warn(fmt.Sprintf("mapper: the Mapper from %s to %s is built again and again at %s:%d: build it once, in a package-level variable or in the constructor of what uses it",
 		p.src, p.dst, frame.File, frame.Line), "func", frame.Function, "builds", maxBuilds)
 }
 
-// callSite finds the line outside this package that builds a Mapper. Generic functions are skipped,
-// because they build Mappers for their callers.
-func callSite() (uintptr, runtime.Frame) {
-	var pcs [16]uintptr
+// callSite finds the line outside this package that builds a Mapper, and the test that it runs in.
+// Generic functions are skipped, because they build Mappers for their callers.
+func callSite() (line runtime.Frame, test string) {
+	var pcs [64]uintptr
 	n := runtime.Callers(3, pcs[:])
-	frames := runtime.CallersFrames(pcs[:n])
+	return callerOf(pcs[:n]), testOf(pcs[:n])
+}
+
+// testOf returns the function that package testing called on this goroutine.
+func testOf(pcs []uintptr) string {
+	frames := runtime.CallersFrames(pcs[max(0, len(pcs)-4):])
+	for test, more := "", true; more; {
+		var f runtime.Frame
+		f, more = frames.Next()
+		if f.Function == "testing.tRunner" {
+			return test
+		}
+		test = f.Function
+	}
+	return ""
+}
+
+func callerOf(pcs []uintptr) runtime.Frame {
+	frames := runtime.CallersFrames(pcs)
 	var first runtime.Frame
-	for more := n > 0; more; {
+	for more := len(pcs) > 0; more; {
 		var f runtime.Frame
 		f, more = frames.Next()
 		if strings.HasPrefix(f.Function, ownPackage+".") {
@@ -66,10 +86,10 @@ func callSite() (uintptr, runtime.Frame) {
 			first = f
 		}
 		if !strings.Contains(f.Function, "[...]") {
-			return f.PC, f
+			return f
 		}
 	}
-	return first.PC, first
+	return first
 }
 
 // add counts a build, and reports whether to warn about it.
@@ -95,17 +115,17 @@ func (c *siteCount) add(built *plan) bool {
 		return false
 	case c.n == maxBuilds/2+1:
 		c.mark = weak.Make(new([16]byte)) // gone after the next garbage collection
-	case c.n >= maxBuilds && c.haveOwners():
+	case c.n < maxBuilds || c.mark.Value() != nil:
+	case c.haveOwners():
 		*c = siteCount{}
-	case c.n >= maxBuilds:
+	default:
 		*c = siteCount{warned: true}
 		return true
 	}
 	return false
 }
 
-// haveOwners reports whether a garbage collection has shown that most of the early plans are in
-// use.
+// haveOwners reports whether most of the early plans are in use.
 func (c *siteCount) haveOwners() bool {
 	inUse := 0
 	for _, p := range c.early {
@@ -113,7 +133,7 @@ func (c *siteCount) haveOwners() bool {
 			inUse++
 		}
 	}
-	return c.mark.Value() == nil && 2*inUse > len(c.early)
+	return 2*inUse > len(c.early)
 }
 
 // forget makes room in the table. Sites that were warned about stay, so that none is warned about

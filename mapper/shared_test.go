@@ -207,6 +207,7 @@ func TestSharingIsKept(t *testing.T) {
 
 // TestTrees copies shared parts once for each path, up to a bound.
 func TestTrees(t *testing.T) {
+	testgate.NoRace(t)
 	trees := mapper.Options{Trees: true}
 	type src struct {
 		A, B *Point
