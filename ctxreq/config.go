@@ -1,6 +1,7 @@
 package ctxreq
 
 import (
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,7 +27,8 @@ type Config struct {
 	// Show adds to what reports show. Names of headers, cookies, parameters and fields are always
 	// shown. Values are shown if their name is on the package's list and they have the form that
 	// belongs to it, or if Show returns true. A value that has the shape of a credential stays
-	// hidden. Show may be called by several goroutines at once; so may Hide.
+	// hidden. Show may be called by several goroutines at once; so may Hide. If one of them panics,
+	// the value is hidden.
 	Show func(name, value string) bool
 	// Hide hides values that would be shown. It wins over Show. For the path of a URL, name is
 	// "path"; for its host, "Host".
@@ -48,6 +50,7 @@ type Config struct {
 	active [8]shard
 	dumped atomic.Int64 // when the stacks of all goroutines were last taken, in Unix nanoseconds
 	probe  probe
+	broken atomic.Bool // Show or Hide has panicked
 }
 
 // zero is the Config of scopes started without any.
@@ -63,7 +66,32 @@ var defaultGrace, defaultCleanup = 100 * time.Millisecond, time.Second
 func (c *Config) grace() time.Duration   { return or(c.Grace, defaultGrace) }
 func (c *Config) cleanup() time.Duration { return or(c.CleanupTimeout, defaultCleanup) }
 func (c *Config) limit() int             { return or(c.MaxChildren, 64) }
-func (c *Config) rules() scrub.Rules     { return scrub.Rules{Show: c.Show, Hide: c.Hide} }
+func (c *Config) rules() scrub.Rules {
+	return scrub.Rules{Show: c.guarded("Show", c.Show, false), Hide: c.guarded("Hide", c.Hide, true)}
+}
+
+// guarded calls a function of the user that must not break a report: a value is hidden if the
+// function panics. The first panic is logged.
+func (c *Config) guarded(name string, f func(name, value string) bool, otherwise bool) func(name, value string) bool {
+	if f == nil {
+		return nil
+	}
+	return func(of, value string) (answer bool) {
+		returned := false
+		defer func() {
+			if !returned {
+				recover()
+				answer = otherwise
+				if !c.broken.Swap(true) {
+					slog.Error("ctxreq: Config."+name+" panicked; such values are hidden", "name", scrub.Name(of))
+				}
+			}
+		}()
+		answer = f(of, value)
+		returned = true
+		return answer
+	}
+}
 
 // patience is how long End waited for t.
 func (c *Config) patience(t *task) time.Duration {

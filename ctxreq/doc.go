@@ -34,7 +34,7 @@
 // What is shown is listed, everything else is hidden. Names are shown; a value only if its name is
 // known to be harmless and the value has the form that belongs to the name, or if [Config.Show]
 // allows it. This holds for headers, cookies, queries, bodies, paths, errors and the values of
-// keys, in reports, in [Info] and in the default log line. testdata/secrets.txt has 544 places
+// keys, in reports, in [Info] and in the default log line. testdata/secrets.txt has 1,108 places
 // where a secret may be, and TestNoSecretIsShown finds none of them in a report;
 // testdata/harmless.txt has the values that should be shown: 5 of 55 are hidden. Prose cannot be
 // listed: a secret that an error text shows as an ordinary word stays there.

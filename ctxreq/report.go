@@ -154,7 +154,7 @@ func (c *Config) scrubError(err error) error {
 	clean := true
 	var walk func(error)
 	walk = func(e error) {
-		if text := e.Error(); rules.Text(text) != text {
+		if text, ok := errorText(e); !ok || rules.Text(text) != text {
 			clean = false
 			return
 		}
@@ -173,7 +173,26 @@ func (c *Config) scrubError(err error) error {
 	if clean {
 		return err
 	}
-	return &scrubbedError{rules.Text(err.Error()), err}
+	text, _ := errorText(err)
+	return &scrubbedError{rules.Text(text), err}
+}
+
+// errorText is what a Reporter may print of err: its text and, if it has a longer form (%+v), that.
+// ok is false if err panics, as a nil pointer in an error may.
+func errorText(err error) (text string, ok bool) {
+	defer func() {
+		if !ok {
+			recover()
+			text = fmt.Sprintf("%v (of type %T)", err, err)
+		}
+	}()
+	text = err.Error()
+	if _, has := err.(fmt.Formatter); has {
+		if long := fmt.Sprintf("%+v", err); !strings.HasPrefix(long, text) || len(long) > len(text) {
+			return long, true
+		}
+	}
+	return text, true
 }
 
 // A scrubbedError hides the text of the error inside. Only errors.Is and errors.As reach that

@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -327,6 +328,67 @@ func TestErrorsAndKeysAreScrubbed(t *testing.T) {
 	require.True(t, rec.all()[1].Err == http.ErrBodyNotAllowed, "an error with nothing to hide is the one that was reported")
 }
 
+type pointerError struct{ text string }
+
+func (e *pointerError) Error() string { return e.text }
+
+// A longError shows more with %+v.
+type longError struct{ secret string }
+
+func (longError) Error() string { return "login failed" }
+func (e longError) Format(f fmt.State, _ rune) {
+	fmt.Fprint(f, "login failed")
+	if f.Flag('+') {
+		fmt.Fprint(f, " password="+e.secret)
+	}
+}
+
+// An error may hide its secret in what it wraps or in its long form, and may panic itself.
+func TestOddErrorsAreScrubbed(t *testing.T) {
+	const secret = "swordfish"
+	inner := &url.Error{Op: "Get", URL: "http://h/x?token=" + secret, Err: errors.New("refused")}
+	rec := new(recorder)
+	_, s := (&ctxreq.Config{Reporter: rec}).Start(context.Background(), "job")
+	for _, err := range []error{
+		errors.Join(errors.New("a"), fmt.Errorf("b: %w", inner)),
+		fmt.Errorf("%w, %w", io.EOF, inner),
+		longError{secret},
+		fmt.Errorf("c: %w", longError{secret}),
+		(*pointerError)(nil),
+		fmt.Errorf("d: %w", (*pointerError)(nil)),
+	} {
+		s.Report(err)
+	}
+	s.Go("child", func(context.Context) error { panic(inner) })
+	s.Defer(func(context.Context) error { panic((*pointerError)(nil)) })
+	require.Error(t, s.End(nil))
+	require.Len(t, rec.all(), 8)
+	for _, r := range rec.all() {
+		require.NotContains(t, fmt.Sprintf("%v %+v %#v", r.Err, r.Err, r.Err), secret)
+		require.NotEmpty(t, r.Err.Error())
+	}
+	require.Contains(t, rec.all()[2].Err.Error(), "password=[hidden:word:9]")
+	require.Contains(t, rec.all()[4].Err.Error(), "pointerError")
+}
+
+// A value is hidden if Show or Hide panics, and the report arrives.
+func TestShowAndHideMayPanic(t *testing.T) {
+	var logs bytes.Buffer
+	old := slog.Default()
+	defer slog.SetDefault(old)
+	slog.SetDefault(slog.New(slog.NewTextHandler(&logs, nil)))
+	for _, c := range []*ctxreq.Config{
+		{Show: func(string, string) bool { panic("show") }},
+		{Hide: func(string, string) bool { panic("hide") }},
+	} {
+		report := reported(t, c, httptest.NewRequest("GET", "/?page=2&x=abc&y=def", nil))
+		require.NotContains(t, report.Request.URL.String(), "abc")
+		require.Equal(t, c.Show != nil, strings.Contains(report.Request.URL.String(), "page=2"))
+	}
+	require.Equal(t, 1, strings.Count(logs.String(), "Config.Show panicked"), "it is logged once")
+	require.Equal(t, 1, strings.Count(logs.String(), "Config.Hide panicked"))
+}
+
 // An error of the program that wraps ErrEnded is scrubbed; only the package's own text is not.
 func TestWrappedErrEndedIsScrubbed(t *testing.T) {
 	rec := new(recorder)
@@ -334,7 +396,7 @@ func TestWrappedErrEndedIsScrubbed(t *testing.T) {
 	s.Report(fmt.Errorf("token=hunter2: %w", ctxreq.ErrEnded))
 	s.Report(ctxreq.ErrEnded)
 	require.NoError(t, s.End(nil))
-	require.Equal(t, "token=[hidden:token:8] ctxreq: the scope has ended", rec.all()[0].Err.Error())
+	require.Equal(t, "token=[hidden:token:7]: ctxreq: the scope has ended", rec.all()[0].Err.Error())
 	require.ErrorIs(t, rec.all()[0].Err, ctxreq.ErrEnded)
 	require.True(t, rec.all()[1].Err == ctxreq.ErrEnded)
 }

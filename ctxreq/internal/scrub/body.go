@@ -55,7 +55,7 @@ func (r Rules) multipart(text, boundary string) string {
 func (r Rules) json(text string) string {
 	s := jsonScanner{rules: r, text: text}
 	for s.space(); s.at < len(s.text); s.space() {
-		if !s.value("", 0) {
+		if !s.value(place{}, 0) {
 			if rest := s.text[s.at:]; rest != "" {
 				s.out.WriteString(Hidden(rest))
 			}
@@ -96,18 +96,35 @@ func (s *jsonScanner) next(set string) byte {
 
 const maxDepth = 64
 
+// A place is where a value is: its name, and what the objects around it say.
+type place struct {
+	name   string
+	inside string // the name of a secret that the value is part of
+}
+
+// of is the name that the lists are asked for: within a secret that is its name too.
+func (p place) of() string { return within(p.inside, p.name) }
+
+// within is the name of a part of a value. A part of a secret has the secret's name before its own.
+func within(secret, name string) string {
+	if secret == "" || secret == name {
+		return name
+	}
+	return secret + "." + name
+}
+
 // value scrubs the value of name. It returns false at the end of the text and where it is no JSON.
-func (s *jsonScanner) value(name string, depth int) bool {
+func (s *jsonScanner) value(p place, depth int) bool {
 	switch s.space(); {
 	case s.at == len(s.text) || depth > maxDepth:
 		return false
 	case s.text[s.at] == '{':
-		return s.object(depth)
+		return s.object(p, depth)
 	case s.text[s.at] == '[':
-		return s.array(name, depth)
+		return s.array(p, depth)
 	case s.text[s.at] == '"':
 		raw, plain, whole := s.str()
-		s.show(name, raw, plain, whole)
+		s.show(p.of(), raw, plain, whole)
 		return whole
 	}
 	end := s.at
@@ -118,7 +135,7 @@ func (s *jsonScanner) value(name string, depth int) bool {
 	if !json.Valid([]byte(raw)) {
 		return false
 	}
-	s.show(name, raw, raw, end < len(s.text))
+	s.show(p.of(), raw, raw, end < len(s.text))
 	return true
 }
 
@@ -153,7 +170,14 @@ func (s *jsonScanner) str() (raw, plain string, whole bool) {
 	return rest, rest[1:], false
 }
 
-func (s *jsonScanner) object(depth int) bool {
+// object scrubs an object. An object such as {"name":"password","text":"x"} is part of a secret.
+func (s *jsonScanner) object(p place, depth int) bool {
+	if p.inside == "" && secretName(p.name) {
+		p.inside = p.name
+	}
+	if p.inside == "" {
+		p.inside = s.namedSecret()
+	}
 	s.copyTo(s.at + 1)
 	if s.next("}") != 0 {
 		return true
@@ -172,7 +196,8 @@ func (s *jsonScanner) object(depth int) bool {
 		} else {
 			fmt.Fprintf(&s.out, "%q", Hidden(name))
 		}
-		if s.next(":") == 0 || !s.value(name, depth+1) {
+		p.name = name
+		if s.next(":") == 0 || !s.value(p, depth+1) {
 			return false
 		}
 		switch s.next(",}") {
@@ -184,13 +209,13 @@ func (s *jsonScanner) object(depth int) bool {
 	}
 }
 
-func (s *jsonScanner) array(name string, depth int) bool {
+func (s *jsonScanner) array(p place, depth int) bool {
 	s.copyTo(s.at + 1)
 	if s.next("]") != 0 {
 		return true
 	}
 	for {
-		if !s.value(name, depth+1) {
+		if !s.value(p, depth+1) {
 			return false
 		}
 		switch s.next(",]") {
@@ -200,4 +225,22 @@ func (s *jsonScanner) array(name string, depth int) bool {
 			return true
 		}
 	}
+}
+
+// pairShape finds the members of an object that may name its value: "name":"password".
+var pairShape = lazy(`"(?i:name|key|field|id|type|param|parameter|header|label|property|attribute|variable|kind)"\s*:\s*"([^"\\]{2,40})"`)
+
+// namedSecret returns the name of a secret that a member of the object at the current position has
+// as its value. It looks no further than to the end of the object, or to the first one inside.
+func (s *jsonScanner) namedSecret() string {
+	flat := s.text[s.at+1:]
+	if end := strings.IndexAny(flat, "{}"); end >= 0 {
+		flat = flat[:end]
+	}
+	for _, m := range pairShape().FindAllStringSubmatch(flat, -1) {
+		if secretName(m[1]) && plainSegment(m[1]) {
+			return m[1]
+		}
+	}
+	return ""
 }

@@ -39,14 +39,14 @@ var (
 	identity = matches(`\d{1,12}|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}`)
 	cursor   = matches(`[\w\-=]{1,10}`)
 	trace    = matches(`[\w.:/=;,@\-]{1,128}`)
-	etagForm = matches(`\*|(W/)?"[!-~]{0,64}"(,\s*(W/)?"[!-~]{0,64}")*`)
+	etagForm = matches(`\*|(W/)?"[0-9A-Fa-f:\-]{0,64}(-gzip|-br|;gzip)?"(,\s*(W/)?"[0-9A-Fa-f:\-]{0,64}(-gzip|-br|;gzip)?")*`)
 	nonce    = matches(`[\w+/\-=]{1,24}`)
 	ranges   = matches(`bytes=[\d,\- ]{1,60}`)
 	slugForm = matches(`[\pL]{1,16}([_\-. ]?[\pL\d]{1,12}){0,3}`)
 )
 
-// etags are quoted strings that the server chose.
-func etags(v string) bool { return etagForm(v) && !assignsSecret(v) }
+// etags are quoted strings that the server chose, in hexadecimal as most servers do.
+func etags(v string) bool { return etagForm(v) && !credential(v) }
 
 // slug is a short identifier of words, such as session_start, t1 or desc.
 func slug(v string) bool { return len(v) <= 40 && slugForm(v) && plainSegment(v) || slugNumbered(v) }
@@ -65,17 +65,46 @@ func sentence(v string) bool {
 	if len(v) > 120 || assignsSecret(v) {
 		return false
 	}
-	words := strings.FieldsFunc(v, func(c rune) bool { return unicode.IsSpace(c) || strings.ContainsRune(`.,;:!?'()"-`, c) })
-	for i, w := range words {
-		if i > 0 && (w == "is" || w == "was") && secretWords[strings.ToLower(words[i-1])] { // my pin is swordfish
-			return false
+	list := strings.FieldsFunc(v, func(c rune) bool { return unicode.IsSpace(c) || strings.ContainsRune(`.,;:!?'()"-`, c) })
+	secret := "" // the name of a secret whose value may follow
+	for i, w := range list {
+		low := strings.ToLower(w)
+		switch {
+		case secret == "" || linking[low]:
+		case !afterName[low]:
+			return false // my pin is swordfish
+		default:
+			secret = ""
+		}
+		if isSecretWord(low) || low == "code" && i+1 < len(list) && linking[strings.ToLower(list[i+1])] {
+			secret = low
 		}
 		if !plainWord(w) && !(len(w) <= 2 && numberShape().MatchString(w)) {
 			return false
 		}
 	}
-	return len(words) > 0 && len(words) <= 16
+	return len(list) > 0 && len(list) <= 16 && !gibberish(list)
 }
+
+// linking are the words between the name of a secret and its value.
+var linking = words("is was are be equals ist war lautet es est era é jest है")
+
+// afterName are the words that may follow the name of a secret in a sentence. Any other word may be
+// its value.
+var afterName = words(`a about across after again all an and any api app as at auth authentication authorization back based because been before
+	between box bucket but button buttons by can cannot catalog catalogue change changed changes changing check checker client code codes count
+	could dialog did didn do does doesn email emails empty error errors exchange expire expired expires expiring expiry failed
+	fails field fields fix flow for forgot forgotten form format from function generate generated generation generator had
+	handling has hash hashed hashes hashing have header headers help how i id if in input instead invalid into isn issue issues
+	it its jar kept key keys length less library limit limited limits link links list login lost mail management manager may me meter
+	middleware missing must my name names need needed needs network never new no not of off old on only options or our out over
+	page pages plan please policies policy popup problem prompt protected protection provided provider recovery refresh
+	refreshed refreshing reject rejected rejection request requested requests require required requirements requires reset resets
+	resetting revoke revoked ring rotate rotated rotation rule rules same screen scope scopes security see sent server service
+	session set settings setup should since size so some sort start started starts state still storage store stored stores strength support
+	table test tests than that the their them then there they this ticket time timed timeout timeouts times to today tomorrow too tree type types
+	unless until update updated updating usage use used user users using valid validation value values verification verify via
+	wallet was wasn we well were what when where which while who why will with within without won work working works would wrong you your`)
 
 // hostName is a host with an optional port, without a label that looks like a token.
 func hostName(v string) bool { return len(v) <= 120 && hostForm(v) && calm(v) }
@@ -171,7 +200,7 @@ var pairs = func() (table [26][26]bool) {
 		i:abcdefgklmnoprstuvxz j:aeopsu k:aegilnopstuy l:abcdefgiklnoprstuvwy m:abcdefiklmnopstuy
 		n:abcdefghiklmnoprstuvwyz o:abcdefghijklmnoprstuvwxyz p:acdeghikloprstuy q:lu
 		r:abcdefghiklmnoprstuvwy s:abcdefghiklmnopqrstuwy t:abcdefghilmoprstuvwxyz u:abcdefgilmnoprstxyz
-		v:aeimopsy w:aehilnorsty x:aceipty y:abceilmnoprstwz z:aeioyz`) {
+		v:aeimopsy w:aehilnorsty x:acehipty y:abceilmnoprstwz z:aeioyz`) {
 		for _, b := range row[2:] {
 			table[row[0]-'a'][b-'a'] = true
 		}
@@ -181,9 +210,11 @@ var pairs = func() (table [26][26]bool) {
 
 func pronounceable(w string) bool {
 	w = strings.ToLower(w)
-	if len(w) <= 5 {
-		return true
-	}
+	return len(w) <= 5 || paired(w)
+}
+
+// paired reports whether w consists of pairs of letters that are common.
+func paired(w string) bool {
 	for i := 1; i < len(w); i++ {
 		a, b := w[i-1], w[i]
 		if a < 'a' || a > 'z' || b < 'a' || b > 'z' { // another script
@@ -208,7 +239,18 @@ func plainSegment(s string) bool {
 			return false
 		}
 	}
-	return len(parts) > 0 && len(parts) <= 6
+	return len(parts) > 0 && len(parts) <= 6 && !gibberish(parts)
+}
+
+// gibberish reports whether several short words are none: abcd-efgh-ijkl.
+func gibberish(list []string) bool {
+	odd := 0
+	for _, w := range list {
+		if n := len(w); (n == 4 || n == 5) && ascii(w) && lettersOnly(w) && (!paired(strings.ToLower(w)) || !strings.ContainsAny(w, "aeiouyAEIOUY")) {
+			odd++
+		}
+	}
+	return odd >= 2
 }
 
 var versionShape = lazy(`^(v\d{1,2}|(19|20)\d\d|\d)$`)
@@ -270,17 +312,36 @@ func changes(s string) (n int) {
 // credentialShape matches what is a credential whatever it is called.
 var credentialShape = lazy(`(?i:\b(?:bearer|digest|negotiate|ntlm|dpop|apikey|token)\s+[\w\-+/.=~]{6,})` +
 	`|eyJ[\w-]{4,}\.[\w-]{2,}(?:\.[\w-]*)*` + // JWT: base64 of {"
-	`|\b(?:gh[oprsu]_|github_pat_|gl[a-z]{2,7}-|[sr]k_(?:live|test)_|sk-|xox[a-z]-|xapp-|AKIA|ASIA|AIza|ya29\.|SG\.|npm_|pypi-|hf_|shp[a-z]{2}_|whsec_|` +
+	`|\b(?:gh[oprsu]_|github_pat_|gl[a-z]{2,7}-|[sr]k_(?:live|test)_|[spr]k-|xox[a-z]-|xapp-|AKIA|ASIA|AIza|ya29\.|SG\.|npm_|pypi-|hf_|shp[a-z]{2}_|whsec_|` +
 	`dop_v1_|doo_v1_|GOCSPX-|ATATT|ATCTT|ATBB|hv[sbr]\.|dapi|glsa_|glc_|NRAK-|NRJS-|sntrys_|sntryu_|lin_api_|ntn_|secret_|sbp_|sb_secret_|fm[12]_|key-|rnd_|` +
 	`pk_live_|PMAK-|rubygems_|dckr_pat_|tfp_|EAA|1//0|xkeysib-|re_|r8_|pat-|phc_|phx_|gsk_|pplx-|AC|SK)[\w\-]{12,}` +
+	`|\b(?:figd_|tskey-|CFPAT-|nvapi-|xai-|ops_eyJ|pul-|dt0[a-z]\d\d\.|sq0[a-z]{3}-|EAAA|amzn\.mws\.|FLWSECK|HRKU-|hrku-|vercel_|p8e-|AQ\.A|lip_|b2_|apify_api_|nfp_|duffel_|` +
+	`fly_|fo1_|tk_|pk\.eyJ|sk\.eyJ|pypi-|cio_|CLOJARS_|EZ[AT]K|LTAI|AKC|cmVmd|FwoG|IQoJb3|ghs_|sl\.|secret-|Zq_|wx[a-z]{2}_|xoxe\.|patv1\.|v1\.0-[0-9a-f]{8,}-)[\w\-.~]{8,}` +
+	`|(?i:\b[a-z0-9]{2,16}[_\-](?:live|pat|tkn|secret|apikey|token)[_\-][\w\-]{8,})` + // most vendors: who, what, value
+	`|\b(?:live|test|prod)_[A-Za-z0-9]{16,}` +
+	`|\bAAAA[BC]3Nza[\w+/]{8,}` + // SSH keys
+	`|\b[xyz]prv[1-9A-HJ-NP-Za-km-z]{16,}` + // wallets
+	`|\$(?:2[abxy]|argon2(?:id|i|d)|[156]|y|scrypt)\$[\w$=,./+\-]{8,}` + // hashed passwords
+	`|\$(?:production|sandbox)\$\w+\$\w+` + // Braintree
+	`|(?i:otpauth://\S+|oracle:thin:[^\s@]+@)` +
+	`|\b00D[A-Za-z0-9]{12,15}!\S{8,}` + // Salesforce
 	`|AGE-SECRET-KEY-1[\w]{8,}` +
 	`|\b\d{8,10}:[\w-]{30,}` + // Telegram
 	`|(?s:-----BEGIN [A-Z ]*PRIVATE KEY.*)` +
 	`|://[^/\s:@]*:[^/\s@]+@` +
 	`|\b[\w.\-%]+:[^\s:@/,;"'()]{3,}@` + // user:password@host
 	`|\b\d{4}[ -]\d{4}[ -]\d{4}[ -]\d{1,7}\b|\b\d{4}[ -]\d{6}[ -]\d{5}\b` + // cards
+	`|\b\d{4}-\d{4}-\d{4}\b` +
 	`|\b\d{3}-\d{2}-\d{4}\b` + // social security numbers
 	`|hooks\.slack\.com/\S+`)
+
+// licenseShape matches groups of capitals and digits, such as ABCD-12EF-GH34. A UUID in capitals
+// is none, because its first group has eight.
+var licenseShape = lazy(`(?:^|[^\w\-])[A-Z0-9]{4,6}(?:-[A-Z0-9]{4,6}){1,7}(?:$|[^\w\-])`)
+
+func hasDigit(s string) bool {
+	return strings.ContainsFunc(s, unicode.IsDigit) && strings.ContainsFunc(s, unicode.IsUpper)
+}
 
 var basicShape = lazy(`(?i)\bbasic\s+([A-Za-z0-9+/_\-]{4,}={0,2})`)
 
@@ -288,7 +349,7 @@ var basicShape = lazy(`(?i)\bbasic\s+([A-Za-z0-9+/_\-]{4,}={0,2})`)
 // name, also percent-encoded.
 func credential(text string) bool {
 	for range 3 {
-		if credentialShape().MatchString(text) {
+		if credentialShape().MatchString(text) || slices.ContainsFunc(licenseShape().FindAllString(text, -1), hasDigit) {
 			return true
 		}
 		if m := basicShape().FindStringSubmatch(text); m != nil {

@@ -11,11 +11,16 @@ import (
 // its name or its form suggests a secret. The fields of a struct and the entries of a map are shown
 // by the lists, like the fields of a request.
 func (r Rules) Key(name string, v any) string {
-	if lv, ok := v.(slog.LogValuer); ok {
-		v = slog.AnyValue(lv).Resolve().Any()
-	}
-	switch v.(type) {
-	case fmt.Stringer, error:
+	switch v := v.(type) {
+	case slog.LogValuer:
+		return r.logged(name, v.LogValue)
+	case slog.Value:
+		return r.logged(name, func() slog.Value { return v })
+	case slog.Attr:
+		return r.Key(v.Key, v.Value)
+	case []slog.Attr:
+		return r.logged(name, func() slog.Value { return slog.GroupValue(v...) })
+	case error, fmt.Stringer:
 		return r.scalar(name, r.Text(fmt.Sprint(v)))
 	}
 	rv := reflect.ValueOf(v)
@@ -23,9 +28,35 @@ func (r Rules) Key(name string, v any) string {
 		rv = rv.Elem()
 	}
 	if composite(rv) {
-		return r.tree(name, rv, 0)
+		return r.tree(name, "", rv, 0)
 	}
-	return r.scalar(name, fmt.Sprint(v))
+	text := fmt.Sprint(v)
+	if rv.Kind() == reflect.String && strings.ContainsAny(text, " =:/") {
+		text = r.Text(text)
+	}
+	return r.scalar(name, text)
+}
+
+// loggedValue is a LogValuer that slog resolves, with its bounds and its recovery.
+type loggedValue func() slog.Value
+
+func (f loggedValue) LogValue() slog.Value { return f() }
+
+// logged shows what a slog.LogValuer returns. The attributes of a group are shown as keys.
+func (r Rules) logged(name string, value loggedValue) string {
+	v := slog.AnyValue(value).Resolve()
+	if v.Kind() != slog.KindGroup {
+		return r.Key(name, v.Any())
+	}
+	var parts []string
+	for _, a := range v.Group() {
+		shown := r.Key(a.Key, a.Value)
+		if secretName(name) && !strings.HasPrefix(shown, "[hidden:") {
+			shown = r.value(within(name, a.Key), shown)
+		}
+		parts = append(parts, Name(a.Key)+":"+shown)
+	}
+	return "{" + strings.Join(parts, " ") + "}"
 }
 
 func (r Rules) scalar(name, text string) string {
@@ -44,8 +75,9 @@ func composite(v reflect.Value) bool {
 	return false
 }
 
-// tree formats a value that has parts; each part is shown or hidden by its name.
-func (r Rules) tree(name string, v reflect.Value, depth int) string {
+// tree formats a value that has parts; each part is shown or hidden by its name, and by the name of
+// a secret that it is part of.
+func (r Rules) tree(name, secret string, v reflect.Value, depth int) string {
 	const maxParts = 32
 	var parts []string
 	add := func(label, text string) bool {
@@ -65,11 +97,14 @@ func (r Rules) tree(name string, v reflect.Value, depth int) string {
 	if depth > 4 {
 		return "…"
 	}
+	if secret == "" && secretName(name) && composite(v) {
+		secret = name
+	}
 	switch v.Kind() {
 	case reflect.Struct:
 		for i := range v.NumField() {
 			field := v.Type().Field(i).Name
-			if !add(field+":", r.tree(field, v.Field(i), depth+1)) {
+			if !add(field+":", r.tree(field, secret, v.Field(i), depth+1)) {
 				break
 			}
 		}
@@ -77,7 +112,7 @@ func (r Rules) tree(name string, v reflect.Value, depth int) string {
 	case reflect.Map:
 		for it := v.MapRange(); it.Next(); {
 			key := plainText(it.Key())
-			if !add(Name(key)+":", r.tree(key, it.Value(), depth+1)) {
+			if !add(Name(key)+":", r.tree(key, secret, it.Value(), depth+1)) {
 				break
 			}
 		}
@@ -87,13 +122,13 @@ func (r Rules) tree(name string, v reflect.Value, depth int) string {
 			return fmt.Sprintf("[hidden:binary:%d]", v.Len())
 		}
 		for i := range v.Len() {
-			if !add("", r.tree(name, v.Index(i), depth+1)) {
+			if !add("", r.tree(name, secret, v.Index(i), depth+1)) {
 				break
 			}
 		}
 		return "[" + strings.Join(parts, " ") + "]"
 	}
-	return r.value(name, plainText(v))
+	return r.value(within(secret, name), plainText(v))
 }
 
 // plainText formats a scalar, also of a field that is not exported, without calling its methods.

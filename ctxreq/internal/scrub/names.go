@@ -60,7 +60,7 @@ var shownNames = list(map[string]form{
 	`page per-page pagesize offset limit skip take top total age width height depth quantity qty lat lng lon zoom port retry
 	 passengers adults children rooms guests score rank rating stars percent level n`: number,
 	`max-tokens min-tokens total-tokens prompt-tokens completion-tokens remaining-tokens ratelimit-remaining-tokens
-	 ratelimit-limit-tokens max-forwards forwarded-port`: number,
+	 ratelimit-limit-tokens`: number,
 	`since until from to start end after before month year day hour minute`: moment,
 	`lang language locale hl`: locale,
 	`tz timezone time-zone`:   zone,
@@ -69,7 +69,7 @@ var shownNames = list(map[string]form{
 	`email mail`: email,
 	`sort sort-by order order-by dir direction type kind format view tab mode theme region category section event action method
 	 model plan tier env environment group gender color colour brand platform os browser channel layout style unit units fields
-	 include exclude expand tenant lang-pref source medium utm-source utm-medium utm-campaign charset requested-with
+	 include exclude expand tenant lang-pref source medium utm-source utm-medium utm-campaign charset
 	 grant-type response-type response-mode`: either(slug, person),
 	`author name first-name last-name full-name firstname lastname city company`:                                          person,
 	`q query search term keyword keywords text note notes comment description message title subject reason summary label`: sentence,
@@ -77,17 +77,37 @@ var shownNames = list(map[string]form{
 	`id`:                                identity,
 })
 
+// idNouns are the words before "id" whose value is shown: what a program numbers. The id of an
+// invitation, a reset or a ticket is its secret.
+var idNouns = words(`account app application article author batch build category channel cart chat client comment commit company
+	component contract country course currency customer dataset department deployment device document driver employee entity
+	environment event facility file folder group image instance inventory invoice issue item job language line list
+	location member merchant message model node note object offer operation order org organisation organization owner package page
+	parent part partner payment photo plan player playlist post process product profile project property question queue
+	record region repo repository request resource review role room rule run run sample schedule seller sensor service
+	shard shipment shop site sku source span stage step stock store story student subject subscription supplier table tag target
+	task team template tenant thread topic trace transaction trip type unit user variant vehicle vendor version video view
+	warehouse widget workflow workspace zone`)
+
 // shownEndings are shown by the last word of their name.
 var shownEndings = list(map[string]form{
-	`count length size limit offset width height total remaining timeout ttl version index percent quantity attempts rows columns`: number,
+	`count length size limit offset width height total remaining timeout ttl index percent quantity attempts rows columns`: number,
 	`date time timestamp at`:            moment,
 	`locale lang language`:              locale,
 	`timezone`:                          zone,
 	`type mode format status sort kind`: slug,
+	`version`:                           matches(`v?\d{1,4}([.\-]\d{1,4}){0,3}`),
 })
 
 // keyNames are the words before "key" that make it the name of a column; its value is a word.
 var keyNames = words(`sort partition primary foreign filter group cache order routing map index surrogate exp unique`)
+
+// shortCount is a number that is no PIN. A name that has a secret's word in it, such as
+// X-Session-Length, is shown with such a value only.
+var shortCount = either(matches(`\d{1,3}`), both(moment, matches(`.*[:\-].*`)))
+
+// tokenTypes are the values of names such as token_type.
+var tokenTypes = oneOf("bearer basic digest dpop mac jwt access refresh id")
 
 // fieldForm is the form listed for a name, or nil.
 func fieldForm(name string) form {
@@ -102,35 +122,25 @@ func fieldForm(name string) form {
 	switch {
 	case last == "key" && (len(words) == 1 || keyNames[words[len(words)-2]]):
 		return either(shortWord, slugNumbered)
-	case last == "id" && !slices.ContainsFunc(words, func(w string) bool { return secretWords[w] || w == "access" }):
-		return identity
+	case last == "id":
+		if len(words) == 1 || idNouns[words[len(words)-2]] && !secretName(name) {
+			return identity
+		}
+		return nil
+	case shownEndings[last] != nil && secretName(name):
+		if last == "type" {
+			return tokenTypes
+		}
+		return both(shownEndings[last], shortCount)
 	}
 	return shownEndings[last]
 }
 
 func either(a, b form) form { return func(v string) bool { return a(v) || b(v) } }
 
-// headerForms are the headers of the protocol and of proxies, by their whole name.
-var headerForms = list(map[string]form{
-	`accept accept-charset accept-encoding accept-language accept-ranges access-control-request-headers
-	 access-control-request-method alt-used cache-control connection content-encoding content-language content-length dnt
-	 downlink dpr early-data ect expect forwarded forwarded-for forwarded-host forwarded-port forwarded-proto forwarded-server
-	 forwarded-prefix real-ip client-ip true-client-ip cf-connecting-ip keep-alive max-forwards pragma prefer priority
-	 proxy-connection rtt save-data sec-ch-ua sec-ch-ua-arch sec-ch-ua-full-version-list sec-ch-ua-mobile sec-ch-ua-model
-	 sec-ch-ua-platform sec-ch-ua-platform-version sec-fetch-dest sec-fetch-mode sec-fetch-site sec-fetch-user sec-gpc
-	 sec-websocket-extensions sec-websocket-protocol sec-websocket-version te trailer transfer-encoding upgrade
-	 upgrade-insecure-requests user-agent via viewport-width http-method-override method-override requested-with`: calm,
-	`date if-modified-since if-unmodified-since amz-date`: moment,
-	`etag if-match if-none-match if-range`:                either(etags, moment),
-	`range`:                                               ranges,
-	`request-id correlation-id trace-id traceparent b3-traceid b3-spanid b3-parentspanid b3-sampled b3 amzn-trace-id
-	 cloud-trace-context cf-ray idempotency-key`: trace,
-	`sec-websocket-key sec-websocket-accept`: nonce,
-})
-
 // cookieForms are the cookies that are shown. Sessions have any name, so these are few.
 var cookieForms = list(map[string]form{
-	`theme color-scheme region`: slug,
+	`theme color-scheme region`: both(slug, matches(`\S*`)),
 	`lang language locale i18n`: locale,
 	`currency country`:          either(country, locale),
 	`tz timezone`:               zone,
@@ -149,8 +159,14 @@ var secretWords = words(`
 	token tokens secret secrets passphrase passcode pass password passwords passwd pwd pw pin
 	otp totp mfa session sessions sess sid
 	apikey sig signature hmac nonce mnemonic seed
-	cvc cvv ssn iban pan
-	passwort kennwort wachtwoord wachtwort passe clave contraseña contrasena senha haslo heslo lösenord salasana şifre sifre parola hasło пароль 비밀번호 암호 密码 密碼 パスワード`)
+	cvc cvc2 cvv cvv2 ssn iban pan recovery
+	passwort kennwort geheimnis geheim schlüssel schluessel wachtwoord geheime passe clave contraseña contrasena secreto senha segredo chave
+	haslo heslo jelszo jelszó lozinka salasana salasõna salasona parool lösenord losenord adgangskode passord lykilorð sifre şifre parola parolă sandi nenosiri`)
+
+// foreignSecrets are words for a password, a secret or a token in scripts without a form for each:
+// the word may have a particle or an ending.
+var foreignSecrets = strings.Fields(`hasło пароль парол секрет токен ключ κωδικ συνθηματικ 비밀번호 비번 암호 토큰 인증번호 비밀 密码 密碼 口令 密钥 密鑰 令牌 暗証 秘密 鍵
+	パスワード トークン シークレット סיסמ סוד पासवर्ड कूटशब्द रहस्य पिन كلمة_المرور المرور السر رمز پسورد گذرواژه رمزعبور รหัสผ่าน รหัส মোটামুটি পাসওয়ার্ড கடவுச்சொல் khẩu გასაღები პაროლი գաղտնաբառ`)
 
 // The ends of a name that holds a secret, with its words put together.
 var secretEndings = strings.Fields(`
@@ -172,15 +188,26 @@ func secretName(name string) bool {
 	return slices.ContainsFunc(secretEndings, func(e string) bool { return strings.HasSuffix(all, e) })
 }
 
-func isSecretWord(w string) bool { return secretWords[w] }
+func isSecretWord(w string) bool {
+	if secretWords[w] {
+		return true
+	}
+	return !ascii(w) && slices.ContainsFunc(foreignSecrets, func(s string) bool { return strings.Contains(w, s) })
+}
 
-// The words of a segment after which the next one may be a secret, as in /reset/9f86d081.
+func ascii(s string) bool {
+	return !strings.ContainsFunc(s, func(c rune) bool { return c > unicode.MaxASCII })
+}
+
+// The words of a segment after which the next ones may be secrets, as in /reset/9f86d081.
 var secretSegments = words(`reset verify verification confirm confirmation activate activation invite invites invitation
-	invitations magic unsubscribe hook hooks webhook webhooks callback key keys share shared s t link links ticket tickets
-	login signin code claim approve accept oauth`)
+	invitations magic unsubscribe optout hook hooks webhook webhooks callback key keys share shared s t r c i j p link links ticket tickets
+	login signin signup register join meet meeting code claim approve accept oauth sso recover recovery unlock validate validation access
+	private guest gift voucher vouchers coupon coupons redeem rsvp feed calendar ical ics qr download downloads paste onboard onboarding otp 2fa mfa
+	pay payment email`)
 
 func secretSegment(s string) bool {
-	return slices.ContainsFunc(nameWords(s), func(w string) bool { return secretSegments[w] || secretWords[w] })
+	return s == "opt-out" || slices.ContainsFunc(nameWords(s), func(w string) bool { return secretSegments[w] || isSecretWord(w) })
 }
 
 // afterSecret are the segments that are shown in that place.

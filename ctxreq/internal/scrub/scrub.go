@@ -82,8 +82,10 @@ func (r Rules) Header(name, value string) string {
 		return r.cookies(name, value)
 	case words == "host":
 		return r.host(name, value)
-	case words == "content-type" || words == "content-disposition":
-		return r.parameters(value)
+	case words == "content-type":
+		return r.parameters(value, mediaType)
+	case words == "content-disposition":
+		return r.parameters(value, disposition)
 	case headerForms[words] != nil:
 		if r.shows(name, value, headerForms[words]) {
 			return strings.Clone(value)
@@ -121,22 +123,26 @@ func (r Rules) cookies(header, line string) string {
 	return strings.Clone(strings.Join(parts, "; "))
 }
 
-// parameters shows a value such as "text/html; charset=utf-8".
-func (r Rules) parameters(value string) string {
-	parts := strings.Split(value, ";")
+// parameters shows a value such as "text/html; charset=utf-8". first is the form of what stands
+// before the parameters.
+func (r Rules) parameters(value string, first form) string {
+	parts := splitQuoted(value, ';')
 	for i, part := range parts {
-		name, v, ok := strings.Cut(strings.TrimSpace(part), "=")
+		part = strings.TrimSpace(part)
+		name, v, ok := strings.Cut(part, "=")
 		switch {
-		case ok:
+		case i == 0 && first(part), part == "":
+			parts[i] = part
+		case i > 0 && ok:
 			parts[i] = Name(name) + "=" + r.value(name, strings.Trim(v, `"`))
-		case !calm(name):
-			parts[i] = Hidden(name)
 		default:
-			parts[i] = name
+			parts[i] = Hidden(part)
 		}
 	}
 	return strings.Clone(strings.Join(parts, "; "))
 }
+
+var disposition = oneOf("form-data attachment inline")
 
 // URL returns a copy of u without its user, with a scrubbed path, query and fragment. pattern is
 // the route that matched it, as in http.Request.Pattern, or empty.
@@ -184,16 +190,13 @@ func (r Rules) Path(path, pattern string) string {
 		case s == "" || tiny(s) && !secret:
 		case secret && !afterSecret[strings.ToLower(s)]:
 			segments[i] = Hidden(s)
-		case !plainSegment(s):
+		case !plainSegment(s), credential(s), strings.Contains(s, ",") && secretSegment(s):
 			segments[i] = Hidden(s)
 		}
-		if s != "" {
-			secret = secretSegment(s)
-		}
-		if matched.rest == i && matched.rest > 0 {
-			segments = segments[:i+1]
-			break
-		}
+		secret = secret && !literal || s != "" && secretSegment(s)
+	}
+	if matched.rest > 0 {
+		segments = append(segments[:matched.rest+1:matched.rest+1], matched.tail...)
 	}
 	return strings.Clone(strings.Join(segments, "/"))
 }
@@ -202,39 +205,79 @@ func (r Rules) Path(path, pattern string) string {
 type matched struct {
 	names   []string // by segment: the variable, as it is to be shown
 	literal int      // segments before this one are the pattern's own words
-	rest    int      // this segment replaces itself and all that follow; 0 is none
+	rest    int      // this segment and all that follow are replaced; 0 is none
+	tail    []string // what follows then
+	whole   bool     // the pattern is that of the whole path
 }
 
 // matchPattern lines up a path with a pattern: "GET host/users/{id}" of net/http and gorilla/mux,
-// "/users/:id" and "/files/*path" of gin and echo.
-func matchPattern(path []string, pattern string) (m matched) {
+// "/users/:id" and "/files/*path" of gin and echo. A pattern of a router below another handler
+// (http.StripPrefix) matches the end of the path.
+func matchPattern(path []string, pattern string) matched {
 	if i := strings.LastIndexByte(pattern, ' '); i >= 0 {
 		pattern = pattern[i+1:]
 	}
 	i := strings.IndexByte(pattern, '/')
 	if i < 0 {
-		return m
+		return matched{}
 	}
 	want := strings.Split(pattern[i:], "/")
-	m.names = make([]string, len(path))
-	for i := 0; i < len(want) && i < len(path); i++ {
-		w := want[i]
-		variable := strings.HasPrefix(w, "{") && strings.HasSuffix(w, "}") || len(w) > 1 && w[0] == ':' || strings.HasPrefix(w, "*")
-		switch {
-		case w == "{$}", w == "" && i == len(want)-1: // the end, or everything below
-			return m
-		case variable:
-			m.names[i] = w
-			if strings.HasSuffix(w, "...}") || w[0] == '*' {
-				m.literal, m.rest = i+1, i
-				return m
-			}
-		case w != path[i]: // the pattern is of another path, as under http.StripPrefix
-			return matched{}
-		}
-		m.literal = i + 1
+	if len(want) > 2 && want[len(want)-1] == "" && path[len(path)-1] != "" {
+		want = want[:len(want)-1] // a subtree, or a router that ignores the last slash
 	}
-	return m
+	end := len(path) - len(want)
+	for _, from := range []int{0, end} {
+		if m, ok := matchFrom(path, max(from, 0), want[1:]); ok && (m.whole || from == end) {
+			return m
+		}
+	}
+	for from := range path {
+		if m, ok := matchFrom(path, from, want[1:]); ok {
+			return m
+		}
+	}
+	return matched{}
+}
+
+// matchFrom matches the segments of path after from.
+func matchFrom(path []string, from int, want []string) (m matched, ok bool) {
+	m.names = make([]string, len(path))
+	for i, w := range want {
+		at := from + 1 + i
+		more := i == len(want)-1 || len(path)-from-1 > len(want)
+		switch {
+		case at == len(path):
+			return m, w == "" || w == "{$}" || isRest(w, false)
+		case w == "{$}", w == "" && i == len(want)-1: // the end, or everything below
+			m.reach(from, i)
+			m.whole = from == 0
+			return m, true
+		case isRest(w, more):
+			m.reach(from, i+1)
+			m.names[at], m.rest, m.tail, m.whole = w, at, want[i+1:], from == 0
+			return m, true
+		case w != path[at] && strings.ContainsAny(w, "{:*") && path[at] != "":
+			m.names[at] = w
+		case w != path[at] && !strings.EqualFold(w, path[at]):
+			return m, false
+		}
+	}
+	m.reach(from, len(want))
+	m.whole = from == 0 && len(path) == 1+len(want)
+	return m, from == 0 || from+1+len(want) == len(path)
+}
+
+// reach says that n segments of the pattern match those of the path after from.
+func (m *matched) reach(from, n int) {
+	if from == 0 {
+		m.literal = 1 + n
+	}
+}
+
+// isRest reports whether a variable matches several segments: {path...}, *path, and {path:.*} if
+// there are more segments than the pattern has.
+func isRest(w string, more bool) bool {
+	return strings.HasSuffix(w, "...}") || strings.HasPrefix(w, "*") || more && strings.HasPrefix(w, "{") && strings.Contains(w, ":") && strings.ContainsAny(w, "*+")
 }
 
 // Query scrubs a query or a form, and keeps its order and its escapes.

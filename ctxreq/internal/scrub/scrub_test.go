@@ -1,6 +1,7 @@
 package scrub_test
 
 import (
+	"log/slog"
 	"net/url"
 	"strings"
 	"testing"
@@ -83,6 +84,24 @@ func TestText(t *testing.T) {
 		{"what a machine made", "no row 9f86d081884c7d659a2feaa0c55ad015", "no row [hidden:hex:32]"},
 		{"two of them", `token "abcd" or secret "efgh"`, `token "[hidden:word:4]" or secret "[hidden:word:4]"`},
 		{"no UTF-8", "bad \xff", "bad \uFFFD"},
+		{"JSON within quotes", `body "{\"token\":\"sword\\\"fish\",\"a\":1}"`, `body "{\"token\":[hidden:token:13],\"a\":1}"`},
+		{"a quote within quotes", `password="a\"fish", b`, `password=[hidden:token:7], b`},
+		{"a list", `{"secret":["a","b"],"c":1}`, `{"secret":[hidden:json:9],"c":1}`},
+		{"a printed map", "map[Authorization:[Bearer swordfish] A:[b]]", "map[Authorization:[hidden:json:18] A:[b]]"},
+		{"an element", "<Password a='b'>swordfish</Password><A>b</A>", "<Password a='b'>[hidden:word:9]</Password><A>b</A>"},
+		{"an arrow", `:password => "swordfish"`, `:password => [hidden:word:9]`},
+		{"a long option", "run --password swordfish -v", "run --password [hidden:word:9] -v"},
+		{"a tool's option", "mysql -pswordfish db", "mysql -p[hidden:word:9] db"},
+		{"commas in a value", "password=ab,cd&ef;gh user=ada", "password=[hidden:token:11] user=ada"},
+		{"the next member", "password=ab,user=ada", "password=[hidden:word:2],user=ada"},
+		{"the value of a field", "password: invalid value swordfish", "password: invalid value [hidden:word:9]"},
+		{"another language", "Passwort lautet swordfish", "Passwort lautet [hidden:word:9]"},
+		{"other quotes", "パスワード：「swordfish」", "パスワード：[hidden:token:15]"},
+		{"a state", "token is expired: password is too short", "token is expired: password is too short"},
+		{"a query without a host", "GET /x?page=2&token=swordfish", "GET /x?page=2&token=[hidden:word:9]"},
+		{"a path", `Post "/reset/swordfish": EOF`, `Post "/reset/[hidden:word:9]": EOF`},
+		{"a file", "open /run/secrets/db/token: bad format", "open /run/secrets/db/token: bad format"},
+		{"a license", "key ABCD-12EF-GH34.", "key [hidden:token:14]."},
 		{"nothing", "", ""},
 	}, scrub.Rules{}.Text)
 }
@@ -97,6 +116,21 @@ func TestPath(t *testing.T) {
 		{"gin's rest", "/f/a/b/c", "/f/*path", "/f/*path"},
 		{"a pattern of another path", "/users/hunter2", "/other/{x}", "/users/[hidden:token:7]"},
 		{"a word after one that announces a secret", "/reset/swordfish", "", "/reset/[hidden:word:9]"},
+		{"every segment after such a word", "/reset/ada/swordfish", "", "/reset/[hidden:word:3]/[hidden:word:9]"},
+		{"a part of a segment", "/u/swordfish.json", "/u/{name}.json", "/u/{name}.json"},
+		{"chi's expression", "/u/swordfish", "/u/{name:[a-z]+}", "/u/{name:[a-z]+}"},
+		{"gorilla's expression over segments", "/f/a/swordfish/c", "/f/{rest:.*}", "/f/{rest:.*}"},
+		{"and what follows", "/f/a/swordfish/edit", "/f/{rest:.*}/edit", "/f/{rest:.*}/edit"},
+		{"a router below StripPrefix", "/api/u/swordfish", "/u/{name}", "/api/u/{name}"},
+		{"of a variable alone", "/api/swordfish", "/{name}", "/api/{name}"},
+		{"a last slash more", "/u/swordfish/", "/u/{name}", "/u/{name}/"},
+		{"a last slash less", "/u/swordfish", "/u/{name}/", "/u/{name}"},
+		{"a subtree", "/u/a/b", "/u/", "/u/a/b"},
+		{"a subtree of everything", "/users/swordfish9", "/", "/users/[hidden:token:10]"},
+		{"the end", "/u/", "/u/{$}", "/u/"},
+		{"an empty rest", "/f/", "/f/{path...}", "/f/{path...}"},
+		{"an empty segment", "//u/swordfish", "/u/{name}", "//u/{name}"},
+		{"letters of another size", "/U/swordfish", "/u/{name}", "/U/{name}"},
 		{"parameters in a segment", "/a;token=swordfish", "", "/[hidden:token:17]"},
 		{"the root", "/", "", "/"},
 		{"none", "", "", ""},
@@ -139,6 +173,8 @@ func TestBody(t *testing.T) {
 		{"two documents", "application/x-ndjson", "{\"page\":2}\n{\"pin\":4839}", "{\"page\":2}\n{\"pin\":\"[hidden:number:4]\"}"},
 		{"a form", "application/x-www-form-urlencoded", "page=2&pw=x", "page=2&pw=[hidden:word:1]"},
 		{"parts", "multipart/form-data; boundary=b", "--b\r\nContent-Disposition: form-data; name=\"pw\"\r\n\r\nx\r\n--b--\r\n", "pw=[hidden:word:1]"},
+		{"a part of a secret", "application/json", `{"a":[{"password":{"text":"swordfish"}}],"text":"swordfish"}`, `{"a":[{"password":{"text":"[hidden:word:9]"}}],"text":"swordfish"}`},
+		{"the value of a named secret", "application/json", `{"text":"swordfish","name":"password"}`, `{"text":"[hidden:word:9]","name":"[hidden:word:8]"}`},
 		{"anything else", "text/plain", "hello there", "[hidden:text:11]"},
 		{"nothing", "application/json", "", ""},
 	} {
@@ -160,9 +196,21 @@ func TestKey(t *testing.T) {
 	assert.Equal(t, "{Name:ada Pin:[hidden:number:4] Next:{Name:[hidden:token:7] Pin:1 Next:<nil>}}", r.Key("login", &login{"ada", 4839, &login{"hunter2", 1, nil}}))
 	assert.Equal(t, "map[token:[hidden:token:7]]", r.Key("m", map[string]any{"token": "hunter2"}))
 	assert.Equal(t, "[hidden:binary:3]", r.Key("b", []byte("abc")))
+	assert.Equal(t, "{user:ada password:[hidden:token:7] in:{pin:[hidden:number:4] n:12}}", r.Key("login", logged{"hunter2"}), "a group of slog")
+	assert.Equal(t, "{token:[hidden:token:7]}", r.Key("list", []slog.Attr{slog.String("token", "hunter2")}), "a list of attributes")
+	assert.Equal(t, "{text:[hidden:token:7]}", r.Key("password", slog.GroupValue(slog.String("text", "hunter2"))), "a part of a secret")
+	assert.Equal(t, "{Password:{Text:[hidden:word:9]}}", r.Key("form", struct{ Password struct{ Text string } }{struct{ Text string }{"swordfish"}}), "a part of a secret")
+	assert.Equal(t, "GET /reset/[hidden:word:9]", r.Key("line", "GET /reset/swordfish"), "prose")
 	loop := &login{Name: "ada"}
 	loop.Next = loop
 	assert.Contains(t, r.Key("loop", loop), "…", "a cycle ends")
+}
+
+// A logged value says itself what a log shows of it.
+type logged struct{ password string }
+
+func (l logged) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("user", "ada"), slog.String("password", l.password), slog.Group("in", slog.Int("pin", 4839), slog.Int("n", 12)))
 }
 
 func TestRequestID(t *testing.T) {
