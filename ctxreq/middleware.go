@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"reflect"
 	"runtime/debug"
 	"sync/atomic"
 
@@ -23,7 +24,7 @@ import (
 // the connection, so that the client does not take a partial response for a complete one.
 // http.ErrAbortHandler passes through and is not reported.
 func (c *Config) Middleware(next http.Handler) http.Handler {
-	if next == nil {
+	if isNil(next) {
 		panic("ctxreq: Middleware: nil handler")
 	}
 	if c == nil {
@@ -34,6 +35,18 @@ func (c *Config) Middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c.serve(next, mux, &checked, w, r)
 	})
+}
+
+// isNil finds a nil handler, and a nil function or pointer made one, such as http.HandlerFunc(nil).
+func isNil(h http.Handler) bool {
+	if h == nil {
+		return true
+	}
+	if v := reflect.ValueOf(h); v.Kind() == reflect.Func {
+		return v.IsNil()
+	}
+	mux, ok := h.(*http.ServeMux)
+	return ok && mux == nil
 }
 
 var errOrder = errors.New("ctxreq: Middleware runs inside Seal, so Seal does not cut off what other middlewares added: " +
@@ -210,7 +223,7 @@ func same(a, b any) (equal bool) {
 // recovers it. If a middleware inside Seal recovers it, it is not reported. Without a Middleware
 // outside, Seal uses the zero Config and reports the panic itself.
 func Seal(next http.Handler) http.Handler {
-	if next == nil {
+	if isNil(next) {
 		panic("ctxreq: Seal: nil handler")
 	}
 	mux := muxOf(next)

@@ -29,16 +29,24 @@ var (
 
 // misuses are the calls that panic at once, because they are programming errors.
 var misuses = map[string]func(){
-	"Scope.Go(nil)":            func() { _, s := ctxreq.Start(context.Background(), "s"); defer s.End(nil); s.Go("audit", nil) },
-	"Scope.Go(nil), no scope":  func() { ctxreq.From(context.Background()).Go("audit", nil) },
-	"Scope.Defer(nil)":         func() { _, s := ctxreq.Start(context.Background(), "s"); defer s.End(nil); s.Defer(nil) },
-	"Jobs.Go(nil)":             func() { new(ctxreq.Jobs).Go(context.Background(), "mail", nil) },
-	"Run(nil)":                 func() { ctxreq.Run(context.Background(), "import", nil) },
-	"Config.RPC(nil)":          func() { new(ctxreq.Config).RPC(context.Background(), "/svc/M", nil) },
-	"Middleware(nil)":          func() { new(ctxreq.Config).Middleware(nil) },
-	"Middleware of no Config":  func() { noConfig.Middleware(http.NotFoundHandler()) },
-	"Start of no Config":       func() { noConfig.Start(context.Background(), "s") },
-	"Seal(nil)":                func() { ctxreq.Seal(nil) },
+	"Scope.Go(nil)":           func() { _, s := ctxreq.Start(context.Background(), "s"); defer s.End(nil); s.Go("audit", nil) },
+	"Scope.Go(nil), no scope": func() { ctxreq.From(context.Background()).Go("audit", nil) },
+	"Scope.Defer(nil)":        func() { _, s := ctxreq.Start(context.Background(), "s"); defer s.End(nil); s.Defer(nil) },
+	"Jobs.Go(nil)":            func() { new(ctxreq.Jobs).Go(context.Background(), "mail", nil) },
+	"Run(nil)":                func() { ctxreq.Run(context.Background(), "import", nil) },
+	"Config.RPC(nil)":         func() { new(ctxreq.Config).RPC(context.Background(), "/svc/M", nil) },
+	"Middleware(nil)":         func() { new(ctxreq.Config).Middleware(nil) },
+	"Middleware of no Config": func() { noConfig.Middleware(http.NotFoundHandler()) },
+	"Start of no Config":      func() { noConfig.Start(context.Background(), "s") },
+	"Seal(nil)":               func() { ctxreq.Seal(nil) },
+	"Seal of a nil function":  func() { ctxreq.Seal(http.HandlerFunc(nil)) },
+	"Middleware of a nil mux": func() { new(ctxreq.Config).Middleware((*http.ServeMux)(nil)) },
+	"Unary(nil)": func() {
+		ctxreq.Unary(context.Background(), nil, &struct{ FullMethod string }{"/svc/M"}, (func(context.Context, any) (any, error))(nil))
+	},
+	"Stream(nil)": func() {
+		ctxreq.Stream(nil, wire(&fakeStream{ctx: context.Background()}), &struct{ FullMethod string }{"/svc/M"}, (func(any, wire) error)(nil))
+	},
 	"Start without a parent":   func() { ctxreq.Start(noContext, "s") },
 	"Run without a parent":     func() { ctxreq.Run(noContext, "s", idle) },
 	"NewKey with a taken name": func() { ctxreq.NewKey[int]("test.owner") },
@@ -205,6 +213,39 @@ func TestAnswerArrivesBesideALateReader(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "answer", string(body))
 	conn.Close()
+	eventually(t, "the late reader", func() bool { return len(rec.of(ctxreq.KindLateUse)) > 0 })
+}
+
+// TestAnswerArrivesBesideALateReaderOfHTTP2 is the same with HTTP/2, where the server ends the
+// stream below the reader.
+func TestAnswerArrivesBesideALateReaderOfHTTP2(t *testing.T) {
+	rec := new(recorder)
+	c := &ctxreq.Config{Reporter: rec}
+	read := make(chan error, 1)
+	srv, client := serve(t, "HTTP/2", c.Middleware(ctxreq.Seal(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		assert.Equal(t, 2, r.ProtoMajor)
+		io.WriteString(w, "answer")
+		entered := make(chan struct{})
+		go func() {
+			r.Body.Read(make([]byte, 5))
+			close(entered)
+			_, err := io.Copy(io.Discard, r.Body)
+			read <- err
+		}()
+		<-entered
+	}))))
+	sent, body := io.Pipe()
+	defer body.Close()
+	go io.WriteString(body, "hello, and no more")
+	req, err := http.NewRequest("POST", srv.URL, sent)
+	require.NoError(t, err)
+	resp, err := client.Do(req)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	require.Equal(t, "answer", string(text))
+	require.Error(t, <-read, "the reader ends")
 	eventually(t, "the late reader", func() bool { return len(rec.of(ctxreq.KindLateUse)) > 0 })
 }
 

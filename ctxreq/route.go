@@ -84,18 +84,31 @@ func (s *Scope) setRoute(route string, mux *http.ServeMux, r *http.Request) {
 	}
 }
 
-// handBack copies the route, the path values and the parsed forms from the handler's copy into the
-// original request, so that code outside finds there what it would find without this package. A
-// goroutine that still reads the body writes to its own copy.
+// handBack copies what the handler wrote into its copy of the request (the route, path values,
+// parsed forms, the client's address) into the original, so that code outside finds there what it
+// would find without this package. It writes nothing that is the same, because other goroutines may
+// read the original. A goroutine that still reads the body writes to its own copy.
 func handBack(to, from *http.Request) {
 	if from.Pattern != to.Pattern {
-		if strings.Contains(from.Pattern, "{") {
+		if strings.ContainsAny(from.Pattern, "{:*") {
 			body, trailer := to.Body, to.Trailer
 			*to = *from.WithContext(to.Context()) // path values have no other way
 			to.Body, to.Trailer = body, trailer
 			return
 		}
 		to.Pattern = from.Pattern
+	}
+	if from.URL != to.URL {
+		to.URL = from.URL
+	}
+	if from.Method != to.Method {
+		to.Method = from.Method
+	}
+	if from.RemoteAddr != to.RemoteAddr {
+		to.RemoteAddr = from.RemoteAddr
+	}
+	if from.Host != to.Host {
+		to.Host = from.Host
 	}
 	if from.Form != nil {
 		to.Form, to.PostForm = from.Form, from.PostForm

@@ -73,6 +73,34 @@ func TestRouteIsSeenOutside(t *testing.T) {
 	}
 }
 
+// What a middleware inside wrote into the request is seen outside, as without this package.
+func TestChangesOfTheRequestAreSeenOutside(t *testing.T) {
+	for layer, wrap := range layers {
+		if strings.Contains(layer, "x(") {
+			continue // the one in between does not hand them back
+		}
+		for _, pattern := range []string{"", "/plain", "/users/{id}", "/users/:id", "/files/*path"} {
+			seen := func(wrap func(http.Handler) http.Handler) string {
+				r := httptest.NewRequest("POST", "/users/7?_method=PUT", nil)
+				wrap(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+					r.Pattern, r.Method, r.RemoteAddr, r.Host = pattern, "PUT", "10.0.0.9", "api.x.test"
+					if pattern == "/users/:id" {
+						r.SetPathValue("id", "7")
+					}
+					u := *r.URL
+					u.Path = "/clean"
+					r.URL = &u
+				})).ServeHTTP(httptest.NewRecorder(), r)
+				return fmt.Sprint(r.Pattern, r.Method, r.RemoteAddr, r.Host, r.URL, r.PathValue("id"))
+			}
+			want := seen(func(h http.Handler) http.Handler { return h })
+			require.Equal(t, want, seen(func(h http.Handler) http.Handler {
+				return wrap(&ctxreq.Config{Reporter: new(recorder)}, h)
+			}), layer+pattern)
+		}
+	}
+}
+
 func TestRouteIsSeenOutsideAfterAPanic(t *testing.T) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /users/{id}", func(http.ResponseWriter, *http.Request) { panic("p") })

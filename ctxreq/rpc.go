@@ -2,6 +2,7 @@ package ctxreq
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 	"runtime/debug"
@@ -10,7 +11,8 @@ import (
 // RPC runs call in a scope and ends the scope, on every path. It is like Run, for a caller that
 // must not see internal errors: it returns the error of call unchanged, and nothing else. Errors of
 // children and cleanups go to the Reporter. A panic is reported, and the caller gets a constant
-// text with the request's ID, unless Config.Repanic is set.
+// text with the request's ID, unless Config.Repanic is set. The same text replaces an error of call
+// that has the panic of a child in it, as after return s.Wait().
 //
 // RPC is what an interceptor of any RPC library needs; see examples/grpc.
 func (c *Config) RPC(parent context.Context, method string, call func(context.Context) error) (err error) {
@@ -26,12 +28,15 @@ func (c *Config) RPC(parent context.Context, method string, call func(context.Co
 			p = recover()
 			err = s.unwound(p, debug.Stack())
 		}
-		id := s.id()
+		id, told := s.id(), returned && !errors.As(err, new(reported))
+		if !told {
+			s.reportFresh(err) // what the call returned beside the panic of a child
+		}
 		s.End(err) // End reports its errors, because no caller gets them
 		switch {
 		case p != nil && c.Repanic:
 			panic(p)
-		case !returned:
+		case !told:
 			err = fmt.Errorf("internal error, request %s", id)
 		}
 	}()
@@ -45,6 +50,9 @@ func (c *Config) RPC(parent context.Context, method string, call func(context.Co
 // of the method and the Config of the scope around it, or the zero Config. For another Config call
 // Config.RPC in an interceptor of your own.
 func Unary[I any, H ~func(context.Context, any) (any, error)](ctx context.Context, req any, info I, handler H) (resp any, err error) {
+	if handler == nil {
+		panic(nilFunction("Unary", fullMethod(info)))
+	}
 	err = inherited(ctx, "Unary").RPC(ctx, fullMethod(info), func(ctx context.Context) error {
 		resp, err = handler(ctx, req)
 		return err
@@ -55,6 +63,9 @@ func Unary[I any, H ~func(context.Context, any) (any, error)](ctx context.Contex
 // Stream is Unary for streams: grpc.StreamInterceptor(ctxreq.Stream). The stream that the handler
 // gets has the scope's context.
 func Stream[MD any, S serverStream[MD], I any, H ~func(any, S) error](srv any, ss S, info I, handler H) error {
+	if handler == nil {
+		panic(nilFunction("Stream", fullMethod(info)))
+	}
 	ctx := ss.Context()
 	return inherited(ctx, "Stream").RPC(ctx, fullMethod(info), func(ctx context.Context) error {
 		return handler(srv, any(scopedStream[MD]{ss, ctx}).(S))

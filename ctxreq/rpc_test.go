@@ -3,6 +3,7 @@ package ctxreq_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"runtime"
 	"testing"
@@ -76,6 +77,39 @@ func TestRPCThatPanics(t *testing.T) {
 	}()
 	<-exited
 	require.Empty(t, c.InFlight())
+}
+
+// A handler that returns what Wait returns does not tell the client what a child's panic said. What
+// it returns beside is reported.
+func TestRPCThatReturnsThePanicOfAChild(t *testing.T) {
+	own := errors.New("no stock")
+	for name, row := range map[string]struct {
+		wrap  func(error) error
+		kinds []ctxreq.Kind
+	}{
+		"as it is": {func(err error) error { return err }, []ctxreq.Kind{ctxreq.KindPanic}},
+		"wrapped":  {func(err error) error { return fmt.Errorf("load: %w", err) }, []ctxreq.Kind{ctxreq.KindPanic}},
+		"joined":   {func(err error) error { return errors.Join(own, err) }, []ctxreq.Kind{ctxreq.KindPanic, ctxreq.KindError}},
+	} {
+		rec := new(recorder)
+		err := (&ctxreq.Config{Reporter: rec}).RPC(t.Context(), "/svc/M", func(ctx context.Context) error {
+			s := ctxreq.From(ctx)
+			s.Go("audit", func(context.Context) error { panic("pq: connect postgres://app:hunter2@db/app") })
+			return row.wrap(s.Wait())
+		})
+		require.EqualError(t, err, "internal error, request "+rec.all()[0].Info.ID, name)
+		var kinds []ctxreq.Kind
+		for _, r := range rec.all() {
+			kinds = append(kinds, r.Kind)
+		}
+		require.Equal(t, row.kinds, kinds, name)
+	}
+	child := errors.New("a child's error")
+	err := new(ctxreq.Config).RPC(t.Context(), "/svc/M", func(ctx context.Context) error {
+		ctxreq.From(ctx).Go("audit", func(context.Context) error { return child })
+		return ctxreq.From(ctx).Wait()
+	})
+	require.True(t, err == child, "an error that the handler chose to return")
 }
 
 // wire is the part of grpc.ServerStream that Stream needs.

@@ -388,6 +388,27 @@ func TestWriteThatCannotBeBrokenOffIsReported(t *testing.T) {
 	})
 }
 
+// The error of a blocked writer is in what End returns too, beside the errors of children and cleanups.
+func TestEndReturnsThatAWriterIsBlocked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := blockedWriter{httptest.NewRecorder(), make(chan struct{}), make(chan struct{})}
+		defer close(w.broken)
+		c := &ctxreq.Config{Reporter: new(recorder), Grace: time.Second}
+		var ended error
+		c.Middleware(http.HandlerFunc(func(w2 http.ResponseWriter, r *http.Request) {
+			s := ctxreq.From(r.Context())
+			s.Go("row", func(context.Context) error { return io.ErrShortWrite })
+			s.Defer(func(context.Context) error { return io.ErrClosedPipe })
+			go w2.Write(nil)
+			<-w.entered
+			ended = s.End(nil)
+		})).ServeHTTP(struct{ http.ResponseWriter }{w}, httptest.NewRequest("GET", "/", nil))
+		require.ErrorContains(t, ended, "1 call is blocked inside the ResponseWriter")
+		require.ErrorIs(t, ended, io.ErrShortWrite)
+		require.ErrorIs(t, ended, io.ErrClosedPipe)
+	})
+}
+
 // TestBehaviourOfNetHTTPIsUnchanged sends the same requests to a server with this package and to
 // one without.
 func TestBehaviourOfNetHTTPIsUnchanged(t *testing.T) {
