@@ -3,6 +3,7 @@ package ctxreq_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
