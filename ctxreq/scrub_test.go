@@ -247,6 +247,7 @@ func TestNoSecretIsShown(t *testing.T) {
 }
 
 func TestHarmlessValuesAreShown(t *testing.T) {
+	testgate.NoRace(t)
 	table := readTable(t, "harmless.txt")
 	hidden := 0
 	for i, row := range table {

@@ -24,6 +24,9 @@ func FuzzAnyText(f *testing.F) {
 		if !strings.ContainsAny(a+b, "\"'`[{(<“„«「『‘\\") {
 			require.NotContains(t, text, "swordfish9")
 		}
+		for _, text := range []string{a, b, a + b} {
+			require.False(t, scrub.Missed(text), "%q", text)
+		}
 		r.Path(a, b)
 		r.Query(a)
 		r.Body(a, []byte(b))

@@ -33,8 +33,10 @@ func (r Rules) Text(text string) string {
 	text = between(text, assigned)
 	text = between(text, flags)
 	text = between(text, named)
-	text = credentialShape().ReplaceAllStringFunc(text, credentialText)
-	text = licenseShape().ReplaceAllStringFunc(text, licenseText)
+	if suspicious(text) {
+		text = credentialShape().ReplaceAllStringFunc(text, credentialText)
+		text = licenseShape().ReplaceAllStringFunc(text, licenseText)
+	}
 	text = atom().ReplaceAllStringFunc(text, func(s string) string {
 		if !opaque(s) || pointer().MatchString(s) {
 			return s

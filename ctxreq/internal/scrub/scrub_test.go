@@ -3,6 +3,7 @@ package scrub_test
 import (
 	"log/slog"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 
@@ -104,6 +105,20 @@ func TestText(t *testing.T) {
 		{"a license", "key ABCD-12EF-GH34.", "key [hidden:token:14]."},
 		{"nothing", "", ""},
 	}, scrub.Rules{}.Text)
+}
+
+// The quick look at a text sees every credential that the expressions find.
+func TestNoCredentialIsOverlooked(t *testing.T) {
+	table, err := os.ReadFile("../../testdata/secrets.txt")
+	require.NoError(t, err)
+	n := 0
+	for line := range strings.Lines(string(table)) {
+		for _, text := range append(strings.FieldsFunc(line, func(c rune) bool { return strings.ContainsRune("\t\n {}\"`,=", c) }), line) {
+			n++
+			assert.False(t, scrub.Missed(text), text)
+		}
+	}
+	require.Greater(t, n, 5000)
 }
 
 func TestPath(t *testing.T) {
