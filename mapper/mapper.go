@@ -18,11 +18,11 @@ type Mapper[S, D any] struct{ core }
 // problem ends with lines of code that solve it. New takes ten to a hundred microseconds and
 // allocates. When the Mapper is no longer referenced, all of its memory is freed.
 //
-// Building the same pair at the same line again and again is misuse. From the 64th time on, after a
-// garbage collection, New logs one warning (slog, level Warn) with that line; if the line is in a
-// generic function, with the line that calls the function. It logs no warning if most of the
-// Mappers are still in use, for example one in the service of each tenant. Each test counts for
-// itself.
+// Building the same pair at the same line again and again is misuse. Every 64 times, if a garbage
+// collection has run, New looks whether the Mappers are still in use. If most are not, it logs one
+// warning (slog, level Warn) with that line; if the line is in a generic function, with the line
+// that calls the function. So there is no warning for a Mapper in the service of each tenant. Tests
+// are counted apart from each other.
 func New[S, D any](opts ...Option) (*Mapper[S, D], error) {
 	return build[S, D](opts)
 }

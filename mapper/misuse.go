@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	maxBuilds = 64  // builds of one pair at one line that count as misuse
+	maxBuilds = 64  // after as many builds of one pair at one line, New looks for misuse
 	maxSites  = 512 // lines and pairs that are counted
 )
 
@@ -48,7 +48,7 @@ func (t *buildTable) count(p pair, built *plan) {
 		return
 	}
 	slog.Warn(fmt.Sprintf("mapper: the Mapper from %s to %s is built again and again at %s:%d: build it once, in a package-level variable or in the constructor of what uses it",
-		p.src, p.dst, frame.File, frame.Line), "func", frame.Function, "builds", maxBuilds)
+		p.src, p.dst, frame.File, frame.Line), "func", frame.Function)
 }
 
 // callSite finds the line outside this package that builds a Mapper, and the test that it runs in.
@@ -115,7 +115,7 @@ func (c *siteCount) add(built *plan) bool {
 		return false
 	case c.n == maxBuilds/2+1:
 		c.mark = weak.Make(new([16]byte)) // gone after the next garbage collection
-	case c.n < maxBuilds || c.mark.Value() != nil:
+	case c.n%maxBuilds != 0 || c.mark.Value() != nil: // seldom, because Value can keep the mark for one more collection
 	case c.haveOwners():
 		*c = siteCount{}
 	default:

@@ -52,6 +52,7 @@ func heap() int64 {
 // TestMillionBuilds builds one pair at one line a million times. It expects one warning that names
 // the line, and a heap that grows by less than 1 MiB.
 func TestMillionBuilds(t *testing.T) {
+	mapper.ResetSites()
 	testgate.NoRace(t)
 	builds := testgate.Count(5_000, 20_000, 1_000_000)
 	var grown int64
@@ -71,6 +72,7 @@ func TestMillionBuilds(t *testing.T) {
 
 // TestWarningCountsLines builds at two lines and two pairs, each too seldom.
 func TestWarningCountsLines(t *testing.T) {
+	mapper.ResetSites()
 	few := func(build func()) {
 		for range mapper.MaxBuilds - 1 {
 			build()
@@ -211,6 +213,7 @@ func (p provider) handle(t testing.TB, u User) {
 
 // TestProviderPerRequest builds the Mapper for every request: it warns once and leaks nothing.
 func TestProviderPerRequest(t *testing.T) {
+	mapper.ResetSites()
 	p := provider(func() *mapper.Mapper[User, UserDTO] { return mapper.Must[User, UserDTO](userOptions()...) })
 	text := logged(t, func() {
 		leakcheck.NoGrowth(t, func() { p.handle(t, newUser()) }, leakcheck.Iterations(5))
