@@ -25,8 +25,11 @@ type manner struct {
 
 // add admits v. It waits for room if how and Options say so.
 func (e *engine[K, T, R]) add(ctx context.Context, key K, v T, how manner) (spot[K, T, R], error) {
-	err := e.check(ctx, key)
-	if err != nil {
+	e.mustUse(ctx)
+	if e.keyed && key != key {
+		return spot[K, T, R]{}, errNotEqual
+	}
+	if err := ctx.Err(); err != nil {
 		return spot[K, T, R]{}, err
 	}
 	size := 0
@@ -35,12 +38,24 @@ func (e *engine[K, T, R]) add(ctx context.Context, key K, v T, how manner) (spot
 			return spot[K, T, R]{}, e.misfit(size)
 		}
 	}
-	e.mu.Lock()
-	if e.lanes.quick > 0 && !how.asks {
-		at := e.admitQuickLocked(v).last()
+	if e.plain && !how.asks {
+		e.mu.Lock()
+		if n := len(e.quick); n < cap(e.quick) {
+			e.quick = e.quick[:n+1]
+			e.quick[n] = v
+			b := e.lanes.only.open
+			at := spot[K, T, R]{b, b.group, n}
+			e.mu.Unlock()
+			return at, nil
+		}
 		e.mu.Unlock()
-		return at, nil
 	}
+	return e.addSlow(ctx, key, v, size, how)
+}
+
+// addSlow is add for an item that has this size.
+func (e *engine[K, T, R]) addSlow(ctx context.Context, key K, v T, size int, how manner) (spot[K, T, R], error) {
+	e.lock()
 	l := e.laneLocked(key)
 	if !e.closed && e.budget.queue.n == 0 && e.fitsLocked(size) && e.openToLocked(l, size) {
 		b := e.admitLocked(l, v, size)
@@ -48,6 +63,7 @@ func (e *engine[K, T, R]) add(ctx context.Context, key K, v T, how manner) (spot
 			e.askLocked(b)
 		}
 		at := b.last()
+		e.quickenLocked(b)
 		e.mu.Unlock()
 		return at, nil
 	}
@@ -58,15 +74,6 @@ func (e *engine[K, T, R]) add(ctx context.Context, key K, v T, how manner) (spot
 		return at, err
 	}
 	return e.await(ctx, w)
-}
-
-// check returns the errors that can be found without holding mu.
-func (e *engine[K, T, R]) check(ctx context.Context, key K) error {
-	e.mustUse(ctx)
-	if key != key {
-		return errNotEqual
-	}
-	return ctx.Err()
 }
 
 // misfit returns what is wrong with an item of this size, or nil.
@@ -195,7 +202,7 @@ func (e *engine[K, T, R]) await(ctx context.Context, w *waiter[K, T, R]) (spot[K
 
 // quit takes w out of the queue, if it is still there. The waiters behind it may now fit.
 func (e *engine[K, T, R]) quit(w *waiter[K, T, R]) bool {
-	e.mu.Lock()
+	e.lock()
 	defer e.mu.Unlock()
 	if w.node.on == nil {
 		return false
@@ -278,7 +285,6 @@ func (e *engine[K, T, R]) reserveLocked(l *lane[K, T, R], rooms *[]room[K, T, R]
 }
 
 func (e *engine[K, T, R]) changeRoomLocked(l *lane[K, T, R], items, bytes int) {
-	e.lanes.quick = 0
 	e.budget.reserved += items
 	e.budget.reservedBytes += bytes
 	l.reserved += items
@@ -344,7 +350,11 @@ func (e *engine[K, T, R]) addAll(ctx context.Context, key K, vs []T) (n int, err
 
 // addSome admits items of vs while it need not wait, at most stride of them.
 func (e *engine[K, T, R]) addSome(ctx context.Context, key K, vs []T) (n int, err error) {
-	if err := e.check(ctx, key); err != nil {
+	e.mustUse(ctx)
+	if e.keyed && key != key {
+		return 0, errNotEqual
+	}
+	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
 	var sizes [stride]int
@@ -356,7 +366,7 @@ func (e *engine[K, T, R]) addSome(ctx context.Context, key K, vs []T) (n int, er
 			}
 		}
 	}
-	e.mu.Lock()
+	e.lock()
 	l := e.laneLocked(key)
 	for n < len(vs) && !e.closed && e.budget.queue.n == 0 && e.fitsLocked(sizes[n]) && e.openToLocked(l, sizes[n]) {
 		b := e.admitLocked(l, vs[n], sizes[n])
@@ -372,7 +382,7 @@ func (e *engine[K, T, R]) addSome(ctx context.Context, key K, vs []T) (n int, er
 
 // withdraw takes back an item whose batch no worker has taken yet.
 func (e *engine[K, T, R]) withdraw(at spot[K, T, R]) bool {
-	e.mu.Lock()
+	e.lock()
 	defer e.mu.Unlock()
 	b := at.batch
 	if b.group != at.group || b.inQueued.on == nil {

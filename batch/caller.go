@@ -3,7 +3,9 @@ package batch
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 // A Result is what a handler returns for one item.
@@ -175,29 +177,25 @@ func (t Ticket[R]) Wait(ctx context.Context) (R, error) {
 
 // A group holds the results of one batch for the callers that wait for them.
 type group[R any] struct {
-	of     *identity
-	mu     sync.Mutex
-	slots  []slot[R]
-	change chan struct{} // made by a waiter; closed when results arrive
-}
-
-type slot[R any] struct {
-	Result[R]
-	known bool
+	of      *identity
+	whole   atomic.Bool // all results arrived at once: each is read without mu
+	mu      sync.Mutex
+	results []Result[R]
+	known   []bool        // the results that arrived, unless whole
+	change  chan struct{} // made by a waiter; closed when results arrive
 }
 
 // wait returns the result at i, or the error of ctx. With take it clears the result that it
 // returns.
 func (g *group[R]) wait(ctx context.Context, i int, take bool) (Result[R], error) {
+	if g.whole.Load() {
+		return g.read(i, take), nil
+	}
 	g.mu.Lock()
 	for {
-		if i < len(g.slots) && g.slots[i].known {
-			r := g.slots[i].Result
-			if take {
-				g.slots[i].Result = Result[R]{}
-			}
-			g.mu.Unlock()
-			return r, nil
+		if g.whole.Load() || i < len(g.known) && g.known[i] {
+			defer g.mu.Unlock()
+			return g.read(i, take), nil
 		}
 		if g.change == nil {
 			g.change = make(chan struct{})
@@ -216,18 +214,36 @@ func (g *group[R]) wait(ctx context.Context, i int, take bool) (Result[R], error
 	}
 }
 
+// read returns the result at i, which has arrived.
+func (g *group[R]) read(i int, take bool) Result[R] {
+	r := g.results[i]
+	if take {
+		g.results[i] = Result[R]{}
+	}
+	return r
+}
+
+// setAll gives every item its result. None may have one.
+func (g *group[R]) setAll(results []Result[R]) {
+	g.mu.Lock()
+	g.results = slices.Clone(results) // the handler may use its slice again
+	g.whole.Store(true)
+	g.end()
+}
+
 // begin locks g, to set results of a batch of n items.
 func (g *group[R]) begin(n int) {
 	g.mu.Lock()
-	if len(g.slots) < n {
-		g.slots = append(g.slots, make([]slot[R], n-len(g.slots))...)
+	if n -= len(g.known); n > 0 {
+		g.results = append(g.results, make([]Result[R], n)...)
+		g.known = append(g.known, make([]bool, n)...)
 	}
 }
 
 // set gives the item at i its result, unless it has one.
 func (g *group[R]) set(i int, r Result[R]) {
-	if s := &g.slots[i]; !s.known {
-		s.Result, s.known = r, true
+	if !g.known[i] {
+		g.results[i], g.known[i] = r, true
 	}
 }
 
@@ -242,7 +258,8 @@ func (g *group[R]) end() {
 
 // resolveLocked gives err to every item of [lo, hi) of b that has no outcome.
 func (b *batch[K, T, R]) resolveLocked(lo, hi int, err error) {
-	b.group.begin(len(b.notes))
+	b.noteLocked()
+	b.group.begin(len(b.items))
 	for i := lo; i < hi; i++ {
 		if b.notes[i].size != gone {
 			b.group.set(i, Result[R]{Err: err})

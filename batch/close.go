@@ -8,7 +8,7 @@ func (e *engine[K, T, R]) flush(ctx context.Context) error {
 	if e.self.observing() {
 		return errInside
 	}
-	e.mu.Lock()
+	e.lock()
 	defer e.mu.Unlock()
 	if e.flushes >= e.opt.MaxWaiters {
 		e.stats.Rejected++
@@ -81,7 +81,7 @@ func (e *engine[K, T, R]) beforeLocked(last uint64) *batch[K, T, R] {
 // waitForLocked releases mu until ch is closed or ctx ends.
 func (e *engine[K, T, R]) waitForLocked(ctx context.Context, ch chan struct{}) error {
 	e.mu.Unlock()
-	defer e.mu.Lock()
+	defer e.lock()
 	select {
 	case <-ch:
 		return nil
@@ -95,7 +95,7 @@ func (e *engine[K, T, R]) waitForLocked(ctx context.Context, ch chan struct{}) e
 func (e *engine[K, T, R]) close(ctx context.Context) (*remains[K, T], error) {
 	e.mustUse(ctx)
 	observing := e.self.observing()
-	e.mu.Lock()
+	e.lock()
 	defer e.mu.Unlock()
 	e.closed = true
 	e.refuseLocked(ErrClosed)

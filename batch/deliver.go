@@ -13,6 +13,7 @@ type verdict[R any] struct {
 	results []Result[R]   // one for each item, or nil
 	err     error         // of every item
 	items   map[int]error // of the items that failed, by their index in the call, if err is nil
+	partial bool          // a result has an error
 	final   bool          // nothing is tried again
 	after   time.Duration // the least delay that the handler asked for, for these items
 	pause   time.Duration // the same for all batches
@@ -30,6 +31,9 @@ func (v *verdict[R]) of(i int) Result[R] {
 	}
 	return Result[R]{}
 }
+
+// good reports whether all items were delivered.
+func (v *verdict[R]) good() bool { return v.err == nil && v.items == nil && !v.partial }
 
 // delay notes what err asks for, if it is a Failure.
 func (v *verdict[R]) delay(err error) {
@@ -113,8 +117,8 @@ func (e *engine[K, T, R]) try(b *batch[K, T, R], lo, hi int) fate {
 		if b.tried {
 			e.wait(b.delay)
 		}
-		v, ok := e.call(b, items, lo, hi)
-		if !ok {
+		var v verdict[R]
+		if !e.call(b, items, lo, hi, &v) {
 			b.over = true
 			return settled
 		}
@@ -128,7 +132,7 @@ func (e *engine[K, T, R]) try(b *batch[K, T, R], lo, hi int) fate {
 			e.settle(b, lo, hi, &v)
 			return spoiled
 		}
-		v.final = v.final || e.tooOld(b, b.delay)
+		v.final = v.final || e.most == 1 || e.tooOld(b, b.delay)
 		if e.settle(b, lo, hi, &v) == 0 {
 			return settled
 		}
@@ -140,11 +144,12 @@ func (e *engine[K, T, R]) try(b *batch[K, T, R], lo, hi int) fate {
 func (e *engine[K, T, R]) heed(v *verdict[R], attempt int) time.Duration {
 	for i := range v.results {
 		if err := v.results[i].Err; err != nil {
+			v.partial = true
 			v.delay(err)
 		}
 	}
 	if v.pause > 0 {
-		e.mu.Lock()
+		e.lock()
 		e.pauseLocked(v.pause)
 		e.mu.Unlock()
 	}
@@ -314,7 +319,7 @@ func (e *engine[K, T, R]) backoff(attempt int) time.Duration {
 // wait holds the batch back before another call with its items.
 func (e *engine[K, T, R]) wait(d time.Duration) {
 	e.sleep(d)
-	e.mu.Lock()
+	e.lock()
 	defer e.mu.Unlock()
 	e.stats.Retries++
 	e.paceLocked()
@@ -324,16 +329,15 @@ func (e *engine[K, T, R]) wait(d time.Duration) {
 // they are worth another attempt.
 func (e *engine[K, T, R]) settle(b *batch[K, T, R], lo, hi int, v *verdict[R]) (left int) {
 	again := e.judge(b, lo, hi, v)
-	e.mu.Lock()
+	e.lock()
 	if b.abandoned {
 		e.mu.Unlock()
 		return 0
 	}
 	var said []outcome[T]
 	var rooms []room[K, T, R]
-	if v.err == nil && v.items == nil && v.results == nil && lo == 0 && hi == len(b.items) && e.opt.Observer == nil {
-		e.stats.Delivered += int64(b.live) // the whole batch, and nobody has to be told
-		e.freeLocked(b, b.live, b.bytes)
+	if v.good() && b.whole && hi-lo == len(b.items) && e.opt.Observer == nil {
+		e.deliverLocked(b, v)
 	} else {
 		said, rooms, left = e.settleEachLocked(b, lo, hi, v, again)
 	}
@@ -344,10 +348,19 @@ func (e *engine[K, T, R]) settle(b *batch[K, T, R], lo, hi int, v *verdict[R]) (
 	return left
 }
 
+// deliverLocked is settle for a batch that was delivered as a whole, if nobody observes it.
+func (e *engine[K, T, R]) deliverLocked(b *batch[K, T, R], v *verdict[R]) {
+	if e.tickets {
+		b.group.setAll(v.results)
+	}
+	e.stats.Delivered += int64(b.live)
+	e.freeLocked(b, b.live, b.bytes)
+}
+
 // judge asks Retry about the errors of v, with mu free. It returns the indexes of b to be tried
 // again.
 func (e *engine[K, T, R]) judge(b *batch[K, T, R], lo, hi int, v *verdict[R]) map[int]bool {
-	if v.final || e.retries == 1 || v.err == nil && v.items == nil && v.results == nil {
+	if v.final || e.retries == 1 || v.good() {
 		return nil
 	}
 	var again map[int]bool
@@ -372,6 +385,7 @@ func (e *engine[K, T, R]) judge(b *batch[K, T, R], lo, hi int, v *verdict[R]) ma
 
 // settleEachLocked is settle, item by item. It returns the outcomes to tell the Observer.
 func (e *engine[K, T, R]) settleEachLocked(b *batch[K, T, R], lo, hi int, v *verdict[R], again map[int]bool) (said []outcome[T], rooms []room[K, T, R], left int) {
+	b.noteLocked()
 	if e.tickets {
 		b.group.begin(len(b.items))
 		defer b.group.end()

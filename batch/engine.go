@@ -28,6 +28,7 @@ type engine[K comparable, T, R any] struct {
 	epoch  time.Time // a stamp is the nanoseconds since then
 
 	mu      sync.Mutex
+	quick   []T   // the items of the open batch, while nothing needs a look for the next one; see lock
 	stats   Stats // Pending and PendingBytes are what the budget has given out
 	budget  budget[K, T, R]
 	lanes   lanes[K, T, R]
@@ -74,7 +75,6 @@ type lanes[K comparable, T, R any] struct {
 	size    int                   // of the last batch that was used up
 	seq     uint64                // of the newest batch
 	held    int                   // lanes on hold
-	quick   int                   // how many more items the only lane's open batch takes without any check
 }
 
 // A flight is what workers do.
@@ -110,7 +110,7 @@ type lane[K comparable, T, R any] struct {
 type batch[K comparable, T, R any] struct {
 	lane  *lane[K, T, R]
 	items []T
-	notes []note // of the items; the last ones may be missing, see noteLocked
+	notes []note // of the items; the last ones may be missing, or all of them: see noteLocked
 	live  int    // items without an outcome
 	bytes int    // of the live ones
 	seq   uint64
@@ -122,13 +122,14 @@ type batch[K comparable, T, R any] struct {
 	done  chan struct{} // made by a waiter; closed when live is 0, or its lane is held
 
 	// While in flight. Only the worker uses whole, tried, delay and over.
-	whole     bool   // no item has an outcome on its own
-	turn      uint64 // of the call, over the life of the array
+	whole     bool // no item has an outcome on its own
 	calling   bool
-	overdue   int64 // when the call counts as stuck
-	told      bool  // its callers were told ErrTimeout
-	abandoned bool  // Close gave its items back
-	tried     bool  // handed over at least once
+	from, to  int         // the items of the call
+	watch     *time.Timer // of the call, if callers wait for its results; used again with the array
+	overdue   int64       // when the call counts as stuck
+	told      bool        // its callers were told ErrTimeout
+	abandoned bool        // Close gave its items back
+	tried     bool        // handed over at least once
 	delay     time.Duration
 	over      bool // the worker has seen that it is abandoned
 
@@ -271,7 +272,7 @@ func (a *alarm) stopLocked() {
 // items that are too old. It may find nothing to do, because the batch has left meanwhile.
 func (e *engine[K, T, R]) tick() {
 	var lost expired[K, T, R]
-	e.mu.Lock()
+	e.lock()
 	now := e.now()
 	e.alarm.at = 0
 	for h := e.lanes.lingers.head; h != nil && h.of.until <= now; h = e.lanes.lingers.head {

@@ -17,7 +17,7 @@ func (c *Caller[T, R]) AtRest() error { return c.e.atRest() }
 func (k *Keyed[K, T]) AtRest() error  { return k.e.atRest() }
 
 func (e *engine[K, T, R]) audit() error {
-	e.mu.Lock()
+	e.lock()
 	defer e.mu.Unlock()
 	s := e.stats
 	if sum := s.Delivered + s.Failed + s.Expired + s.Withdrawn + s.Returned + s.Pending; s.Admitted != sum {
@@ -60,10 +60,6 @@ func (e *engine[K, T, R]) audit() error {
 		return fmt.Errorf("batches linger and no timer is set for the first")
 	case q.queued.n > 0 && e.alarm.at == 0:
 		return fmt.Errorf("items wait and no timer is set for their age")
-	}
-	if open := q.quick; open > 0 && (e.closed || e.budget.waiting > 0 || q.only.open == nil || q.only.open.due ||
-		len(q.only.open.items)+open >= e.opt.MaxItems || int(s.Pending)+open+e.budget.reserved >= e.opt.PendingItems) {
-		return fmt.Errorf("%d items are let in without a look: %+v", open, s)
 	}
 	for n := q.lingers.head; n != nil; n = n.next {
 		if n.of.bytes >= e.opt.MaxBytes || n.of.asked && e.flight.list.n == 0 {
@@ -164,7 +160,7 @@ func (e *engine[K, T, R]) atRest() error {
 	if err := e.audit(); err != nil {
 		return err
 	}
-	e.mu.Lock()
+	e.lock()
 	defer e.mu.Unlock()
 	q := &e.lanes
 	if e.stats.Pending != 0 || e.flight.workers != 0 || e.alarm.at != 0 || q.queued.n+e.flight.list.n+q.lingers.n+q.ready.n+e.budget.waiting+e.reports.list.n != 0 {

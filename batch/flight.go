@@ -34,7 +34,7 @@ func (e *engine[K, T, R]) work() {
 func (e *engine[K, T, R]) take(done *batch[K, T, R]) *batch[K, T, R] {
 	for {
 		var lost expired[K, T, R]
-		e.mu.Lock()
+		e.lock()
 		if done != nil {
 			e.putAwayLocked(done)
 			done = nil
@@ -56,7 +56,7 @@ func (e *engine[K, T, R]) take(done *batch[K, T, R]) *batch[K, T, R] {
 
 // leave ends a worker whose goroutine the handler has ended. Another worker takes over.
 func (e *engine[K, T, R]) leave(b *batch[K, T, R]) {
-	e.mu.Lock()
+	e.lock()
 	defer e.mu.Unlock()
 	e.putAwayLocked(b)
 	e.flight.workers--
@@ -96,6 +96,9 @@ func (e *engine[K, T, R]) nextReadyLocked(lost *expired[K, T, R]) *batch[K, T, R
 	e.flight.list.push(&b.inFlight, b)
 	l.busy = e.keyed
 	b.whole = b.live == len(b.items)
+	if e.most > 1 {
+		b.noteLocked()
+	}
 	e.refreshLocked(l)
 	e.freedLocked()
 	return b
@@ -115,7 +118,7 @@ func (e *engine[K, T, R]) paceLocked() {
 		}
 		e.mu.Unlock()
 		e.sleep(time.Duration(start - now))
-		e.mu.Lock()
+		e.lock()
 	}
 }
 
@@ -139,25 +142,21 @@ func (e *engine[K, T, R]) sleep(d time.Duration) {
 
 // call runs the handler once with items: the items of [lo, hi) of b without an outcome. If Close
 // gave the items back, it makes no call and reports false.
-func (e *engine[K, T, R]) call(b *batch[K, T, R], items []T, lo, hi int) (v verdict[R], ok bool) {
-	turn, ok := e.beginCall(b, lo, hi)
-	if !ok {
-		return v, false
+func (e *engine[K, T, R]) call(b *batch[K, T, R], items []T, lo, hi int, v *verdict[R]) (ok bool) {
+	if !e.beginCall(b, lo, hi) {
+		return false
 	}
 	ctx, cancel := context.WithTimeout(e.base, e.opt.Timeout)
 	defer cancel()
-	if e.tickets {
-		t := time.AfterFunc(e.opt.patience(), func() { e.overran(b, turn, lo, hi) })
-		defer t.Stop()
-	}
 	n := len(items)
 	results, err := e.guarded(ctx, b.lane.key, items)
 	if e.endCall(b) {
-		v = verdict[R]{err: ErrTimeout, final: true}
+		*v = verdict[R]{err: ErrTimeout, final: true}
 		v.delay(err)
-		return v, true
+		return true
 	}
-	return e.read(n, results, err, ctx.Err() == context.DeadlineExceeded), true
+	e.read(v, n, results, err, ctx.Err() == context.DeadlineExceeded)
+	return true
 }
 
 // guarded turns a panic of the handler into an error.
@@ -170,55 +169,66 @@ func (e *engine[K, T, R]) guarded(ctx context.Context, key K, items []T) (result
 	return e.handle(ctx, key, items)
 }
 
-func (e *engine[K, T, R]) beginCall(b *batch[K, T, R], lo, hi int) (turn uint64, ok bool) {
-	e.mu.Lock()
+func (e *engine[K, T, R]) beginCall(b *batch[K, T, R], lo, hi int) (ok bool) {
+	e.lock()
 	defer e.mu.Unlock()
 	if b.abandoned {
-		return 0, false
+		return false
 	}
 	if e.most > 1 {
 		b.count(lo, hi)
 	}
-	b.turn++
-	b.calling, b.told = true, false
+	b.calling, b.told, b.from, b.to = true, false, lo, hi
 	b.overdue = e.now() + int64(e.opt.patience())
 	e.stats.Calls++
 	e.stats.InFlight++
-	return b.turn, true
+	switch {
+	case !e.tickets:
+	case b.watch == nil:
+		b.watch = time.AfterFunc(e.opt.patience(), func() { e.overran(b) })
+	default:
+		b.watch.Reset(e.opt.patience())
+	}
+	return true
 }
 
 // endCall reports whether the callers were told already that it took too long.
 func (e *engine[K, T, R]) endCall(b *batch[K, T, R]) bool {
-	e.mu.Lock()
+	e.lock()
 	defer e.mu.Unlock()
 	if b.calling {
 		b.calling = false
 		e.stats.InFlight--
+		if e.tickets {
+			b.watch.Stop()
+		}
 	}
 	return b.told
 }
 
-// overran tells ErrTimeout to the callers of the items [lo, hi), whose call has run past its time.
-// The items stay in the budget, and the call counts as in flight, until the call returns.
-func (e *engine[K, T, R]) overran(b *batch[K, T, R], turn uint64, lo, hi int) {
-	e.mu.Lock()
+// overran tells ErrTimeout to the callers whose items are in the call of b, if it has run past its
+// time: the timer may have fired for an earlier call. The items stay in the budget, and the call
+// counts as in flight, until it returns.
+func (e *engine[K, T, R]) overran(b *batch[K, T, R]) {
+	e.lock()
 	defer e.mu.Unlock()
-	if b.turn == turn && b.calling && !b.abandoned {
+	if b.calling && !b.abandoned && b.overdue <= e.now() {
 		b.told = true
-		b.resolveLocked(lo, hi, ErrTimeout)
+		b.resolveLocked(b.from, b.to, ErrTimeout)
 	}
 }
 
 // read makes a verdict of what the handler returned for n items.
-func (e *engine[K, T, R]) read(n int, results []Result[R], err error, late bool) verdict[R] {
-	if err == nil && e.tickets && len(results) != n {
+func (e *engine[K, T, R]) read(v *verdict[R], n int, results []Result[R], err error, late bool) {
+	switch {
+	case err != nil:
+		*v = readError(n, results, err, late)
+	case e.tickets && len(results) != n:
 		err = fmt.Errorf("batch: the handler returned %d results for %d items: return one for each, in their order", len(results), n)
-		return verdict[R]{err: err, final: true}
+		*v = verdict[R]{err: err, final: true}
+	default:
+		*v = verdict[R]{results: timedOut(results, late)}
 	}
-	if err == nil {
-		return verdict[R]{results: timedOut(results, late)}
-	}
-	return readError(n, results, err, late)
 }
 
 // timedOut returns results. If late, every error in them says so.

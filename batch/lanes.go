@@ -32,21 +32,34 @@ func (e *engine[K, T, R]) admitLocked(l *lane[K, T, R], v T, size int) *batch[K,
 	}
 	if e.countLocked(b, 1, size) {
 		e.fullLocked(b)
-	} else if e.plain && !b.due {
-		e.lanes.quick = min(e.opt.MaxItems-len(b.items), e.opt.PendingItems-int(e.stats.Pending)-e.budget.reserved) - 1
 	}
 	return b
 }
 
-// admitQuickLocked is admitLocked without the checks, for use while lanes.quick is more than 0.
-func (e *engine[K, T, R]) admitQuickLocked(v T) *batch[K, T, R] {
-	b := e.lanes.only.open
-	b.items = append(b.items, v)
-	b.live++
-	e.lanes.quick--
-	e.stats.Admitted++
-	e.stats.Pending++
-	return b
+// quickenLocked lets the next items into b without a look at anything else, as many as neither the
+// batch nor the budget can be full after. It is the last thing that is done with mu held: whoever
+// locks mu next, other than to admit such an item, ends this.
+func (e *engine[K, T, R]) quickenLocked(b *batch[K, T, R]) {
+	n := len(b.items)
+	room := min(e.opt.MaxItems-n, e.opt.PendingItems-int(e.stats.Pending)-e.budget.reserved) - 1
+	if e.plain && !b.due && room > 0 {
+		e.quick = b.items[:n:min(n+room, cap(b.items))]
+	}
+}
+
+// lock locks mu, and counts what was admitted quickly.
+func (e *engine[K, T, R]) lock() {
+	e.mu.Lock()
+	if e.quick == nil {
+		return
+	}
+	b, all := e.lanes.only.open, len(e.quick)
+	n := all - len(b.items)
+	e.quick = nil
+	b.items = b.items[:all]
+	b.live += n
+	e.stats.Admitted += int64(n)
+	e.stats.Pending += int64(n)
 }
 
 // noteLocked makes the notes of b complete: without sizes they are made when they are needed.
@@ -92,7 +105,6 @@ func (e *engine[K, T, R]) admitMoreLocked(b *batch[K, T, R], vs []T, sizes []int
 		bytes += size
 		b.notes = append(b.notes, note{b.stamp, int32(size), 0})
 	}
-	e.lanes.quick = 0
 	b.items = append(b.items, vs[:n]...)
 	if e.countLocked(b, n, bytes) {
 		e.fullLocked(b)
@@ -180,7 +192,7 @@ func (e *engine[K, T, R]) recycleLocked(b *batch[K, T, R]) {
 	q := &e.lanes
 	q.size = len(b.items)
 	clear(b.items)
-	*b = batch[K, T, R]{items: b.items[:0], notes: b.notes[:0], turn: b.turn}
+	*b = batch[K, T, R]{items: b.items[:0], notes: b.notes[:0], watch: b.watch}
 	if len(q.spare) < e.opt.PendingItems/e.opt.MaxItems+2 {
 		q.spare = append(q.spare, b)
 	}
@@ -197,7 +209,6 @@ func (e *engine[K, T, R]) makeDueLocked(b *batch[K, T, R]) {
 		return
 	}
 	b.due = true
-	e.lanes.quick = 0
 	e.lanes.lingers.remove(&b.inLingers)
 	e.refreshLocked(b.lane)
 }
@@ -221,7 +232,7 @@ func (e *engine[K, T, R]) askLocked(b *batch[K, T, R]) {
 
 // ask is askLocked for the batches of spots that no worker has taken.
 func (e *engine[K, T, R]) ask(spots []spot[K, T, R]) {
-	e.mu.Lock()
+	e.lock()
 	defer e.mu.Unlock()
 	for _, at := range spots {
 		if b := at.batch; b.group == at.group && b.inQueued.on != nil {
@@ -272,7 +283,7 @@ func (e *engine[K, T, R]) holdLocked(l *lane[K, T, R]) {
 
 // resume ends the hold of a key, and reports whether it was on hold.
 func (e *engine[K, T, R]) resume(key K) bool {
-	e.mu.Lock()
+	e.lock()
 	defer e.mu.Unlock()
 	l := e.lanes.byKey[key]
 	if l == nil || !l.held {
@@ -290,7 +301,6 @@ func (e *engine[K, T, R]) dequeueLocked(b *batch[K, T, R]) {
 	l := b.lane
 	if l.open == b {
 		l.open = nil
-		e.lanes.quick = 0
 	}
 	l.queue.remove(&b.inLane)
 	e.lanes.queued.remove(&b.inQueued)
@@ -344,6 +354,9 @@ func (b *batch[K, T, R]) wakeLocked() {
 // expireLocked drops what is older than MaxAge from a queued batch, and returns the stamp of the
 // oldest item left; 0 is none, and then the batch is gone.
 func (e *engine[K, T, R]) expireLocked(b *batch[K, T, R], now int64, lost *expired[K, T, R]) int64 {
+	if len(b.notes) == 0 && b.stamp+int64(e.opt.MaxAge) > now { // all items have this stamp
+		return b.stamp
+	}
 	b.noteLocked()
 	for i, n := range b.notes {
 		if n.size == gone {

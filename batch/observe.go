@@ -110,7 +110,7 @@ func (e *engine[K, T, R]) tell(r *report[K, T, R]) {
 
 // told wakes the callers that wait for r.
 func (e *engine[K, T, R]) told(r *report[K, T, R]) {
-	e.mu.Lock()
+	e.lock()
 	defer e.mu.Unlock()
 	e.reports.list.remove(&r.node)
 	if r.done != nil {

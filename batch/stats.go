@@ -24,7 +24,7 @@ type Stats struct {
 }
 
 func (e *engine[K, T, R]) snapshot() Stats {
-	e.mu.Lock()
+	e.lock()
 	defer e.mu.Unlock()
 	s := e.stats
 	s.Waiting = int64(e.budget.waiting)
