@@ -145,6 +145,7 @@ func (e *engine[K, T, R]) giveBackLocked(cause error) *remains[K, T] {
 		r.undelivered = e.takeBackLocked(r.undelivered, b, errReturned)
 		l := b.lane
 		e.dequeueLocked(b)
+		clear(b.items)
 		e.recycleLocked(b)
 		e.refreshLocked(l)
 	}
@@ -152,6 +153,9 @@ func (e *engine[K, T, R]) giveBackLocked(cause error) *remains[K, T] {
 		if n.of.live > 0 {
 			r.inDoubt = e.takeBackLocked(r.inDoubt, n.of, errAbandoned)
 			n.of.abandoned = true
+		}
+		if n.of.calling {
+			n.of.cancel()
 		}
 	}
 	e.freedLocked()

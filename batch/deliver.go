@@ -99,33 +99,26 @@ const (
 	spoiled             // the same for a single item, which failed
 )
 
-// deliver hands b over until all its items have an outcome.
-func (e *engine[K, T, R]) deliver(b *batch[K, T, R]) {
-	if e.try(b, 0, len(b.items)) == refused {
-		e.isolate(b, 0, len(b.items))
-	}
-}
-
 // try hands over the items [lo, hi) of b that have no outcome. Items that failed with an error
 // worth another attempt are handed over again.
 func (e *engine[K, T, R]) try(b *batch[K, T, R], lo, hi int) fate {
 	for attempt := 1; ; attempt++ {
-		items := b.rest(lo, hi)
-		if len(items) == 0 || b.over {
+		n := b.left(lo, hi)
+		if n == 0 || b.over {
 			return settled
 		}
 		if b.tried {
 			e.wait(b.delay)
 		}
 		var v verdict[R]
-		if !e.call(b, items, lo, hi, &v) {
+		if !e.call(b, lo, hi, n, &v) {
 			b.over = true
 			return settled
 		}
 		b.tried = true
 		b.delay = e.heed(&v, attempt)
 		if e.bad(&v) {
-			if len(items) > 1 {
+			if n > 1 {
 				return refused
 			}
 			v.final = true
@@ -182,7 +175,7 @@ func (e *engine[K, T, R]) isolate(b *batch[K, T, R], lo, hi int) {
 	for lo < hi {
 		next, found := e.first(b, lo, hi)
 		if found {
-			next = e.run(b, next, hi)
+			next = e.pass(b, next, hi)
 		}
 		if e.part(b, next, hi) != refused {
 			return
@@ -211,9 +204,9 @@ func (e *engine[K, T, R]) first(b *batch[K, T, R], lo, hi int) (next int, found 
 	}
 }
 
-// run finds the end of a run of bad items that may go on at lo. It returns the index behind the
+// pass finds the end of a run of bad items that may go on at lo. It returns the index behind the
 // items that have an outcome by then.
-func (e *engine[K, T, R]) run(b *batch[K, T, R], lo, hi int) (next int) {
+func (e *engine[K, T, R]) pass(b *batch[K, T, R], lo, hi int) (next int) {
 	alone := log2(len(b.items))
 	for i := 0; lo < hi; i++ {
 		mid := b.after(lo, hi, 1<<max(0, i-alone+1))
@@ -257,12 +250,12 @@ func (e *engine[K, T, R]) giveUp(b *batch[K, T, R], lo, hi int, used bool) {
 // log2 is the logarithm of n, rounded up.
 func log2(n int) int { return bits.Len(uint(n - 1)) }
 
-// rest returns the items of [lo, hi) that have no outcome, in a new slice.
-func (b *batch[K, T, R]) rest(lo, hi int) []T {
+// rest returns the n items of [lo, hi) that have no outcome, in a new slice.
+func (b *batch[K, T, R]) rest(lo, hi, n int) []T {
+	items := make([]T, 0, n)
 	if b.whole {
-		return append(make([]T, 0, hi-lo), b.items[lo:hi]...)
+		return append(items, b.items[lo:hi]...)
 	}
-	items := make([]T, 0, hi-lo)
 	for i := lo; i < hi; i++ {
 		if b.notes[i].size != gone {
 			items = append(items, b.items[i])
@@ -280,6 +273,9 @@ func (b *batch[K, T, R]) count(lo, hi int) {
 
 // left returns how many of the items [lo, hi) have no outcome.
 func (b *batch[K, T, R]) left(lo, hi int) (n int) {
+	if b.whole {
+		return hi - lo
+	}
 	for i := lo; i < hi; i++ {
 		if b.notes[i].size != gone {
 			n++

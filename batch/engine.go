@@ -23,7 +23,8 @@ type engine[K comparable, T, R any] struct {
 	most    int  // hand-overs of an item, splitting included
 
 	self   *identity       // marks the contexts of the handlers
-	base   context.Context // of the handlers; done once Close gives up
+	root   context.Context // of the handlers
+	base   context.Context // of what waits; done once Close gives up
 	cancel context.CancelFunc
 	epoch  time.Time // a stamp is the nanoseconds since then
 
@@ -124,12 +125,13 @@ type batch[K comparable, T, R any] struct {
 	// While in flight. Only the worker uses whole, tried, delay and over.
 	whole     bool // no item has an outcome on its own
 	calling   bool
-	from, to  int         // the items of the call
-	watch     *time.Timer // of the call, if callers wait for its results; used again with the array
-	overdue   int64       // when the call counts as stuck
-	told      bool        // its callers were told ErrTimeout
-	abandoned bool        // Close gave its items back
-	tried     bool        // handed over at least once
+	from, to  int                // the items of the call
+	watch     *time.Timer        // of the call, if callers wait for its results; used again with the array
+	cancel    context.CancelFunc // ends the context of the call
+	overdue   int64              // when the call counts as stuck
+	told      bool               // its callers were told ErrTimeout
+	abandoned bool               // Close gave its items back
+	tried     bool               // handed over at least once
 	delay     time.Duration
 	over      bool // the worker has seen that it is abandoned
 
@@ -199,8 +201,8 @@ func newEngine[K comparable, T, R any](opt Options[T], keyed bool, handle func(c
 	if attempts == 0 && opt.Split != nil {
 		e.most = 4 * (1 + log2(opt.MaxItems))
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	e.base, e.cancel = context.WithValue(ctx, insideKey{}, e.self), cancel
+	e.root = context.WithValue(context.Background(), insideKey{}, e.self)
+	e.base, e.cancel = context.WithCancel(context.Background())
 	if !keyed {
 		e.lanes.only = &lane[K, T, R]{}
 		return e, nil

@@ -26,12 +26,17 @@ func (e *engine[K, T, R]) work() {
 		}
 	}()
 	for b = e.take(nil); b != nil; b = e.take(b) {
-		e.deliver(b)
+		if e.try(b, 0, len(b.items)) == refused {
+			e.isolate(b, 0, len(b.items))
+		}
 	}
 }
 
 // take puts the batch done away, if any, and returns the next one. Without one the worker is gone.
 func (e *engine[K, T, R]) take(done *batch[K, T, R]) *batch[K, T, R] {
+	if done != nil {
+		clear(done.items) // not with mu held, since that holds up those who add
+	}
 	for {
 		var lost expired[K, T, R]
 		e.lock()
@@ -56,6 +61,7 @@ func (e *engine[K, T, R]) take(done *batch[K, T, R]) *batch[K, T, R] {
 
 // leave ends a worker whose goroutine the handler has ended. Another worker takes over.
 func (e *engine[K, T, R]) leave(b *batch[K, T, R]) {
+	clear(b.items)
 	e.lock()
 	defer e.mu.Unlock()
 	e.putAwayLocked(b)
@@ -140,23 +146,30 @@ func (e *engine[K, T, R]) sleep(d time.Duration) {
 	}
 }
 
-// call runs the handler once with items: the items of [lo, hi) of b without an outcome. If Close
-// gave the items back, it makes no call and reports false.
-func (e *engine[K, T, R]) call(b *batch[K, T, R], items []T, lo, hi int, v *verdict[R]) (ok bool) {
-	if !e.beginCall(b, lo, hi) {
+// call runs the handler once with the n items of [lo, hi) of b without an outcome. If Close gave the
+// items back, it makes no call and reports false.
+//
+// A goroutine starts with 2 KB of stack, and to double it takes longer than all else that is done
+// for a lone Do. So the frames from work to here are small.
+func (e *engine[K, T, R]) call(b *batch[K, T, R], lo, hi, n int, v *verdict[R]) (ok bool) {
+	ctx, cancel := context.WithDeadline(e.root, time.Now().Add(e.opt.Timeout))
+	defer cancel()
+	if !e.beginCall(b, lo, hi, cancel) {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(e.base, e.opt.Timeout)
-	defer cancel()
-	n := len(items)
-	results, err := e.guarded(ctx, b.lane.key, items)
+	e.run(ctx, b, lo, hi, n, v)
+	return true
+}
+
+// run is call once the call counts as in flight.
+func (e *engine[K, T, R]) run(ctx context.Context, b *batch[K, T, R], lo, hi, n int, v *verdict[R]) {
+	results, err := e.guarded(ctx, b.lane.key, b.rest(lo, hi, n))
 	if e.endCall(b) {
 		*v = verdict[R]{err: ErrTimeout, final: true}
 		v.delay(err)
-		return true
+		return
 	}
 	e.read(v, n, results, err, ctx.Err() == context.DeadlineExceeded)
-	return true
 }
 
 // guarded turns a panic of the handler into an error.
@@ -169,7 +182,7 @@ func (e *engine[K, T, R]) guarded(ctx context.Context, key K, items []T) (result
 	return e.handle(ctx, key, items)
 }
 
-func (e *engine[K, T, R]) beginCall(b *batch[K, T, R], lo, hi int) (ok bool) {
+func (e *engine[K, T, R]) beginCall(b *batch[K, T, R], lo, hi int, cancel context.CancelFunc) (ok bool) {
 	e.lock()
 	defer e.mu.Unlock()
 	if b.abandoned {
@@ -178,7 +191,7 @@ func (e *engine[K, T, R]) beginCall(b *batch[K, T, R], lo, hi int) (ok bool) {
 	if e.most > 1 {
 		b.count(lo, hi)
 	}
-	b.calling, b.told, b.from, b.to = true, false, lo, hi
+	b.calling, b.told, b.from, b.to, b.cancel = true, false, lo, hi, cancel
 	b.overdue = e.now() + int64(e.opt.patience())
 	e.stats.Calls++
 	e.stats.InFlight++
@@ -197,7 +210,7 @@ func (e *engine[K, T, R]) endCall(b *batch[K, T, R]) bool {
 	e.lock()
 	defer e.mu.Unlock()
 	if b.calling {
-		b.calling = false
+		b.calling, b.cancel = false, nil
 		e.stats.InFlight--
 		if e.tickets {
 			b.watch.Stop()

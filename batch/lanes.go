@@ -187,11 +187,11 @@ func (e *engine[K, T, R]) freshLocked() *batch[K, T, R] {
 	return b
 }
 
-// recycleLocked clears b, and keeps its array for a later batch unless enough are kept already.
+// recycleLocked keeps the array of b, whose items are cleared, for a later batch unless enough are
+// kept already.
 func (e *engine[K, T, R]) recycleLocked(b *batch[K, T, R]) {
 	q := &e.lanes
 	q.size = len(b.items)
-	clear(b.items)
 	*b = batch[K, T, R]{items: b.items[:0], notes: b.notes[:0], watch: b.watch}
 	if len(q.spare) < e.opt.PendingItems/e.opt.MaxItems+2 {
 		q.spare = append(q.spare, b)
