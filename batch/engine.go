@@ -11,7 +11,12 @@ import (
 // into a budget, gathered in the batches of lanes, and handed over by workers.
 //
 // One mutex guards its parts. Methods with the suffix Locked are called with mu held. All others
-// are called without it; the methods that need it lock it.
+// are called without it; the methods that need it lock it, with lock.
+//
+// Invariant: while quick is not nil, it has the items of the only lane's open batch, which may have
+// fewer. That batch is not due, nobody waits, nothing is closed, and neither the batch nor the
+// budget is full once quick is filled to its capacity. So add appends to quick, and does nothing
+// else. Whoever locks mu for anything else counts these items first, and sets quick to nil.
 type engine[K comparable, T, R any] struct {
 	opt     Options[T]
 	handle  func(context.Context, K, []T) ([]Result[R], error)
@@ -29,7 +34,7 @@ type engine[K comparable, T, R any] struct {
 	epoch  time.Time // a stamp is the nanoseconds since then
 
 	mu      sync.Mutex
-	quick   []T   // the items of the open batch, while nothing needs a look for the next one; see lock
+	quick   []T   // see the invariant above
 	stats   Stats // Pending and PendingBytes are what the budget has given out
 	budget  budget[K, T, R]
 	lanes   lanes[K, T, R]
@@ -63,9 +68,7 @@ type budget[K comparable, T, R any] struct {
 //
 // Invariants: a batch in queued is in the queue of its lane, and in lingers unless it is due. A
 // lane is in ready if, and only if, its first batch is due, no worker has its key, and it is not
-// held. A keyed lane is in byKey while it has anything that must be remembered. While quick is more
-// than 0 the only lane has an open batch that is not due, nobody waits, nothing is closed, and
-// after quick more items neither batch nor budget is full: whatever changes that sets it to 0.
+// held. A keyed lane is in byKey while it has anything that must be remembered.
 type lanes[K comparable, T, R any] struct {
 	byKey   map[K]*lane[K, T, R]
 	only    *lane[K, T, R]        // the lane when not keyed

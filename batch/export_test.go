@@ -17,6 +17,12 @@ func (c *Caller[T, R]) AtRest() error { return c.e.atRest() }
 func (k *Keyed[K, T]) AtRest() error  { return k.e.atRest() }
 
 func (e *engine[K, T, R]) audit() error {
+	e.mu.Lock()
+	err := e.auditQuickLocked()
+	e.mu.Unlock()
+	if err != nil {
+		return err
+	}
 	e.lock()
 	defer e.mu.Unlock()
 	s := e.stats
@@ -65,6 +71,19 @@ func (e *engine[K, T, R]) audit() error {
 		if n.of.bytes >= e.opt.MaxBytes || n.of.asked && e.flight.list.n == 0 {
 			return fmt.Errorf("a batch lingers that is full, or asked for while nothing is in flight")
 		}
+	}
+	return nil
+}
+
+// auditQuickLocked checks what is true while items are admitted without a look at anything else.
+func (e *engine[K, T, R]) auditQuickLocked() error {
+	if e.quick == nil {
+		return nil
+	}
+	b, pending := e.lanes.only.open, int(e.stats.Pending)
+	if !e.plain || e.closed || e.budget.waiting > 0 || b == nil || b.due || &e.quick[0] != &b.items[0] ||
+		cap(e.quick) >= e.opt.MaxItems || pending+cap(e.quick)-len(b.items)+e.budget.reserved >= e.opt.PendingItems {
+		return fmt.Errorf("up to %d items are admitted quickly: %+v", cap(e.quick), e.stats)
 	}
 	return nil
 }

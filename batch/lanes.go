@@ -36,9 +36,8 @@ func (e *engine[K, T, R]) admitLocked(l *lane[K, T, R], v T, size int) *batch[K,
 	return b
 }
 
-// quickenLocked lets the next items into b without a look at anything else, as many as neither the
-// batch nor the budget can be full after. It is the last thing that is done with mu held: whoever
-// locks mu next, other than to admit such an item, ends this.
+// quickenLocked sets quick, if b may take more items without a look at anything else. It is the last
+// thing that is done before mu is unlocked.
 func (e *engine[K, T, R]) quickenLocked(b *batch[K, T, R]) {
 	n := len(b.items)
 	room := min(e.opt.MaxItems-n, e.opt.PendingItems-int(e.stats.Pending)-e.budget.reserved) - 1
@@ -47,7 +46,7 @@ func (e *engine[K, T, R]) quickenLocked(b *batch[K, T, R]) {
 	}
 }
 
-// lock locks mu, and counts what was admitted quickly.
+// lock locks mu, and counts the items that were added to quick.
 func (e *engine[K, T, R]) lock() {
 	e.mu.Lock()
 	if e.quick == nil {
