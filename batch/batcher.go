@@ -60,8 +60,8 @@ func (b *Batcher[T]) AddAll(ctx context.Context, vs []T) (n int, err error) {
 // It returns nil if nothing failed or expired since the last Flush returned; otherwise an error
 // that counts those items and wraps the error of the last one. It returns the error of ctx if ctx
 // ends first, ErrClosed if Close gave items back meanwhile, and ErrFull if MaxWaiters callers are
-// in Flush already. Called from the handler (with its context) or from the Observer, it does not
-// wait and returns an error.
+// in Flush already. Called from the handler (with its context), or from the Observer, Retry or
+// Split, it does not wait and returns an error.
 func (b *Batcher[T]) Flush(ctx context.Context) error { return b.e.flush(ctx) }
 
 // Close admits no more items, makes blocked callers return ErrClosed, and waits until every item
@@ -76,9 +76,9 @@ func (b *Batcher[T]) Flush(ctx context.Context) error { return b.e.flush(ctx) }
 // Without an Observer, Close returns an error that counts the items that failed or expired since
 // New, if there are any, and wraps the error of the last one.
 //
-// Called from the handler (with its context) or from the Observer, Close does not wait, because it
-// would wait for its caller: it admits no more items and returns an error. With another context it
-// does wait, and so blocks until ctx ends.
+// Called from the handler (with its context), or from the Observer, Retry or Split, Close does not
+// wait, because it would wait for its caller: it admits no more items and returns an error. In the
+// handler with another context it does wait, and so blocks until ctx ends.
 func (b *Batcher[T]) Close(ctx context.Context) error { return drained(b.e.close(ctx)) }
 
 // Stats returns the counts of this instant.

@@ -125,7 +125,7 @@ func (e *engine[K, T, R]) enterLocked(ctx context.Context, l *lane[K, T, R], v T
 	} else if l.open != nil {
 		e.makeDueLocked(l.open)
 	}
-	if err := e.refusalLocked(ctx, l, how, r != nil, limited); err != nil {
+	if err := e.refusalLocked(ctx, l, how, r, limited); err != nil {
 		e.stats.Rejected++
 		return spot[K, T, R]{}, nil, err
 	}
@@ -145,13 +145,13 @@ func (e *engine[K, T, R]) enterLocked(ctx context.Context, l *lane[K, T, R], v T
 }
 
 // refusalLocked returns why a caller may not wait, or nil if it may.
-func (e *engine[K, T, R]) refusalLocked(ctx context.Context, l *lane[K, T, R], how manner, observing, limited bool) error {
+func (e *engine[K, T, R]) refusalLocked(ctx context.Context, l *lane[K, T, R], how manner, r *report[K, T, R], limited bool) error {
 	switch {
 	case e.keyed && e.tooManyHeldLocked():
 		return errHeldFull
-	case observing:
+	case r != nil && len(r.said) > 0:
 		return errObserver
-	case inside(ctx, e.self):
+	case inside(ctx, e.self) || e.self.calls():
 		return errHandlerFull
 	case !how.wait || e.opt.Reject:
 		if limited {

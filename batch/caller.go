@@ -75,12 +75,12 @@ func (c *Caller[T, R]) add(ctx context.Context, v T, asks bool) (spot[any, T, R]
 //
 // If ctx ends before the item was handed over, the item is withdrawn. If ctx ends later, Do stops
 // waiting and the result is dropped. The error says which of the two happened, and wraps the error
-// of ctx. Called from the handler (with its context) or from the Observer, Do returns an error at
-// once.
+// of ctx. Called from the handler (with its context), or from the Observer, Retry or Split, Do
+// returns an error at once.
 func (c *Caller[T, R]) Do(ctx context.Context, v T) (R, error) {
 	var zero R
 	c.e.mustUse(ctx)
-	if inside(ctx, c.e.self) || c.e.self.observing() {
+	if inside(ctx, c.e.self) || c.e.self.calls() {
 		return zero, errInside
 	}
 	at, err := c.add(ctx, v, true)
@@ -121,7 +121,7 @@ func (c *Caller[T, R]) DoAll(ctx context.Context, vs []T) []Result[R] {
 // addAll admits vs for DoAll until one is not admitted.
 func (c *Caller[T, R]) addAll(ctx context.Context, vs []T) (spots []spot[any, T, R], err error) {
 	c.e.mustUse(ctx)
-	if inside(ctx, c.e.self) || c.e.self.observing() {
+	if inside(ctx, c.e.self) || c.e.self.calls() {
 		return nil, errInside
 	}
 	spots = make([]spot[any, T, R], 0, len(vs))
@@ -163,7 +163,8 @@ type Ticket[R any] struct {
 
 // Wait blocks until the item has an outcome and returns it. If ctx ends first it returns the error
 // of ctx; the item is not affected, and Wait may be called again. Called from the handler (with its
-// context) or from the Observer, Wait returns an error at once if the item has no outcome yet.
+// context), or from the Observer, Retry or Split, Wait returns an error at once if the item has no
+// outcome yet.
 func (t Ticket[R]) Wait(ctx context.Context) (R, error) {
 	if t.group == nil {
 		panic("batch: Wait on the zero Ticket: use the one that Submit returns without an error")
@@ -202,7 +203,7 @@ func (g *group[R]) wait(ctx context.Context, i int, take bool) (Result[R], error
 		}
 		change := g.change
 		g.mu.Unlock()
-		if inside(ctx, g.of) || g.of.observing() {
+		if inside(ctx, g.of) || g.of.calls() {
 			return Result[R]{}, errInside
 		}
 		select {

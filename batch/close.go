@@ -5,7 +5,7 @@ import "context"
 // flush waits until everything admitted before has an outcome, and the Observer has been told.
 func (e *engine[K, T, R]) flush(ctx context.Context) error {
 	e.mustUse(ctx)
-	if e.self.observing() {
+	if e.self.calls() {
 		return errInside
 	}
 	e.lock()
@@ -94,14 +94,14 @@ func (e *engine[K, T, R]) waitForLocked(ctx context.Context, ch chan struct{}) e
 // hold are left, it takes what has no outcome.
 func (e *engine[K, T, R]) close(ctx context.Context) (*remains[K, T], error) {
 	e.mustUse(ctx)
-	observing := e.self.observing()
+	called := e.self.calls()
 	e.lock()
 	defer e.mu.Unlock()
 	e.closed = true
 	e.refuseLocked(ErrClosed)
 	e.unlingerLocked()
 	for !e.quietLocked() {
-		if observing || inside(ctx, e.self) {
+		if called || inside(ctx, e.self) {
 			return nil, errInside
 		}
 		if e.idle == nil {

@@ -151,7 +151,13 @@ func (e *engine[K, T, R]) heed(v *verdict[R], attempt int) time.Duration {
 
 // bad reports whether a call failed because one of its items is bad.
 func (e *engine[K, T, R]) bad(v *verdict[R]) bool {
-	return v.err != nil && !v.final && e.opt.Split != nil && e.known(v.err) && e.opt.Split(v.err)
+	if v.err == nil || v.final || e.opt.Split == nil || !e.known(v.err) {
+		return false
+	}
+	by := goroutine()
+	e.self.enter(by)
+	defer e.self.leave(by)
+	return e.opt.Split(v.err)
 }
 
 // again reports whether an item that failed is worth another attempt.
@@ -358,6 +364,11 @@ func (e *engine[K, T, R]) deliverLocked(b *batch[K, T, R], v *verdict[R]) {
 func (e *engine[K, T, R]) judge(b *batch[K, T, R], lo, hi int, v *verdict[R]) map[int]bool {
 	if v.final || e.retries == 1 || v.good() {
 		return nil
+	}
+	if e.opt.Retry != nil {
+		by := goroutine()
+		e.self.enter(by)
+		defer e.self.leave(by)
 	}
 	var again map[int]bool
 	shared := v.err != nil && e.again(v.err)

@@ -164,28 +164,29 @@ func (b *batch[K, T, R]) last() spot[K, T, R] { return spot[K, T, R]{b, b.group,
 
 // An identity tells one engine from another without holding it in memory.
 type identity struct {
-	mu        sync.Mutex
-	observers []uint64 // the goroutines that are in the Observer
+	mu      sync.Mutex
+	foreign []uint64 // the goroutines of the engine that run the Observer, Retry, Split, or the log
 }
 
 func (id *identity) enter(goroutine uint64) {
 	id.mu.Lock()
 	defer id.mu.Unlock()
-	id.observers = append(id.observers, goroutine)
+	id.foreign = append(id.foreign, goroutine)
 }
 
 func (id *identity) leave(goroutine uint64) {
 	id.mu.Lock()
 	defer id.mu.Unlock()
-	i := slices.Index(id.observers, goroutine)
-	id.observers = slices.Delete(id.observers, i, i+1)
+	i := slices.Index(id.foreign, goroutine)
+	id.foreign = slices.Delete(id.foreign, i, i+1)
 }
 
-// observing reports whether the caller is the Observer.
-func (id *identity) observing() bool {
+// calls reports whether the caller runs in a goroutine of the engine, other than in the handler. So
+// it must not wait for the engine.
+func (id *identity) calls() bool {
 	id.mu.Lock()
 	defer id.mu.Unlock()
-	return len(id.observers) > 0 && slices.Contains(id.observers, goroutine())
+	return len(id.foreign) > 0 && slices.Contains(id.foreign, goroutine())
 }
 
 type insideKey struct{}

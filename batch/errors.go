@@ -19,8 +19,8 @@ var (
 	ErrClosed = errors.New("batch: closed")
 
 	// ErrFull is returned when there is no room and the caller does not wait: with TryAdd, with
-	// Reject, when MaxWaiters callers wait already, or from the handler or the Observer, which
-	// would wait for themselves. The item was not admitted.
+	// Reject, when MaxWaiters callers wait already, or from the handler or a function of Options
+	// that would wait for itself. The item was not admitted.
 	ErrFull = errors.New("batch: full, the item was not admitted")
 
 	// ErrTooLarge is returned at once for an item larger than MaxBytes or PendingBytes, which would
@@ -41,13 +41,13 @@ var (
 	errGivenUp     = fmt.Errorf("%w: the item was refused only together with other items of its batch, and not tried without them; it is safe to add again", ErrGivenUp)
 	errWaiters     = fmt.Errorf("%w: MaxWaiters callers wait already", ErrFull)
 	errKeyFull     = fmt.Errorf("%w: its key has used up its share (PendingPerKey)", ErrFull)
-	errHandlerFull = fmt.Errorf("%w: the handler cannot wait for itself", ErrFull)
+	errHandlerFull = fmt.Errorf("%w: the handler, Retry, Split and the log handler cannot wait for themselves", ErrFull)
 	errObserver    = fmt.Errorf("%w: the Observer cannot wait for room; it may add as many items as it was told have failed", ErrFull)
 	errHeldFull    = fmt.Errorf("%w: as many keys as PendingItems are on hold; call Resume for some", ErrFull)
 	errExpired     = fmt.Errorf("batch: older than MaxAge, never handed over: %w", context.DeadlineExceeded)
 	errReturned    = fmt.Errorf("%w before the item was handed over", ErrClosed)
 	errAbandoned   = fmt.Errorf("%w while the item was in the handler's hands, the outcome is unknown", ErrClosed)
-	errInside      = errors.New("batch: called from inside the handler or the Observer, which cannot wait for itself: call it from elsewhere, or go on without waiting")
+	errInside      = errors.New("batch: called from inside the handler, the Observer, Retry, Split or the log handler, which cannot wait for itself: call it from elsewhere, or go on without waiting")
 	errHeld        = errors.New("batch: keys are on hold after a failure, and their items wait: call Resume for each, or Close")
 	errPanic       = errors.New("batch: the handler panicked")
 	errGoexit      = errors.New("batch: the handler ended its goroutine (runtime.Goexit, or FailNow in a test)")

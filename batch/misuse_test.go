@@ -182,7 +182,7 @@ func TestDoInsideTheHandler(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, 2, v)
 			for _, err := range []error{do, all, wait} {
-				require.EqualError(t, err, "batch: called from inside the handler or the Observer, which cannot wait for itself: call it from elsewhere, or go on without waiting")
+				require.EqualError(t, err, "batch: called from inside the handler, the Observer, Retry, Split or the log handler, which cannot wait for itself: call it from elsewhere, or go on without waiting")
 			}
 			v, err = ticket.Wait(t.Context())
 			require.NoError(t, err)
@@ -694,5 +694,84 @@ func TestFullToTheByte(t *testing.T) {
 				finish(t, k)
 			})
 		}
+	})
+}
+
+// Retry and Split run in a worker, and so must not wait for it: each call returns at once.
+func TestNothingWaitsInRetryAndSplit(t *testing.T) {
+	for _, inFlight := range []int{1, 4} {
+		for name, set := range map[string]func(*batch.Options[int], func(error) bool){
+			"Retry": func(o *batch.Options[int], f func(error) bool) { o.Attempts, o.Retry = 2, f },
+			"Split": func(o *batch.Options[int], f func(error) bool) { o.Split = f },
+		} {
+			t.Run(name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					var c *batch.Caller[int, int]
+					var errs []error
+					opt := batch.Options[int]{InFlight: inFlight, MaxItems: 1, PendingItems: 2, Linger: time.Hour, MaxAge: 2 * time.Hour}
+					set(&opt, func(error) bool {
+						begin := time.Now()
+						ticket, err := c.Submit(context.Background(), 2)
+						assert.NoError(t, err)
+						_, full := c.Submit(context.Background(), 3)
+						assert.ErrorIs(t, full, batch.ErrFull)
+						_, wait := ticket.Wait(context.Background())
+						_, do := c.Do(context.Background(), 3)
+						errs = append(errs, wait, do, c.DoAll(context.Background(), []int{4})[0].Err, c.Flush(context.Background()), c.Close(context.Background()))
+						assert.Zero(t, time.Since(begin))
+						return false
+					})
+					var err error
+					c, err = batch.NewCaller(opt, func(_ context.Context, items []int) ([]batch.Result[int], error) {
+						if items[0] == 1 {
+							return nil, errDown
+						}
+						return doubled(items), nil
+					})
+					require.NoError(t, err)
+					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+					defer cancel()
+					_, err = c.Do(ctx, 1)
+					require.ErrorIs(t, err, errDown)
+					require.Len(t, errs, 5)
+					for _, err := range errs {
+						require.ErrorContains(t, err, "batch: called from inside")
+					}
+					finish(t, c)
+				})
+			})
+		}
+	}
+}
+
+// A slogTo is a log handler that calls add for every record.
+type slogTo struct{ add func() }
+
+func (slogTo) Enabled(context.Context, slog.Level) bool    { return true }
+func (s slogTo) Handle(context.Context, slog.Record) error { s.add(); return nil }
+func (s slogTo) WithAttrs([]slog.Attr) slog.Handler        { return s }
+func (s slogTo) WithGroup(string) slog.Handler             { return s }
+
+// A program may ship its log with a Batcher. What the Batcher logs of itself must not wait for it.
+func TestALogThatIsShippedByTheBatcher(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b *batch.Batcher[int]
+		var adds []error
+		var flush error
+		before := slog.Default()
+		slog.SetDefault(slog.New(slogTo{func() {
+			adds = append(adds, b.Add(context.Background(), 2), b.Add(context.Background(), 3))
+			flush = b.Flush(context.Background())
+		}}))
+		defer slog.SetDefault(before)
+		b = start(t, batch.Options[int]{MaxItems: 1, PendingItems: 1}, func(context.Context, []int) error { return errDown })
+		addAll(t, b, 1)
+		synctest.Wait()
+		require.Len(t, adds, 2)
+		require.NoError(t, adds[0])
+		require.ErrorIs(t, adds[1], batch.ErrFull)
+		require.ErrorContains(t, flush, "batch: called from inside")
+		require.ErrorIs(t, b.Close(t.Context()), errDown)
+		require.NoError(t, b.AtRest())
 	})
 }

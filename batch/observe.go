@@ -81,10 +81,7 @@ func (e *engine[K, T, R]) reportLocked(said []outcome[T], rooms []room[K, T, R])
 		return nil
 	}
 	e.reports.seq++
-	r := &report[K, T, R]{seq: e.reports.seq, said: said, rooms: rooms, line: line}
-	if len(said) > 0 {
-		r.by = goroutine()
-	}
+	r := &report[K, T, R]{seq: e.reports.seq, said: said, rooms: rooms, line: line, by: goroutine()}
 	e.reports.list.push(&r.node, r)
 	return r
 }
@@ -95,14 +92,11 @@ func (e *engine[K, T, R]) tell(r *report[K, T, R]) {
 		return
 	}
 	defer e.told(r)
+	e.self.enter(r.by)
+	defer e.self.leave(r.by)
 	if r.line != nil {
 		r.line.write()
 	}
-	if len(r.said) == 0 {
-		return
-	}
-	e.self.enter(r.by)
-	defer e.self.leave(r.by)
 	for _, o := range r.said {
 		e.opt.Observer(o.items, o.err)
 	}

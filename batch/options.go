@@ -79,7 +79,8 @@ type Options[T any] struct {
 	// tried again unless Idempotent is set. These errors are ErrTimeout, a panic, and errors that
 	// wrap an error of a context, io.EOF, io.ErrUnexpectedEOF, a broken connection, or an error
 	// whose method Timeout returns true. If your downstream has other errors of this kind, Retry
-	// must return false for them. Retry must not panic.
+	// must return false for them. Retry must not panic, and nothing in it or in Split waits for the
+	// batcher: Do, Wait, Flush, Close, and Add without room return an error at once.
 	Retry      func(error) bool
 	Idempotent bool
 
@@ -108,12 +109,12 @@ type Options[T any] struct {
 	// quick, because its batch counts as in flight until it returns. It may add the failed items
 	// again: there is room for them, also under another key if the share of that key has room.
 	// Nothing else in it waits: Do, Wait, Flush, Close, and Add without room return an error at
-	// once. Items that Close gives back and items that are withdrawn are
-	// not observed, because a caller has them.
+	// once. Items that Close gives back and items that are withdrawn are not observed, because a
+	// caller has them.
 	//
 	// Without an Observer, a Batcher and a Keyed log to slog.Default what was not delivered: the
 	// first time at once, then at most one line in 10 s, with the number of items. Close then
-	// returns an error.
+	// returns an error. A log handler may add to the batcher; nothing in it waits, as in Retry.
 	Observer func(items []T, err error)
 }
 
