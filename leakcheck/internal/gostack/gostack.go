@@ -330,7 +330,7 @@ func parseHeadcount(text string) Headcount {
 			labels, _, _ = strings.Cut(labels, "\n")
 			scope, test = parseLabel(labels, labelKey+`":"`)
 		}
-		if function := testOf(record); root == "testing.tRunner" && function != "" {
+		if function, runs := testOf(record); root == "testing.tRunner" && runs && (scope != 0 || function != "") {
 			c.Tests = append(c.Tests, RunningTest{scope, cmp.Or(test, function)})
 		}
 		if OfHarness(root) {
@@ -359,21 +359,28 @@ func functionIn(line string) string {
 	return function
 }
 
-// testOf is the name of the test that a record of package testing's goroutine runs; empty where it
-// runs none, or waits in t.Parallel.
-func testOf(record string) (name string) {
+// testOf is the function of the test that a record of package testing's goroutine runs. A test that
+// waits in t.Parallel or for its subtests does not run. One that is between its function and a
+// Cleanup, or between two of them, does, and function is empty.
+func testOf(record string) (function string, runs bool) {
+	returned, cleanup := false, false
 	for line := range strings.Lines(record) {
-		function := functionIn(line)
-		if function == "testing.(*T).Parallel" {
-			return ""
+		f := functionIn(line)
+		switch f {
+		case "testing.(*T).Parallel":
+			return "", false
+		case "testing.(*common).runCleanup":
+			cleanup = true
+		case "testing.tRunner.func1":
+			returned = true
 		}
-		if function != "" && !(source.Frame{Func: function}).InTesting() {
-			name = function // the last is the test's own
+		if f != "" && !(source.Frame{Func: f}).InTesting() {
+			function = f // the last is the test's own
 		}
 	}
-	_, name, _ = strings.Cut(name[strings.LastIndexByte(name, '/')+1:], ".")
-	name, _, _ = strings.Cut(name, ".")
-	return name
+	_, function, _ = strings.Cut(function[strings.LastIndexByte(function, '/')+1:], ".")
+	function, _, _ = strings.Cut(function, ".")
+	return function, function != "" || cleanup || !returned
 }
 
 // RecorderRun is where the goroutine of a negative control begins. The test of package recorder
