@@ -427,3 +427,63 @@ func (s *stress) countOnly(v int64) {
 		n.(*atomic.Int64).Add(1)
 	}
 }
+
+// Callers without an Observer: each ticket and each Do gets the result of its own item, and as many
+// are nil errors as Stats count delivered items. Handlers, timeouts and Close are random.
+func TestEachCallerGetsItsOwnResult(t *testing.T) {
+	for range 20 {
+		seed := rand.Uint64()
+		r := rand.New(rand.NewPCG(seed, 4))
+		s := &stress{t: t, seed: seed}
+		c, err := batch.NewCaller(batch.Options[int64]{
+			MaxItems: 1 + r.IntN(20), Linger: time.Duration(1 + r.IntN(int(time.Millisecond))), PendingItems: 1 + r.IntN(60), InFlight: 1 + r.IntN(4),
+			Timeout: time.Duration(1 + r.IntN(int(3*time.Millisecond))), Attempts: 1 + r.IntN(3), Backoff: time.Duration(1 + r.IntN(int(time.Millisecond))),
+		}, s.answer)
+		require.NoError(t, err)
+		var delivered atomic.Int64
+		check := func(v, got int64, err error) {
+			switch {
+			case err != nil:
+			case got != 2*v:
+				t.Errorf("seed %d: item %d got %d", seed, v, got)
+			default:
+				delivered.Add(1)
+			}
+		}
+		var wg sync.WaitGroup
+		for id := range int64(4) {
+			wg.Go(func() {
+				for v := 1000 * id; v < 1000*id+60; v++ {
+					if v%5 == 0 {
+						got, err := c.Do(context.Background(), v)
+						check(v, got, err)
+						continue
+					}
+					ticket, err := c.Submit(context.Background(), v)
+					if err != nil {
+						continue
+					}
+					wg.Go(func() {
+						for range 2 { // a ticket can be read again
+							if got, err := ticket.Wait(context.Background()); err == nil && got != 2*v {
+								t.Errorf("seed %d: item %d got %d", seed, v, got)
+							}
+						}
+						got, err := ticket.Wait(context.Background())
+						check(v, got, err)
+					})
+				}
+			})
+		}
+		if r.IntN(2) == 0 {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Duration(r.IntN(int(10*time.Millisecond))))
+			_ = c.Close(ctx)
+			cancel()
+		}
+		wg.Wait()
+		require.NoError(t, c.Close(context.Background()))
+		require.NoError(t, c.AtRest())
+		st := c.Stats()
+		require.EqualValues(t, st.Delivered, delivered.Load(), "seed %d: %+v", seed, st)
+	}
+}
