@@ -17,12 +17,16 @@ import (
 // advise adds a problem whose solutions are lines of code.
 func (c *compiler) advise(src, dst reflect.Type, why string, lines ...string) {
 	lines = slices.DeleteFunc(lines, func(l string) bool { return l == "" })
+	add := "Add"
+	if c.cfg.root == (pair{}) { // Map, MapSlice and MapAny take no options
+		add = "Use a Mapper, made by New with"
+	}
 	switch len(lines) {
 	case 0:
 	case 1:
-		why += ". Add\n\t" + lines[0]
+		why += ". " + add + "\n\t" + lines[0]
 	default:
-		why += ". Add one of\n\t" + strings.Join(lines, "\n\t")
+		why += ". " + add + " one of\n\t" + strings.Join(lines, "\n\t")
 	}
 	c.problem(src, dst, reason(why))
 }
@@ -50,9 +54,9 @@ func (c *compiler) refuse(n *node) {
 	case (toText || fromText) && (isParsed(src) || isParsed(dst)):
 		c.advise(src, dst, "numbers and bools map to texts and back only if you ask for it",
 			"mapper.Options{Parse: true}", c.convertLine(src, dst))
-	case toText:
+	case toText && src.Name() != "":
 		c.advise(src, dst, src.String()+" has no method MarshalText", c.convertLine(src, dst))
-	case fromText:
+	case fromText && dst.Name() != "":
 		c.advise(src, dst, dst.String()+" has no method UnmarshalText", c.convertLine(src, dst))
 	default:
 		c.advise(src, dst, fmt.Sprintf("no rule maps %s to %s", aKind(src), aKind(dst)), c.convertLine(src, dst))
@@ -473,7 +477,7 @@ func (c *compiler) caller() string {
 	if c.home == "" {
 		var pcs [64]uintptr
 		frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])
-		for more := true; more && (c.home == "" || c.home == ownPackage); {
+		for more := true; more && (c.home == "" || c.home == ownPackage || c.home == "sync"); { // plans in caches are built by a sync.Once
 			var f runtime.Frame
 			f, more = frames.Next()
 			c.home = packageOf(f.Function)

@@ -54,10 +54,10 @@ func (e *Error) reason() string {
 		Safe() bool
 	}
 	switch {
+	case errors.As(e.Err, &build) && (len(build.Problems) > 1 || build.Problems[0].Path != ""):
+		return build.list()
 	case errors.As(e.Err, &own):
 		return string(own)
-	case errors.As(e.Err, &build):
-		return strings.TrimPrefix(build.Error(), "mapper: ")
 	case errors.As(e.Err, &safe) && safe.Safe():
 		return safe.Error()
 	}
@@ -142,12 +142,16 @@ type BuildError struct {
 }
 
 func (e *BuildError) Error() string {
+	return fmt.Sprintf("mapper: %s to %s: %s", e.Src, e.Dst, e.list())
+}
+
+func (e *BuildError) list() string {
 	var b strings.Builder
 	plural := "s"
 	if len(e.Problems) == 1 {
 		plural = ""
 	}
-	fmt.Fprintf(&b, "mapper: %s to %s: %d problem%s:", e.Src, e.Dst, len(e.Problems), plural)
+	fmt.Fprintf(&b, "%d problem%s:", len(e.Problems), plural)
 	for _, p := range e.Problems {
 		b.WriteString("\n\t" + strings.ReplaceAll(p.line(), "\n", "\n\t"))
 	}

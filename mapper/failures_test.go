@@ -146,6 +146,7 @@ func valueFailures(say func(string, any)) {
 	try("an error in an interface", one[any]{errors.New("secret")}, reflect.TypeFor[one[any]]())
 	try("a type in an interface that does not implement the destination", one[any]{Point{}}, reflect.TypeFor[one[Named]]())
 	try("a type in an interface that does not map", one[any]{make(chan int)}, reflect.TypeFor[one[any]]())
+	try("a list in an interface whose elements do not map", one[any]{[]Item{{}}}, reflect.TypeFor[one[[]Point]]())
 	try("a converter that fails", "secret", reflect.TypeFor[time.Time]())
 	try("a converter whose error is safe", 1, reflect.TypeFor[string](), mapper.Convert(func(int) (string, error) {
 		return "", fmt.Errorf("secret: %w", safeError("bad status"))
@@ -153,8 +154,10 @@ func valueFailures(say func(string, any)) {
 }
 
 func misuseFailures(say func(string, any)) {
+	_, err := mapper.Map[ItemDTO](Item{})
+	say("the function Map: missing fields", err)
 	var none *mapper.Mapper[Point, Point32]
-	_, err := none.MapContext(context.Background(), Point{})
+	_, err = none.MapContext(context.Background(), Point{})
 	say("misuse: a nil Mapper", err)
 	say("misuse: a nil destination", mapper.Must[Point, Point32]().Into(nil, &Point{}))
 	say("misuse: MapAny without a pointer", mapper.MapAny(Point{}, Point{}))

@@ -177,7 +177,11 @@ func (o *origin) hash() int {
 
 func (c *copies) grow() {
 	old := c.table
-	c.table = make([]copied, 4*len(old))
+	size := 2 * len(old)
+	if size < mostCopies {
+		size *= 2
+	}
+	c.table = make([]copied, size)
 	for i := range old {
 		if old[i].at != nil {
 			*c.find(&old[i].origin) = old[i]

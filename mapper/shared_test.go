@@ -471,6 +471,26 @@ func TestForInsideInterfaces(t *testing.T) {
 	assert.Equal(t, outer{2, inner{outer{2, inner{11}}}}, d.Elem().Interface())
 }
 
+// TestFailuresInsideInterfaces checks the errors for types that are met in interfaces: all problems,
+// their paths, and lines that are written as in the caller's package.
+func TestFailuresInsideInterfaces(t *testing.T) {
+	type part struct{ A, B int }
+	type partDTO struct{ A, C int }
+	type src struct{ V any }
+	type dst struct{ V []partDTO }
+	_, err := mapBoth(t, src{[]part{{1, 2}}}, reflect.TypeFor[dst]())
+	require.EqualError(t, err, "mapper: V: []mapper_test.part to []mapper_test.partDTO: 1 problem:\n"+
+		"\t[].C: int: mapper_test.part has no field C. Add one of\n"+
+		"\t\tmapper.Bind(func(d *partDTO) *int { return &d.C }, func(s *part) *int { return &s.B })\n"+
+		"\t\tmapper.Ignore(func(d *partDTO) *int { return &d.C })\n"+
+		"\t\tmapper.Lenient() // leaves every such field as it is")
+	_, err = mapper.Map[partDTO](part{})
+	assert.ErrorContains(t, err, "has no field C. Use a Mapper, made by New with one of\n\t\tmapper.Bind(func(d *partDTO) *int {")
+	_, err = mapper.MapSlice[partDTO]([]part{})
+	assert.ErrorContains(t, err, "Use a Mapper")
+	assert.ErrorContains(t, mapper.MapAny(&partDTO{}, part{}), "Use a Mapper")
+}
+
 // TestOneBoxForTwoInterfaces maps one boxed value to fields of two interface types, and to a struct.
 func TestOneBoxForTwoInterfaces(t *testing.T) {
 	side := 3
