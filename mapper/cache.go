@@ -203,8 +203,9 @@ func MapSlice[D, S any](src []S) ([]D, error) {
 func MapAny(dst, src any) error { return mapAny(plans, dst, src) }
 
 // MapAny maps types known only at run time by m's options: dst is a pointer to the destination, src
-// is the source or a pointer to it. The two need not be m's own types. Options that choose fields
-// apply wherever their pair of types occurs. m caches plans of other types, up to a bound.
+// is the source or a pointer to it. The two need not be m's own types: a Mapper from any to any has
+// none. Options that choose fields apply wherever their pair of types occurs. m caches plans of
+// other types, up to a bound.
 func (m *Mapper[S, D]) MapAny(dst, src any) error {
 	if m == nil || m.plan == nil {
 		return m.misused()

@@ -161,7 +161,7 @@ func (c *compiler) overridesBelow(part route) bool {
 // checkUsed reports options that would have no effect.
 func (c *compiler) checkUsed() {
 	for _, n := range c.cfg.nested {
-		if s := c.cfg.scopes[n.pair]; s != nil && !c.scoped[s] {
+		if s := c.cfg.scopes[n.pair]; s != nil && !c.scoped[s] && !c.mayMeet(n.src, n.dst) {
 			c.problem(n.src, n.dst, "For has no effect: this Mapper maps no %s to a %s. Remove it", n.src, n.dst)
 		}
 	}
@@ -184,14 +184,54 @@ func (c *compiler) configs() []*config {
 	return list
 }
 
+// mayMeet reports whether a value in an interface may need the pair. src is nil for an Ignore, which
+// names only one type. A Mapper from an interface is for MapAny and may need every pair. Otherwise,
+// what goes to an interface is copied to its own type.
+func (c *compiler) mayMeet(src, dst reflect.Type) bool {
+	return slices.ContainsFunc(c.made, func(n *node) bool {
+		switch {
+		case n.op != opFromInterface:
+			return false
+		case n.dst.Kind() != reflect.Interface:
+			return reaches(n.dst, dst, map[reflect.Type]bool{})
+		}
+		return n.src == c.root.src || src == nil || pointee(src) == dst
+	})
+}
+
+// reaches reports whether a t may hold a part of type want.
+func reaches(t, want reflect.Type, seen map[reflect.Type]bool) bool {
+	if t == want {
+		return true
+	}
+	if seen[t] {
+		return false
+	}
+	seen[t] = true
+	switch t.Kind() {
+	case reflect.Map:
+		return reaches(t.Key(), want, seen) || reaches(t.Elem(), want, seen)
+	case reflect.Pointer, reflect.Slice, reflect.Array:
+		return reaches(t.Elem(), want, seen)
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if reaches(t.Field(i).Type, want, seen) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // checkOverride reports what is wrong with an option. It counts the options from 1.
 func (c *compiler) checkOverride(o *override, s *selected, number int) {
 	src, dst := o.fromType, o.dst.owner
 	switch {
 	case s.err != nil:
 		c.problem(src, dst, "%s, option %d of those that choose fields: %v", o.kind, number, s.err)
-	case !s.used:
+	case !s.used && !c.mayMeet(src, dst):
 		c.unused(o)
+	case !s.used:
 	case o.kind == "Ignore" && !s.reached:
 		c.problem(nil, s.dst.typ, "Ignore of %s has no effect: the field lies in a part that maps as one value. Ignore that part, or use Convert", s.dst.name)
 	}

@@ -484,6 +484,32 @@ func TestFailuresInsideInterfaces(t *testing.T) {
 		"\t\tmapper.Bind(func(d *partDTO) *int { return &d.C }, func(s *part) *int { return &s.B })\n"+
 		"\t\tmapper.Ignore(func(d *partDTO) *int { return &d.C })\n"+
 		"\t\tmapper.Lenient() // leaves every such field as it is")
+	// The lines solve the problem, although the Mapper does not meet the types before it runs.
+	bind := mapper.Bind(func(d *partDTO) *int { return &d.C }, func(s *part) *int { return &s.B })
+	got, err := mapBoth(t, src{[]part{{1, 2}}}, reflect.TypeFor[dst](), bind)
+	require.NoError(t, err)
+	assert.Equal(t, dst{[]partDTO{{1, 2}}}, got)
+	got, err = mapBoth(t, src{[]part{{1, 2}}}, reflect.TypeFor[dst](), mapper.Ignore(func(d *partDTO) *int { return &d.C }))
+	require.NoError(t, err)
+	assert.Equal(t, dst{[]partDTO{{1, 0}}}, got)
+	got, err = mapBoth(t, src{[]part{{1, 2}}}, reflect.TypeFor[dst](), mapper.For[part, partDTO](mapper.Lenient()))
+	require.NoError(t, err)
+	assert.Equal(t, dst{[]partDTO{{1, 0}}}, got)
+	double := mapper.After(func(d *part, _ part) error { d.A *= 2; return nil })
+	got, err = mapBoth(t, src{[]part{{1, 2}}}, reflect.TypeFor[src](), double)
+	require.NoError(t, err)
+	assert.Equal(t, src{[]part{{2, 2}}}, got)
+	var p partDTO
+	require.NoError(t, mapper.Must[any, any](bind).MapAny(&p, part{1, 2}))
+	assert.Equal(t, partDTO{1, 2}, p)
+	// Where no value in an interface can need the pair, the option is a mistake.
+	_, err = mapper.New[src, src](bind)
+	require.ErrorContains(t, err, "Bind has no effect")
+	_, err = mapper.New[src, dst](double)
+	require.ErrorContains(t, err, "After has no effect")
+	_, err = mapper.New[src, src](mapper.For[part, partDTO]())
+	require.ErrorContains(t, err, "For has no effect")
+
 	_, err = mapper.Map[partDTO](part{})
 	assert.ErrorContains(t, err, "has no field C. Use a Mapper, made by New with one of\n\t\tmapper.Bind(func(d *partDTO) *int {")
 	_, err = mapper.MapSlice[partDTO]([]part{})
