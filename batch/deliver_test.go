@@ -658,3 +658,30 @@ func TestBackoffDoesNotOverflow(t *testing.T) {
 		finish(t, b)
 	})
 }
+
+// One run of k bad items takes at most L+k+2 calls after the batch was refused, wherever it is: 2L
+// if k <= L-2. For a power of two some place takes exactly as many.
+func TestCostOfOneRun(t *testing.T) {
+	for _, n := range []int{5, 8, 16, 20, 32} {
+		l := log2(n)
+		for k := 1; k <= l; k++ {
+			worst := 0
+			for at := 0; at+k <= n; at++ {
+				synctest.Test(t, func(t *testing.T) {
+					r := record(poison(errInvalid, from(at, k)...))
+					b := start(t, batch.Options[int]{MaxItems: n, PendingItems: n, Split: isInvalid, Backoff: 1, Observer: told{}.observe}, r.handle)
+					addAll(t, b, ints(n)...)
+					finish(t, b)
+					worst = max(worst, len(r.calls)-1)
+				})
+			}
+			assert.LessOrEqual(t, worst, l+k+2, "%d of %d", k, n)
+			if k <= l-2 {
+				assert.LessOrEqual(t, worst, 2*l, "%d of %d", k, n)
+			}
+			if n == 1<<l {
+				assert.Equal(t, l+k+2, worst, "%d of %d", k, n)
+			}
+		}
+	}
+}

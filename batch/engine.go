@@ -129,7 +129,7 @@ type batch[K comparable, T, R any] struct {
 	whole     bool // no item has an outcome on its own
 	calling   bool
 	from, to  int                // the items of the call
-	watch     *time.Timer        // of the call, if callers wait for its results; used again with the array
+	watch     *time.Timer        // of the call, if callers wait for results; used again with the array
 	cancel    context.CancelFunc // ends the context of the call
 	overdue   int64              // when the call counts as stuck
 	told      bool               // its callers were told ErrTimeout

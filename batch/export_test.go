@@ -190,6 +190,9 @@ func (e *engine[K, T, R]) atRest() error {
 		return fmt.Errorf("kept: %d lanes, %d on hold, %d arrays", len(q.byKey), q.held, len(q.spare))
 	}
 	for _, b := range q.spare {
+		if b.watch != nil && b.watch.Stop() {
+			return fmt.Errorf("the timer of a call runs")
+		}
 		for _, v := range b.items[:cap(b.items)] {
 			if !reflect.ValueOf(&v).Elem().IsZero() {
 				return fmt.Errorf("an array was kept uncleared")
@@ -197,6 +200,19 @@ func (e *engine[K, T, R]) atRest() error {
 		}
 	}
 	return nil
+}
+
+// FireLate does what the timers of earlier calls do if they fire late, during the calls in flight.
+func (c *Caller[T, R]) FireLate() {
+	c.e.lock()
+	var bs []*batch[any, T, R]
+	for n := c.e.flight.list.head; n != nil; n = n.next {
+		bs = append(bs, n.of)
+	}
+	c.e.mu.Unlock()
+	for _, b := range bs {
+		c.e.overran(b)
+	}
 }
 
 // Admit is the first half of Do; withdraw is what it does when its context ends.

@@ -480,3 +480,24 @@ func TestResultsAtTheTimeout(t *testing.T) {
 		finish(t, c)
 	})
 }
+
+// A timer that fires late, for an earlier call with the same array, does not end this call.
+func TestATimerOfAnEarlierCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, err := batch.NewCaller(batch.Options[int]{Timeout: time.Second}, func(_ context.Context, items []int) ([]batch.Result[int], error) {
+			time.Sleep(time.Second)
+			return doubled(items), nil
+		})
+		require.NoError(t, err)
+		for range 2 {
+			go func() {
+				time.Sleep(ms)
+				c.FireLate()
+			}()
+			v, err := c.Do(t.Context(), 4)
+			require.NoError(t, err)
+			assert.Equal(t, 8, v)
+		}
+		finish(t, c)
+	})
+}

@@ -90,11 +90,14 @@ type Options[T any] struct {
 	// fails with the error of its own call. An item that was refused only together with others when
 	// the batcher stops fails with ErrGivenUp.
 	//
-	// If L is log2(MaxItems), rounded up, a run of k bad items, k <= L, takes at most L+k+2 calls,
-	// so at most 2L+2, and nothing is given up. A longer run takes at most 3L+2 calls, and at most
-	// as many good items are given up as it has bad ones. No method that keeps the order and gives
-	// nothing up takes fewer calls for both k = 1 and k = 2. Each call counts as an attempt of its
-	// items. Without Attempts an item has 4L+4 of them for splitting, and none for other errors.
+	// Let L be log2 of the batch's size, rounded up. After the batch was refused, a run of k bad
+	// items, k <= L, takes at most L+k+2 calls, and nothing is given up. So a run takes at most 2L
+	// calls if k <= L-2, and 2L+2 if k = L: of 500 items, 18 for 7 bad ones, and 20 for 9. A longer
+	// run takes at most 3L+2 calls, and at most as many good items are given up as it has bad ones.
+	// No method that keeps the order and gives nothing up takes fewer calls for both k = 1 and
+	// k = 2. Each call counts as an attempt of its items. Without Attempts an item has 4L+4 of them
+	// for splitting (of a full batch), and none for other errors.
+	//
 	// Split is asked before Retry, not about errors with an unknown outcome, and must not panic.
 	Split func(error) bool
 
