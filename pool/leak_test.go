@@ -86,11 +86,17 @@ func TestNothingGrows(t *testing.T) {
 			},
 		},
 	}
-	for _, w := range ways {
+	for i, w := range ways {
 		t.Run(w.name, func(t *testing.T) {
+			if i > 0 {
+				testgate.Seconds(t)
+			}
 			leakcheck.NoGrowth(t, w.op(pool.NewBytes(pool.Options{})))
 		})
 		t.Run(w.name+", "+w.leaks, func(t *testing.T) {
+			if i > 0 {
+				testgate.Seconds(t)
+			}
 			t.Cleanup(forget)
 			leakcheck.MustDetect(t, func(t testing.TB) {
 				leakcheck.NoGrowth(t, w.leaky(pool.NewBytes(pool.Options{})))
@@ -103,7 +109,7 @@ func TestNoOptionGrows(t *testing.T) {
 	for name, o := range everyOption {
 		t.Run(name, func(t *testing.T) {
 			if name != "check secret" {
-				testgate.NoRace(t)
+				testgate.Seconds(t)
 			}
 			p := pool.NewBytes(o)
 			leakcheck.NoGrowth(t, func() {

@@ -208,6 +208,9 @@ func TestLendingDoesNotGrow(t *testing.T) {
 	testgate.NoRace(t)
 	for _, name := range []string{"zero options", "secret", "check"} {
 		t.Run(name, func(t *testing.T) {
+			if name != "zero options" {
+				testgate.Seconds(t)
+			}
 			p := pool.NewBytes(everyOption[name])
 			s, q := p.Slices(4096), p.Pointers()
 			leakcheck.NoGrowth(t, func() {

@@ -216,6 +216,7 @@ func TestMemoryGoesBackToTheSystemWithoutTraffic(t *testing.T) {
 	if testgate.Race || resident() == 0 {
 		t.Skip("measures resident memory, which needs /proc and no race detector")
 	}
+	testgate.Seconds(t)
 	for _, name := range []string{"small burst", "large burst", "small burst beside a collection", "large burst beside a collection"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // it waits
