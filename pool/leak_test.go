@@ -88,6 +88,7 @@ func TestNothingGrows(t *testing.T) {
 	}
 	for i, w := range ways {
 		t.Run(w.name, func(t *testing.T) {
+			testgate.NoRace(t)
 			if i > 0 {
 				testgate.Seconds(t)
 			}
@@ -108,6 +109,7 @@ func TestNothingGrows(t *testing.T) {
 func TestNoOptionGrows(t *testing.T) {
 	for name, o := range everyOption {
 		t.Run(name, func(t *testing.T) {
+			testgate.NoRace(t)
 			if name != "check secret" {
 				testgate.Seconds(t)
 			}
@@ -125,6 +127,7 @@ func TestNoOptionGrows(t *testing.T) {
 }
 
 func TestLostLeasesDoNotGrow(t *testing.T) {
+	testgate.NoRace(t)
 	// Their owner has lost them, but the pool has not: it remembers one entry for each place.
 	p := pool.NewBytes(pool.Options{Level: pool.LevelCheck, MaxInUse: 1 << 20})
 	leakcheck.NoGrowth(t, func() { lose(p, 100) })

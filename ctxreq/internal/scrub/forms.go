@@ -35,7 +35,7 @@ var (
 	zone     = matches(`[A-Za-z]{2,12}(/[A-Za-z_+\-0-9]{2,20}){0,2}|[+-]\d\d:?\d\d`)
 	country  = matches(`[A-Z]{2,3}`)
 	postal   = matches(`\d{4,5}(-\d{4})?|[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}`)
-	email    = matches(`[\w.+\-]{1,40}@[\w.\-]{1,60}`)
+	email    = both(matches(`[\w.+\-]{1,40}@[\w.\-]{1,60}`), func(v string) bool { return hostName(v[strings.IndexByte(v, '@')+1:]) && calm(v) })
 	identity = matches(`\d{1,12}|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}`)
 	cursor   = matches(`[\w\-=]{1,10}`)
 	trace    = matches(`[\w.:/=;,@\-]{1,128}`)
