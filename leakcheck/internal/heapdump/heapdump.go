@@ -44,7 +44,7 @@ type Dump struct {
 
 	edges     []int32  // the object pointed to
 	edgeWord  []uint32 // which word of the source holds the pointer
-	edgeDelta []uint8  // how many bytes into the object it points, farAway when more than fit
+	edgeDelta []uint8  // how many bytes into the object it points, or one of the two below
 
 	Data, BSS  Segment
 	Goroutines []Goroutine
@@ -172,13 +172,23 @@ func (d *Dump) Edges(i int32) (to []int32, word []uint32) {
 	return d.edges[lo:hi], d.edgeWord[lo:hi]
 }
 
-const farAway = 255
+const (
+	farAway   = 255 // more than fit, or more than none and behind a word that may be an itab
+	afterItab = 254 // none, and behind a word that may be an itab
+)
 
-// EdgeDelta returns how many bytes into its target the edge k of object i points. ok is false when
-// that is more than a few: then the pointer must be read.
-func (d *Dump) EdgeDelta(i int32, k int) (delta uint64, ok bool) {
-	n := d.edgeDelta[d.edgeStart[i]+uint32(k)]
-	return uint64(n), n != farAway
+// EdgeDelta returns how many bytes into its target the edge k of object i points. near is false
+// when that is more than a few: then the pointer must be read. plain says that the word before the
+// pointer is no itab: the pointer is not the second word of an interface with methods.
+func (d *Dump) EdgeDelta(i int32, k int) (delta uint64, near, plain bool) {
+	switch n := d.edgeDelta[d.edgeStart[i]+uint32(k)]; n {
+	case farAway:
+		return 0, false, false
+	case afterItab:
+		return 0, true, false
+	default:
+		return uint64(n), true, true
+	}
 }
 
 // RootEdges returns the objects that a segment or frame points to, and the words that

@@ -156,3 +156,38 @@ func TestShortUvarintIsUvarint(t *testing.T) {
 		}
 	}
 }
+
+var boxed any
+
+// What EdgeDelta says of an edge is what the pointer and the word before it say.
+func TestEdgeDeltaIsWhatThePointerSays(t *testing.T) {
+	boxed = []error{io.EOF, &os.PathError{Path: "x"}}
+	t.Cleanup(func() { boxed = nil })
+	d, _ := take(t)
+	behind, near := 0, 0
+	for o := range int32(d.Len()) {
+		to, word := d.Edges(o)
+		for k := range to {
+			at := d.Addr(o) + uint64(d.PtrSize)*uint64(word[k])
+			b, err := d.Memory(at, d.PtrSize)
+			require.NoError(t, err)
+			delta, isNear, plain := d.EdgeDelta(o, k)
+			if isNear {
+				near++
+				require.Equal(t, d.Word(b)-d.Addr(to[k]), delta)
+			}
+			isItab := false
+			if word[k] > 0 {
+				b, err := d.Memory(at-uint64(d.PtrSize), d.PtrSize)
+				require.NoError(t, err)
+				_, isItab = d.Itab(d.Word(b))
+			}
+			if isItab {
+				behind++
+				require.False(t, plain, "the word before %#x is an itab", at)
+			}
+		}
+	}
+	assert.Positive(t, behind, "interfaces")
+	assert.Greater(t, near, behind, "most pointers are to the start of an object")
+}

@@ -75,10 +75,11 @@ func ReadObjects(r io.ReaderAt, size int64, objects int) (*Dump, error) {
 
 func read(r io.ReaderAt, size, objects int64, progress func(done, total int64)) (*Dump, error) {
 	p := &parser{
-		d:        &Dump{file: newCache(r), size: size, types: map[uint64]Type{}, itabs: map[uint64]uint64{}},
-		c:        cursor{r: r, size: size, ahead: newAhead(r, size)},
-		strings:  map[string]string{},
-		progress: progress,
+		d:         &Dump{file: newCache(r), size: size, types: map[uint64]Type{}, itabs: map[uint64]uint64{}},
+		leastItab: math.MaxUint64,
+		c:         cursor{r: r, size: size, ahead: newAhead(r, size)},
+		strings:   map[string]string{},
+		progress:  progress,
 	}
 	p.reserve(objects)
 	err := p.run()
@@ -113,8 +114,11 @@ type parser struct {
 	lastLayout int32
 	layouts    map[string]int32 // by the bytes of the list
 
-	target     []uint64 // address, by edge
+	target     []uint64 // address, by edge, or with behindItab
 	targetWord []uint32
+
+	leastItab, mostItab uint64
+	lateItabs           bool // some came after objects
 
 	rootTarget  []uint64
 	buckets     map[uint64]int32
@@ -353,6 +357,9 @@ func (p *parser) addEdges(contents, list []byte) (read int, err error) {
 			return 0, damaged("pointer at offset %d of an object of %d bytes", off, len(contents))
 		}
 		if ptr := binary.LittleEndian.Uint64(contents[off:]); ptr >= start && ptr < end {
+			if off >= 8 && p.isItab(binary.LittleEndian.Uint64(contents[off-8:])) {
+				ptr |= behindItab
+			}
 			p.target = append(p.target, ptr)
 			p.targetWord = append(p.targetWord, uint32(off/8))
 		}
@@ -419,9 +426,22 @@ func (p *parser) layoutOf(list []byte) int32 {
 	return id
 }
 
+// behindItab marks the address that an edge leads to when the word before the pointer may be an
+// itab. No heap is there.
+const behindItab = 1 << 63
+
+func (p *parser) isItab(word uint64) bool {
+	if word < p.leastItab || word > p.mostItab {
+		return false
+	}
+	_, ok := p.d.itabs[word]
+	return ok
+}
+
+// addEdge does not see the word before the pointer.
 func (p *parser) addEdge(off, ptr uint64) {
 	if ptr >= p.d.HeapStart && ptr < p.d.HeapEnd {
-		p.target = append(p.target, ptr)
+		p.target = append(p.target, ptr|behindItab)
 		p.targetWord = append(p.targetWord, uint32(off/uint64(p.d.PtrSize)))
 	}
 }
@@ -613,6 +633,8 @@ func (p *parser) typ() {
 func (p *parser) itab() {
 	addr := p.c.uint()
 	p.d.itabs[addr] = p.c.uint()
+	p.leastItab, p.mostItab = min(p.leastItab, addr), max(p.mostItab, addr)
+	p.lateItabs = p.lateItabs || len(p.addr) > 0
 }
 
 func (p *parser) memProf() error {

@@ -71,9 +71,10 @@ func (p *parser) resolveEdges() {
 	d.edgeDelta = make([]uint8, len(p.target))
 	parallel(len(p.target), func(lo, hi int) {
 		for e := lo; e < hi; e++ {
-			o := d.Find(p.target[e])
+			target := p.target[e] &^ behindItab
+			o := d.Find(target)
 			if d.edges[e] = o; o != None {
-				d.edgeDelta[e] = uint8(min(p.target[e]-d.addr[o], farAway))
+				d.edgeDelta[e] = edgeDelta(target-d.addr[o], p.lateItabs || target != p.target[e])
 			}
 		}
 	})
@@ -92,6 +93,16 @@ func (p *parser) resolveEdges() {
 	}
 	d.edgeStart[len(d.addr)] = n
 	d.edges, d.edgeWord, d.edgeDelta = d.edges[:n], d.edgeWord[:n], d.edgeDelta[:n]
+}
+
+func edgeDelta(delta uint64, mayBeItab bool) uint8 {
+	switch {
+	case mayBeItab && delta == 0:
+		return afterItab
+	case mayBeItab || delta >= afterItab:
+		return farAway
+	}
+	return uint8(delta)
 }
 
 // parallel calls f for parts of the numbers below n, at once for a few, and waits.

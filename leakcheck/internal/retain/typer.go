@@ -81,7 +81,7 @@ func (t *typer) walk(s *Search, found func(o, parent int32, from string)) {
 				continue
 			}
 			via, x, key := t.next(o, uint64(at[k])*word)
-			via.delta, via.near = h.EdgeDelta(o, k)
+			via.delta, via.near, via.plain = h.EdgeDelta(o, k)
 			t.kinds[c] = t.end(c, via, x, key)
 			found(c, o, x.from)
 		}

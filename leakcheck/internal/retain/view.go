@@ -28,6 +28,7 @@ type link struct {
 	stepped bool       // it is in a slot before the start of a slice
 	cut     bool       // it is in a slot after the end of a slice
 	near    bool       // it leads delta bytes into the object; otherwise the pointer must be read
+	plain   bool       // the word before it is no itab
 	delta   uint64
 }
 
@@ -345,6 +346,9 @@ func only(t dwarf.Type) dwarf.Type {
 // guess looks for the type without any types: an interface's first word, or the type that the
 // allocator writes before large objects with pointers.
 func (h *Heap) guess(l link, o int32, delta uint64) view {
+	if l.plain {
+		return h.headed(o, delta)
+	}
 	if b, err := h.memory(l.addr-uint64(h.PtrSize), h.PtrSize); err == nil {
 		if _, ok := h.Itab(h.Word(b)); ok {
 			return h.boxed(h.Word(b), delta)
