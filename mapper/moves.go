@@ -25,6 +25,11 @@ type moves struct {
 	bytes8, bytes16, bytes32 []move
 	long                     []stretch
 	bytes                    []stretch // until pack sorts them by size
+
+	// What a list of such values is moved as at once, if it has no gaps: values of this size without
+	// pointers, or strings.
+	whole     uintptr
+	allString bool
 }
 
 // A stretch is a move of n bytes.
@@ -193,10 +198,14 @@ func (m *moves) pack() {
 		}
 		joined = append(joined, b)
 	}
+	if len(joined) == 1 && joined[0].dst == 0 && joined[0].src == 0 {
+		m.whole = joined[0].n
+	}
 	for _, b := range joined {
 		m.split(b)
 	}
 	m.bytes = nil
+	m.allString = len(m.strings) == 1 && m.strings[0] == move{}
 }
 
 func (s stretch) precedes(next stretch) bool {
@@ -233,9 +242,25 @@ const block = 32
 
 // runAll makes all moves for n elements: step and size are the distances from one to the next.
 func (m *moves) runAll(dst, src unsafe.Pointer, step, size, n uintptr) {
+	if step == size && m.moveList(dst, src, size, n) {
+		return
+	}
 	for i := uintptr(0); i < n; i += block {
 		m.runBlock(unsafe.Add(dst, i*step), unsafe.Add(src, i*size), step, size, min(block, n-i))
 	}
+}
+
+// moveList moves a list as one, if its elements are nothing but bytes or strings.
+func (m *moves) moveList(dst, src unsafe.Pointer, size, n uintptr) bool {
+	switch {
+	case m.whole == size && size > 0:
+		copy(unsafe.Slice((*byte)(dst), n*size), unsafe.Slice((*byte)(src), n*size))
+	case m.allString && size == unsafe.Sizeof(""):
+		copy(unsafe.Slice((*string)(dst), n), unsafe.Slice((*string)(src), n))
+	default:
+		return false
+	}
+	return true
 }
 
 func (m *moves) runBlock(dst, src unsafe.Pointer, step, size, n uintptr) {
