@@ -52,6 +52,7 @@ func newKernel(n *node) kernel {
 func (k *kernel) split(n *node) {
 	small := n.src.Size() <= maxOffset && n.dst.Size() <= maxOffset
 	for _, f := range n.fields {
+		f.direct = len(f.src.hops) == 0 && len(f.dst.hops) == 0 && !f.byRef
 		if small && f.node.op == opCopy && len(f.src.hops) == 0 && len(f.dst.hops) == 0 {
 			k.moves.add(f.dst.off, f.src.off, f.node.src)
 			continue
@@ -64,7 +65,12 @@ func (k *kernel) split(n *node) {
 func (p *plan) run(ctx context.Context, dst, src unsafe.Pointer) error {
 	st := p.state(ctx)
 	f := p.root.run(dst, src, &st)
-	st.release()
+	if st.copies != nil {
+		st.release()
+	}
+	if f == nil {
+		return nil
+	}
 	return f.error()
 }
 
@@ -126,8 +132,15 @@ func (n *node) runStruct(dst, src unsafe.Pointer, st *state) *failure {
 	k := &n.kernel
 	_ = into(unsafe.Pointer(&k.once), nil, dst, src)
 	for i := range k.rest {
-		if f := k.rest[i].run(dst, src, st); f != nil {
-			return f.in(k.rest[i].dst.name)
+		rest := &k.rest[i]
+		var f *failure
+		if rest.direct {
+			f = rest.node.run(unsafe.Add(dst, rest.dst.off), unsafe.Add(src, rest.src.off), st)
+		} else {
+			f = rest.run(dst, src, st)
+		}
+		if f != nil {
+			return f.in(rest.dst.name)
 		}
 	}
 	return nil

@@ -56,6 +56,7 @@ type field struct {
 	node     *node
 	set      bool // from a Set function: src is the whole source
 	byRef    bool // and the function takes a pointer
+	direct   bool // for kernels: both parts are at their offsets, without hops
 }
 
 // A plan maps one pair of types. It is safe for concurrent use.
