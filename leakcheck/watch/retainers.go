@@ -54,8 +54,8 @@ const retainersShown = 3
 
 // What reading a copy takes, in bytes: for each object, for each byte of the executable, whose
 // symbols and types are read, and besides. Garbage is collected as soon as it is a twentieth of the
-// live bytes. Measured on Go 1.26 with an executable of 10 MiB: resident memory grows by 20 MiB with
-// few objects, and by 105 MiB more with a million. These numbers are a quarter higher.
+// live bytes. Measured on Go 1.26 with an executable of 10 MiB: resident memory grows by 20 MiB
+// with few objects, and by 105 MiB more with a million. These numbers are a quarter higher.
 const (
 	bytesPerObject  = 130
 	bytesPerExeByte = 2
@@ -89,8 +89,8 @@ var errRest = errors.New("watch: a frozen copy was taken less than an hour ago")
 // copyPause is the least time between two copies for findings.
 const copyPause = time.Hour
 
-// look takes a frozen copy and reads what retains the memory. The program goes on meanwhile. It needs
-// Options.Dir, and room: near the limit it gives up and says why. The caller calls keepCopy.
+// look takes a frozen copy and reads what retains the memory. The program goes on meanwhile. It
+// needs Options.Dir, and room: near the limit it gives up and says why. The caller calls keepCopy.
 func (w *Watcher) look(sites []Site) (inside, error) {
 	if w.dir == nil {
 		return inside{}, errors.New("watch: no frozen copy without Options.Dir: its dump needs a place")
@@ -171,8 +171,8 @@ const (
 // retainedKind is the kind of capture that a retention profile is.
 const retainedKind = "retained"
 
-// keepCopy writes the profile and the dump of a copy to Dir, bounded in number and size, and returns
-// the names of the files. On a busy disk it takes some seconds.
+// keepCopy writes the profile and the dump of a copy to Dir, bounded in number and size, and
+// returns the names of the files. On a busy disk it takes some seconds.
 func (w *Watcher) keepCopy(in inside) (names []string) {
 	if in.dump == nil {
 		return nil

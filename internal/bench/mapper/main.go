@@ -27,8 +27,8 @@ var (
 )
 
 func main() {
-	// In long rounds the new memory is not in the processor's caches, which costs all contenders the
-	// same and hides their differences.
+	// In long rounds the new memory is not in the processor's caches, which costs all contenders
+	// the same and hides their differences.
 	round := flag.Duration("round", 2*time.Millisecond, "how long a round is")
 	flag.Parse()
 	// The collector runs between rounds only. During a round it would compete with the measured

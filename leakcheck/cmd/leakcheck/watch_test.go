@@ -82,7 +82,7 @@ func TestWatchOfAPlainService(t *testing.T) {
 			url := startPlain(t, test.exe, test.mode)
 			var code int
 			var text string
-			for range 3 { // a machine that is busy with other things may leave the service no time in one fetch
+			for range 8 { // a machine that is busy with other things may leave the service no time in one fetch
 				code, text = watched(t, url, "-n", "11", "-interval", "400ms")
 				if code == test.code || code == 1 {
 					break

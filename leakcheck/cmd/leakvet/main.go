@@ -12,10 +12,10 @@
 //
 //	b := buffers.Get(0) //nolint:leakvet // the caller of Send releases it
 //
-// A deferred Release in a loop is not reported, although its leases last until the function returns.
-// -fix formats the whole file that it changes, as gofmt does. A package that does not compile or is
-// not found is not checked: the first line of the output says why, and "failed prerequisites" means
-// only that.
+// A deferred Release in a loop is not reported, although its leases last until the function
+// returns. -fix formats the whole file that it changes, as gofmt does. A package that does not
+// compile or is not found is not checked: the first line of the output says why, and "failed
+// prerequisites" means only that.
 //
 // Generated files are not checked. Package golangci is the same as a module plugin of
 // golangci-lint.

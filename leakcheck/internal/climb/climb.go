@@ -123,8 +123,9 @@ func (s Series) perWork() float64 {
 	return (s.Low[len(s.Low)-1] - s.Low[0]) / work
 }
 
-// fromTheFoot judges s together with the windows before it in which it rose already, where there are
-// some: with noise, ten windows of a cache that fills may look straight, and its first ones show the bend.
+// fromTheFoot judges s together with the windows before it in which it rose already, where there
+// are some: with noise, ten windows of a cache that fills may look straight, and its first ones
+// show the bend.
 func (s Series) fromTheFoot(earlier Series) (end float64, ok bool) {
 	all := Series{slices.Concat(earlier.Low, s.Low), slices.Concat(earlier.End, s.End), slices.Concat(earlier.Work, s.Work)}
 	n := len(earlier.Low)

@@ -163,8 +163,8 @@ func TestRising(t *testing.T) {
 	assert.True(t, series(1).Rising(1))
 }
 
-// Ten windows of a cache that look straight because of the noise are doubtful; a line is not, nor is
-// a cache that bends clearly.
+// Ten windows of a cache that look straight because of the noise are doubtful; a line is not, nor
+// is a cache that bends clearly.
 func TestDoubtful(t *testing.T) {
 	noise := []float64{12, 3, -9, 14, -11, 2, 8, -15, 6, 1}
 	with := func(f func(float64) float64, share float64) climb.Series {

@@ -163,7 +163,8 @@ func readBuiltAgain(exe string) error {
 }
 
 // buildAgain builds this test's executable once more, with symbols. Everything but the link is in
-// go's cache. It adds no flag: the binary records its flags, so one more flag would move its strings.
+// go's cache. It adds no flag: the binary records its flags, so one more flag would move its
+// strings.
 func buildAgain(goCmd, out string) error {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
