@@ -708,6 +708,7 @@ func TestNothingWaitsInRetryAndSplit(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					var c *batch.Caller[int, int]
 					var errs []error
+					asked := make(chan struct{})
 					opt := batch.Options[int]{InFlight: inFlight, MaxItems: 1, PendingItems: 2, Linger: time.Hour, MaxAge: 2 * time.Hour}
 					set(&opt, func(error) bool {
 						begin := time.Now()
@@ -719,6 +720,7 @@ func TestNothingWaitsInRetryAndSplit(t *testing.T) {
 						_, do := c.Do(context.Background(), 3)
 						errs = append(errs, wait, do, c.DoAll(context.Background(), []int{4})[0].Err, c.Flush(context.Background()), c.Close(context.Background()))
 						assert.Zero(t, time.Since(begin))
+						close(asked)
 						return false
 					})
 					var err error
@@ -726,6 +728,7 @@ func TestNothingWaitsInRetryAndSplit(t *testing.T) {
 						if items[0] == 1 {
 							return nil, errDown
 						}
+						<-asked // so 2 has no outcome before
 						return doubled(items), nil
 					})
 					require.NoError(t, err)
