@@ -4,6 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=$(realpath "${1:-docs/watch.png}")
+width=560 # the text is legible on a page of 390 px
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 go build -o "$dir/example" ./examples/watch # go run would leave out the symbols, and with them the retainers
@@ -18,10 +19,10 @@ browser() {
 		"$@" 2>"$dir/log" || { cat "$dir/log"; exit 1; }
 }
 
-# The page says how high it is, so that the picture holds all of it.
+# The page says where the list of files begins: the picture ends there.
 cp "$dir/page.html" "$dir/measure.html"
-echo '<script>onload = () => document.title = "height " + document.documentElement.scrollHeight</script>' >>"$dir/measure.html"
-height=$(browser 1280,800 --dump-dom "file://$dir/measure.html" | sed -n 's/.*<title>height \([0-9]*\).*/\1/p')
+echo '<script>onload = () => document.title = "height " + Math.floor([...document.querySelectorAll("h2")].at(-1).getBoundingClientRect().top)</script>' >>"$dir/measure.html"
+height=$(browser "$width,800" --dump-dom "file://$dir/measure.html" | sed -n 's/.*<title>height \([0-9]*\).*/\1/p')
 [ -n "$height" ] || { echo "the page's height is not known"; exit 1; }
-browser "1280,$height" --screenshot="$out" "file://$dir/page.html"
+browser "$width,$height" --force-device-scale-factor=2 --screenshot="$out" "file://$dir/page.html"
 echo "$out"
