@@ -46,7 +46,7 @@ var (
 )
 
 // etags are quoted strings that the server chose, in hexadecimal as most servers do.
-func etags(v string) bool { return etagForm(v) && !credential(v) }
+func etags(v string) bool { return etagForm(v) }
 
 // slug is a short identifier of words, such as session_start, t1 or desc.
 func slug(v string) bool { return len(v) <= 40 && slugForm(v) && plainSegment(v) || slugNumbered(v) }
