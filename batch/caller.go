@@ -25,7 +25,8 @@ type Caller[T, R any] struct {
 // with an error fails its item. If the handler returns an error, the whole batch fails and the
 // results are ignored. If it returns a [Failure] with Items, the named items fail and the others
 // get their results, or zero values if there are no results at all. Too few or too many results
-// fail the batch, because they cannot be matched with items.
+// fail the batch, because they cannot be matched with items. The slice of results is copied, so the
+// handler may use it again.
 //
 // If the handler has not returned after 1.1 times its Timeout, callers get [ErrTimeout], and what
 // it returns later is ignored.

@@ -501,3 +501,31 @@ func TestATimerOfAnEarlierCall(t *testing.T) {
 		finish(t, c)
 	})
 }
+
+// A handler may return the same slice of results from each call. Tickets have the results of their
+// own call.
+func TestTheHandlerUsesItsResultsAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		results := make([]batch.Result[int], 2)
+		c, err := batch.NewCaller(batch.Options[int]{MaxItems: 2}, func(_ context.Context, items []int) ([]batch.Result[int], error) {
+			for i, v := range items {
+				results[i].Value = 2 * v
+			}
+			return results, nil
+		})
+		require.NoError(t, err)
+		var tickets []batch.Ticket[int]
+		for v := range 6 {
+			ticket, err := c.Submit(t.Context(), v)
+			require.NoError(t, err)
+			tickets = append(tickets, ticket)
+		}
+		require.NoError(t, c.Flush(t.Context()))
+		for v, ticket := range tickets {
+			got, err := ticket.Wait(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, 2*v, got)
+		}
+		finish(t, c)
+	})
+}
