@@ -389,7 +389,7 @@ func TestWriteThatCannotBeBrokenOffIsReported(t *testing.T) {
 	})
 }
 
-// The error of a blocked writer is in what End returns too, beside the errors of children and cleanups.
+// The error of a blocked writer is in what End returns too, beside the other errors.
 func TestEndReturnsThatAWriterIsBlocked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := blockedWriter{httptest.NewRecorder(), make(chan struct{}), make(chan struct{})}
