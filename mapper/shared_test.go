@@ -457,10 +457,6 @@ func TestForInsideInterfaces(t *testing.T) {
 		N  int
 		In inner
 	}
-	type outerDTO struct {
-		N  string
-		In inner
-	}
 	p, err := mapper.Compile(reflect.TypeFor[outer](), reflect.TypeFor[outer](),
 		mapper.Convert(func(n int) (int, error) { return n + 1, nil }),
 		mapper.For[inner, inner](mapper.Convert(func(n int) (int, error) { return n + 10, nil })))
