@@ -19,10 +19,10 @@ browser() {
 		"$@" 2>"$dir/log" || { cat "$dir/log"; exit 1; }
 }
 
-# The page says where the list of files begins: the picture ends there.
+# The page says where the list of files begins: the picture ends there. A window is 90 px higher than its page.
 cp "$dir/page.html" "$dir/measure.html"
 echo '<script>onload = () => document.title = "height " + Math.floor([...document.querySelectorAll("h2")].at(-1).getBoundingClientRect().top)</script>' >>"$dir/measure.html"
 height=$(browser "$width,800" --dump-dom "file://$dir/measure.html" | sed -n 's/.*<title>height \([0-9]*\).*/\1/p')
 [ -n "$height" ] || { echo "the page's height is not known"; exit 1; }
-browser "$width,$height" --force-device-scale-factor=2 --screenshot="$out" "file://$dir/page.html"
+browser "$width,$((height + 90))" --force-device-scale-factor=2 --screenshot="$out" "file://$dir/page.html"
 echo "$out"

@@ -141,6 +141,20 @@ func Ticks(top float64, wholes bool, n int) []string {
 // TimeStep is the step of the axis of time.
 func TimeStep(span time.Duration, n int) (time.Duration, string) { return timeStep(span, n) }
 
+// TimeLabels says where the texts of the axis of time begin and end, in each shape of a graph.
+func TimeLabels(from, to time.Time) (shapes [][][2]float64) {
+	g := graph{from: from, to: to}
+	for _, s := range []shape{wide, narrow} {
+		var labels [][2]float64
+		for _, t := range g.in(s).XTicks {
+			half := letter * float64(len(t.Text)) / 2
+			labels = append(labels, [2]float64{t.X - half, t.X + half})
+		}
+		shapes = append(shapes, labels)
+	}
+	return shapes
+}
+
 // SetRetainers is as if a copy had shown them.
 func (w *Watcher) SetRetainers(r []Retainer) {
 	w.mu.Lock()

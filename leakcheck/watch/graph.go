@@ -165,10 +165,15 @@ func (g *graph) in(s shape) drawing {
 		d.Strokes = append(d.Strokes, stroke{Class: l.Class, Path: pathOf(l.points, x, y)})
 	}
 	every, layout := timeStep(g.to.Sub(g.from), s.xTicks)
+	covered := 0.0
 	for t := g.from.Truncate(every).Add(every); !t.After(g.to); t = t.Add(every) {
 		text := t.UTC().Format(layout)
-		at := min(max(x(t), d.Left), d.Right-letter*float64(len(text))/2)
-		d.XTicks = append(d.XTicks, tick{X: at, Text: text})
+		half := letter * float64(len(text)) / 2
+		at := min(max(x(t), d.Left), d.Right-half)
+		if at-half >= covered {
+			d.XTicks = append(d.XTicks, tick{X: at, Text: text})
+			covered = at + half + letter
+		}
 	}
 	for _, l := range g.Levels {
 		d.Levels = append(d.Levels, tick{Y: y(l.value)})

@@ -478,3 +478,20 @@ func TestHistoryIsShownAtCoarserSteps(t *testing.T) {
 	last := samples[len(samples)-1].(map[string]any)["up"].(float64)
 	assert.InDelta(t, 2*day-10, last, 1)
 }
+
+// No text of the axis of time covers another, or is cut by the edge.
+func TestTimeLabelsStandApart(t *testing.T) {
+	start := time.Date(2026, 11, 30, 6, 0, 0, 0, time.UTC)
+	for span := 3 * time.Second; span < 3*365*24*time.Hour; span = span * 5 / 4 {
+		for part := range 8 {
+			from := start.Add(span * time.Duration(part) / 8)
+			for _, labels := range watch.TimeLabels(from, from.Add(span)) {
+				require.NotEmpty(t, labels, "%v from %v", span, from)
+				for i := range labels[1:] {
+					require.Greater(t, labels[i+1][0], labels[i][1], "%v from %v", span, from)
+				}
+				require.GreaterOrEqual(t, labels[0][0], 0.0, "%v from %v", span, from)
+			}
+		}
+	}
+}
