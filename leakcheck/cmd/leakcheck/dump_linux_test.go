@@ -412,8 +412,8 @@ func TestVictimGoesOnWhenTheToolIsKilled(t *testing.T) {
 	start := time.Now()
 	require.NoError(t, tool(t, "dump", "-pid", v.pid, out).Run())
 	whole := time.Since(start)
-	frozen := 0
-	for i := range times {
+	frozen, i := 0, 0
+	for ; i < times || frozen == 0 && i < 50*times; i++ { // on a busy machine the stop may be missed
 		cmd := tool(t, "dump", "-pid", v.pid, "-force", out)
 		require.NoError(t, cmd.Start())
 		ended := make(chan error, 1)
@@ -431,7 +431,7 @@ func TestVictimGoesOnWhenTheToolIsKilled(t *testing.T) {
 		<-ended
 		v.goesOn()
 	}
-	t.Logf("killed %d times, %d of them while the victim was stopped", times, frozen)
+	t.Logf("killed %d times, %d of them while the victim was stopped", i, frozen)
 	assert.Positive(t, frozen)
 	require.NoError(t, tool(t, "dump", "-pid", v.pid, "-force", out).Run())
 	v.goesOn()
@@ -448,7 +448,7 @@ func TestNothingIsLeftAfterASignal(t *testing.T) {
 		return files
 	}
 	met := 0
-	for i := range 8 {
+	for i := 0; i < 8 || met == 0 && i < 400; i++ { // on a busy machine the part may be missed
 		args := []string{"dump", "-pid", v.pid, filepath.Join(dir, "x.dump")}
 		if i%4 == 3 {
 			args = []string{"summary", "-pid", v.pid}
