@@ -146,8 +146,8 @@ func (e *engine[K, T, R]) sleep(d time.Duration) {
 	}
 }
 
-// call runs the handler once with the n items of [lo, hi) of b without an outcome. If Close gave the
-// items back, it makes no call and reports false.
+// call runs the handler once with the n items of [lo, hi) of b without an outcome. If Close gave
+// the items back, it makes no call and reports false.
 //
 // A goroutine starts with 2 KB of stack, and to double it takes longer than all else that is done
 // for a lone Do. So the frames from work to here are small.

@@ -36,8 +36,8 @@ func (e *engine[K, T, R]) admitLocked(l *lane[K, T, R], v T, size int) *batch[K,
 	return b
 }
 
-// quickenLocked sets quick, if b may take more items without a look at anything else. It is the last
-// thing that is done before mu is unlocked.
+// quickenLocked sets quick, if b may take more items without a look at anything else. It is the
+// last thing that is done before mu is unlocked.
 func (e *engine[K, T, R]) quickenLocked(b *batch[K, T, R]) {
 	n := len(b.items)
 	room := min(e.opt.MaxItems-n, e.opt.PendingItems-int(e.stats.Pending)-e.budget.reserved) - 1

@@ -111,11 +111,11 @@ func isolates(t *testing.T, n int, bad map[int]bool) {
 	})
 }
 
-// A search for a better method than Options.Split documents. Bad items form one run. A call gets the
-// items from the first one without an outcome up to any other, because order is kept. It tells only
-// whether one of them is bad. An item fails when it is refused alone, and nothing is given up. A
-// method may know that no run is longer than most. The search finds out whether any method keeps to
-// limit calls for every run, after the batch was refused as a whole.
+// A search for a better method than Options.Split documents. Bad items form one run. A call gets
+// the items from the first one without an outcome up to any other, because order is kept. It tells
+// only whether one of them is bad. An item fails when it is refused alone, and nothing is given up.
+// A method may know that no run is longer than most. The search finds out whether any method keeps
+// to limit calls for every run, after the batch was refused as a whole.
 func TestNoMethodIsolatesInFewerCalls(t *testing.T) {
 	testgate.NoRace(t)
 	for _, n := range []int{4, 8, 16} {

@@ -143,9 +143,9 @@ func (c *Config) logValues(ctx context.Context) map[string]string {
 	return values
 }
 
-// scrubError returns err itself if its text, and the text of every error it wraps, may be shown. The
-// package's own refusals hold nothing but names that the program chose, so they are not scrubbed:
-// a goroutine that writes late in a loop must not cost more than the request did.
+// scrubError returns err itself if its text, and the text of every error it wraps, may be shown.
+// The package's own refusals hold nothing but names that the program chose, so they are not
+// scrubbed: a goroutine that writes late in a loop must not cost more than the request did.
 func (c *Config) scrubError(err error) error {
 	if _, ours := err.(refused); ours || err == ErrEnded {
 		return err

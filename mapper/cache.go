@@ -62,7 +62,8 @@ type entry struct {
 
 func newCache(limit int, cfg *config) *cache { return &cache{cfg: cfg, limit: limit} }
 
-// newDynamic returns a cache for the types that are met in interfaces. They map by the same options.
+// newDynamic returns a cache for the types that are met in interfaces. They map by the same
+// options.
 func newDynamic(cfg *config) *cache { return &cache{cfg: cfg, limit: maxDynamic, inner: true} }
 
 // plan returns the plan of a pair, and builds it if it is not there.

@@ -26,8 +26,8 @@ type moves struct {
 	long                     []stretch
 	bytes                    []stretch // until pack sorts them by size
 
-	// What a list of such values is moved as at once, if it has no gaps: values of this size without
-	// pointers, or strings.
+	// What a list of such values is moved as at once, if it has no gaps: values of this size
+	// without pointers, or strings.
 	whole     uintptr
 	allString bool
 }

@@ -184,9 +184,9 @@ func (c *compiler) configs() []*config {
 	return list
 }
 
-// mayMeet reports whether a value in an interface may need the pair. src is nil for an Ignore, which
-// names only one type. A Mapper from an interface is for MapAny and may need every pair. Otherwise,
-// what goes to an interface is copied to its own type.
+// mayMeet reports whether a value in an interface may need the pair. src is nil for an Ignore,
+// which names only one type. A Mapper from an interface is for MapAny and may need every pair.
+// Otherwise, what goes to an interface is copied to its own type.
 func (c *compiler) mayMeet(src, dst reflect.Type) bool {
 	return slices.ContainsFunc(c.made, func(n *node) bool {
 		switch {

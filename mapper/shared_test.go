@@ -467,8 +467,8 @@ func TestForInsideInterfaces(t *testing.T) {
 	assert.Equal(t, outer{2, inner{outer{2, inner{11}}}}, d.Elem().Interface())
 }
 
-// TestFailuresInsideInterfaces checks the errors for types that are met in interfaces: all problems,
-// their paths, and lines that are written as in the caller's package.
+// TestFailuresInsideInterfaces checks the errors for types that are met in interfaces: all
+// problems, their paths, and lines that are written as in the caller's package.
 func TestFailuresInsideInterfaces(t *testing.T) {
 	type part struct{ A, B int }
 	type partDTO struct{ A, C int }
@@ -513,7 +513,8 @@ func TestFailuresInsideInterfaces(t *testing.T) {
 	assert.ErrorContains(t, mapper.MapAny(&partDTO{}, part{}), "Use a Mapper")
 }
 
-// TestOneBoxForTwoInterfaces maps one boxed value to fields of two interface types, and to a struct.
+// TestOneBoxForTwoInterfaces maps one boxed value to fields of two interface types, and to a
+// struct.
 func TestOneBoxForTwoInterfaces(t *testing.T) {
 	side := 3
 	var box any = Square{Side: &side}

@@ -50,7 +50,8 @@ const (
 // when a lease ends. Every handle of that lease is stale from then on, also when the block has a
 // new lease.
 //
-// The fields that every lease uses come first: they are one cache line, since blocks have 192 bytes.
+// The fields that every lease uses come first: they are one cache line, since blocks have 192
+// bytes.
 type block struct {
 	gen    atomic.Uint64
 	n      int    // the lease's length

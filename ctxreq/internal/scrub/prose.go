@@ -14,7 +14,8 @@ var (
 	pointer    = lazy(`^0x[0-9a-f]{1,16}$`)
 
 	proseWord = lazy(`[\pL\pM\pN_\-]+`)
-	// proseValue is what follows the name of a secret in a sentence: password "x", token is x, key (x).
+	// proseValue is what follows the name of a secret in a sentence: password "x", token is x, key
+	// (x).
 	proseValue = lazy(`^(?:,?\s+(?i:is|was|of|value|got|given|provided|ist|lautet|es|est|é))?["']?(?:,?\s+value)?\s*[,:=]?\s*(?:"([^"]+)|'([^']+)|\x60([^\x60]+)|“([^”]+)|[(\[<{]?([^\s"'\x60()\[\]<>{},;]+))`)
 	// userFlag is the argument of a command: -u user:password.
 	userFlag = lazy(`(\s|^)(-u|--user)[\s=]+([^\s:]+:\S+)`)

@@ -241,7 +241,8 @@ func TestRequestID(t *testing.T) {
 	}, scrub.RequestID)
 }
 
-// Show and Hide get the name as the client wrote it, and the decoded value. Hide wins, and a credential stays hidden.
+// Show and Hide get the name as the client wrote it, and the decoded value. Hide wins, and a
+// credential stays hidden.
 func TestRules(t *testing.T) {
 	var asked []string
 	r := scrub.Rules{
