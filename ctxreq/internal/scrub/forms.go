@@ -39,14 +39,11 @@ var (
 	identity = matches(`\d{1,12}|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}`)
 	cursor   = matches(`[\w\-=]{1,10}`)
 	trace    = matches(`[\w.:/=;,@\-]{1,128}`)
-	etagForm = matches(`\*|(W/)?"[0-9A-Fa-f:\-]{0,64}(-gzip|-br|;gzip)?"(,\s*(W/)?"[0-9A-Fa-f:\-]{0,64}(-gzip|-br|;gzip)?")*`)
+	etags    = matches(`\*|(W/)?"[0-9A-Fa-f:\-]{0,64}(-gzip|-br|;gzip)?"(,\s*(W/)?"[0-9A-Fa-f:\-]{0,64}(-gzip|-br|;gzip)?")*`) // quoted strings that the server chose, in hexadecimal as most servers do
 	nonce    = matches(`[\w+/\-=]{1,24}`)
 	ranges   = matches(`bytes=[\d,\- ]{1,60}`)
 	slugForm = matches(`[\pL]{1,16}([_\-. ]?[\pL\d]{1,12}){0,3}`)
 )
-
-// etags are quoted strings that the server chose, in hexadecimal as most servers do.
-func etags(v string) bool { return etagForm(v) }
 
 // slug is a short identifier of words, such as session_start, t1 or desc.
 func slug(v string) bool { return len(v) <= 40 && slugForm(v) && plainSegment(v) || slugNumbered(v) }

@@ -138,7 +138,7 @@ func preference(v string) bool { return preferShape().MatchString(v) }
 var preferShape = lazy(`(?i)^(respond-async|safe|depth-noroot|odata\.continue-on-error|odata\.track-changes|return="?(minimal|representation|headers-only)"?|` +
 	`wait=\d{1,6}|handling="?(strict|lenient)"?|(odata\.)?maxpagesize=\d{1,6}|count=(exact|planned|estimated)|resolution=[a-z\-]{1,24})$`)
 
-// address is that of a client: an IP address, with or without a port.
+// address is the form of a client's address: an IP address, with or without a port.
 func address(v string) bool {
 	v = strings.Trim(v, `"`)
 	if strings.EqualFold(v, "unknown") {

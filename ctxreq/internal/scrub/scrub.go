@@ -207,7 +207,7 @@ type matched struct {
 	literal int      // segments before this one are the pattern's own words
 	rest    int      // this segment and all that follow are replaced; 0 is none
 	tail    []string // what follows then
-	whole   bool     // the pattern is that of the whole path
+	whole   bool     // the pattern matches the path from its first segment to its last
 }
 
 // matchPattern lines up a path with a pattern: "GET host/users/{id}" of net/http and gorilla/mux,
