@@ -154,9 +154,7 @@ func (e *engine[K, T, R]) bad(v *verdict[R]) bool {
 	if v.err == nil || v.final || e.opt.Split == nil || !e.known(v.err) {
 		return false
 	}
-	by := goroutine()
-	e.self.enter(by)
-	defer e.self.leave(by)
+	defer e.self.leave(e.self.enter(goroutine()))
 	return e.opt.Split(v.err)
 }
 
@@ -366,9 +364,7 @@ func (e *engine[K, T, R]) judge(b *batch[K, T, R], lo, hi int, v *verdict[R]) ma
 		return nil
 	}
 	if e.opt.Retry != nil {
-		by := goroutine()
-		e.self.enter(by)
-		defer e.self.leave(by)
+		defer e.self.leave(e.self.enter(goroutine()))
 	}
 	var again map[int]bool
 	shared := v.err != nil && e.again(v.err)

@@ -168,10 +168,13 @@ type identity struct {
 	foreign []uint64 // the goroutines of the engine that run the Observer, Retry, Split, or the log
 }
 
-func (id *identity) enter(goroutine uint64) {
+// enter notes that a goroutine of the engine calls a function of the user, until leave. It returns
+// goroutine.
+func (id *identity) enter(goroutine uint64) uint64 {
 	id.mu.Lock()
 	defer id.mu.Unlock()
 	id.foreign = append(id.foreign, goroutine)
+	return goroutine
 }
 
 func (id *identity) leave(goroutine uint64) {

@@ -92,8 +92,7 @@ func (e *engine[K, T, R]) tell(r *report[K, T, R]) {
 		return
 	}
 	defer e.told(r)
-	e.self.enter(r.by)
-	defer e.self.leave(r.by)
+	defer e.self.leave(e.self.enter(r.by))
 	if r.line != nil {
 		r.line.write()
 	}
