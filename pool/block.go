@@ -21,12 +21,21 @@ const (
 // classOf returns the smallest class that holds n bytes. n is at most biggest.
 func classOf(n int) int {
 	if n <= maxSmall {
-		return bits.Len(uint(max(n, 1)-1) >> smallestLog)
+		return int(smallClassOf[(n+1<<smallestLog-1)>>smallestLog])
 	}
 	log := bits.Len(uint(n-1)) - 1 // 1<<log < n <= 2<<log
 	step := (n - 1 - 1<<log) >> (log - 2)
 	return smallClasses + steps*(log-maxSmallLog) + step
 }
+
+// smallClassOf has the class of each number of units of the smallest size. It is faster than
+// bits.Len, which is slow on AMD.
+var smallClassOf = func() (all [maxSmall>>smallestLog + 1]uint8) {
+	for n := range all {
+		all[n] = uint8(bits.Len(uint(max(n, 1) - 1)))
+	}
+	return all
+}()
 
 // classSize returns how many bytes a block of the class has.
 func classSize(class int) int {
@@ -59,7 +68,7 @@ type block struct {
 	pool   *Bytes
 	high   int // how many bytes of data were handed out to be written to, beside the first n
 	class  uint8
-	direct bool         // Release puts the block on a shelf of its class, with nothing to do first
+	back   way          // how it goes back when the lease ends
 	listed bool         // Pointers knows the address of slice
 	probe  [1]byte      // room for readOnce
 	refs   atomic.Int32 // leases that share the memory, once it was retained; 0 before
@@ -76,22 +85,19 @@ type block struct {
 	_      [24]byte
 }
 
-// shortcut returns the shelf for the block, or nil if the end of its lease needs the slow path.
-func (h *block) shortcut() *shelf {
-	if h.direct {
-		f := &h.pool.free
-		if state := f.state.Load(); state&asleep == 0 {
-			return &f.small[h.class][state&1]
-		}
-	}
-	return nil
-}
+// A way says what has to be done with a block when its lease ends.
+type way uint8
 
-// putBack gives the block back after the caller has ended its lease. Buffer.Release does the same
-// without this call, which costs 1 ns.
+const (
+	longWay   way = iota // all that release does
+	shortWay             // clear it and count it back if the options say so, and put it on a shelf
+	directWay            // put it on a shelf
+)
+
+// putBack gives the block back after the caller has ended its lease.
 func (h *block) putBack() {
-	s := h.shortcut()
-	if s == nil {
+	s := h.pool.free.open.Load()
+	if s == nil || h.back == longWay {
 		h.release()
 		return
 	}
@@ -101,7 +107,7 @@ func (h *block) putBack() {
 	if h.pool.guard != nil {
 		h.pool.guard.closed(h)
 	}
-	s.Put(h)
+	s[h.class].Put(h)
 }
 
 // release gives the block back after the caller has ended its lease. It is the slow path.
@@ -157,7 +163,7 @@ func (h *block) share() *block {
 		o = h.owner
 	}
 	if o.refs.CompareAndSwap(0, 2) {
-		o.direct = false
+		o.back = longWay
 	} else {
 		o.refs.Add(1)
 	}
@@ -238,7 +244,7 @@ func (h *block) grow(n int, more []byte) {
 	bigger.class, h.class = h.class, bigger.class
 	bigger.tag, h.tag = h.tag, bigger.tag
 	bigger.next, h.next = h.next, bigger
-	h.direct = false
+	h.back = longWay
 	if p.secret {
 		clear(bigger.data[:bigger.high])
 	}

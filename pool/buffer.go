@@ -33,17 +33,11 @@ func (b Buffer) Release() bool {
 		return false
 	}
 	h.tally(b.gen)
-	if s := h.shortcut(); s != nil {
-		if h.pool.zero {
-			h.clear()
-		}
-		if h.pool.guard != nil {
-			h.pool.guard.closed(h)
-		}
-		s.Put(h)
-		return true
+	if s := h.pool.free.open.Load(); s != nil && h.back == directWay {
+		s[h.class].Put(h)
+	} else {
+		h.putBack()
 	}
-	h.release()
 	return true
 }
 

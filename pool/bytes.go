@@ -54,10 +54,11 @@ type Bytes struct {
 	guard   *guard // nil unless an option needs more than a generation
 	zero    bool   // memory is cleared when a lease ends
 	secret  bool   // and when it grows
+	back    way    // how a block goes back that its lease left as it was
 	kept    int    // classes below this are reused
-	largest int    // the size of the last of them
 	counts  []counts
 	free    freeList  // here, so that each shelf is a cache line
+	largest int       // the size of the last class that is reused
 	shares  sync.Pool // blocks without memory, for Retain
 	lent    table     // of Slices and Pointers
 }
@@ -96,6 +97,14 @@ func NewBytes(o Options) *Bytes {
 		largest: classSize(kept - 1),
 		counts:  make([]counts, kept+1),
 	}
+	switch {
+	case log != nil: // a lease that is logged ends in the log first
+		p.back = longWay
+	case p.guard != nil || p.zero:
+		p.back = shortWay
+	default:
+		p.back = directWay
+	}
 	p.free.init(o.MaxIdleBytes, kept, log)
 	return p
 }
@@ -104,8 +113,8 @@ func NewBytes(o Options) *Bytes {
 // leases, unless ZeroOnRelease or Secret is set. Get never waits. It panics if n is negative. End
 // the lease with [Buffer.Release].
 func (p *Bytes) Get(n int) Buffer {
-	if p.guard == nil && uint(n) <= maxSmall {
-		if h, ok := p.free.shelf(classOf(n)).Get().(*block); ok {
+	if s := p.free.current.Load(); s != nil && p.guard == nil && uint(n) <= maxSmall {
+		if h, ok := s[classOf(n)].Get().(*block); ok {
 			h.n = n
 			return Buffer{h, h.gen.Load()}
 		}
@@ -181,7 +190,7 @@ func (p *Bytes) holds(n int) int {
 // lease is the slow path of Get, after its bytes are counted.
 func (p *Bytes) lease(n int) Buffer {
 	if p.guard != nil && p.guard.leases == nil && n <= maxSmall {
-		if h, ok := p.free.shelf(classOf(n)).Get().(*block); ok {
+		if h, ok := p.free.current.Load()[classOf(n)].Get().(*block); ok {
 			h.n = n
 			h.record.bytes, h.record.open = int64(len(h.data)), true
 			return Buffer{h, h.gen.Load()}

@@ -30,8 +30,9 @@ const drainMost = 1 << 16
 // out, so that a late write has the longest time to be seen. Over the limit the oldest blocks are
 // dropped, but never the newest. Each block is looked at before it goes.
 type freeList struct {
-	state   atomic.Uint32 // which of the two shelves, and asleep
-	small   [smallClasses][2]shelf
+	current atomic.Pointer[shelves] // where Get looks first
+	open    atomic.Pointer[shelves] // where blocks come back to: current, or nil if the decay may have stopped
+	small   [2]shelves
 	classes int // classes below this are kept
 	check   bool
 	log     *leaseLog
@@ -53,12 +54,16 @@ type shelf struct {
 	_ [24]byte
 }
 
-// asleep is a bit of state: the decay may have stopped, and the next put of a small block starts it
-// again. The lowest bit says which shelf of each class is current.
-const asleep = 2
+// shelves are one of each small class.
+type shelves [smallClasses]shelf
 
-// shelf returns the current shelf of a small class.
-func (f *freeList) shelf(class int) *shelf { return &f.small[class][f.state.Load()&1] }
+// other returns the shelves that are not current.
+func (f *freeList) other() *shelves {
+	if f.current.Load() == &f.small[0] {
+		return &f.small[1]
+	}
+	return &f.small[0]
+}
 
 // A queue has the idle blocks of a class, and the smallest length that it had in this interval:
 // that many blocks were not needed.
@@ -71,7 +76,7 @@ type queue struct {
 func (f *freeList) init(limit, classes int, log *leaseLog) {
 	f.limit, f.classes, f.log, f.check = limit, classes, log, log.at(LevelCheck)
 	f.large = make([]queue, classes+1)
-	f.state.Store(asleep)
+	f.current.Store(&f.small[0])
 }
 
 // shared says whether blocks of the class are in sync.Pools.
@@ -82,10 +87,9 @@ func (f *freeList) shared(class int) bool {
 // take returns an idle block of the class, or nil.
 func (f *freeList) take(class int) *block {
 	if f.shared(class) {
-		now := f.state.Load() & 1
-		h, ok := f.small[class][now].Get().(*block)
+		h, ok := f.current.Load()[class].Get().(*block)
 		if !ok {
-			h, _ = f.small[class][now^1].Get().(*block)
+			h, _ = f.other()[class].Get().(*block)
 		}
 		return h
 	}
@@ -149,18 +153,18 @@ func (f *freeList) put(h *block) {
 }
 
 func (f *freeList) shelve(h *block) {
-	if f.state.Load()&asleep != 0 {
+	if f.open.Load() == nil {
 		f.wake()
 	}
-	h.direct = f.log == nil // a lease that is logged ends in the log first
-	f.shelf(int(h.class)).Put(h)
+	h.back = h.pool.back
+	f.current.Load()[h.class].Put(h)
 }
 
 // wake starts the decay if it does not run.
 func (f *freeList) wake() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.state.And(1)
+	f.open.Store(f.current.Load())
 	f.still = 0
 	f.arm()
 }
@@ -218,13 +222,13 @@ func within(d time.Duration, then, now time.Time) bool {
 
 // decay drops what was not needed since it ran last.
 func (f *freeList) decay() {
-	drained := f.drain(f.state.Load()&1 ^ 1)
+	drained := f.drain(f.other())
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, h := range drained {
 		f.drop(h)
 	}
-	f.state.Store(f.state.Load() ^ 1)
+	f.current.Store(f.other())
 	for class := range f.large {
 		q := &f.large[class]
 		for range q.low {
@@ -239,8 +243,9 @@ func (f *freeList) decay() {
 	}
 	// A block that comes back after sleep wakes the list. One that came back before is in one of
 	// the two sync.Pools, and both are drained once more before the decay stops.
-	if f.still > 0 {
-		f.state.Or(asleep)
+	f.open.Store(nil)
+	if f.still == 0 {
+		f.open.Store(f.current.Load())
 	}
 	if f.still < 3 || f.idle > 0 {
 		f.arm()
@@ -248,10 +253,10 @@ func (f *freeList) decay() {
 }
 
 // drain takes the idle blocks out of one of the two sync.Pools of each class.
-func (f *freeList) drain(which uint32) (all []*block) {
+func (f *freeList) drain(from *shelves) (all []*block) {
 	for class := range min(smallClasses, f.classes) {
 		for range drainMost { // others may put blocks back meanwhile
-			h, ok := f.small[class][which].Get().(*block)
+			h, ok := from[class].Get().(*block)
 			if !ok {
 				break
 			}
@@ -263,7 +268,7 @@ func (f *freeList) drain(which uint32) (all []*block) {
 
 // trim drops all.
 func (f *freeList) trim() {
-	drained := append(f.drain(0), f.drain(1)...)
+	drained := append(f.drain(&f.small[0]), f.drain(&f.small[1])...)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, h := range drained {

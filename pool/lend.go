@@ -65,7 +65,7 @@ func (s *Slices) idle() *block {
 	if s.class < 0 {
 		return nil
 	}
-	h, ok := s.pool.free.shelf(s.class).Get().(*block)
+	h, ok := s.pool.free.current.Load()[s.class].Get().(*block)
 	if ok {
 		h.n = s.n
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 // allZero says whether all of b's memory is, also beyond its length.
-func allZero(b []byte) bool { return len(bytes.Trim(b, "\x00")) == 0 }
+func allZero(b []byte) bool { return only(b, 0, 0) }
 
 func TestZeroedLeasesShowNothingEarlier(t *testing.T) {
 	for name, o := range map[string]pool.Options{

@@ -26,6 +26,7 @@ var page [1 << 20]byte
 // others do not make.
 func leases(size int, fill bool) []side.Case {
 	raw := sync.Pool{New: func() any { b := make([]byte, size); return &b }}
+	anyLength := sync.Pool{New: func() any { return new([]byte) }}
 	ours := pool.NewBytes(pool.Options{})
 	zeroing := pool.NewBytes(pool.Options{ZeroOnRelease: true})
 	budget := pool.NewBytes(pool.Options{MaxInUse: 1 << 30})
@@ -58,6 +59,19 @@ func leases(size int, fill bool) []side.Case {
 					copy(*b, page[:])
 				}
 				raw.Put(b)
+			}
+		}},
+		{Name: "sync.Pool, for any length", Run: func(n int) {
+			for range n {
+				b := anyLength.Get().(*[]byte)
+				if cap(*b) < size {
+					*b = make([]byte, size)
+				}
+				*b = (*b)[:size]
+				if fill {
+					copy(*b, page[:])
+				}
+				anyLength.Put(b)
 			}
 		}},
 		{Name: "leaksafe/pool", Run: lease(ours)},
