@@ -44,6 +44,6 @@ func TestTheMistakeGrows(t *testing.T) {
 		leakcheck.NoGrowth(t, func() {
 			registry = append(registry, mapper.Must[User, User]())
 			request(t, `{"Last": "Lovelace"}`, u)
-		})
+		}, leakcheck.Iterations(2)) // a Mapper is thousands of objects: few operations show it
 	})
 }

@@ -187,7 +187,7 @@ func TestDumpOfFiveVictims(t *testing.T) {
 	for _, k := range keepers {
 		t.Run(k.service, func(t *testing.T) {
 			if k.service != keepers[0].service {
-				testgate.NoRace(t)
+				testgate.Seconds(t)
 			}
 			testVictim(t, plain, plain, k)
 		})

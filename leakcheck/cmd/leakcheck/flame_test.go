@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -33,10 +34,18 @@ func runShop(tb testing.TB, users int) shop {
 }
 
 func pprof(t *testing.T, args ...string) string {
-	out, err := exec.Command("go", append([]string{"tool", "pprof"}, args...)...).CombinedOutput()
+	tool, err := pprofFile()
+	require.NoError(t, err)
+	out, err := exec.Command(tool, args...).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	return string(out)
 }
+
+// pprofFile builds pprof once: the go command that does so takes longer than pprof does.
+var pprofFile = sync.OnceValues(func() (string, error) {
+	out, err := exec.Command("go", "tool", "-n", "pprof").Output()
+	return strings.TrimSpace(string(out)), err
+})
 
 // cum is what pprof's table says is at and below a frame, in kilobytes.
 func cum(t *testing.T, table, frame string) float64 {

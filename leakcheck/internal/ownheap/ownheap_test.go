@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -132,10 +133,7 @@ func TestDumpsOfABusyService(t *testing.T) {
 	exe := filepath.Join(t.TempDir(), "busy")
 	out, err := exec.Command("go", "build", "-o", exe, "./testdata/busy").CombinedOutput()
 	require.NoError(t, err, "%s", out)
-	n := "3"
-	if testgate.Long() {
-		n = "200"
-	}
+	n := strconv.Itoa(testgate.Count(1, 3, 200))
 	out, err = exec.Command(exe, n).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	assert.Equal(t, "0 of "+n+" failed\n", string(out))
