@@ -3,7 +3,6 @@ package batch
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -180,24 +179,37 @@ func (t Ticket[R]) Wait(ctx context.Context) (R, error) {
 // A group holds the results of one batch for the callers that wait for them.
 type group[R any] struct {
 	of      *identity
-	whole   atomic.Bool // all results arrived at once: each is read without mu
+	whole   atomic.Bool // all results arrived at once, without an error
+	values  []R         // these results, once whole is set: they are read without mu
 	mu      sync.Mutex
-	results []Result[R]
-	known   []bool        // the results that arrived, unless whole
+	results []Result[R]   // unless whole
+	known   []bool        // the results that arrived
 	change  chan struct{} // made by a waiter; closed when results arrive
 }
 
 // wait returns the result at i, or the error of ctx. With take it clears the result that it
 // returns.
 func (g *group[R]) wait(ctx context.Context, i int, take bool) (Result[R], error) {
-	if g.whole.Load() {
-		return g.read(i, take), nil
+	if g.whole.Load() { // apart from the rest, whose locks and channels this path need not pay for
+		return Result[R]{Value: g.value(i, take)}, nil
 	}
-	g.mu.Lock()
+	return g.waitLong(ctx, i, take)
+}
+
+func (g *group[R]) waitLong(ctx context.Context, i int, take bool) (Result[R], error) {
 	for {
-		if g.whole.Load() || i < len(g.known) && g.known[i] {
-			defer g.mu.Unlock()
-			return g.read(i, take), nil
+		g.mu.Lock()
+		if g.whole.Load() {
+			g.mu.Unlock()
+			return Result[R]{Value: g.value(i, take)}, nil
+		}
+		if i < len(g.known) && g.known[i] {
+			r := g.results[i]
+			if take {
+				g.results[i] = Result[R]{}
+			}
+			g.mu.Unlock()
+			return r, nil
 		}
 		if g.change == nil {
 			g.change = make(chan struct{})
@@ -212,23 +224,27 @@ func (g *group[R]) wait(ctx context.Context, i int, take bool) (Result[R], error
 		case <-ctx.Done():
 			return Result[R]{}, ctx.Err()
 		}
-		g.mu.Lock()
 	}
 }
 
-// read returns the result at i, which has arrived.
-func (g *group[R]) read(i int, take bool) Result[R] {
-	r := g.results[i]
+// value returns the value at i, once all have arrived.
+func (g *group[R]) value(i int, take bool) R {
+	v := g.values[i]
 	if take {
-		g.results[i] = Result[R]{}
+		var zero R
+		g.values[i] = zero
 	}
-	return r
+	return v
 }
 
-// setAll gives every item its result. None may have one.
+// setAll gives every item its result. None may have one, and no result has an error.
 func (g *group[R]) setAll(results []Result[R]) {
+	values := make([]R, len(results)) // a copy: the handler may use its slice again
+	for i := range results {
+		values[i] = results[i].Value
+	}
 	g.mu.Lock()
-	g.results = slices.Clone(results) // the handler may use its slice again
+	g.values = values
 	g.whole.Store(true)
 	g.end()
 }
