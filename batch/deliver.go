@@ -15,6 +15,7 @@ type verdict[R any] struct {
 	items   map[int]error // of the items that failed, by their index in the call, if err is nil
 	partial bool          // a result has an error
 	final   bool          // nothing is tried again
+	settled bool          // the items have their outcomes already
 	after   time.Duration // the least delay that the handler asked for, for these items
 	pause   time.Duration // the same for all batches
 }
@@ -115,6 +116,9 @@ func (e *engine[K, T, R]) try(b *batch[K, T, R], lo, hi int) fate {
 			b.over = true
 			return settled
 		}
+		if v.settled {
+			return settled
+		}
 		b.tried = true
 		b.delay = e.heed(&v, attempt)
 		if e.bad(&v) {
@@ -135,12 +139,6 @@ func (e *engine[K, T, R]) try(b *batch[K, T, R], lo, hi int) fate {
 // heed starts the pause that a call asked for. It returns how long to wait before the next call
 // with items of the batch.
 func (e *engine[K, T, R]) heed(v *verdict[R], attempt int) time.Duration {
-	for i := range v.results {
-		if err := v.results[i].Err; err != nil {
-			v.partial = true
-			v.delay(err)
-		}
-	}
 	if v.pause > 0 {
 		e.lock()
 		e.pauseLocked(v.pause)
@@ -334,13 +332,7 @@ func (e *engine[K, T, R]) settle(b *batch[K, T, R], lo, hi int, v *verdict[R]) (
 		e.mu.Unlock()
 		return 0
 	}
-	var said []outcome[T]
-	var rooms []room[K, T, R]
-	if v.good() && b.whole && hi-lo == len(b.items) && e.opt.Observer == nil {
-		e.deliverLocked(b, v)
-	} else {
-		said, rooms, left = e.settleEachLocked(b, lo, hi, v, again)
-	}
+	said, rooms, left := e.settleEachLocked(b, lo, hi, v, again)
 	r := e.reportLocked(said, rooms)
 	e.freedLocked()
 	e.mu.Unlock()
@@ -348,7 +340,7 @@ func (e *engine[K, T, R]) settle(b *batch[K, T, R], lo, hi int, v *verdict[R]) (
 	return left
 }
 
-// deliverLocked is settle for a batch that was delivered as a whole, if nobody observes it.
+// deliverLocked gives every item of b its outcome, if all were delivered and nobody observes it.
 func (e *engine[K, T, R]) deliverLocked(b *batch[K, T, R], v *verdict[R]) {
 	if e.tickets {
 		b.group.setAll(v.results)
@@ -386,7 +378,7 @@ func (e *engine[K, T, R]) judge(b *batch[K, T, R], lo, hi int, v *verdict[R]) ma
 	return again
 }
 
-// settleEachLocked is settle, item by item. It returns the outcomes to tell the Observer.
+// settleEachLocked is settle with mu held. It returns the outcomes to tell the Observer.
 func (e *engine[K, T, R]) settleEachLocked(b *batch[K, T, R], lo, hi int, v *verdict[R], again map[int]bool) (said []outcome[T], rooms []room[K, T, R], left int) {
 	b.noteLocked()
 	if e.tickets {

@@ -20,8 +20,9 @@ func (e *engine[K, T, R]) work() {
 	var b *batch[K, T, R]
 	defer func() {
 		if b != nil { // the handler called runtime.Goexit, which ends this goroutine
-			e.endCall(b)
-			e.settle(b, 0, len(b.items), &verdict[R]{err: errGoexit, final: true})
+			v := verdict[R]{err: errGoexit, final: true}
+			e.endCall(b, &v)
+			e.settle(b, 0, len(b.items), &v)
 			e.leave(b)
 		}
 	}()
@@ -164,12 +165,10 @@ func (e *engine[K, T, R]) call(b *batch[K, T, R], lo, hi, n int, v *verdict[R]) 
 // run is call once the call counts as in flight.
 func (e *engine[K, T, R]) run(ctx context.Context, b *batch[K, T, R], lo, hi, n int, v *verdict[R]) {
 	results, err := e.guarded(ctx, b.lane.key, b.rest(lo, hi, n))
-	if e.endCall(b) {
-		*v = verdict[R]{err: ErrTimeout, final: true}
-		v.delay(err)
-		return
-	}
 	e.read(v, n, results, err, ctx.Err() == context.DeadlineExceeded)
+	if e.endCall(b, v) {
+		*v = verdict[R]{err: ErrTimeout, final: true, after: v.after, pause: v.pause}
+	}
 }
 
 // guarded turns a panic of the handler into an error.
@@ -205,8 +204,9 @@ func (e *engine[K, T, R]) beginCall(b *batch[K, T, R], lo, hi int, cancel contex
 	return true
 }
 
-// endCall reports whether the callers were told already that it took too long.
-func (e *engine[K, T, R]) endCall(b *batch[K, T, R]) bool {
+// endCall ends a call, and settles its items if v says that all of the batch was delivered. It
+// reports whether the callers were told already that the call took too long.
+func (e *engine[K, T, R]) endCall(b *batch[K, T, R], v *verdict[R]) (told bool) {
 	e.lock()
 	defer e.mu.Unlock()
 	if b.calling {
@@ -215,6 +215,11 @@ func (e *engine[K, T, R]) endCall(b *batch[K, T, R]) bool {
 		if e.tickets {
 			b.watch.Stop()
 		}
+	}
+	if !b.told && !b.abandoned && b.whole && b.to-b.from == len(b.items) && v.good() && e.opt.Observer == nil {
+		e.deliverLocked(b, v)
+		e.freedLocked()
+		v.settled = true
 	}
 	return b.told
 }
@@ -241,6 +246,12 @@ func (e *engine[K, T, R]) read(v *verdict[R], n int, results []Result[R], err er
 		*v = verdict[R]{err: err, final: true}
 	default:
 		*v = verdict[R]{results: timedOut(results, late)}
+	}
+	for i := range v.results {
+		if err := v.results[i].Err; err != nil {
+			v.partial = true
+			v.delay(err)
+		}
 	}
 }
 
