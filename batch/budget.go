@@ -64,12 +64,12 @@ func (e *engine[K, T, R]) addSlow(ctx context.Context, key K, v T, size int, how
 		}
 		at := b.last()
 		e.quickenLocked(b)
-		e.mu.Unlock()
+		e.unlock()
 		return at, nil
 	}
 	at, w, err := e.enterLocked(ctx, l, v, size, how)
 	e.forgetLocked(l)
-	e.mu.Unlock()
+	e.unlock()
 	if w == nil {
 		return at, err
 	}
@@ -203,7 +203,7 @@ func (e *engine[K, T, R]) await(ctx context.Context, w *waiter[K, T, R]) (spot[K
 // quit takes w out of the queue, if it is still there. The waiters behind it may now fit.
 func (e *engine[K, T, R]) quit(w *waiter[K, T, R]) bool {
 	e.lock()
-	defer e.mu.Unlock()
+	defer e.unlock()
 	if w.node.on == nil {
 		return false
 	}
@@ -376,14 +376,14 @@ func (e *engine[K, T, R]) addSome(ctx context.Context, key K, vs []T) (n int, er
 		}
 	}
 	e.forgetLocked(l)
-	e.mu.Unlock()
+	e.unlock()
 	return n, nil
 }
 
 // withdraw takes back an item whose batch no worker has taken yet.
 func (e *engine[K, T, R]) withdraw(at spot[K, T, R]) bool {
 	e.lock()
-	defer e.mu.Unlock()
+	defer e.unlock()
 	b := at.batch
 	if b.group != at.group || b.inQueued.on == nil {
 		return false

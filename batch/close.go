@@ -9,7 +9,7 @@ func (e *engine[K, T, R]) flush(ctx context.Context) error {
 		return errInside
 	}
 	e.lock()
-	defer e.mu.Unlock()
+	defer e.unlock()
 	if e.flushes >= e.opt.MaxWaiters {
 		e.stats.Rejected++
 		return errWaiters
@@ -80,7 +80,7 @@ func (e *engine[K, T, R]) beforeLocked(last uint64) *batch[K, T, R] {
 
 // waitForLocked releases mu until ch is closed or ctx ends.
 func (e *engine[K, T, R]) waitForLocked(ctx context.Context, ch chan struct{}) error {
-	e.mu.Unlock()
+	e.unlock()
 	defer e.lock()
 	select {
 	case <-ch:
@@ -96,7 +96,7 @@ func (e *engine[K, T, R]) close(ctx context.Context) (*remains[K, T], error) {
 	e.mustUse(ctx)
 	called := e.self.calls()
 	e.lock()
-	defer e.mu.Unlock()
+	defer e.unlock()
 	e.closed = true
 	e.refuseLocked(ErrClosed)
 	e.unlingerLocked()

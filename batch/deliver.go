@@ -142,7 +142,7 @@ func (e *engine[K, T, R]) heed(v *verdict[R], attempt int) time.Duration {
 	if v.pause > 0 {
 		e.lock()
 		e.pauseLocked(v.pause)
-		e.mu.Unlock()
+		e.unlock()
 	}
 	return max(e.backoff(attempt), v.after)
 }
@@ -318,7 +318,7 @@ func (e *engine[K, T, R]) backoff(attempt int) time.Duration {
 func (e *engine[K, T, R]) wait(d time.Duration) {
 	e.sleep(d)
 	e.lock()
-	defer e.mu.Unlock()
+	defer e.unlock()
 	e.stats.Retries++
 	e.paceLocked()
 }
@@ -329,13 +329,13 @@ func (e *engine[K, T, R]) settle(b *batch[K, T, R], lo, hi int, v *verdict[R]) (
 	again := e.judge(b, lo, hi, v)
 	e.lock()
 	if b.abandoned {
-		e.mu.Unlock()
+		e.unlock()
 		return 0
 	}
 	said, rooms, left := e.settleEachLocked(b, lo, hi, v, again)
 	r := e.reportLocked(said, rooms)
 	e.freedLocked()
-	e.mu.Unlock()
+	e.unlock()
 	e.tell(r)
 	return left
 }

@@ -86,10 +86,11 @@ type lanes[K comparable, T, R any] struct {
 // Invariants: at most InFlight workers. Each has at most one batch, which is in list from when the
 // worker takes it until its last call has returned. If a lane is ready there is a worker.
 type flight[K comparable, T, R any] struct {
-	list    list[*batch[K, T, R]]
-	workers int   // started and not yet gone
-	next    int64 // no call starts before this time, by Pace
-	paused  int64 // nor before this time, because a handler asked for it
+	list     list[*batch[K, T, R]]
+	workers  int   // started and not yet gone
+	starting int   // of the workers, those that unlock starts
+	next     int64 // no call starts before this time, by Pace
+	paused   int64 // nor before this time, because a handler asked for it
 }
 
 // A lane gathers the items of one key.
@@ -298,6 +299,6 @@ func (e *engine[K, T, R]) tick() {
 	}
 	r := e.reportExpiredLocked(&lost)
 	e.freedLocked()
-	e.mu.Unlock()
+	e.unlock()
 	e.tell(r)
 }

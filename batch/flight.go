@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// spawnLocked starts a worker if there is a batch for it and a call left.
+// spawnLocked has a worker started if there is a batch for it and a call left.
 func (e *engine[K, T, R]) spawnLocked() {
 	if e.lanes.ready.n > 0 && e.flight.workers < e.opt.InFlight {
 		e.flight.workers++
-		go e.work()
+		e.flight.starting++
 	}
 }
 
@@ -52,7 +52,7 @@ func (e *engine[K, T, R]) take(done *batch[K, T, R]) *batch[K, T, R] {
 			e.freedLocked()
 		}
 		r := e.reportExpiredLocked(&lost)
-		e.mu.Unlock()
+		e.unlock()
 		e.tell(r)
 		if b != nil || over {
 			return b
@@ -64,7 +64,7 @@ func (e *engine[K, T, R]) take(done *batch[K, T, R]) *batch[K, T, R] {
 func (e *engine[K, T, R]) leave(b *batch[K, T, R]) {
 	clear(b.items)
 	e.lock()
-	defer e.mu.Unlock()
+	defer e.unlock()
 	e.putAwayLocked(b)
 	e.flight.workers--
 	e.spawnLocked()
@@ -123,7 +123,7 @@ func (e *engine[K, T, R]) paceLocked() {
 			e.flight.next = now + int64(e.opt.Pace)
 			return
 		}
-		e.mu.Unlock()
+		e.unlock()
 		e.sleep(time.Duration(start - now))
 		e.lock()
 	}
@@ -183,7 +183,7 @@ func (e *engine[K, T, R]) guarded(ctx context.Context, key K, items []T) (result
 
 func (e *engine[K, T, R]) beginCall(b *batch[K, T, R], lo, hi int, cancel context.CancelFunc) (ok bool) {
 	e.lock()
-	defer e.mu.Unlock()
+	defer e.unlock()
 	if b.abandoned {
 		return false
 	}
@@ -208,7 +208,7 @@ func (e *engine[K, T, R]) beginCall(b *batch[K, T, R], lo, hi int, cancel contex
 // reports whether the callers were told already that the call took too long.
 func (e *engine[K, T, R]) endCall(b *batch[K, T, R], v *verdict[R]) (told bool) {
 	e.lock()
-	defer e.mu.Unlock()
+	defer e.unlock()
 	if b.calling {
 		b.calling, b.cancel = false, nil
 		e.stats.InFlight--
@@ -229,7 +229,7 @@ func (e *engine[K, T, R]) endCall(b *batch[K, T, R], v *verdict[R]) (told bool) 
 // counts as in flight, until it returns.
 func (e *engine[K, T, R]) overran(b *batch[K, T, R]) {
 	e.lock()
-	defer e.mu.Unlock()
+	defer e.unlock()
 	if b.calling && !b.abandoned && b.overdue <= e.now() {
 		b.told = true
 		b.resolveLocked(b.from, b.to, ErrTimeout)

@@ -61,6 +61,17 @@ func (e *engine[K, T, R]) lock() {
 	e.stats.Pending += int64(n)
 }
 
+// unlock unlocks mu, and starts the workers that were asked for: not with mu held, because it takes
+// a microsecond.
+func (e *engine[K, T, R]) unlock() {
+	n := e.flight.starting
+	e.flight.starting = 0
+	e.mu.Unlock()
+	for range n {
+		go e.work()
+	}
+}
+
 // noteLocked makes the notes of b complete: without sizes they are made when they are needed.
 func (b *batch[K, T, R]) noteLocked() {
 	for len(b.notes) < len(b.items) {
@@ -232,7 +243,7 @@ func (e *engine[K, T, R]) askLocked(b *batch[K, T, R]) {
 // ask is askLocked for the batches of spots that no worker has taken.
 func (e *engine[K, T, R]) ask(spots []spot[K, T, R]) {
 	e.lock()
-	defer e.mu.Unlock()
+	defer e.unlock()
 	for _, at := range spots {
 		if b := at.batch; b.group == at.group && b.inQueued.on != nil {
 			e.askLocked(b)
@@ -283,7 +294,7 @@ func (e *engine[K, T, R]) holdLocked(l *lane[K, T, R]) {
 // resume ends the hold of a key, and reports whether it was on hold.
 func (e *engine[K, T, R]) resume(key K) bool {
 	e.lock()
-	defer e.mu.Unlock()
+	defer e.unlock()
 	l := e.lanes.byKey[key]
 	if l == nil || !l.held {
 		return false

@@ -104,7 +104,7 @@ func (e *engine[K, T, R]) tell(r *report[K, T, R]) {
 // told wakes the callers that wait for r.
 func (e *engine[K, T, R]) told(r *report[K, T, R]) {
 	e.lock()
-	defer e.mu.Unlock()
+	defer e.unlock()
 	e.reports.list.remove(&r.node)
 	if r.done != nil {
 		close(r.done)

@@ -25,7 +25,7 @@ type Stats struct {
 
 func (e *engine[K, T, R]) snapshot() Stats {
 	e.lock()
-	defer e.mu.Unlock()
+	defer e.unlock()
 	s := e.stats
 	s.Waiting = int64(e.budget.waiting)
 	s.Keys = int64(len(e.lanes.byKey))
