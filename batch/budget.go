@@ -38,24 +38,26 @@ func (e *engine[K, T, R]) add(ctx context.Context, key K, v T, how manner) (spot
 			return spot[K, T, R]{}, e.misfit(size)
 		}
 	}
-	if e.plain && !how.asks {
-		e.mu.Lock()
-		if n := len(e.quick); n < cap(e.quick) {
-			e.quick = e.quick[:n+1]
-			e.quick[n] = v
-			b := e.lanes.only.open
-			at := spot[K, T, R]{b, b.group, n}
-			e.mu.Unlock()
-			return at, nil
+	e.mu.Lock()
+	q := &e.quick
+	if n := len(q.items); n < cap(q.items) && size < q.room && !how.asks {
+		b := q.batch
+		q.items = q.items[:n+1]
+		q.items[n] = v
+		if e.opt.SizeOf != nil {
+			q.room -= size
+			b.notes = append(b.notes, note{b.stamp, int32(size), 0})
 		}
+		at := spot[K, T, R]{b, b.group, n}
 		e.mu.Unlock()
+		return at, nil
 	}
 	return e.addSlow(ctx, key, v, size, how)
 }
 
-// addSlow is add for an item that has this size.
+// addSlow is add for an item of this size that is not admitted quickly. Its caller has locked mu.
 func (e *engine[K, T, R]) addSlow(ctx context.Context, key K, v T, size int, how manner) (spot[K, T, R], error) {
-	e.lock()
+	e.countQuickLocked()
 	l := e.laneLocked(key)
 	if !e.closed && e.budget.queue.n == 0 && e.fitsLocked(size) && e.openToLocked(l, size) {
 		b := e.admitLocked(l, v, size)

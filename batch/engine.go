@@ -12,11 +12,6 @@ import (
 //
 // One mutex guards its parts. Methods with the suffix Locked are called with mu held. All others
 // are called without it; the methods that need it lock it, with lock.
-//
-// Invariant: while quick is not nil, it has the items of the only lane's open batch, which may have
-// fewer. That batch is not due, nobody waits, nothing is closed, and neither the batch nor the
-// budget is full once quick is filled to its capacity. So add appends to quick, and does nothing
-// else. Whoever locks mu for anything else counts these items first, and sets quick to nil.
 type engine[K comparable, T, R any] struct {
 	opt     Options[T]
 	handle  func(context.Context, K, []T) ([]Result[R], error)
@@ -34,7 +29,7 @@ type engine[K comparable, T, R any] struct {
 	epoch  time.Time // a stamp is the nanoseconds since then
 
 	mu      sync.Mutex
-	quick   []T   // see the invariant above
+	quick   quick[K, T, R]
 	stats   Stats // Pending and PendingBytes are what the budget has given out
 	budget  budget[K, T, R]
 	lanes   lanes[K, T, R]
@@ -47,6 +42,19 @@ type engine[K comparable, T, R any] struct {
 	gaveUp  bool // Close gave items back
 
 	waiterPool sync.Pool
+}
+
+// Quick is the open batch of the only lane while it takes items and nothing else has to be looked at.
+//
+// Invariant: while items is not nil, it has the items of batch, which may have fewer. That batch is
+// not due, nobody waits, nothing is closed, and neither the batch nor the budget is full once items
+// is filled to its capacity with less than room. So add appends to items, and does nothing else.
+// Whoever locks mu for anything else counts these items first, and sets items to nil.
+type quick[K comparable, T, R any] struct {
+	items []T
+	batch *batch[K, T, R]
+	room  int // an item must have fewer bytes; 1 if items have no size
+	from  int // what room was at first
 }
 
 // A budget bounds what is admitted and has no outcome.

@@ -77,13 +77,15 @@ func (e *engine[K, T, R]) audit() error {
 
 // auditQuickLocked checks what is true while items are admitted without a look at anything else.
 func (e *engine[K, T, R]) auditQuickLocked() error {
-	if e.quick == nil {
+	q := &e.quick
+	if q.items == nil {
 		return nil
 	}
-	b, pending := e.lanes.only.open, int(e.stats.Pending)
-	if !e.plain || e.closed || e.budget.waiting > 0 || b == nil || b.due || &e.quick[0] != &b.items[0] ||
-		cap(e.quick) >= e.opt.MaxItems || pending+cap(e.quick)-len(b.items)+e.budget.reserved >= e.opt.PendingItems {
-		return fmt.Errorf("up to %d items are admitted quickly: %+v", cap(e.quick), e.stats)
+	b, pending, bytes := e.lanes.only.open, int(e.stats.Pending), int(e.stats.PendingBytes)
+	if e.closed || e.budget.waiting > 0 || b == nil || b != q.batch || b.due || &q.items[0] != &b.items[0] ||
+		cap(q.items) >= e.opt.MaxItems || pending+cap(q.items)-len(b.items)+e.budget.reserved >= e.opt.PendingItems ||
+		q.room < 1 || e.opt.SizeOf != nil && (b.bytes+q.from > e.opt.MaxBytes || bytes+q.from+e.budget.reservedBytes > e.opt.PendingBytes || len(b.notes) != len(q.items)) {
+		return fmt.Errorf("up to %d items and %d bytes are admitted quickly: %+v", cap(q.items), q.room, e.stats)
 	}
 	return nil
 }

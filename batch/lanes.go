@@ -36,29 +36,43 @@ func (e *engine[K, T, R]) admitLocked(l *lane[K, T, R], v T, size int) *batch[K,
 	return b
 }
 
-// quickenLocked sets quick, if b may take more items without a look at anything else. It is the
+// quickenLocked makes b quick, if it may take more items without a look at anything else. It is the
 // last thing that is done before mu is unlocked.
 func (e *engine[K, T, R]) quickenLocked(b *batch[K, T, R]) {
+	if e.keyed || b.due {
+		return
+	}
 	n := len(b.items)
-	room := min(e.opt.MaxItems-n, e.opt.PendingItems-int(e.stats.Pending)-e.budget.reserved) - 1
-	if e.plain && !b.due && room > 0 {
-		e.quick = b.items[:n:min(n+room, cap(b.items))]
+	items := min(e.opt.MaxItems-n, e.opt.PendingItems-int(e.stats.Pending)-e.budget.reserved) - 1
+	room := 1
+	if e.opt.SizeOf != nil {
+		room = min(e.opt.MaxBytes-b.bytes, e.opt.PendingBytes-int(e.stats.PendingBytes)-e.budget.reservedBytes)
+	}
+	if items > 0 && room > 0 {
+		e.quick = quick[K, T, R]{b.items[:n:min(n+items, cap(b.items))], b, room, room}
 	}
 }
 
 // lock locks mu, and counts the items that were added to quick.
 func (e *engine[K, T, R]) lock() {
 	e.mu.Lock()
-	if e.quick == nil {
+	e.countQuickLocked()
+}
+
+func (e *engine[K, T, R]) countQuickLocked() {
+	q := &e.quick
+	if q.items == nil {
 		return
 	}
-	b, all := e.lanes.only.open, len(e.quick)
+	b, all, bytes := q.batch, len(q.items), q.from-q.room
 	n := all - len(b.items)
-	e.quick = nil
+	*q = quick[K, T, R]{}
 	b.items = b.items[:all]
 	b.live += n
+	b.bytes += bytes
 	e.stats.Admitted += int64(n)
 	e.stats.Pending += int64(n)
+	e.stats.PendingBytes += int64(bytes)
 }
 
 // unlock unlocks mu, and starts the workers that were asked for: not with mu held, because it takes
