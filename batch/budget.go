@@ -25,11 +25,7 @@ type manner struct {
 
 // add admits v. It waits for room if how and Options say so.
 func (e *engine[K, T, R]) add(ctx context.Context, key K, v T, how manner) (spot[K, T, R], error) {
-	e.mustUse(ctx)
-	if e.keyed && key != key {
-		return spot[K, T, R]{}, errNotEqual
-	}
-	if err := ctx.Err(); err != nil {
+	if err := e.usable(ctx, key); err != nil {
 		return spot[K, T, R]{}, err
 	}
 	size := 0
@@ -78,7 +74,16 @@ func (e *engine[K, T, R]) addSlow(ctx context.Context, key K, v T, size int, how
 	return e.await(ctx, w)
 }
 
-// misfit returns what is wrong with an item of this size, or nil.
+// usable returns why nothing can be admitted with this context and key, or nil.
+func (e *engine[K, T, R]) usable(ctx context.Context, key K) error {
+	e.mustUse(ctx)
+	if e.keyed && key != key {
+		return errNotEqual
+	}
+	return ctx.Err()
+}
+
+// misfit returns what is wrong with an item of this size.
 func (e *engine[K, T, R]) misfit(size int) error {
 	if size < 0 {
 		return fmt.Errorf("batch: SizeOf returned %d: want 0 or more", size)
@@ -352,11 +357,7 @@ func (e *engine[K, T, R]) addAll(ctx context.Context, key K, vs []T) (n int, err
 
 // addSome admits items of vs while it need not wait, at most stride of them.
 func (e *engine[K, T, R]) addSome(ctx context.Context, key K, vs []T) (n int, err error) {
-	e.mustUse(ctx)
-	if e.keyed && key != key {
-		return 0, errNotEqual
-	}
-	if err := ctx.Err(); err != nil {
+	if err := e.usable(ctx, key); err != nil {
 		return 0, err
 	}
 	var sizes [stride]int
