@@ -4,7 +4,7 @@ import "context"
 
 // A Batcher collects items and hands them to its handler in batches. Create it with [New], end it
 // with Close. Its methods may be called by any number of goroutines. An idle Batcher has no
-// goroutine and no timer.
+// goroutine, and no timer unless a failure is still to be logged (see [Options].Observer).
 type Batcher[T any] struct {
 	e *engine[struct{}, T, struct{}]
 }
@@ -14,9 +14,9 @@ type Batcher[T any] struct {
 //
 // The slice belongs to the handler: it is new in every call and never reused, so the handler may
 // change and retain it. A nil error means that all items were delivered. Any other error means that
-// none was, except a [Failure], which says which items failed and when to try again. A panic fails
-// the batch, with the stack in the error, and stops nothing else. Failures are reported to
-// [Options].Observer.
+// none was, except a [Failure], which says which items failed and when to try again. A panic, also
+// in a method of the error, fails the batch, with the stack in the error, and stops nothing else.
+// Failures are reported to [Options].Observer.
 //
 // The context belongs to the batch, not to a caller: it ends at Timeout, and when Close gives up. A
 // handler that adds to its own Batcher must pass this context to Add. Add then returns ErrFull

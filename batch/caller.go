@@ -197,7 +197,7 @@ func (g *group[R]) wait(ctx context.Context, i int, take bool) (Result[R], error
 }
 
 func (g *group[R]) waitLong(ctx context.Context, i int, take bool) (Result[R], error) {
-	for {
+	for ended := error(nil); ; {
 		g.mu.Lock()
 		if g.whole.Load() {
 			g.mu.Unlock()
@@ -211,6 +211,10 @@ func (g *group[R]) waitLong(ctx context.Context, i int, take bool) (Result[R], e
 			g.mu.Unlock()
 			return r, nil
 		}
+		if ended != nil { // and the result has not arrived at the same time
+			g.mu.Unlock()
+			return Result[R]{}, ended
+		}
 		if g.change == nil {
 			g.change = make(chan struct{})
 		}
@@ -222,7 +226,7 @@ func (g *group[R]) waitLong(ctx context.Context, i int, take bool) (Result[R], e
 		select {
 		case <-change:
 		case <-ctx.Done():
-			return Result[R]{}, ctx.Err()
+			ended = ctx.Err()
 		}
 	}
 }

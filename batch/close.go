@@ -100,7 +100,7 @@ func (e *engine[K, T, R]) close(ctx context.Context) (*remains[K, T], error) {
 	e.closed = true
 	e.refuseLocked(ErrClosed)
 	e.unlingerLocked()
-	for !e.quietLocked() {
+	for !e.quietLocked() || e.logRestLocked() {
 		if called || inside(ctx, e.self) {
 			return nil, errInside
 		}
@@ -119,6 +119,21 @@ func (e *engine[K, T, R]) close(ctx context.Context) (*remains[K, T], error) {
 		return nil, &lossError{"since the batcher was made, and Options.Observer is not set to be told of each", e.stats.Failed, e.stats.Expired, e.reports.last}
 	}
 	return nil, nil
+}
+
+// logRestLocked has logged what no line has told of yet, and reports whether there is any. A log
+// handler that hangs must not hold up Close, so it gets a goroutine.
+func (e *engine[K, T, R]) logRestLocked() bool {
+	if e.unloggedLocked() == 0 {
+		return false
+	}
+	e.reports.line = 0 // a line is due
+	r := e.reportLocked(nil, nil)
+	go func() {
+		r.by = goroutine()
+		e.tell(r)
+	}()
+	return true
 }
 
 // lost counts items.

@@ -244,7 +244,9 @@ func (e *engine[K, T, R]) freedLocked() {
 	if e.stats.Pending > 0 {
 		return
 	}
-	e.alarm.stopLocked()
+	if e.unloggedLocked() == 0 {
+		e.alarm.stopLocked()
+	}
 	if len(e.lanes.spare) > 2 { // two are enough: one fills while the other is sent
 		clear(e.lanes.spare[2:])
 		e.lanes.spare = e.lanes.spare[:2]
@@ -286,8 +288,8 @@ func (a *alarm) stopLocked() {
 	}
 }
 
-// tick runs when the timer fires. It hands over batches that have lingered long enough and drops
-// items that are too old. It may find nothing to do, because the batch has left meanwhile.
+// tick runs when the timer fires. It hands over batches that have lingered long enough, drops items
+// that are too old, and logs what is due. It may find nothing to do, because the batch has left meanwhile.
 func (e *engine[K, T, R]) tick() {
 	var lost expired[K, T, R]
 	e.lock()

@@ -120,8 +120,14 @@ func (f *Failure) of(i int) error {
 	return f.why()
 }
 
-// unknown reports whether err leaves open whether its items took effect.
-func unknown(err error) bool {
+// unknown reports whether err leaves open whether its items took effect. An error whose methods
+// panic, such as a nil pointer in an interface, leaves everything open.
+func unknown(err error) (yes bool) {
+	defer func() {
+		if recover() != nil {
+			yes = true
+		}
+	}()
 	for _, e := range []error{ErrTimeout, errPanic, errGoexit, context.Canceled, context.DeadlineExceeded,
 		io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, syscall.ECONNRESET, syscall.ECONNABORTED, syscall.EPIPE, wsaConnReset, wsaConnAborted} {
 		if errors.Is(err, e) {

@@ -164,21 +164,22 @@ func (e *engine[K, T, R]) call(b *batch[K, T, R], lo, hi, n int, v *verdict[R]) 
 
 // run is call once the call counts as in flight.
 func (e *engine[K, T, R]) run(ctx context.Context, b *batch[K, T, R], lo, hi, n int, v *verdict[R]) {
-	results, err := e.guarded(ctx, b.lane.key, b.rest(lo, hi, n))
-	e.read(v, n, results, err, ctx.Err() == context.DeadlineExceeded)
+	e.guarded(ctx, b.lane.key, b.rest(lo, hi, n), v)
 	if e.endCall(b, v) {
 		*v = verdict[R]{err: ErrTimeout, final: true, after: v.after, pause: v.pause}
 	}
 }
 
-// guarded turns a panic of the handler into an error.
-func (e *engine[K, T, R]) guarded(ctx context.Context, key K, items []T) (results []Result[R], err error) {
+// guarded turns a panic of the handler, or of a method of its error, into an error.
+func (e *engine[K, T, R]) guarded(ctx context.Context, key K, items []T, v *verdict[R]) {
+	n := len(items) // the slice is the handler's from now on
 	defer func() {
 		if p := recover(); p != nil {
-			err = panicked(p)
+			*v = verdict[R]{err: orTimeout(panicked(p), ctx.Err() == context.DeadlineExceeded)}
 		}
 	}()
-	return e.handle(ctx, key, items)
+	results, err := e.handle(ctx, key, items)
+	e.read(v, n, results, err, ctx.Err() == context.DeadlineExceeded)
 }
 
 func (e *engine[K, T, R]) beginCall(b *batch[K, T, R], lo, hi int, cancel context.CancelFunc) (ok bool) {

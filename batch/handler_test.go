@@ -529,3 +529,84 @@ func TestTheHandlerUsesItsResultsAgain(t *testing.T) {
 		finish(t, c)
 	})
 }
+
+// A brokenError panics in its methods if it is a nil pointer, as many errors do.
+type brokenError struct{ err error }
+
+func (b *brokenError) Error() string { return b.err.Error() }
+
+// An unwrapError panics in Unwrap too.
+type unwrapError struct{ brokenError }
+
+func (u *unwrapError) Unwrap() error { return u.err }
+
+// An error whose methods panic fails its batch or its item, like a panic of the handler, and nothing
+// else: it leaves open what became of the items.
+func TestErrorsThatPanic(t *testing.T) {
+	for name, broken := range map[string]error{"Error": (*brokenError)(nil), "Unwrap": (*unwrapError)(nil)} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				for _, answer := range []func([]int) ([]batch.Result[int], error){
+					func([]int) ([]batch.Result[int], error) { return nil, broken },
+					func([]int) ([]batch.Result[int], error) { return nil, &batch.Failure{Err: broken} },
+					func(items []int) ([]batch.Result[int], error) {
+						return doubled(items), &batch.Failure{Items: map[int]error{0: broken}}
+					},
+					func(items []int) ([]batch.Result[int], error) {
+						results := doubled(items)
+						results[0].Err = broken
+						return results, nil
+					},
+				} {
+					calls, split := 0, func(error) bool { return true }
+					c, err := batch.NewCaller(batch.Options[int]{Attempts: 3, Split: split}, func(_ context.Context, items []int) ([]batch.Result[int], error) {
+						if calls++; calls == 1 {
+							return answer(items)
+						}
+						return doubled(items), nil
+					})
+					require.NoError(t, err)
+					_, err = c.Do(t.Context(), 1)
+					require.True(t, err != nil)
+					require.Equal(t, 1, calls, "nothing is sent again")
+					v, err := c.Do(t.Context(), 2)
+					require.NoError(t, err)
+					require.Equal(t, 4, v)
+					finish(t, c)
+				}
+			})
+		})
+	}
+}
+
+// A lateContext ends when it is waited for, and lets the result arrive first.
+type lateContext struct {
+	context.Context
+	arrive func()
+}
+
+func (l lateContext) Done() <-chan struct{} {
+	l.arrive()
+	done := make(chan struct{})
+	close(done)
+	return done
+}
+
+func (lateContext) Err() error { return context.Canceled }
+
+// A result that has arrived when the context ends is returned: the caller is not told that the
+// handler still has the item.
+func TestAResultAtTheEndOfTheContext(t *testing.T) {
+	for range 30 { // select takes any of the two
+		c, err := batch.NewCaller(batch.Options[int]{}, func(_ context.Context, items []int) ([]batch.Result[int], error) {
+			return doubled(items), nil
+		})
+		require.NoError(t, err)
+		ticket, err := c.Submit(t.Context(), 1)
+		require.NoError(t, err)
+		v, err := ticket.Wait(lateContext{t.Context(), func() { require.NoError(t, c.Flush(t.Context())) }})
+		require.NoError(t, err)
+		require.Equal(t, 2, v)
+		finish(t, c)
+	}
+}

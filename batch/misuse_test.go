@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -29,6 +31,18 @@ func logged(t *testing.T) *bytes.Buffer {
 	}})))
 	t.Cleanup(func() { slog.SetDefault(before) })
 	return &out
+}
+
+// itemsLogged returns the number of items in each line of a log.
+func itemsLogged(t *testing.T, log *bytes.Buffer) (items []int) {
+	for line := range strings.Lines(log.String()) {
+		_, after, found := strings.Cut(line, " items=")
+		require.True(t, found, line)
+		n, err := strconv.Atoi(after[:strings.IndexByte(after, ' ')])
+		require.NoError(t, err)
+		items = append(items, n)
+	}
+	return items
 }
 
 // Without an Observer no failure is silent: the log, Flush and Close report it.
@@ -75,12 +89,47 @@ func TestNothingFailsInSilence(t *testing.T) {
 	t.Run("one line at once, then one in ten seconds", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			out := logged(t)
-			b := start(t, batch.Options[int]{MaxItems: 1}, func(context.Context, []int) error { time.Sleep(time.Second); return errDown })
+			b := start(t, batch.Options[int]{MaxItems: 1, PendingItems: 30}, func(context.Context, []int) error { time.Sleep(900 * ms); return errDown })
 			addAll(t, b, ints(25)...)
+			require.ErrorContains(t, b.Close(t.Context()), "25 items failed")
+			assert.Equal(t, []int{1, 11, 11, 2}, itemsLogged(t, out), "Close logs the rest")
 			require.Error(t, b.Close(t.Context()))
-			lines := bytes.Count(out.Bytes(), []byte("\n"))
-			assert.Equal(t, 3, lines)
-			assert.Contains(t, out.String(), "items=10 ")
+			assert.Len(t, itemsLogged(t, out), 4, "once")
+		})
+	})
+	t.Run("the rest is logged although nothing fails later", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			out := logged(t)
+			b := start(t, batch.Options[int]{MaxItems: 1}, func(context.Context, []int) error { return errDown })
+			addAll(t, b, 1)
+			pass(time.Second)
+			addAll(t, b, 2, 3)
+			pass(time.Second)
+			assert.Equal(t, []int{1}, itemsLogged(t, out))
+			pass(8 * time.Second)
+			assert.Equal(t, []int{1, 2}, itemsLogged(t, out))
+			require.NoError(t, b.AtRest(), "the timer is gone")
+			require.Error(t, b.Close(t.Context()))
+			assert.Equal(t, []int{1, 2}, itemsLogged(t, out))
+		})
+	})
+	t.Run("a log that hangs does not hold up Close", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			hold := make(chan struct{})
+			before := slog.Default()
+			defer slog.SetDefault(before)
+			slog.SetDefault(slog.New(slogTo{func() { <-hold }}))
+			b := start(t, batch.Options[int]{MaxItems: 1, InFlight: 2}, func(_ context.Context, items []int) error { return errDown })
+			addAll(t, b, 1)
+			synctest.Wait()
+			addAll(t, b, 2)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			var left *batch.DrainError[int]
+			require.ErrorAs(t, b.Close(ctx), &left)
+			assert.Empty(t, append(left.Undelivered, left.InDoubt...))
+			close(hold)
+			require.ErrorContains(t, b.Close(t.Context()), "2 items failed")
 		})
 	})
 	t.Run("told otherwise", func(t *testing.T) {

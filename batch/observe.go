@@ -64,9 +64,6 @@ func (x *expired[K, T, R]) add(_ *lane[K, T, R], item T, _ int, keep bool) {
 }
 
 func (e *engine[K, T, R]) reportExpiredLocked(x *expired[K, T, R]) *report[K, T, R] {
-	if x.n == 0 {
-		return nil
-	}
 	var said []outcome[T]
 	if len(x.items) > 0 {
 		said = []outcome[T]{{x.items, errExpired}}
@@ -144,31 +141,40 @@ func goroutine() (n uint64) {
 
 // A line is for the log.
 type line struct {
-	failed, expired int64 // since the last line
-	err             error // of the last item
+	items   int64 // that failed or expired since the last line
+	expired int64 // in all
+	err     error // of the last item
 }
 
 // logEvery is the least time between two lines of the log.
 const logEvery = 10 * time.Second
 
-// lineLocked returns what is to be logged of items that failed or expired, if nobody else is told
-// of them: the first at once, then at most one line in logEvery, which counts the others.
+// unloggedLocked returns how many items failed or expired of which neither the log nor anybody else
+// was told.
+func (e *engine[K, T, R]) unloggedLocked() int64 {
+	if e.opt.Observer != nil || e.tickets {
+		return 0
+	}
+	return e.stats.Failed + e.stats.Expired - e.reports.logged
+}
+
+// lineLocked returns what is to be logged: the first time at once, then at most one line in
+// logEvery. If a line is not due yet, the timer comes back for it.
 func (e *engine[K, T, R]) lineLocked() *line {
-	q := &e.reports
-	lost := e.stats.Failed + e.stats.Expired
-	if e.opt.Observer != nil || e.tickets || lost == q.logged {
+	q, n := &e.reports, e.unloggedLocked()
+	if n == 0 {
 		return nil
 	}
 	now := e.now()
 	if q.line != 0 && now-q.line < int64(logEvery) {
+		e.armLocked(now, q.line+int64(logEvery))
 		return nil
 	}
-	l := &line{lost - q.logged, e.stats.Expired, q.last}
-	q.line, q.logged = now, lost
-	return l
+	q.line, q.logged = now, q.logged+n
+	return &line{n, e.stats.Expired, q.last}
 }
 
 func (l *line) write() {
 	slog.Error("batch: items were not delivered, and Options.Observer is not set",
-		"items", l.failed, "expired in all", l.expired, "last error", l.err)
+		"items", l.items, "expired in all", l.expired, "last error", l.err)
 }

@@ -116,8 +116,9 @@ type Options[T any] struct {
 	// caller has them.
 	//
 	// Without an Observer, a Batcher and a Keyed log to slog.Default what was not delivered: the
-	// first time at once, then at most one line in 10 s, with the number of items. Close then
-	// returns an error. A log handler may add to the batcher; nothing in it waits, as in Retry.
+	// first time at once, then at most one line in 10 s, with the number of items. Nothing is left
+	// out: the last line comes when its 10 s are over, or from Close, which also returns an error.
+	// A log handler may add to the batcher; nothing in it waits, as in Retry.
 	Observer func(items []T, err error)
 }
 
