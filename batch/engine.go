@@ -44,7 +44,7 @@ type engine[K comparable, T, R any] struct {
 	waiterPool sync.Pool
 }
 
-// Quick is the open batch of the only lane while it takes items and nothing else has to be looked at.
+// Quick is the open batch of the only lane while it takes items without a look at anything else.
 //
 // Invariant: while items is not nil, it has the items of batch, which may have fewer. That batch is
 // not due, nobody waits, nothing is closed, and neither the batch nor the budget is full once items
@@ -289,7 +289,8 @@ func (a *alarm) stopLocked() {
 }
 
 // tick runs when the timer fires. It hands over batches that have lingered long enough, drops items
-// that are too old, and logs what is due. It may find nothing to do, because the batch has left meanwhile.
+// that are too old, and logs what is due. It may find nothing to do, because the batch has left
+// meanwhile.
 func (e *engine[K, T, R]) tick() {
 	var lost expired[K, T, R]
 	e.lock()

@@ -540,8 +540,8 @@ type unwrapError struct{ brokenError }
 
 func (u *unwrapError) Unwrap() error { return u.err }
 
-// An error whose methods panic fails its batch or its item, like a panic of the handler, and nothing
-// else: it leaves open what became of the items.
+// An error whose methods panic fails its batch or its item, like a panic of the handler, and
+// nothing else: it leaves open what became of the items.
 func TestErrorsThatPanic(t *testing.T) {
 	for name, broken := range map[string]error{"Error": (*brokenError)(nil), "Unwrap": (*unwrapError)(nil)} {
 		t.Run(name, func(t *testing.T) {

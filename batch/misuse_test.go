@@ -19,22 +19,40 @@ import (
 	"github.com/leaksafe/leaksafe/batch"
 )
 
+// A journal is what was logged. It may be read while more is written.
+type journal struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(p)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.String()
+}
+
 // logged returns what is written to slog.Default while the test runs.
-func logged(t *testing.T) *bytes.Buffer {
-	var out bytes.Buffer
+func logged(t *testing.T) *journal {
+	out := new(journal)
 	before := slog.Default()
-	slog.SetDefault(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+	slog.SetDefault(slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey {
 			return slog.Attr{}
 		}
 		return a
 	}})))
 	t.Cleanup(func() { slog.SetDefault(before) })
-	return &out
+	return out
 }
 
 // itemsLogged returns the number of items in each line of a log.
-func itemsLogged(t *testing.T, log *bytes.Buffer) (items []int) {
+func itemsLogged(t *testing.T, log *journal) (items []int) {
 	for line := range strings.Lines(log.String()) {
 		_, after, found := strings.Cut(line, " items=")
 		require.True(t, found, line)
