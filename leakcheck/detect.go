@@ -2,22 +2,9 @@ package leakcheck
 
 import (
 	"testing"
-	"time"
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/recorder"
 )
-
-// plantedGrace is the grace of checks within MustDetect, unless they say
-// otherwise: what is planted does not end, however long one waits.
-const plantedGrace = 200 * time.Millisecond
-
-// plantedOptions puts the grace of a negative control before a check's own options.
-func plantedOptions(t testing.TB, opts []Option) []Option {
-	if !recorder.Planted(t) {
-		return opts
-	}
-	return append([]Option{func(c *config) { c.grace = plantedGrace }}, opts...)
-}
 
 // MustDetect is the negative control of a leak test: it fails t unless a check
 // of this package reports a leak in f. A test that never saw its own leak

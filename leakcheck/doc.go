@@ -80,9 +80,9 @@
 //
 // # State
 //
-// The variables of this package that change: tests, the registry of running tests; record, what
-// verdicts said about goroutines; descriptors, the files of the tests that run; suite, the options
-// given to Main; escaped, which moves an object to the heap. Below it: growth's measuring, which
+// The variables that change: escaped, which moves an object to the heap. Below this package:
+// scope's registry of running tests, its record of what verdicts said about goroutines, and its
+// descriptors of the tests that run; option's defaults, given to Main; growth's measuring, which
 // lets one check measure at a time; gostack's buffer of stacks; source's names of packages; page's
 // numbers of reports; baseline's file. All may be used by several goroutines.
 //

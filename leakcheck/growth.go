@@ -3,17 +3,18 @@ package leakcheck
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"runtime"
-	"slices"
 	"testing"
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/baseline"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/explain"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/growth"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/judge"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/option"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/page"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/recorder"
-	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/retain"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/scope"
 )
 
 // NoGrowth fails t when repeating op makes the heap grow, leaves goroutines running or files open.
@@ -64,9 +65,9 @@ import (
 func NoGrowth(t testing.TB, op func(), opts ...Option) Report {
 	t = must(t, "NoGrowth")
 	t.Helper()
-	c := newConfig("NoGrowth", plantedOptions(t, opts))
+	c := option.New("NoGrowth", recorder.Planted(t), all(opts))
 	if !recorder.Planted(t) {
-		c.growth.Known = func(s *growth.Site) bool { return baseline.Listed(baselineKey(s)) }
+		c.Growth.Known = func(s *growth.Site) bool { return baseline.Listed(baselineKey(s)) }
 	}
 	m, err := startMeter(op, c)
 	if err != nil {
@@ -85,7 +86,7 @@ func NoGrowth(t testing.TB, op func(), opts ...Option) Report {
 // Measure is [NoGrowth] without a test: what grew is in the report. It blocks, and does not search
 // the heap for what retains the objects. The error says why nothing was measured.
 func Measure(op func(), opts ...Option) (Report, error) {
-	m, err := startMeter(op, newConfig("Measure", opts))
+	m, err := startMeter(op, option.New("Measure", false, all(opts)))
 	if err != nil {
 		return Report{Verdict: Unmeasured}, err
 	}
@@ -97,13 +98,13 @@ func Measure(op func(), opts ...Option) (Report, error) {
 }
 
 // startMeter begins to measure op, unless an option makes no sense.
-func startMeter(op func(), c config) (*growth.Meter, error) {
-	if op != nil && c.misuse != nil {
-		return nil, c.misuse
+func startMeter(op func(), c option.Config) (*growth.Meter, error) {
+	if op != nil && c.Misuse != nil {
+		return nil, c.Misuse
 	}
-	c.growth.Grace = c.grace
-	c.growth.Ignores = c.names
-	return growth.New(op, c.growth)
+	c.Growth.Grace = c.Grace
+	c.Growth.Ignores = c.Names
+	return growth.New(op, c.Growth)
 }
 
 // A Verdict is what [NoGrowth] and [Measure] find. The zero value is none of
@@ -218,7 +219,7 @@ func baselineKey(s *growth.Site) (kind, key string) {
 }
 
 // tell reports the verdict to the test.
-func tell(t testing.TB, r *growth.Result) (paths map[int]*Path) {
+func tell(t testing.TB, r *growth.Result) (paths map[int]retain.Path) {
 	t.Helper()
 	switch r.Verdict {
 	case judge.Unmeasured:
@@ -228,60 +229,20 @@ func tell(t testing.TB, r *growth.Result) (paths map[int]*Path) {
 	case judge.Saturating:
 		t.Log(r.Failure(write(t, r, nil)))
 	default:
-		paths = explainResult(t, r)
-		report(t, r.Failure(write(t, r, paths)))
+		if r.Verdict == judge.Growing && !recorder.Planted(t) {
+			paths = explain.Growth(t, r)
+		}
+		recorder.Report(t, r.Failure(write(t, r, paths)))
 		for _, s := range r.Sites {
 			if s.Verdict == judge.Growing && !recorder.Planted(t) {
-				record.NoteReported(s.Started...)
+				scope.NoteReported(s.Started...)
 			}
 		}
 	}
 	return paths
 }
 
-// explained is how many sites are searched for in one heap dump.
-const explained = 6
-
-// explainResult asks what retains the objects of the worst sites: the paths by the index of their
-// site.
-func explainResult(t testing.TB, r *growth.Result) map[int]*Path {
-	if r.Verdict != judge.Growing || recorder.Planted(t) {
-		return nil
-	}
-	var sites []*growth.Site
-	var stacks [][]source.Frame
-	var perOp []float64
-	found := map[int]*Path{}
-	for i := range r.Sites {
-		if s := &r.Sites[i]; s.Verdict == judge.Growing && len(s.Stack) > 0 && len(sites) < explained {
-			sites = append(sites, s)
-			stacks = append(stacks, growth.Frames(s.Stack))
-			perOp = append(perOp, s.ObjectsPerOp)
-			_, _ = s.At.Name(), s.Caller.Name() // reads the names of their packages, which the path may have too
-			found[i] = nil
-		}
-	}
-	if len(sites) == 0 {
-		return nil
-	}
-	worst := r.Sites[0].Where()
-	paths, err := explainSites(t, fmt.Sprintf("%s at %s:%d", r.Title(), worst.File, worst.Line), stacks, perOp)
-	if err != nil {
-		sites[0].Held.Lines = unknown(err)
-		return nil
-	}
-	for n, i := range slices.Sorted(maps.Keys(found)) {
-		if paths[n].Answer == "" {
-			sites[n].Held.Lines = []string{"unknown: the heap dump has no object that was allocated there; it may have been released since"}
-			continue
-		}
-		found[i] = &paths[n]
-		sites[n].Held = paths[n].held()
-	}
-	return found
-}
-
-func newReport(r *growth.Result, paths map[int]*Path) Report {
+func newReport(r *growth.Result, paths map[int]retain.Path) Report {
 	report := Report{Verdict: Verdict(r.Verdict), Operations: r.Operations, HeapBytes: r.Heap[0]}
 	for i, ops := range r.Rounds {
 		report.Rounds = append(report.Rounds, Round{ops, r.Heap[i+1]})
@@ -289,7 +250,11 @@ func newReport(r *growth.Result, paths map[int]*Path) Report {
 	for i, s := range r.Sites {
 		site := Site{
 			Kind: Kind(s.Kind), Verdict: Verdict(s.Verdict), Place: Place(s.At), Caller: Place(s.Caller),
-			ObjectsPerOp: s.ObjectsPerOp, BytesPerOp: s.BytesPerOp, RetainedBy: paths[i],
+			ObjectsPerOp: s.ObjectsPerOp, BytesPerOp: s.BytesPerOp,
+		}
+		if q, found := paths[i]; found {
+			p := pathOf(q)
+			site.RetainedBy = &p
 		}
 		for n, objects := range s.Objects {
 			gain := Gain{Objects: objects}
@@ -305,7 +270,7 @@ func newReport(r *growth.Result, paths map[int]*Path) Report {
 
 // write puts the result's numbers and its page where they are wanted, and returns the page's path;
 // empty where they are not.
-func write(t testing.TB, r *growth.Result, paths map[int]*Path) string {
+func write(t testing.TB, r *growth.Result, paths map[int]retain.Path) string {
 	t.Helper()
 	dir := page.Dir(t)
 	if dir == "" {

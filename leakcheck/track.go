@@ -1,16 +1,11 @@
 package leakcheck
 
 import (
-	"fmt"
 	"runtime"
-	"slices"
 	"testing"
 
-	"github.com/leaksafe/leaksafe/leakcheck/internal/advice"
-	"github.com/leaksafe/leaksafe/leakcheck/internal/baseline"
-	"github.com/leaksafe/leaksafe/leakcheck/internal/failure"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/scope"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
-
 	"github.com/leaksafe/leaksafe/leakcheck/internal/tracked"
 )
 
@@ -35,8 +30,8 @@ func Track[T any](t testing.TB, p *T) *T {
 		t.Errorf("leakcheck: Track(%T): %s", p, why)
 		return p
 	}
-	if s := enter(t, "Track", nil); s != nil {
-		s.track(tracked.New(p, t.Name(), caller(1)))
+	if s := scope.Enter(t, "Track", all(nil)); s != nil {
+		s.Track(tracked.New(p, t.Name(), caller(1)))
 	}
 	return p
 }
@@ -71,12 +66,7 @@ func Collected[T any](t testing.TB, build func() *T) {
 	case why != "":
 		t.Errorf("leakcheck: Collected(%T): %s", build, why)
 	default:
-		s := newScope(t, 0, "Collected", nil)
-		s.strict = true
-		if around := tests.of(t); around != nil {
-			s.cfg = around.cfg
-		}
-		s.reportTracked(t, tracked.Await([]*tracked.Object{object}, s.cfg.grace, s.Bubble != 0))
+		scope.JudgeBuilt(t, object)
 	}
 }
 
@@ -87,115 +77,4 @@ func caller(skip int) source.Frame {
 		f.Func = fn.Name()
 	}
 	return f
-}
-
-// overwriteCleanups registers Cleanups that do nothing, until the tracked objects are collected or
-// enough were tried. Package testing keeps the closures of Cleanups that have run in the slots of
-// its list, and with them what they refer to; new Cleanups take those slots. Nobody knows how many
-// there are, so each attempt takes four times as many as the one before.
-func (s *scope) overwriteCleanups(t testing.TB) (alive []*tracked.Object) {
-	const first, last = 1 << 6, 1 << 14
-	if len(s.tracked) == 0 {
-		return nil
-	}
-	for n := first; n <= last; n *= 4 {
-		for range n {
-			t.Cleanup(func() {})
-		}
-		if alive = tracked.Remaining(s.tracked); len(alive) == 0 {
-			return nil
-		}
-	}
-	return alive
-}
-
-// judgeTracked leaves the verdict to the test around s where that has a Check: an object that a
-// subtest cannot release may be the outer test's, such as a row of its table.
-func (s *scope) judgeTracked(t testing.TB, alive []*tracked.Object) {
-	t.Helper()
-	if len(alive) == 0 {
-		return
-	}
-	if outer := tests.around(s); outer != nil && !s.Planted {
-		outer.track(alive...)
-		return
-	}
-	s.reportTracked(t, tracked.Await(alive, s.cfg.grace, s.Bubble != 0))
-}
-
-// reportTracked fails the test for what is alive, unless only a test itself retains it, or the
-// baseline knows it.
-func (s *scope) reportTracked(t testing.TB, alive []*tracked.Object) {
-	t.Helper()
-	groups := slices.DeleteFunc(tracked.Groups(alive), func(g tracked.Group) bool {
-		return !s.Planted && baseline.Known("object", g.Key())
-	})
-	if len(groups) == 0 {
-		return
-	}
-	paths, err := s.explainTracked(t, groups)
-	for i, g := range groups {
-		f, leaked := g.Failure(s.strict), true
-		var steps []advice.Step
-		switch {
-		case err != nil:
-			f.Add("retained by", unknown(err)...)
-		case paths != nil:
-			leaked = s.addPaths(f, paths[i], len(g))
-			steps = paths[i][0].held().Steps
-		}
-		if !leaked {
-			t.Logf("leakcheck: no leak: %s is still %s", g[0].Type, paths[i][0].Answer)
-			continue
-		}
-		f.Add("fix", advice.ObjectFix(steps))
-		f.Add("silence", baseline.Command())
-		report(t, f)
-	}
-}
-
-// explainTracked asks what retains the objects of each group. What is planted needs no heap dump:
-// then there are no paths.
-func (s *scope) explainTracked(t testing.TB, groups []tracked.Group) ([][]Path, error) {
-	if s.Planted {
-		return nil, nil
-	}
-	addrs := make([][]uintptr, len(groups))
-	for i, g := range groups {
-		_ = g[0].At.Name() // reads the name of its package, which the path may have too
-		for _, o := range g {
-			addrs[i] = append(addrs[i], o.Address())
-		}
-	}
-	f := groups[0].Failure(s.strict)
-	return explainObjects(t, fmt.Sprintf("%s, tracked at %s:%d", f.Title, f.File, f.Line), addrs)
-}
-
-// addPaths says what retains the objects, and reports whether that is more than a test itself.
-func (s *scope) addPaths(f *failure.Failure, paths []Path, objects int) (leaked bool) {
-	const most = 3
-	for i, p := range paths {
-		name, lines := "retained by", p.lines()
-		if p.byTest && !s.strict {
-			name, lines[0] = "no leak", p.Answer
-		} else {
-			leaked = true
-		}
-		if objects > 1 {
-			lines[0] = fmt.Sprintf("(%d of %d) %s", p.Count, objects, lines[0])
-		}
-		if i < most {
-			f.Add(name, lines...)
-		}
-	}
-	if more := len(paths) - most; more > 0 {
-		f.Add("", fmt.Sprintf("and %d more paths", more))
-	}
-	return leaked
-}
-
-func (s *scope) track(objects ...*tracked.Object) {
-	tests.Lock()
-	defer tests.Unlock()
-	s.tracked = append(s.tracked, objects...)
 }

@@ -3,19 +3,11 @@ package leakcheck
 import (
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"runtime"
-	"strings"
 	"sync/atomic"
-	"testing"
 	"unsafe"
 
-	"github.com/leaksafe/leaksafe/leakcheck/internal/advice"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/explain"
-	"github.com/leaksafe/leaksafe/leakcheck/internal/gostack"
-	"github.com/leaksafe/leaksafe/leakcheck/internal/growth"
-	"github.com/leaksafe/leaksafe/leakcheck/internal/ownheap"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/retain"
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
@@ -33,9 +25,6 @@ type Path struct {
 	// Also is what else retains it, nearest first, three at most: without this path it would still
 	// be alive.
 	Also []string `json:",omitempty"`
-
-	byTest bool // only tests themselves retain it
-	grew   int  // the number of the hop that holds what came with time, from 1; 0: unknown
 }
 
 // A Hop is one step of a [Path]: a root, or an object that the step before refers to.
@@ -57,22 +46,8 @@ func (p Path) String() string {
 	return q.Text(source.ShortFile)
 }
 
-// lines are the text below "retained by": the answer without these words, and the path.
-func (p Path) lines() []string {
-	return strings.Split(strings.TrimPrefix(p.String(), "retained by "), "\n")
-}
-
-// held is the path for a failure's text and its fix.
-func (p Path) held() growth.Held {
-	h := growth.Held{Lines: p.lines()}
-	for i, hop := range p.Hops {
-		h.Steps = append(h.Steps, advice.Step{Kind: string(hop.Kind), Name: hop.Name, Type: hop.Type, Grew: i+1 == p.grew, Test: i == 0 && p.byTest})
-	}
-	return h
-}
-
 func pathOf(q retain.Path) Path {
-	p := Path{Answer: q.Answer, Expr: q.Expr, Count: q.Count, RetainedBytes: q.RetainedBytes, Also: q.Also, byTest: q.ByTest, grew: q.Grew}
+	p := Path{Answer: q.Answer, Expr: q.Expr, Count: q.Count, RetainedBytes: q.RetainedBytes, Also: q.Also}
 	for _, h := range q.Hops {
 		p.Hops = append(p.Hops, Hop{Kind(h.Kind), h.Name, h.Type, h.File, h.Line, h.Source})
 	}
@@ -125,91 +100,9 @@ func WhyAlive[T any](p *T) (Path, error) {
 var escaped unsafe.Pointer
 
 func whyAlive(addr uintptr) (Path, error) {
-	paths, err := explainObjects(nil, "", [][]uintptr{{addr}})
+	paths, err := explain.Objects(nil, "", [][]uintptr{{addr}})
 	if err != nil {
 		return Path{}, fmt.Errorf("leakcheck: no path: %w", err)
 	}
-	return paths[0][0], nil
-}
-
-// explainObjects finds what retains the objects of each set of addresses: see [explain.Objects]. t
-// may be nil. verdict is what is known already: the runtime prints it if it dies while it writes
-// the dump.
-func explainObjects(t testing.TB, verdict string, sets [][]uintptr) ([][]Path, error) {
-	d, err := takeDump(t, verdict)
-	if err != nil {
-		return nil, err
-	}
-	defer d.Close()
-	paths := make([][]Path, len(sets))
-	for i, set := range explain.Objects(d, sets) {
-		for _, q := range set {
-			paths[i] = append(paths[i], pathOf(q))
-		}
-	}
-	return paths, nil
-}
-
-// explainSites finds what retains the objects that were allocated at each stack: see
-// [explain.Sites].
-func explainSites(t testing.TB, verdict string, sites [][]source.Frame, perOp []float64) ([]Path, error) {
-	d, err := takeDump(t, verdict)
-	if err != nil {
-		return nil, err
-	}
-	defer d.Close()
-	var paths []Path
-	for _, q := range explain.Sites(d, sites, perOp) {
-		paths = append(paths, pathOf(q))
-	}
-	return paths, nil
-}
-
-// unknown says why there is no path, and what to do about it.
-func unknown(err error) []string {
-	lines := []string{"unknown: " + err.Error()}
-	if file := new(fs.PathError); errors.As(err, &file) {
-		lines = append(lines, "to see it, set TMPDIR to a folder that can be written and has room for the heap")
-	}
-	return lines
-}
-
-func init() {
-	if testing.Testing() {
-		ownheap.InTest(testing.CoverMode)
-	}
-}
-
-// leakProfileFound tells that the goroutineleak profile may find a leak in this process: the
-// runtime would die in a heap dump after that, so none is written any more, unless it found
-// none and the caller lifts it.
-func leakProfileFound() (lift func()) { return ownheap.Forbid() }
-
-// takeDump writes and reads a dump of this process. With LEAKSAFE_DUMP=1 the file stays.
-func takeDump(t testing.TB, verdict string) (*ownheap.Dump, error) {
-	o := ownheap.Options{Source: source.Line, File: source.ShortFile}
-	if os.Getenv("LEAKSAFE_DUMP") == "1" {
-		o.Keep = keepDir(t)
-	}
-	if verdict != "" {
-		defer gostack.Announce("leakcheck: " + verdict)()
-	}
-	d, err := ownheap.Take(o)
-	if err != nil {
-		return nil, err
-	}
-	if o.Keep != "" && t != nil {
-		t.Logf("leakcheck: heap dump kept in %s: it holds whatever was in memory; read it with the command leakcheck", d.File())
-	}
-	return d, nil
-}
-
-func keepDir(t testing.TB) string {
-	if dir := os.Getenv("LEAKSAFE_DIR"); dir != "" {
-		return dir
-	}
-	if t != nil {
-		return t.ArtifactDir()
-	}
-	return os.TempDir()
+	return pathOf(paths[0][0]), nil
 }

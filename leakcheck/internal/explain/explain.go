@@ -1,8 +1,9 @@
-// Package explain asks a heap dump what retains objects.
+// Package explain asks a heap dump of this process what retains objects.
 package explain
 
 import (
 	"slices"
+	"testing"
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/ownheap"
@@ -12,8 +13,18 @@ import (
 
 // Objects finds what retains the objects of each set of addresses: all paths of set i, at least
 // one, those that only a test retains last. The addresses are uintptr, so that the caller does not
-// keep the objects itself. The frames of the goroutine that took the dump rank last.
-func Objects(d *ownheap.Dump, sets [][]uintptr) [][]retain.Path {
+// keep the objects itself. The frames of the goroutine that took the dump rank last. t may be nil.
+// verdict is what is known already: the runtime prints it if it dies while it writes the dump.
+func Objects(t testing.TB, verdict string, sets [][]uintptr) ([][]retain.Path, error) {
+	d, err := takeDump(t, verdict)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	return objects(d, sets), nil
+}
+
+func objects(d *ownheap.Dump, sets [][]uintptr) [][]retain.Path {
 	var all []int32
 	objects := make([][]int32, len(sets))
 	paths := make([][]retain.Path, len(sets))
@@ -42,7 +53,16 @@ func Objects(d *ownheap.Dump, sets [][]uintptr) [][]retain.Path {
 // objects must have been allocated while [runtime.MemProfileRate] was 1; the stack may be cut short
 // at its outer end. The same order applies as for Objects. perOp is how many objects a site gains
 // at a time, 0 where that is not known.
-func Sites(d *ownheap.Dump, sites [][]source.Frame, perOp []float64) []retain.Path {
+func Sites(t testing.TB, verdict string, sites [][]source.Frame, perOp []float64) ([]retain.Path, error) {
+	d, err := takeDump(t, verdict)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	return allocatedAt(d, sites, perOp), nil
+}
+
+func allocatedAt(d *ownheap.Dump, sites [][]source.Frame, perOp []float64) []retain.Path {
 	var all []int32
 	objects := make([][]int32, len(sites))
 	for i, stack := range sites {

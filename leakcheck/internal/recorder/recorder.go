@@ -34,6 +34,15 @@ func Planted(t testing.TB) bool {
 	return ok
 }
 
+// Report fails t with f. A negative control knows a verdict by its type, and is nothing to annotate.
+func Report(t testing.TB, f *failure.Failure) {
+	t.Helper()
+	t.Error(f)
+	if !Planted(t) {
+		f.Annotate(os.Stderr)
+	}
+}
+
 // A Recorder is the testing.TB of a negative control.
 type Recorder struct {
 	testing.TB // the outer test: the private method, and what is not a test's own

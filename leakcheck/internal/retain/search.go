@@ -179,9 +179,15 @@ func (h *Heap) framesOf(g int) []int {
 }
 
 func ours(fn string) bool {
-	return strings.HasPrefix(fn, "runtime.") || strings.HasPrefix(fn, "runtime/debug.") ||
-		strings.HasPrefix(fn, "github.com/leaksafe/leaksafe/leakcheck.") ||
-		strings.HasPrefix(fn, "github.com/leaksafe/leaksafe/leakcheck/internal/ownheap.") || fn == frozenTake
+	if strings.HasPrefix(fn, "runtime.") || strings.HasPrefix(fn, "runtime/debug.") || fn == frozenTake {
+		return true
+	}
+	rest, ok := strings.CutPrefix(fn, "github.com/leaksafe/leaksafe/leakcheck")
+	if !ok {
+		return false
+	}
+	return strings.HasPrefix(rest, ".") || strings.HasPrefix(rest, "/internal/scope.") ||
+		strings.HasPrefix(rest, "/internal/explain.") || strings.HasPrefix(rest, "/internal/ownheap.")
 }
 
 // frozenTake is what the goroutine that asked for a dump waits in while the process is copied.

@@ -1,4 +1,4 @@
-package leakcheck
+package scope
 
 import (
 	"fmt"
@@ -15,6 +15,8 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/internal/fd"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/gostack"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/openfile"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/option"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/recorder"
 )
 
 // A ledger is blame's, with its lock.
@@ -32,7 +34,7 @@ func (l *ledger) hear(test string) {
 	l.Hear(test)
 }
 
-func (s *scope) beginFiles(heads gostack.Headcount) {
+func (s *Scope) beginFiles(heads gostack.Headcount) {
 	s.files = &descriptors
 	if s.Planted { // judged by itself: the test around it must not see the leak
 		s.files = &ledger{}
@@ -45,7 +47,7 @@ func (s *scope) beginFiles(heads gostack.Headcount) {
 
 // beside names the other tests that run. The caller holds the lock of the ledger, so that no other
 // test ends meanwhile.
-func (s *scope) beside(heads gostack.Headcount) []string {
+func (s *Scope) beside(heads gostack.Headcount) []string {
 	if s.Planted {
 		return nil
 	}
@@ -54,7 +56,7 @@ func (s *scope) beside(heads gostack.Headcount) []string {
 
 // openedFiles are the descriptors that the test may have opened and that no option ignores. Main
 // judges the doubtful ones, if there is one.
-func (s *scope) openedFiles(heads gostack.Headcount) *openfile.Left {
+func (s *Scope) openedFiles(heads gostack.Headcount) *openfile.Left {
 	o := &openfile.Left{Before: s.openBefore}
 	if s.files == nil {
 		return o
@@ -68,12 +70,12 @@ func (s *scope) openedFiles(heads gostack.Headcount) *openfile.Left {
 	s.files.End(s.Name)
 	o.DropReplaced(now)
 	o.Own = slices.DeleteFunc(o.Own, s.knowsFile)
-	o.Doubtful = slices.DeleteFunc(o.Doubtful, func(f blame.Opened) bool { return mainJudges() || s.knowsFile(f) })
+	o.Doubtful = slices.DeleteFunc(o.Doubtful, func(f blame.Opened) bool { return option.InSuite() || s.knowsFile(f) })
 	return o
 }
 
 // endFiles fails the test for what it has left open, and says what one of several tests has.
-func (s *scope) endFiles(t testing.TB, o *openfile.Left) {
+func (s *Scope) endFiles(t testing.TB, o *openfile.Left) {
 	t.Helper()
 	if s.files == nil {
 		return
@@ -82,7 +84,7 @@ func (s *scope) endFiles(t testing.TB, o *openfile.Left) {
 		o.Collect()
 	}
 	for _, group := range openfile.Group(o.Own) {
-		report(t, s.describeLeak(group))
+		recorder.Report(t, s.describeLeak(group))
 	}
 	for _, group := range openfile.Group(o.Doubtful) {
 		f := openfile.DescribeDoubt(group)
@@ -96,7 +98,7 @@ func (s *scope) endFiles(t testing.TB, o *openfile.Left) {
 }
 
 // describeLeak is the failure for descriptors that only the test can have opened.
-func (s *scope) describeLeak(group []blame.Opened) *failure.Failure {
+func (s *Scope) describeLeak(group []blame.Opened) *failure.Failure {
 	f := openfile.Describe(group, s.Name)
 	if len(group[0].Tests) > 1 {
 		f.Add("note", "the test or one of its subtests opened it")
@@ -109,11 +111,11 @@ func (s *scope) describeLeak(group []blame.Opened) *failure.Failure {
 
 // doubtfulFiles are the descriptors that one of several tests has opened and that are open when all
 // have ended.
-func doubtfulFiles(cfg config) []blame.Opened {
+func doubtfulFiles(cfg option.Config) []blame.Opened {
 	descriptors.Lock()
 	defer descriptors.Unlock()
-	end := time.Now().Add(cfg.grace)
-	s := &scope{cfg: cfg}
+	end := time.Now().Add(cfg.Grace)
+	s := &Scope{cfg: cfg}
 	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
 		descriptors.Look(fd.List(), nil)
 		o := openfile.Left{Own: slices.DeleteFunc(descriptors.Doubted(), s.knowsFile)}
@@ -137,9 +139,6 @@ func reportProcessFiles(left []blame.Opened) {
 }
 
 // knowsFile asks the options and the baseline.
-func (s *scope) knowsFile(f blame.Opened) bool {
-	if slices.ContainsFunc(s.cfg.ignoreFiles, func(text string) bool { return strings.Contains(f.Describe(), text) }) {
-		return true
-	}
-	return !s.Planted && baseline.Known("file", strings.TrimSpace(s.Name+" "+openfile.Key(f)))
+func (s *Scope) knowsFile(f blame.Opened) bool {
+	return s.cfg.IgnoresFile(f.Describe()) || !s.Planted && baseline.Known("file", strings.TrimSpace(s.Name+" "+openfile.Key(f)))
 }

@@ -1,4 +1,4 @@
-package leakcheck
+package scope
 
 import (
 	"fmt"
@@ -13,34 +13,14 @@ import (
 	"github.com/leaksafe/leaksafe/leakcheck/internal/advice"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/baseline"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/blame"
-	"github.com/leaksafe/leaksafe/leakcheck/internal/fd"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/gostack"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/openfile"
-	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/option"
+	"github.com/leaksafe/leaksafe/leakcheck/internal/recorder"
 )
 
-// begin starts to watch goroutines, files or both, unless it was done before.
-func (s *scope) begin(goroutines, files bool) {
-	goroutines, files = goroutines && !s.goroutines, files && s.files == nil
-	if !goroutines && !files {
-		return
-	}
-	if files {
-		fd.StartPoller()
-	}
-	gostack.SetLabel(s.ID, s.Name)
-	heads := gostack.CountStarted()
-	if goroutines {
-		s.goroutines = true
-		s.Before = heads.ByRoot
-	}
-	if files {
-		s.beginFiles(heads)
-	}
-}
-
 // endAmbient is the verdict on goroutines and files. Both share one grace.
-func (s *scope) endAmbient(t testing.TB) {
+func (s *Scope) endAmbient(t testing.TB) {
 	t.Helper()
 	s.failedBefore = t.Failed()
 	if s.Bubble != 0 {
@@ -64,7 +44,7 @@ func (s *scope) endAmbient(t testing.TB) {
 
 // await waits until no goroutine and no file of the test is left, or the grace ends. It returns the
 // goroutines that are left.
-func (s *scope) await(heads gostack.Headcount, files *openfile.Left) (leaked []*gostack.Goroutine, ok bool) {
+func (s *Scope) await(heads gostack.Headcount, files *openfile.Left) (leaked []*gostack.Goroutine, ok bool) {
 	suspects, clean := map[string]bool{}, true
 	if s.goroutines {
 		suspects, clean = s.Suspects(heads)
@@ -74,7 +54,7 @@ func (s *scope) await(heads gostack.Headcount, files *openfile.Left) (leaked []*
 	}
 	closeIdle()
 	var first gostack.Snapshot
-	end := time.Now().Add(s.cfg.grace)
+	end := time.Now().Add(s.cfg.Grace)
 	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
 		files.Refresh()
 		if !clean {
@@ -95,7 +75,7 @@ func (s *scope) await(heads gostack.Headcount, files *openfile.Left) (leaked []*
 }
 
 // look takes a look, and forgets what is known of goroutines that have ended.
-func (s *scope) look() (gostack.Snapshot, bool) {
+func (s *Scope) look() (gostack.Snapshot, bool) {
 	mark := record.Mark()
 	l, ok := gostack.Take()
 	if ok {
@@ -105,7 +85,7 @@ func (s *scope) look() (gostack.Snapshot, bool) {
 }
 
 // leakedIn returns the goroutines in l that are the test's and not ignored.
-func (s *scope) leakedIn(l, first gostack.Snapshot, suspects map[string]bool) []*gostack.Goroutine {
+func (s *Scope) leakedIn(l, first gostack.Snapshot, suspects map[string]bool) []*gostack.Goroutine {
 	t, open := tests.view(s)
 	found := blame.Find(l, first, t, suspects, open)
 	for id, suspicion := range found.Unowned {
@@ -146,30 +126,8 @@ func closeIdle() {
 
 // ignores reports whether g is no failure of this test: an option or the baseline says so, or
 // NoGrowth has failed the test for it.
-func (s *scope) ignores(g *gostack.Goroutine, l gostack.Snapshot) bool {
-	return s.cfg.ignoresGoroutine(g, l) || g.Scope == s.ID && record.Reported(g) || !s.Planted && knownGoroutine(g, s.Name)
-}
-
-// ignoresGoroutine reports whether an option ignores g, or a creator of g that still runs.
-func (c *config) ignoresGoroutine(g *gostack.Goroutine, l gostack.Snapshot) bool {
-	for range 100 {
-		if g == nil {
-			break
-		}
-		if c.names(g) {
-			return true
-		}
-		g = l[g.Parent]
-	}
-	return false
-}
-
-// names reports whether an option names a function of g or its creator.
-func (c *config) names(g *gostack.Goroutine) bool {
-	return slices.ContainsFunc(c.ignoreCreators, g.Creator.Matches) ||
-		slices.ContainsFunc(c.ignoreFuncs, func(prefix string) bool {
-			return slices.ContainsFunc(g.Frames, func(f source.Frame) bool { return f.Matches(prefix) })
-		})
+func (s *Scope) ignores(g *gostack.Goroutine, l gostack.Snapshot) bool {
+	return s.cfg.IgnoresGoroutine(g, l) || g.Scope == s.ID && record.Reported(g) || !s.Planted && knownGoroutine(g, s.Name)
 }
 
 // knownGoroutine asks the baseline. The key names the test, if it is known, and the function that
@@ -190,9 +148,9 @@ func knownGoroutine(g *gostack.Goroutine, test string) bool {
 
 // prove logs which of the leaked goroutines are stuck for good. Main does so at the end of the
 // process: until then heap dumps stay possible.
-func (s *scope) prove(t testing.TB) {
+func (s *Scope) prove(t testing.TB) {
 	t.Helper()
-	if mainJudges() || s.Planted || len(s.leaked) == 0 {
+	if option.InSuite() || s.Planted || len(s.leaked) == 0 {
 		return
 	}
 	if proven := prove(s.leaked); len(proven) > 0 {
@@ -201,7 +159,7 @@ func (s *scope) prove(t testing.TB) {
 }
 
 // report fails the test for a group of goroutines, and the sockets they use.
-func (s *scope) report(t testing.TB, group []*gostack.Goroutine, sockets []blame.Opened) {
+func (s *Scope) report(t testing.TB, group []*gostack.Goroutine, sockets []blame.Opened) {
 	t.Helper()
 	f := advice.Describe(group, s.Name)
 	if len(sockets) > 0 {
@@ -219,10 +177,10 @@ func (s *scope) report(t testing.TB, group []*gostack.Goroutine, sockets []blame
 	if s.failedBefore {
 		f.Add("note", "the test had already failed: the leak may be a consequence")
 	}
-	if s.Bubble == 0 && s.cfg.grace > 0 {
-		f.Add("measured", fmt.Sprintf("after waiting %v (leakcheck.Grace)", s.cfg.grace))
+	if s.Bubble == 0 && s.cfg.Grace > 0 {
+		f.Add("measured", fmt.Sprintf("after waiting %v (leakcheck.Grace)", s.cfg.Grace))
 	}
-	report(t, f)
+	recorder.Report(t, f)
 	for _, g := range group {
 		if !s.Planted { // Main still wants to see what a negative control leaves behind
 			record.NoteReported(g.ID)
