@@ -88,8 +88,10 @@ func (c *core) slowInto(m interface{ misused() error }, dst, src unsafe.Pointer)
 		return m.misused()
 	}
 	err := c.plan.mapTo(context.Background(), dst, src)
-	if call, ok := m.(interface{ failed(dst unsafe.Pointer) }); ok && err != nil {
-		call.failed(hide(dst))
+	if err != nil {
+		if call, ok := m.(interface{ failed(dst unsafe.Pointer) }); ok {
+			call.failed(hide(dst))
+		}
 	}
 	return err
 }

@@ -265,7 +265,7 @@ func (m *moves) moveList(dst, src unsafe.Pointer, size, n uintptr) bool {
 
 func (m *moves) runBlock(dst, src unsafe.Pointer, step, size, n uintptr) {
 	if len(m.strings) > 0 { // not stringBits: while the collector marks, each such move is a call
-		all[string](m.strings, dst, src, step, size, n)
+		allStrings(m.strings, dst, src, step, size, n)
 	}
 	if len(m.bytes8) > 0 {
 		all[[8]byte](m.bytes8, dst, src, step, size, n)
@@ -295,28 +295,61 @@ func (m *moves) runRare(dst, src unsafe.Pointer, step, size, n uintptr) {
 	}
 }
 
-// all makes moves of one type for n elements, two at a time.
+// all makes moves of one type for n elements, two at a time. The loops are functions of their own,
+// and their addresses are computed first: otherwise the compiler runs out of registers.
 func all[T any](list []move, dst, src unsafe.Pointer, step, size, n uintptr) {
 	for ; len(list) > 1; list = list[2:] {
 		two[T](list[0], list[1], dst, src, step, size, n)
 	}
-	for _, m := range list {
-		d, s := uintptr(m.dst), uintptr(m.src)
-		for range n {
-			*(*T)(unsafe.Add(dst, d)) = *(*T)(unsafe.Add(src, s))
-			d += step
-			s += size
-		}
+	if len(list) == 1 {
+		one[T](list[0], dst, src, step, size, n)
 	}
 }
 
-func two[T any](a, b move, dst, src unsafe.Pointer, step, size, n uintptr) {
-	aDst, aSrc, bDst, bSrc := uintptr(a.dst), uintptr(a.src), uintptr(b.dst), uintptr(b.src)
+//go:noinline
+func one[T any](m move, dst, src unsafe.Pointer, step, size, n uintptr) {
+	to, from := unsafe.Add(dst, uintptr(m.dst)), unsafe.Add(src, uintptr(m.src))
 	d, s := uintptr(0), uintptr(0)
 	for range n {
-		toA, toB, fromA, fromB := unsafe.Add(dst, d+aDst), unsafe.Add(dst, d+bDst), unsafe.Add(src, s+aSrc), unsafe.Add(src, s+bSrc)
-		*(*T)(toA) = *(*T)(fromA)
-		*(*T)(toB) = *(*T)(fromB)
+		*(*T)(unsafe.Add(to, d)) = *(*T)(unsafe.Add(from, s))
+		d += step
+		s += size
+	}
+}
+
+//go:noinline
+func two[T any](a, b move, dst, src unsafe.Pointer, step, size, n uintptr) {
+	toA, fromA := unsafe.Add(dst, uintptr(a.dst)), unsafe.Add(src, uintptr(a.src))
+	toB, fromB := unsafe.Add(dst, uintptr(b.dst)), unsafe.Add(src, uintptr(b.src))
+	d, s := uintptr(0), uintptr(0)
+	for range n {
+		*(*T)(unsafe.Add(toA, d)) = *(*T)(unsafe.Add(fromA, s))
+		*(*T)(unsafe.Add(toB, d)) = *(*T)(unsafe.Add(fromB, s))
+		d += step
+		s += size
+	}
+}
+
+// allStrings is all for strings. It loads two before it stores the first, so that the compiled code
+// looks only once whether the collector wants to know of stores.
+func allStrings(list []move, dst, src unsafe.Pointer, step, size, n uintptr) {
+	for ; len(list) > 1; list = list[2:] {
+		twoStrings(list[0], list[1], dst, src, step, size, n)
+	}
+	if len(list) == 1 {
+		one[string](list[0], dst, src, step, size, n)
+	}
+}
+
+//go:noinline
+func twoStrings(a, b move, dst, src unsafe.Pointer, step, size, n uintptr) {
+	toA, fromA := unsafe.Add(dst, uintptr(a.dst)), unsafe.Add(src, uintptr(a.src))
+	toB, fromB := unsafe.Add(dst, uintptr(b.dst)), unsafe.Add(src, uintptr(b.src))
+	d, s := uintptr(0), uintptr(0)
+	for range n {
+		x, y := *(*string)(unsafe.Add(fromA, s)), *(*string)(unsafe.Add(fromB, s))
+		*(*string)(unsafe.Add(toA, d)) = x
+		*(*string)(unsafe.Add(toB, d)) = y
 		d += step
 		s += size
 	}

@@ -1,6 +1,7 @@
 package mapper_test
 
 import (
+	"math"
 	"reflect"
 	"slices"
 	"testing"
@@ -66,5 +67,21 @@ func setMark(v reflect.Value, mark int) {
 		v.Set(reflect.ValueOf(mark))
 	case reflect.Slice:
 		v.Set(reflect.ValueOf([]int{mark}))
+	}
+}
+
+// TestListsOfNothing maps a list whose elements take no memory, so that its length has no bound, to
+// elements that do. It panics, as make does, and writes nothing.
+func TestListsOfNothing(t *testing.T) {
+	type row struct{ A, B int64 }
+	m := mapper.Must[[]struct{}, []row](mapper.Convert(func(struct{}) (row, error) { return row{}, nil }))
+	got, err := m.Map(make([]struct{}, 3))
+	require.NoError(t, err)
+	assert.Equal(t, make([]row, 3), got)
+	for _, length := range []int{math.MaxInt, math.MaxInt/16 + 1, math.MaxInt/8 + 3} {
+		assert.Panics(t, func() {
+			rows, _ := m.Map(make([]struct{}, length))
+			t.Log(len(rows), "rows")
+		}, "%d elements", length)
 	}
 }

@@ -19,7 +19,8 @@ func (m *Mapper[S, D]) Patch(dst *D, src *S) error {
 		leak(unsafe.Pointer(dst))
 		return m.misused()
 	}
-	st := m.plan.state(context.Background())
+	var st state
+	st.start(m.plan, context.Background())
 	return m.plan.root.patch(reflect.ValueOf(dst).Elem(), reflect.ValueOf(src).Elem(), &st).error()
 }
 

@@ -13,13 +13,15 @@ import (
 
 // reflect maps *src to *dst.
 func (p *plan) reflect(ctx context.Context, dst, src reflect.Value) error {
-	st := p.state(ctx)
+	var st state
+	st.start(p, ctx)
 	return p.root.reflect(dst.Elem(), src.Elem(), &st).error()
 }
 
 // reflectList does the same for each element of a slice.
 func (p *plan) reflectList(dst, src reflect.Value) error {
-	st := p.state(context.Background())
+	var st state
+	st.start(p, context.Background())
 	st.many = true
 	for i := range src.Len() {
 		if f := p.root.reflect(dst.Index(i), src.Index(i), &st); f != nil {
