@@ -86,8 +86,10 @@
 // slices, is copied once in a call, and the result shares it as the source does. So a result is as
 // large as its source, even if 2^60 paths lead through 60 objects. Cyclic data is an Error. Two
 // things are made again for each path: results of a Convert function or a text method, and a []byte
-// made from a string. An object that is mapped to two types is copied once for each, and slices
-// that overlap, but do not have the same start and length, are copied apart.
+// made from a string. An object that is mapped to two types is copied once for each. Slices that
+// overlap, but do not have the same start and length, are copied apart, and so are pointers into
+// one object. If a call copies more than 1 MiB, and more than four times the bytes of its source
+// because parts overlap, it is an Error. JSON, gob and other decoders never make such parts.
 //
 // # Types of other packages
 //

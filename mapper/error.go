@@ -79,6 +79,7 @@ const (
 	errStack    reason = "the data nests deeper than the stack allows, whatever Options.MaxDepth says"
 	errCyclic   reason = "the data is cyclic, this part leads back to itself: break the cycle, or Ignore the field that closes it"
 	errTrees    reason = "more than 100,000 parts would be copied again because several paths lead to them: leave Options.Trees out"
+	errOverlap  reason = "parts of the source overlap, and each would be copied apart, more than 4 times the bytes of the source in all: use Share or Convert"
 	errRest     reason = "the source has more than one value in it, such as an infinity or an exponent: use Convert"
 	errIdentity reason = "a copy of an error is another error: use Share or Convert"
 	errMethods  reason = "the source does not implement the destination: use Convert"

@@ -28,6 +28,8 @@ type kernel struct {
 	array      int     // of a list whose source is an array: its length; otherwise -1
 	content    content // of the arrays of a list whose destination is a slice
 
+	extent uintptr // the bytes of a part that several paths lead to; of a slice or text, of one element
+
 	pointer any // a nil pointer to the destination's type: see at
 }
 
@@ -76,7 +78,22 @@ func newKernel(n *node) kernel {
 		}
 		k.content = contentOf(n.dst.Elem())
 	}
+	k.extent = n.extent()
 	return k
+}
+
+func (n *node) extent() uintptr {
+	switch {
+	case n.op == opDetach, n.op == opBytes:
+		return 1
+	case n.op == opMap:
+		return 0
+	case n.op == opSlice && n.src.Kind() == reflect.Slice:
+		return n.src.Elem().Size()
+	case n.op == opOptional && n.from.form == pointer:
+		return n.from.typ.Size()
+	}
+	return n.src.Size()
 }
 
 // split separates plain assignments from the other fields.
@@ -139,7 +156,7 @@ func (n *node) run(dst, src unsafe.Pointer, st *state) (f *failure) {
 			f = n.fail(errRange)
 		}
 	case opDetach:
-		*(*string)(dst) = n.detach(*(*string)(src), st)
+		f = n.detach((*string)(dst), *(*string)(src), st)
 	case opFunc, opAfter:
 		if err := n.fn.raw(st.ctx, dst, src); err != nil {
 			f = n.fail(err)
@@ -151,7 +168,7 @@ func (n *node) run(dst, src unsafe.Pointer, st *state) (f *failure) {
 	case opArray:
 		f = n.runArray(dst, src, st)
 	case opBytes:
-		n.runBytes(dst, src, st)
+		f = n.runBytes(dst, src, st)
 	default:
 		f = n.runSlow(dst, src, st)
 	}
@@ -270,17 +287,22 @@ func (n *node) runPointer(dst, src unsafe.Pointer, st *state) *failure {
 }
 
 // detach copies the bytes of a string. A long one that was copied already is not copied again.
-func (n *node) detach(s string, st *state) string {
+func (n *node) detach(dst *string, s string, st *state) *failure {
 	if len(s) < longText || !n.shares(st) {
-		return strings.Clone(s)
+		*dst = strings.Clone(s)
+		return nil
 	}
 	o := origin{unsafe.Pointer(unsafe.StringData(s)), n, len(s)}
-	to, _ := st.meet(o)
+	to, f := st.meet(o)
+	if f != nil {
+		return f
+	}
 	if to == nil {
 		to = unsafe.Pointer(unsafe.StringData(strings.Clone(s)))
 		st.finish(o, to)
 	}
-	return unsafe.String((*byte)(to), len(s))
+	*dst = unsafe.String((*byte)(to), len(s))
+	return nil
 }
 
 const longText = 128 // copying a shorter text takes less time than looking it up
@@ -386,13 +408,17 @@ func (n *node) elements(dst, src unsafe.Pointer, length int, st *state) *failure
 	return nil
 }
 
-func (n *node) runBytes(dst, src unsafe.Pointer, st *state) {
+func (n *node) runBytes(dst, src unsafe.Pointer, st *state) *failure {
 	if n.dst.Kind() == reflect.String {
 		b := *(*[]byte)(src)
-		*(*string)(dst) = n.detach(unsafe.String(unsafe.SliceData(b), len(b)), st)
-		return
+		return n.detach((*string)(dst), unsafe.String(unsafe.SliceData(b), len(b)), st)
 	}
-	*(*[]byte)(dst) = []byte(*(*string)(src))
+	s := *(*string)(src)
+	if f := n.weighText(s, st); f != nil {
+		return f
+	}
+	*(*[]byte)(dst) = []byte(s)
+	return nil
 }
 
 // runSlow is for nodes that need reflection anyway. They work on copies of the caller's memory,

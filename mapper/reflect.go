@@ -45,13 +45,13 @@ func (n *node) reflect(dst, src reflect.Value, st *state) *failure {
 	case opNumber:
 		return n.reflectNumber(dst, src)
 	case opDetach:
-		dst.SetString(n.reflectText(src.String(), st))
+		return n.reflectText(dst, src.String(), st)
 	case opText, opFunc, opAfter:
 		if err := n.fn.value(st.ctx, dst, src); err != nil {
 			return n.fail(err)
 		}
 	case opBytes:
-		n.reflectBytes(dst, src, st)
+		return n.reflectBytes(dst, src, st)
 	case opOptional:
 		return n.reflectOptional(dst, src, st)
 	case opSlice, opArray:
@@ -136,27 +136,35 @@ func setFromFloat(dst reflect.Value, f float64) bool {
 }
 
 // reflectText copies the bytes of a text. A long one that was copied already is not copied again.
-func (n *node) reflectText(s string, st *state) string {
+func (n *node) reflectText(dst reflect.Value, s string, st *state) *failure {
 	made := &shared{}
 	if len(s) >= longText && n.shares(st) {
-		made, _ = st.meetValue(origin{unsafe.Pointer(unsafe.StringData(s)), n, len(s)})
+		var f *failure
+		if made, f = st.meetValue(origin{unsafe.Pointer(unsafe.StringData(s)), n, len(s)}); f != nil {
+			return f
+		}
 	}
 	if !made.done {
 		made.finish(reflect.ValueOf(strings.Clone(s)))
 	}
-	return made.value.String()
+	dst.SetString(made.value.String())
+	return nil
 }
 
-func (n *node) reflectBytes(dst, src reflect.Value, st *state) {
+func (n *node) reflectBytes(dst, src reflect.Value, st *state) *failure {
 	switch {
 	case n.dst.Kind() == reflect.String:
 		b := src.Bytes()
-		dst.SetString(n.reflectText(unsafe.String(unsafe.SliceData(b), len(b)), st))
+		return n.reflectText(dst, unsafe.String(unsafe.SliceData(b), len(b)), st)
 	case src.Len() == 0:
 		dst.Set(reflect.MakeSlice(n.dst, 0, 0))
 	default:
+		if f := n.weighText(src.String(), st); f != nil {
+			return f
+		}
 		dst.SetBytes([]byte(src.String()))
 	}
+	return nil
 }
 
 func (n *node) reflectOptional(dst, src reflect.Value, st *state) *failure {

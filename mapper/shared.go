@@ -1,8 +1,10 @@
 package mapper
 
 import (
+	"cmp"
 	"context"
 	"reflect"
+	"slices"
 	"sync"
 	"unsafe"
 )
@@ -15,6 +17,8 @@ type state struct {
 	many    bool            // the plan runs once for each element of a list
 	trees   bool            // copy what several paths lead to once for each path
 	repeats int             // additional copies because of trees
+	weight  uint64          // the bytes of the parts that were looked up
+	weighed uint64          // from this weight on, see whether they overlap
 	copies  *copies         // of the kernels
 	values  map[place]*shared
 	patched map[patching]*shared // of Patch
@@ -140,7 +144,7 @@ func (st *state) meet(o origin) (to unsafe.Pointer, f *failure) {
 	if st.copies.used++; 2*st.copies.used > len(st.copies.table) {
 		st.copies.grow()
 	}
-	return nil, nil
+	return nil, st.weigh(&o)
 }
 
 // maxRepeats bounds the additional copies that Options.Trees makes in one call. Otherwise a small
@@ -196,6 +200,7 @@ func (c *copies) grow() {
 
 // A shared is what a copied is, for the executor that uses reflection.
 type shared struct {
+	origin
 	value reflect.Value
 	done  bool
 }
@@ -223,13 +228,87 @@ func (st *state) meetValue(o origin) (*shared, *failure) {
 	if st.values == nil {
 		st.values = map[place]*shared{}
 	}
-	s := &shared{}
+	s := &shared{origin: o}
 	st.values[k] = s
-	return s, nil
+	return s, st.weigh(&o)
 }
 
 // finish records the copy.
 func (s *shared) finish(v reflect.Value) { s.value, s.done = v, true }
+
+// Slices of one array may overlap, and so may pointers into one object. Each is copied apart. Without
+// a bound, a source of 1 MB could so become a result of 100 GB.
+const (
+	freeWeight = 1 << 20 // the bytes of a call that are not checked
+	maxOverlap = 4       // how many times the bytes of the source may be copied to one type
+)
+
+// weigh counts the bytes of a part that is copied. Whenever their sum has doubled, it checks whether
+// the parts overlap too much.
+func (st *state) weigh(o *origin) *failure {
+	st.weight += o.bytes()
+	if st.weight < max(st.weighed, freeWeight) {
+		return nil
+	}
+	st.weighed = 2 * st.weight
+	if st.weight > maxOverlap*st.extent() {
+		return o.node.fail(errOverlap)
+	}
+	return nil
+}
+
+// bytes is the size of the part. It is 0 for a map, because maps cannot overlap.
+func (o *origin) bytes() uint64 { return uint64(o.node.kernel.extent) * uint64(max(o.len, 1)) }
+
+// extent returns how many bytes of the source were copied, each counted once for each type that it
+// was mapped to.
+func (st *state) extent() (sum uint64) {
+	parts := map[identity][]*origin{}
+	if st.copies != nil {
+		for i := range st.copies.table {
+			if o := &st.copies.table[i].origin; o.at != nil {
+				parts[o.node.identity()] = append(parts[o.node.identity()], o)
+			}
+		}
+	}
+	for k, s := range st.values {
+		parts[k.identity] = append(parts[k.identity], &s.origin)
+	}
+	for _, list := range parts {
+		sum += union(list)
+	}
+	return sum
+}
+
+// union returns how many bytes the parts have together.
+func union(parts []*origin) (sum uint64) {
+	slices.SortFunc(parts, func(a, b *origin) int { return cmp.Compare(uintptr(a.at), uintptr(b.at)) })
+	end := uint64(0)
+	for _, o := range parts {
+		from := uint64(uintptr(o.at))
+		if to := from + o.bytes(); to > end {
+			sum += to - max(from, end)
+			end = to
+		}
+	}
+	return sum
+}
+
+// weighText weighs a text whose bytes are copied for each path to it.
+func (n *node) weighText(s string, st *state) *failure {
+	if len(s) < longText || !n.shares(st) {
+		return nil
+	}
+	o := origin{unsafe.Pointer(unsafe.StringData(s)), n, len(s)}
+	switch again, f := st.meet(o); {
+	case f != nil:
+		return f
+	case again != nil:
+		return st.weigh(&o)
+	}
+	st.finish(o, o.at)
+	return nil
+}
 
 // shares reports whether this call may have mapped the same part with this node before.
 func (n *node) shares(st *state) bool { return n.many || st.many }

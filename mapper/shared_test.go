@@ -283,6 +283,89 @@ func TestHostileInput(t *testing.T) {
 	assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(10<<20))
 }
 
+// TestOverlapIsBounded maps sources of 1 MB whose parts overlap: a program can make them, and copies
+// of all parts would take gigabytes.
+func TestOverlapIsBounded(t *testing.T) {
+	type parts struct {
+		Slices [][]int64
+		Ptrs   []*[1 << 14]int64
+		Texts  []string
+		Any    []any
+	}
+	type copies struct {
+		Slices [][]int64
+		Ptrs   []*[1 << 14]int64
+		Texts  [][]byte
+		Any    []any
+	}
+	const n = 1 << 14
+	ints, text := make([]int64, 1<<15), string(make([]byte, 1<<18))
+	for name, add := range map[string]func(p *parts, i int){
+		"slices":     func(p *parts, i int) { p.Slices = append(p.Slices, ints[i:i+n]) },
+		"pointers":   func(p *parts, i int) { p.Ptrs = append(p.Ptrs, (*[1 << 14]int64)(ints[i:])) },
+		"texts":      func(p *parts, i int) { p.Texts = append(p.Texts, text) },
+		"interfaces": func(p *parts, i int) { p.Any = append(p.Any, ints[i:i+n]) },
+	} {
+		var in parts
+		for i := range n {
+			add(&in, i)
+		}
+		p, err := mapper.Compile(reflect.TypeFor[parts](), reflect.TypeFor[copies]())
+		require.NoError(t, err)
+		for executor, run := range map[string]func(dst, src reflect.Value) error{"kernels": p.Kernels, "reflection": p.Reflect} {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			err := run(reflect.ValueOf(new(copies)), reflect.ValueOf(&in))
+			runtime.ReadMemStats(&after)
+			assert.ErrorContains(t, err, "overlap", "%s, %s", name, executor)
+			assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(10<<20), "%s, %s", name, executor)
+		}
+	}
+}
+
+// TestPartsWithoutOverlap maps many megabytes that do not overlap, and some that do a little: a slice
+// and pointers to its elements, a list and its rows, one object mapped to many types.
+func TestPartsWithoutOverlap(t *testing.T) {
+	type rows struct {
+		All  []int64
+		Rows [][]int64
+		Ptrs []*[8]int64
+		Text []string
+		Keys []string
+	}
+	type copies struct {
+		All  []int32
+		Rows [][]int32
+		Ptrs []*[8]int32
+		Text []string
+		Keys [][]byte
+	}
+	in := rows{All: make([]int64, 1<<19)}
+	text := string(make([]byte, 1<<20))
+	for i := 0; i < len(in.All); i += 8 {
+		in.Rows = append(in.Rows, in.All[i:i+8])
+		in.Ptrs = append(in.Ptrs, (*[8]int64)(in.All[i:]))
+	}
+	for i := 0; i < len(text); i += 256 {
+		in.Text, in.Keys = append(in.Text, text[i:i+256]), append(in.Keys, text[i:i+256])
+	}
+	got, _ := mapBoth(t, in, reflect.TypeFor[copies](), mapper.Options{DetachStrings: true})
+	assert.Len(t, got.(copies).Rows, len(in.Rows))
+
+	type many struct{ A, B, C, D, E, F []*[1 << 16]int64 }
+	type types struct {
+		A []*[1 << 16]int32
+		B []*[1 << 16]uint32
+		C []*[1 << 16]int16
+		D []*[1 << 16]uint16
+		E []*[1 << 16]int8
+		F []*[1 << 16]uint8
+	}
+	one := []*[1 << 16]int64{new([1 << 16]int64), new([1 << 16]int64), new([1 << 16]int64)}
+	_, err := mapBoth(t, many{one, one, one, one, one, one}, reflect.TypeFor[types]())
+	require.NoError(t, err)
+}
+
 // TestCyclesAreErrors finds each cycle where it closes.
 func TestCyclesAreErrors(t *testing.T) {
 	d := &Diamond{}
