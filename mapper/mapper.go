@@ -22,7 +22,7 @@ type Mapper[S, D any] struct{ core }
 // collection has run, New looks whether the Mappers are still in use. If most are not, it logs one
 // warning (slog, level Warn) with that line; if the line is in a generic function, with the line
 // that calls the function. So there is no warning for a Mapper in the service of each tenant. Tests
-// are counted apart from each other.
+// and subtests are counted apart from each other.
 func New[S, D any](opts ...Option) (*Mapper[S, D], error) {
 	return build[S, D](opts)
 }

@@ -14,12 +14,13 @@ const (
 	maxSites  = 512 // lines and pairs that are counted
 )
 
-// A site is a line that builds Mappers, and the pair it builds. Each test has sites of its own: it
-// is no misuse that every test of a service builds one.
+// A site is a line that builds Mappers, and the pair it builds. Each run of a test or subtest has
+// sites of its own: it is no misuse that every test of a service, and every row of a table of tests,
+// builds one.
 type site struct {
 	pc   uintptr
 	pair pair
-	test string // the function that package testing called, or empty
+	test string // the goroutine of the test or subtest, or empty
 }
 
 // builds counts how often each site builds. Its table is bounded: when it is full, the counts that
@@ -59,18 +60,23 @@ func callSite() (line runtime.Frame, test string) {
 	return callerOf(pcs[:n]), testOf(pcs[:n])
 }
 
-// testOf returns the function that package testing called on this goroutine.
+// testOf names the run of a test or subtest that this goroutine is.
 func testOf(pcs []uintptr) string {
 	frames := runtime.CallersFrames(pcs[max(0, len(pcs)-4):])
-	for test, more := "", true; more; {
+	for more := true; more; {
 		var f runtime.Frame
-		f, more = frames.Next()
-		if f.Function == "testing.tRunner" {
-			return test
+		if f, more = frames.Next(); f.Function == "testing.tRunner" {
+			return goroutine()
 		}
-		test = f.Function
 	}
 	return ""
+}
+
+// goroutine returns the first words of this goroutine's stack, such as "goroutine 7".
+func goroutine() string {
+	var text [64]byte
+	name, _, _ := strings.Cut(string(text[:runtime.Stack(text[:], false)]), " [")
+	return name
 }
 
 func callerOf(pcs []uintptr) runtime.Frame {
