@@ -2,7 +2,10 @@ package scope
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/advice"
@@ -87,8 +90,29 @@ func (s *Scope) reportTracked(t testing.TB, alive []*tracked.Object) {
 		}
 		f.Add("fix", advice.ObjectFix(steps))
 		f.Add("silence", baseline.Command())
-		recorder.Report(t, f)
+		s.reportAtItsLine(t, f)
 	}
+}
+
+// reportAtItsLine fails the test as t.Error does, at the line where the object is tracked. In a
+// Cleanup, t.Error gives the line that registered it: that of the test's first leakcheck call.
+// Collected is that line itself, and a testing.TB of somebody else may wait for its Error.
+func (s *Scope) reportAtItsLine(t testing.TB, f *failure.Failure) {
+	t.Helper()
+	switch t.(type) {
+	case *testing.T, *testing.B, *testing.F:
+	default:
+		recorder.Report(t, f)
+		return
+	}
+	if s.strict {
+		recorder.Report(t, f)
+		return
+	}
+	text := strings.ReplaceAll(f.String(), "\n", "\n    ") // as t.Error indents what follows the first line
+	fmt.Fprintf(t.Output(), "%s:%d: %s\n", filepath.Base(f.File), f.Line, text)
+	t.Fail()
+	f.Annotate(os.Stderr)
 }
 
 // explainTracked asks what retains the objects of each group. What is planted needs no heap dump:
