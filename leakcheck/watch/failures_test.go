@@ -72,7 +72,7 @@ func TestFailureTexts(t *testing.T) {
 		say("a retainer", watch.Retainer{Root: name, Bytes: 300 << 20, Objects: 1, Share: .6}.String())
 	}
 	say("the termination message near the limit", evidence(t, root, nil))
-	say("the same, where the copy at the limit had no room", evidence(t, root, errors.New("watch: no frozen copy: reading it takes about 30.8 MiB, and 25.0 MiB are left below the limit")))
+	say("the same, where the copy at the limit had no room", evidence(t, root, errors.New("watch: no frozen copy: reading it takes about 31 MiB, and 25 MiB are left below the limit")))
 	for _, name := range []string{"unknown", "files/x", "data.xml"} {
 		say("GET "+name, body(t, get(fed(t), "GET", "/debug/leaks/"+name)))
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/figure"
 )
 
 // The signals of a finding.
@@ -91,14 +93,14 @@ func (f Finding) growth() string {
 		}
 		b.WriteString(": throughput falls; the live heap is close to the limit, or GOGC is too low")
 	case signalRestarts:
-		fmt.Fprintf(&b, "memory climbed and fell with a restart %d times in a row, to about %s each, about every %v", f.Lives, size(f.To), f.Over)
+		fmt.Fprintf(&b, "memory climbed and fell with a restart %d times in a row, to about %s each, about every %v", f.Lives, figure.Bytes(int64(f.To)), f.Over)
 	case signalGoroutines, signalFiles:
 		fmt.Fprintf(&b, "%s grow: %.0f to %.0f in %v, %.0f an hour", f.Signal, f.From, f.To, f.Over, f.PerHour)
 	default:
-		fmt.Fprintf(&b, "%s grows: %s to %s in %v, %s an hour", f.Signal, size(f.From), size(f.To), f.Over, size(f.PerHour))
+		fmt.Fprintf(&b, "%s grows: %s to %s in %v, %s an hour", f.Signal, figure.Bytes(int64(f.From)), figure.Bytes(int64(f.To)), f.Over, figure.Bytes(int64(f.PerHour)))
 	}
 	if f.ETA > 0 {
-		fmt.Fprintf(&b, "; reaches %s (%s) in about %v; doubling the limit buys %v", size(float64(f.Limit)), f.LimitSource, f.ETA, f.DoubleBuys)
+		fmt.Fprintf(&b, "; reaches %s (%s) in about %v; doubling the limit buys %v", figure.Bytes(f.Limit), f.LimitSource, f.ETA, f.DoubleBuys)
 	}
 	if !f.Stopped.IsZero() {
 		fmt.Fprintf(&b, "; it has stopped: no new height since %s", f.Stopped.UTC().Format("2006-01-02 15:04:05 UTC"))
@@ -130,25 +132,10 @@ func (f Finding) where() string {
 
 // workText is the throughput, lately and at its best.
 func workText(now, best float64, unit string) string {
-	format := func(n float64) string { return fmt.Sprintf("%.0f", n) }
-	if unit != unitRequests {
-		format = size
+	if unit == unitRequests {
+		return fmt.Sprintf("%.0f %s a second, up to %.0f before", now, unit, best)
 	}
-	return fmt.Sprintf("%s %s a second, up to %s before", format(now), unit, format(best))
-}
-
-// size formats bytes as people read them.
-func size(bytes float64) string {
-	unit := 0
-	for bytes >= 1024 && unit < 4 {
-		bytes /= 1024
-		unit++
-	}
-	format := "%.1f %s"
-	if unit == 0 || bytes >= 100 {
-		format = "%.0f %s"
-	}
-	return fmt.Sprintf(format, bytes, [...]string{"B", "KiB", "MiB", "GiB", "TiB"}[unit])
+	return fmt.Sprintf("%s allocated a second, up to %s before", figure.Bytes(int64(now)), figure.Bytes(int64(best)))
 }
 
 // about formats a duration to two units: "3 h 10 min".

@@ -38,7 +38,7 @@ func sizeOr(n int64) string {
 	if n < 0 {
 		return "unknown here"
 	}
-	return size(float64(n))
+	return figure.Bytes(n)
 }
 
 // The status is what the page shows and what data.json holds.
@@ -193,7 +193,7 @@ func (s status) view() view {
 	v.Memory.line("rss", "resident", pointsOf(s, func(p point) int64 { return p.RSS }, func(s Sample) int64 { return s.RSS }))
 	v.Memory.line("live", "live heap", pointsOf(s, func(p point) int64 { return p.Live }, func(s Sample) int64 { return s.Live }))
 	if s.Limit > 0 && float64(s.Limit) < 4*v.Memory.top() {
-		v.Memory.level(fmt.Sprintf("limit, %s (%s)", size(float64(s.Limit)), s.Source), float64(s.Limit))
+		v.Memory.level(fmt.Sprintf("limit, %s (%s)", figure.Bytes(s.Limit), s.Source), float64(s.Limit))
 	}
 	v.Memory.draw()
 	v.Counts = newGraph(s, "Goroutines and file descriptors over time")

@@ -6,6 +6,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/figure"
 )
 
 // terminationFile is where Kubernetes reads why a container ended.
@@ -126,7 +128,7 @@ const nearLimit = "memory is near the limit"
 func (w *Watcher) evidence(what string, s Sample, retainers []Retainer, noCopy error) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "leaksafe: %s of %s (%s): resident %s, live heap %s, outside the Go heap %s, %d goroutines\n",
-		what, size(float64(w.limit.bytes)), w.limit.source, sizeOr(s.RSS), size(float64(s.Live)), sizeOr(s.Outside), s.Goroutines)
+		what, figure.Bytes(w.limit.bytes), w.limit.source, sizeOr(s.RSS), figure.Bytes(s.Live), sizeOr(s.Outside), s.Goroutines)
 	if s.Collection >= collectionShare {
 		fmt.Fprintf(&b, "the collector takes %.0f %% of the CPU", s.Collection*100)
 		if now, best, unit := w.throughput(); best > 0 {
@@ -148,7 +150,7 @@ func (w *Watcher) evidence(what string, s Sample, retainers []Retainer, noCopy e
 			if i == retainersShown {
 				break
 			}
-			fmt.Fprintf(&b, "%d. allocated at %s (%s): %s\n", i+1, x.Func, x.Place(), size(float64(x.Bytes)))
+			fmt.Fprintf(&b, "%d. allocated at %s (%s): %s\n", i+1, x.Func, x.Place(), figure.Bytes(x.Bytes))
 		}
 	}
 	if noCopy != nil {

@@ -1,6 +1,10 @@
 package watch
 
-import "time"
+import (
+	"time"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/figure"
+)
 
 // A reading is what is known while watch reads a frozen copy. The memory that this takes is watch's
 // own and is given back within seconds: it is neither growth nor pressure of the program.
@@ -42,7 +46,7 @@ func (w *Watcher) beginReading(s Sample) {
 		w.o.Log.Info("reading a frozen copy", "takes", w.reading.need)
 	}
 	if w.tight(s) && !w.evident {
-		w.leaveMessage(w.evidence("watch reads a frozen copy of the process, which takes about "+size(float64(w.reading.need)), s, w.retainers, nil))
+		w.leaveMessage(w.evidence("watch reads a frozen copy of the process, which takes about "+figure.Bytes(w.reading.need), s, w.retainers, nil))
 	}
 }
 

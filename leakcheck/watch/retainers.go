@@ -33,7 +33,7 @@ func (r Retainer) String() string {
 	if r.several() {
 		verb = "retain"
 	}
-	s := fmt.Sprintf("%s %s %s (%.0f %% of the heap) in %s", r.Root, verb, size(float64(r.Bytes)), r.Share*100, figure.Plural(int(r.Objects), "object"))
+	s := fmt.Sprintf("%s %s %s (%.0f %% of the heap) in %s", r.Root, verb, figure.Bytes(r.Bytes), r.Share*100, figure.Plural(int(r.Objects), "object"))
 	if r.Through != "" {
 		s += ", most of it through " + r.Through
 	}
@@ -148,14 +148,14 @@ var exeSize = sync.OnceValue(func() int64 {
 func (w *Watcher) roomToLook(s Sample) error {
 	need := needToLook(s)
 	if free := w.limit.bytes - max(s.RSS, s.used()); w.limit.bytes > 0 && float64(need) > roomShare*float64(free) {
-		return fmt.Errorf("watch: no frozen copy: reading it takes about %s, and %s are left below the limit", size(float64(need)), size(float64(max(free, 0))))
+		return fmt.Errorf("watch: no frozen copy: reading it takes about %s, and %s are left below the limit", figure.Bytes(need), figure.Bytes(max(free, 0)))
 	}
 	folder := os.TempDir()
 	if w.dir != nil {
 		folder = w.dir.path
 	}
 	if free := diskFree(folder); free >= 0 && s.Heap*3/2+64<<20 > free {
-		return fmt.Errorf("watch: no frozen copy: its dump takes up to %s, and %s are free in %s", size(float64(s.Heap)), size(float64(free)), folder)
+		return fmt.Errorf("watch: no frozen copy: its dump takes up to %s, and %s are free in %s", figure.Bytes(s.Heap), figure.Bytes(free), folder)
 	}
 	return nil
 }

@@ -177,7 +177,8 @@ func TestTerminationLog(t *testing.T) {
 	s.Up += 10
 	s.Live, s.Collection = 900*mib, .4
 	w.Take(s)
-	assert.Contains(t, read(), "memory is near the limit of 1.0 GiB (Options.Limit)")
+	assert.Contains(t, read(), "memory is near the limit of 1 GiB (Options.Limit)")
+	assert.Contains(t, read(), " % of the CPU: 1 MiB allocated a second, up to 1 MiB before")
 	assert.Contains(t, read(), "the collector takes 40 % of the CPU: ")
 	require.NoError(t, os.WriteFile(file, []byte("mine"), 0o600))
 	s.Up += 10

@@ -101,7 +101,7 @@ func TestFindingIsToldOnce(t *testing.T) {
 	require.Len(t, told, 1)
 	assert.Equal(t, told, w.Findings())
 	assert.Equal(t, 1, strings.Count(lines.String(), "level=WARN"))
-	assert.Regexp(t, `^live heap grows: [\d.]+ MiB to [\d.]+ MiB in 12 min, 225 MiB an hour; reaches 1\.0 GiB \(Options\.Limit\) in about .*; doubling the limit buys 2 h 17 min`, told[0].String())
+	assert.Regexp(t, `^live heap grows: [\d.]+ MiB to [\d.]+ MiB in 12 min, 225 MiB an hour; reaches 1 GiB \(Options\.Limit\) in about .*; doubling the limit buys 2 h 17 min`, told[0].String())
 }
 
 func TestFindingStandsUntilHalfIsGone(t *testing.T) {
