@@ -2,6 +2,7 @@ package mapper_test
 
 import (
 	"fmt"
+	"math"
 	"reflect"
 	"runtime"
 	"testing"
@@ -275,12 +276,24 @@ func TestHostileInput(t *testing.T) {
 		in.Any = append(in.Any, box)
 	}
 	m := mapper.Must[src, dst](mapper.Options{DetachStrings: true})
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	_, err := m.Map(in)
-	runtime.ReadMemStats(&after)
+	var err error
+	least := allocated(func() { _, err = m.Map(in) })
 	require.NoError(t, err)
-	assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(10<<20))
+	assert.Less(t, least, uint64(10<<20))
+}
+
+// allocated returns the least bytes that are allocated while run runs, of a few times: other
+// goroutines of the test's process allocate too.
+func allocated(run func()) uint64 {
+	least := uint64(math.MaxUint64)
+	for range 5 {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		run()
+		runtime.ReadMemStats(&after)
+		least = min(least, after.TotalAlloc-before.TotalAlloc)
+	}
+	return least
 }
 
 // TestOverlapIsBounded maps sources of 1 MB whose parts overlap: a program can make them, and copies
@@ -313,12 +326,9 @@ func TestOverlapIsBounded(t *testing.T) {
 		p, err := mapper.Compile(reflect.TypeFor[parts](), reflect.TypeFor[copies]())
 		require.NoError(t, err)
 		for executor, run := range map[string]func(dst, src reflect.Value) error{"kernels": p.Kernels, "reflection": p.Reflect} {
-			var before, after runtime.MemStats
-			runtime.ReadMemStats(&before)
-			err := run(reflect.ValueOf(new(copies)), reflect.ValueOf(&in))
-			runtime.ReadMemStats(&after)
+			least := allocated(func() { err = run(reflect.ValueOf(new(copies)), reflect.ValueOf(&in)) })
 			assert.ErrorContains(t, err, "overlap", "%s, %s", name, executor)
-			assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(10<<20), "%s, %s", name, executor)
+			assert.Less(t, least, uint64(10<<20), "%s, %s", name, executor)
 		}
 	}
 }
