@@ -26,6 +26,8 @@ func HeapFix(line string, caller source.Frame, path []Step) string {
 	case fix != "":
 	case len(path) > 0 && isBytes(path[len(path)-1].Type):
 		fix = "reset the buffer when its content is no longer needed, or bound it"
+	case strings.Contains(line, "append(") && containerName(path, len(path)-1) != "":
+		fix = fmt.Sprintf("remove elements from %s when they are no longer needed, or bound the slice", containerName(path, len(path)-1))
 	case strings.Contains(line, "append("):
 		fix = "declare the slice inside the operation, or bound it"
 	case strings.Contains(line, "] ="):
@@ -111,7 +113,9 @@ func fixOfStep(path []Step, i int) string {
 // grew.
 func remove(what, container string, path []Step, i int) string {
 	from := ""
-	if path[i].Grew {
+	if path[i].Kind == "variable" {
+		from = variableName(path[i])
+	} else if path[i].Grew {
 		from = containerName(path, i)
 	}
 	if from == "" {
@@ -123,13 +127,13 @@ func remove(what, container string, path []Step, i int) string {
 // containerName is the variable or the field that refers to the container at a step; empty where it
 // has no name.
 func containerName(path []Step, i int) string {
-	if i == 0 {
+	if i < 1 {
 		return ""
 	}
 	before := path[i-1]
 	switch {
-	case before.Kind == "variable" && !strings.Contains(before.Name, "+0x"): // not an address
-		return before.Name
+	case before.Kind == "variable":
+		return variableName(before)
 	case before.Kind == "object" && before.Type != "" && strings.HasPrefix(before.Name, ".") && !strings.ContainsAny(before.Name, " ,"):
 		return strings.TrimPrefix(before.Type, "*") + before.Name
 	case before.Kind == "closure" && strings.Contains(before.Name, "its variable "):
@@ -137,6 +141,14 @@ func containerName(path []Step, i int) string {
 		return "variable " + variable
 	}
 	return ""
+}
+
+// variableName is empty for a variable that is known by its address only.
+func variableName(s Step) string {
+	if strings.Contains(s.Name, "+0x") {
+		return ""
+	}
+	return s.Name
 }
 
 func hasFinalizer(s Step) bool { return strings.HasSuffix(s.Kind, "finalizer") }
