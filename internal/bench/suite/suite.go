@@ -20,6 +20,7 @@ type Suite struct {
 	Folder  string            // of the tests, in the module
 	As      string            // the module path under which the tests are built
 	Shim    string            // the file of the shim, relative to the test's folder
+	Types   string            // a file of the tests' package that tells the shim their types, or ""; it ends in .txt, because it does not compile elsewhere
 	Differs map[string]string // the tests that fail on purpose, and why
 }
 
@@ -53,10 +54,15 @@ func (s Suite) build(t *testing.T) (binary string) {
 	require.NoError(t, err)
 	require.NotEmpty(t, tests)
 	dir := t.TempDir()
-	for _, file := range append(tests, s.Shim) {
+	files := append(tests, s.Shim)
+	if s.Types != "" {
+		files = append(files, s.Types)
+	}
+	for _, file := range files {
 		text, err := os.ReadFile(file)
 		require.NoError(t, err)
-		require.NoError(t, os.WriteFile(filepath.Join(dir, filepath.Base(file)), text, 0o600))
+		name := strings.TrimSuffix(filepath.Base(file), ".txt")
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), text, 0o600))
 	}
 	root, err := filepath.Abs("../../..")
 	require.NoError(t, err)

@@ -114,8 +114,8 @@ func CopyWithOption(to, from any, opt Option) error {
 	return m.MapAny(dst.Interface(), addressed(src).Interface())
 }
 
-// converting supports only the converters whose types are named here: the compiler checks a
-// Mapper's functions, while copier checks its functions at run time.
+// converting supports only the converters whose types are named here or registered: the compiler
+// checks a Mapper's functions, while copier checks its functions at run time.
 func converting(list []TypeConverter) *mapper.Mapper[any, any] {
 	opts := []mapper.Option{mapper.Lenient(), mapper.Tag("copier")}
 	for _, c := range list {
@@ -131,6 +131,11 @@ var options = map[[2]reflect.Type]func(func(any) (any, error)) mapper.Option{
 	{reflect.TypeFor[string](), reflect.TypeFor[int]()}:       convert[string, int],
 	{reflect.TypeFor[string](), reflect.TypeFor[string]()}:    convert[string, string],
 	{reflect.TypeFor[string](), reflect.TypeFor[*string]()}:   convert[string, *string],
+}
+
+// Register makes the shim know converters from A to B.
+func Register[A, B any]() {
+	options[[2]reflect.Type{reflect.TypeFor[A](), reflect.TypeFor[B]()}] = convert[A, B]
 }
 
 func convert[A, B any](f func(any) (any, error)) mapper.Option {
