@@ -3,6 +3,7 @@ package pool
 import (
 	"fmt"
 	"io"
+	"runtime"
 )
 
 // A Buffer is a lease on a byte buffer of a [Bytes]. It is a small value: all copies of it are the
@@ -172,7 +173,11 @@ func (b Buffer) readOnce(r io.Reader) (int, error) {
 }
 
 // Clone returns a copy of the contents that belongs to the caller. The lease goes on.
-func (b Buffer) Clone() []byte { return append([]byte{}, b.Bytes()...) }
+func (b Buffer) Clone() []byte {
+	data := append([]byte{}, b.Bytes()...)
+	runtime.KeepAlive(b.h) // a lost lease may be cleared
+	return data
+}
 
 // Detach ends the lease and returns its contents without a copy: the memory leaves the pool and
 // belongs to the caller. A short slice retains the whole memory of its size class; if that is much

@@ -154,6 +154,7 @@ func (g *guard) retire(h *block, leases int64) *block {
 	g.poison(fresh, h.record)
 	h.data = nil
 	h.record.secret.Store(nil)
+	runtime.KeepAlive(h) // or lost could clear the memory after it has moved on
 	return fresh
 }
 
@@ -164,6 +165,7 @@ func (g *guard) detach(h *block) {
 	}
 	g.giveBack(h, 1)
 	h.record.secret.Store(nil)
+	runtime.KeepAlive(h) // as in retire
 }
 
 // giveBack counts back what a block held.

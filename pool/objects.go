@@ -96,11 +96,11 @@ func (p *Pool[T]) Get() Lease[T] {
 	if !ok {
 		o = p.first()
 	}
+	if o.fate != nil {
+		o.fate.state.Or(1) // before logged, which gives up o: collected must not find the value idle
+	}
 	if p.log != nil {
 		o = p.logged(o)
-	}
-	if o.fate != nil {
-		o.fate.state.Or(1)
 	}
 	return Lease[T]{o, o.gen.Load()}
 }
