@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -53,6 +54,53 @@ func (s *script) next() int {
 
 func (s *script) upTo(n int) int { return s.next() % (n + 1) }
 
+// A logLine is what the log was told when there is no Observer.
+type logLine struct {
+	at             time.Time
+	items, expired int64
+}
+
+// Handle makes the model a slog.Handler. It also adds an item now and then, and must not wait.
+func (m *model) Handle(_ context.Context, r slog.Record) error {
+	l := logLine{at: time.Now()}
+	r.Attrs(func(a slog.Attr) bool {
+		switch a.Key {
+		case "items":
+			l.items = a.Value.Int64()
+		case "expired in all":
+			l.expired = a.Value.Int64()
+		}
+		return true
+	})
+	m.mu.Lock()
+	if n := len(m.lines); n > 0 && l.at.Sub(m.lines[n-1].at) < 10*time.Second && !m.closing {
+		m.errorf("a line %v after the one before: %+v", l.at.Sub(m.lines[n-1].at), l)
+	}
+	m.lines = append(m.lines, l)
+	m.mu.Unlock()
+	if l.items%2 == 1 && m.items() < 2000 {
+		it := m.make(0, int(l.items), 1, false)
+		switch err := m.s.add(context.Background(), it); {
+		case err == nil:
+			m.admit(it)
+		case !errors.Is(err, batch.ErrFull) && !errors.Is(err, batch.ErrClosed):
+			m.errorf("Add from the log: %v", err)
+		}
+		if err := m.s.flush(context.Background()); err == nil || !strings.Contains(err.Error(), "log handler") {
+			m.errorf("Flush from the log: %v", err)
+		}
+	}
+	if d := time.Since(l.at); d > 0 {
+		m.errorf("the log waited for %v", d)
+	}
+	m.audit()
+	return nil
+}
+
+func (m *model) Enabled(context.Context, slog.Level) bool { return true }
+func (m *model) WithAttrs([]slog.Attr) slog.Handler       { return m }
+func (m *model) WithGroup(string) slog.Handler            { return m }
+
 // A subject has the methods that Batcher, Caller and Keyed share, and do, which only Caller has.
 type subject struct {
 	add    func(context.Context, item) error
@@ -86,10 +134,13 @@ type model struct {
 	since  time.Time
 	first  map[int]int // the newest id that was handed over, by stream
 	start  time.Time   // of the last call
+	silent bool        // there is no Observer
+	lines  []logLine   // told instead
 
 	wg        sync.WaitGroup
 	producers [3]chan func()
 	closed    bool
+	closing   bool
 }
 
 func (m *model) errorf(format string, args ...any) {
@@ -101,6 +152,10 @@ func runModel(t *testing.T, data []byte) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &model{t: t, script: &script{data}, keys: map[int]bool{}, held: map[int]bool{}, first: map[int]int{}}
 		m.configure()
+		if m.silent {
+			defer slog.SetDefault(slog.Default())
+			slog.SetDefault(slog.New(m))
+		}
 		for i := range m.producers {
 			m.producers[i] = make(chan func(), 256)
 			m.wg.Go(func() {
@@ -157,6 +212,9 @@ func (m *model) configure() {
 	}
 	m.opt.Idempotent = more&2 != 0
 	m.opt.HoldKeys = more&4 != 0 && kind == 2
+	if more&16 != 0 && kind%2 == 0 { // callers are told by Do
+		m.silent, m.opt.Observer = true, nil
+	}
 	if more&8 != 0 && kind >= 2 {
 		m.opt.PendingPerKey = 1 + s.upTo(m.opt.PendingItems-1)
 	}
@@ -351,6 +409,11 @@ func (m *model) resume() {
 	held := m.held
 	m.held = map[int]bool{}
 	m.mu.Unlock()
+	if m.silent { // nobody knows which are on hold
+		for key := range 2 * len(m.producers) {
+			m.s.resume(key)
+		}
+	}
 	for key := range held {
 		if !m.s.resume(key) {
 			m.errorf("key %d is not on hold", key)
@@ -487,6 +550,12 @@ func (m *model) flush(ctx context.Context) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, tr := range before {
+		if m.silent {
+			if tr.active && len(tr.outcomes) == 0 {
+				m.errorf("Flush returned %v, and item %+v is in the handler's hands; %+v", err, tr, m.opt)
+			}
+			continue
+		}
 		if len(tr.outcomes) != 1 {
 			m.errorf("Flush returned %v, and item %+v has no outcome; %+v", err, tr, m.opt)
 		}
@@ -494,6 +563,9 @@ func (m *model) flush(ctx context.Context) {
 }
 
 func (m *model) close(ctx context.Context) {
+	m.mu.Lock()
+	m.closing = true
+	m.mu.Unlock()
 	undelivered, inDoubt, err := m.s.close(ctx)
 	m.outcome("undelivered", undelivered...)
 	m.outcome("in doubt", inDoubt...)
@@ -501,6 +573,7 @@ func (m *model) close(ctx context.Context) {
 	case err == nil:
 	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
 	case m.opt.HoldKeys && strings.Contains(err.Error(), "Close found keys on hold") && len(inDoubt) == 0:
+	case m.silent && strings.Contains(err.Error(), " since the batcher was made"):
 	default:
 		m.errorf("Close: %v", err)
 	}
@@ -604,6 +677,9 @@ func (m *model) checkOrder(its []item, i int) {
 		m.errorf("item %d came after %d of its stream", it.id, last)
 	}
 	m.first[it.stream] = it.id
+	if m.silent { // nobody knows which wait
+		return
+	}
 	for _, tr := range m.truths[:it.id] {
 		before := slices.ContainsFunc(its[:i], func(o item) bool { return o.id == tr.id })
 		if tr.stream == it.stream && tr.handed > 0 && len(tr.outcomes) == 0 && !before {
@@ -720,6 +796,9 @@ func (m *model) finish() {
 func (m *model) compare() {
 	counts := map[string]int64{}
 	for _, tr := range m.truths {
+		if m.silent && tr.admitted && len(tr.outcomes) == 0 {
+			tr.outcomes = []string{tr.inferred()}
+		}
 		for _, o := range tr.outcomes {
 			counts[o]++
 		}
@@ -735,6 +814,54 @@ func (m *model) compare() {
 			m.errorf("%d %s, Stats say %d", counts[what], what, n)
 		}
 	}
+	if m.silent {
+		m.compareLog(counts["failed"], counts["expired"])
+	}
+}
+
+// inferred is the outcome of an item that nobody was told of.
+func (tr *truth) inferred() string {
+	switch {
+	case tr.reported > 0:
+		return "delivered"
+	case tr.handed > 0:
+		return "failed"
+	}
+	return "expired"
+}
+
+// compareLog: without an Observer each item that was not delivered is in one line of the log, and
+// Close counts all of them.
+func (m *model) compareLog(failed, expired int64) {
+	var logged, last int64
+	for _, l := range m.lines {
+		if l.items <= 0 {
+			m.errorf("a line of %d items", l.items)
+		}
+		logged += l.items
+		last = l.expired
+	}
+	if logged != failed+expired || last != expired {
+		m.errorf("%d failed and %d expired; %d were logged, %d of them expired", failed, expired, logged, last)
+	}
+	_, _, err := m.s.close(context.Background())
+	want := plural(failed, "item") + " failed"
+	if expired > 0 {
+		want += " and " + plural(expired, "item") + " expired before the handler was free"
+	}
+	switch {
+	case failed+expired == 0 && err != nil:
+		m.errorf("nothing failed, and Close: %v", err)
+	case failed+expired > 0 && (err == nil || !strings.HasPrefix(err.Error(), "batch: "+want+" since the batcher was made")):
+		m.errorf("%s; Close: %v", want, err)
+	}
+}
+
+func plural(n int64, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 func (tr *truth) fault() string {
