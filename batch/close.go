@@ -108,7 +108,12 @@ func (e *engine[K, T, R]) close(ctx context.Context) (*remains[K, T], error) {
 			e.idle = make(chan struct{})
 		}
 		if err := e.waitForLocked(ctx, e.idle); err != nil {
-			return e.giveBackLocked(err), nil
+			if r := e.giveBackLocked(err); r != nil {
+				return r, nil
+			}
+			if e.idle != nil { // a worker is leaving, and runs no code of the user
+				_ = e.waitForLocked(context.Background(), e.idle)
+			}
 		}
 	}
 	if e.stats.Pending > 0 {

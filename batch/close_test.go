@@ -329,3 +329,18 @@ func TestCloseDuringTheObserver(t *testing.T) {
 		assert.Equal(t, 1, told)
 	})
 }
+
+// A Close whose context has ended waits for the last worker to leave if there is nothing to give
+// back, and then says what failed.
+func TestCloseWithAnEndedContextSaysWhatFailed(t *testing.T) {
+	logged(t)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 2000 {
+		b := start(t, batch.Options[int]{MaxItems: 1}, func(context.Context, []int) error { return errDown })
+		addAll(t, b, 1)
+		require.Error(t, b.Flush(t.Context()))
+		require.ErrorContains(t, b.Close(ended), "1 item failed since the batcher was made")
+		require.NoError(t, b.AtRest())
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"strconv"
 	"strings"
@@ -40,20 +41,30 @@ func (j *journal) String() string {
 // logged returns what is written to slog.Default while the test runs.
 func logged(t *testing.T) *journal {
 	out := new(journal)
-	before := slog.Default()
-	slog.SetDefault(slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+	t.Cleanup(logTo(slog.NewTextHandler(out, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey {
 			return slog.Attr{}
 		}
 		return a
 	}})))
-	t.Cleanup(func() { slog.SetDefault(before) })
 	return out
 }
 
+// logTo makes h the handler of slog.Default until back is called. slog.SetDefault alone does not
+// undo what it does to package log.
+func logTo(h slog.Handler) (back func()) {
+	before, out, flags := slog.Default(), log.Writer(), log.Flags()
+	slog.SetDefault(slog.New(h))
+	return func() {
+		slog.SetDefault(before)
+		log.SetOutput(out)
+		log.SetFlags(flags)
+	}
+}
+
 // itemsLogged returns the number of items in each line of a log.
-func itemsLogged(t *testing.T, log *journal) (items []int) {
-	for line := range strings.Lines(log.String()) {
+func itemsLogged(t *testing.T, out *journal) (items []int) {
+	for line := range strings.Lines(out.String()) {
 		_, after, found := strings.Cut(line, " items=")
 		require.True(t, found, line)
 		n, err := strconv.Atoi(after[:strings.IndexByte(after, ' ')])
@@ -134,9 +145,7 @@ func TestNothingFailsInSilence(t *testing.T) {
 	t.Run("a log that hangs does not hold up Close", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			hold := make(chan struct{})
-			before := slog.Default()
-			defer slog.SetDefault(before)
-			slog.SetDefault(slog.New(slogTo{func() { <-hold }}))
+			defer logTo(slogTo{func() { <-hold }})()
 			b := start(t, batch.Options[int]{MaxItems: 1, InFlight: 2}, func(_ context.Context, items []int) error { return errDown })
 			addAll(t, b, 1)
 			synctest.Wait()
@@ -828,12 +837,10 @@ func TestALogThatIsShippedByTheBatcher(t *testing.T) {
 		var b *batch.Batcher[int]
 		var adds []error
 		var flush error
-		before := slog.Default()
-		slog.SetDefault(slog.New(slogTo{func() {
+		defer logTo(slogTo{func() {
 			adds = append(adds, b.Add(context.Background(), 2), b.Add(context.Background(), 3))
 			flush = b.Flush(context.Background())
-		}}))
-		defer slog.SetDefault(before)
+		}})()
 		b = start(t, batch.Options[int]{MaxItems: 1, PendingItems: 1}, func(context.Context, []int) error { return errDown })
 		addAll(t, b, 1)
 		synctest.Wait()

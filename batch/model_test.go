@@ -77,8 +77,9 @@ func (m *model) Handle(_ context.Context, r slog.Record) error {
 		m.errorf("a line %v after the one before: %+v", l.at.Sub(m.lines[n-1].at), l)
 	}
 	m.lines = append(m.lines, l)
+	adds := l.items%2 == 1 && !m.ending
 	m.mu.Unlock()
-	if l.items%2 == 1 && m.items() < 2000 {
+	if adds {
 		it := m.make(0, int(l.items), 1, false)
 		switch err := m.s.add(context.Background(), it); {
 		case err == nil:
@@ -141,6 +142,7 @@ type model struct {
 	producers [3]chan func()
 	closed    bool
 	closing   bool
+	ending    bool
 }
 
 func (m *model) errorf(format string, args ...any) {
@@ -153,8 +155,7 @@ func runModel(t *testing.T, data []byte) {
 		m := &model{t: t, script: &script{data}, keys: map[int]bool{}, held: map[int]bool{}, first: map[int]int{}}
 		m.configure()
 		if m.silent {
-			defer slog.SetDefault(slog.Default())
-			slog.SetDefault(slog.New(m))
+			defer logTo(m)()
 		}
 		for i := range m.producers {
 			m.producers[i] = make(chan func(), 256)
@@ -778,12 +779,18 @@ func (m *model) finish() {
 		close(p)
 	}
 	m.wg.Wait()
+	m.mu.Lock()
+	m.ending = true
+	m.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 	defer cancel()
 	if err := m.s.flush(ctx); err != nil && !m.opt.HoldKeys && !strings.Contains(err.Error(), "since the last Flush") {
 		m.errorf("Flush at the end: %v", err)
 	}
 	time.Sleep(time.Hour) // the handlers that stayed behind
+	if s := m.s.stats(); m.silent && m.logged() != s.Failed+s.Expired {
+		m.errorf("%d items were logged, and nothing more is said: %+v", m.logged(), s)
+	}
 	ctx, cancel = context.WithTimeout(context.Background(), time.Hour)
 	defer cancel()
 	m.close(ctx)
@@ -830,17 +837,25 @@ func (tr *truth) inferred() string {
 	return "expired"
 }
 
+// logged returns how many items the log was told of.
+func (m *model) logged() (items int64) {
+	for _, l := range m.lines {
+		items += l.items
+	}
+	return items
+}
+
 // compareLog: without an Observer each item that was not delivered is in one line of the log, and
 // Close counts all of them.
 func (m *model) compareLog(failed, expired int64) {
-	var logged, last int64
+	var last int64
 	for _, l := range m.lines {
 		if l.items <= 0 {
 			m.errorf("a line of %d items", l.items)
 		}
-		logged += l.items
 		last = l.expired
 	}
+	logged := m.logged()
 	if logged != failed+expired || last != expired {
 		m.errorf("%d failed and %d expired; %d were logged, %d of them expired", failed, expired, logged, last)
 	}

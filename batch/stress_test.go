@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -228,6 +230,8 @@ type stress struct {
 	admitted atomic.Int64
 	told     atomic.Int64
 	stats    batch.Stats
+	silent   bool         // there is no Observer
+	logged   atomic.Int64 // items that the log was told of
 	c        *batch.Caller[int64, int64]
 	k        *batch.Keyed[int64, int64]
 }
@@ -262,6 +266,9 @@ func newStress(t *testing.T, seed uint64) *stress {
 		})
 	default:
 		opt.HoldKeys = r.IntN(2) == 0
+		if r.IntN(2) == 0 {
+			opt.Observer, s.silent = nil, true
+		}
 		s.k, err = batch.NewKeyed(opt, func(ctx context.Context, _ int64, items []int64) error {
 			_, err := s.answer(ctx, items)
 			return err
@@ -328,7 +335,25 @@ func (s *stress) outcome(v int64) {
 	}
 }
 
+// Handle makes s a slog.Handler: it counts.
+func (s *stress) Handle(_ context.Context, r slog.Record) error {
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Key == "items" {
+			s.logged.Add(a.Value.Int64())
+		}
+		return true
+	})
+	return nil
+}
+
+func (s *stress) Enabled(context.Context, slog.Level) bool { return true }
+func (s *stress) WithAttrs([]slog.Attr) slog.Handler       { return s }
+func (s *stress) WithGroup(string) slog.Handler            { return s }
+
 func (s *stress) run() {
+	if s.silent {
+		defer logTo(s)()
+	}
 	var wg sync.WaitGroup
 	stop := make(chan struct{})
 	for range 4 {
@@ -350,7 +375,7 @@ func (s *stress) run() {
 		n, err := s.close(ctx)
 		cancel()
 		returned += n
-		closed = err == nil
+		closed = err == nil || s.silent && strings.Contains(err.Error(), "since the batcher was made")
 	}
 	close(stop)
 	wg.Wait()
@@ -361,7 +386,15 @@ func (s *stress) run() {
 	}
 	st := s.stats
 	sum := st.Delivered + st.Failed + st.Expired
-	if st.Pending != 0 || st.Admitted != sum+st.Withdrawn+st.Returned || s.told.Load() != sum || returned != st.Returned {
+	told := s.told.Load()
+	if s.silent {
+		told = st.Delivered + s.logged.Load()
+		want := "batch: " + plural(st.Failed, "item") + " failed"
+		if err := s.k.Close(context.Background()); err != nil && !strings.HasPrefix(err.Error(), want) {
+			s.t.Errorf("seed %d: %v, want %s", s.seed, err, want)
+		}
+	}
+	if st.Pending != 0 || st.Admitted != sum+st.Withdrawn+st.Returned || told != sum || returned != st.Returned {
 		s.t.Errorf("seed %d: told %d, returned %d, %+v", s.seed, s.told.Load(), returned, st)
 	}
 	s.outcomes.Range(func(v, n any) bool {
