@@ -42,7 +42,9 @@ func (c *compiler) refuse(n *node) {
 			share = c.assignLine(src)
 		}
 		c.advise(src, dst, fmt.Sprintf("a %s cannot be copied; it can be shared, if that is right", src.Kind()), share, c.convertLine(src, dst))
-	case toText && implements(src, stringer):
+	case toText && embedsNull(src):
+		c.advise(src, dst, src.String()+" embeds a null, whose text is not the text of the whole", c.convertLine(src, dst))
+	case toText && hasText(src, stringer):
 		parse := ""
 		if isParsed(src) {
 			parse = "mapper.Options{Parse: true} // its number as text"

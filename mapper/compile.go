@@ -263,7 +263,7 @@ func (c *compiler) buildOptional(n *node) bool {
 // form of an absent value is not data.
 func (c *compiler) buildOfWhole(n *node, value, dst reflect.Type) bool {
 	_, converts := c.cfg.converters[pair{n.src, dst}]
-	if !converts && (dst.Kind() != reflect.String || !implements(n.src, textMarshaler) && !implements(n.src, stringer) || c.maps(value, dst)) {
+	if !converts && (dst.Kind() != reflect.String || !hasText(n.src, textMarshaler) && !hasText(n.src, stringer) || c.maps(value, dst)) {
 		return false
 	}
 	n.from.value, n.from.valueAt, n.from.rest, n.keeps = nil, 0, nil, false
@@ -278,7 +278,13 @@ func (c *compiler) buildOfWhole(n *node, value, dst reflect.Type) bool {
 
 // isText reports whether a method of src makes texts.
 func (c *compiler) isText(src, dst reflect.Type) bool {
-	return dst.Kind() == reflect.String && (implements(src, textMarshaler) || c.cfg.Stringer && implements(src, stringer))
+	return dst.Kind() == reflect.String && (hasText(src, textMarshaler) || c.cfg.Stringer && hasText(src, stringer))
+}
+
+// hasText reports whether a method makes texts of a type. A method that a struct may have from a
+// null that it embeds does not: the text would be that of an absent value, and of one field only.
+func hasText(t, methods reflect.Type) bool {
+	return implements(t, methods) && (isNull(t) || !embedsNull(t))
 }
 
 // buildText builds nodes that make strings from other types, and other types from strings.
@@ -286,11 +292,11 @@ func (c *compiler) buildText(n *node) bool {
 	switch src, dst := n.src, n.dst; {
 	case src == dst:
 		return false
-	case dst.Kind() == reflect.String && implements(src, textMarshaler):
+	case dst.Kind() == reflect.String && hasText(src, textMarshaler):
 		n.op, n.fn = opText, function{value: marshalText, name: "MarshalText"}
 	case src.Kind() == reflect.String && reflect.PointerTo(dst).Implements(textUnmarshaler):
 		n.op, n.fn = opText, function{value: unmarshalText, name: "UnmarshalText"}
-	case c.cfg.Stringer && dst.Kind() == reflect.String && implements(src, stringer):
+	case c.cfg.Stringer && dst.Kind() == reflect.String && hasText(src, stringer):
 		n.op, n.fn = opText, function{value: callString, name: "String"}
 	case c.cfg.Parse && dst.Kind() == reflect.String && isParsed(src):
 		n.op, n.fn = opText, function{value: format, name: "strconv"}

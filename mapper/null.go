@@ -1,6 +1,9 @@
 package mapper
 
-import "reflect"
+import (
+	"reflect"
+	"slices"
+)
 
 // A form is how an optional value says that it is absent.
 type form byte
@@ -71,7 +74,7 @@ func nullOf(t reflect.Type) (optional, bool) {
 		switch {
 		case f.Name == "Valid" && f.Type.Kind() == reflect.Bool && !f.Anonymous:
 			o.valid, o.validAt = f.Index, f.Offset
-		case o.typ == nil && f.IsExported() && !f.Anonymous:
+		case o.typ == nil && f.IsExported() && (!f.Anonymous || isValue(f.Type)):
 			o.typ, o.value, o.valueAt = f.Type, f.Index, f.Offset
 		case f.IsExported() && isParsed(f.Type):
 			o.rest = append(o.rest, part{f.Index, f.Offset, f.Type.Size()})
@@ -85,6 +88,28 @@ func nullOf(t reflect.Type) (optional, bool) {
 func isNull(t reflect.Type) bool {
 	_, ok := nullOf(t)
 	return ok
+}
+
+// isValue reports whether a type is one value, such as a time or a number, and not a struct whose
+// fields a struct that embeds it has too.
+func isValue(t reflect.Type) bool {
+	return t.Kind() != reflect.Struct && t.Kind() != reflect.Pointer || isImmutable(t) || implements(t, textMarshaler)
+}
+
+// embedsNull reports whether a struct embeds a null, perhaps by a pointer or inside another struct
+// that it embeds.
+func embedsNull(t reflect.Type) bool { return embedsNullIn(t, nil) }
+
+func embedsNullIn(t reflect.Type, around []reflect.Type) bool {
+	if t.Kind() != reflect.Struct || slices.Contains(around, t) {
+		return false
+	}
+	for i := range t.NumField() {
+		if inner := pointee(t.Field(i).Type); t.Field(i).Anonymous && (isNull(inner) || embedsNullIn(inner, append(around, t))) {
+			return true
+		}
+	}
+	return false
 }
 
 // isValuer recognises a driver.Valuer by its method, without importing database/sql/driver.

@@ -44,6 +44,19 @@ type (
 		Code  *string
 		Valid bool
 	}
+	EmbeddedTime struct { // the value is embedded, and so is its text method
+		time.Time
+		Valid bool
+	}
+	Sourced struct { // more than a null, with the null's text method
+		NullUUID
+		Source string
+	}
+	Referring struct{ *NullUUID }
+	Ledger    struct { // no null: the embedded struct has fields of its own
+		Point
+		Valid bool
+	}
 	Limits struct { // no null: it is no driver.Valuer
 		Low, High int
 		Valid     bool
@@ -102,6 +115,12 @@ func TestNulls(t *testing.T) {
 		"a struct of its shape, by field":     {Coupon{"x", false}, struct{ Code string }{"x"}, nil},
 		"a struct of its shape, from field":   {struct{ Code string }{"x"}, struct{ Code string }{"x"}, nil},
 		"more than a value and Valid":         {Limits{1, 2, false}, struct{ High, Low int }{2, 1}, nil},
+		"absent embedded value to text":       {EmbeddedTime{}, "", nil},
+		"absent embedded value to a pointer":  {EmbeddedTime{}, (*string)(nil), nil},
+		"embedded value":                      {EmbeddedTime{moment, true}, ref("2026-01-02T03:04:05.000000006Z"), nil},
+		"embedded value to its own":           {EmbeddedTime{moment, true}, &moment, nil},
+		"to an embedded value":                {&moment, EmbeddedTime{moment, true}, nil},
+		"an embedded struct and Valid":        {Ledger{Point{1, 2}, false}, Point32{1, 2}, nil},
 		"null of a struct":                    {sql.Null[Point]{V: Point{1, 2}, Valid: true}, &Point32{1, 2}, nil},
 		"a Convert of the whole":              {NullBits{Valid: true}, ref("converted"), []mapper.Option{mapper.Convert(func(NullBits) (string, error) { return "converted", nil })}},
 		"a Convert of the whole, absent":      {NullBits{}, (*string)(nil), []mapper.Option{mapper.Convert(func(NullBits) (string, error) { return "converted", nil })}},
@@ -119,6 +138,10 @@ func TestNulls(t *testing.T) {
 		Set  bool
 	}{"x", true}, reflect.TypeFor[string]())
 	require.Error(t, err, "only a field Valid makes a null")
+	for _, src := range []any{Sourced{}, Referring{}, struct{ Sourced }{}} {
+		_, err = mapBoth(t, src, reflect.TypeFor[string]())
+		assert.ErrorContains(t, err, "mapper.Convert(", "%T has the text method of a null that it embeds", src)
+	}
 	_, err = mapBoth(t, NullStamp{Inf: 1, Valid: true}, reflect.TypeFor[*time.Time]())
 	assert.ErrorContains(t, err, "more than one value in it")
 	_, err = mapBoth(t, sql.Null[int]{V: math.MaxInt, Valid: true}, reflect.TypeFor[sql.Null[int8]]())

@@ -39,6 +39,9 @@ type F[T any] struct { V T }
 type G[T any] struct { V T }
 type Null struct { Bytes [16]byte; Valid bool }
 func (Null) String() string { return "null" }
+type Text struct { ID int; Valid bool }
+func (Text) MarshalText() ([]byte, error) { return []byte("null"), nil }
+type Mixed struct { Text; Source string }
 type Deep struct { In struct { A, B int }; Out *struct { C int } }
 type DeepDTO struct { In struct { A, X int }; Out *struct { D int } }
 type Note struct { Text string; N int }
@@ -79,14 +82,26 @@ var solutionPairs = []struct{ name, src, dst, opts string }{
 	{"an interface that is not implemented", "F[int]", "F[fmt.Stringer]", ""},
 	{"an error", "F[error]", "G[error]", ""},
 	{"an unexported interface", "Base", "F[flag.Value]", ""},
+	{"a rename in maps of lists of pointers", "struct { M map[string][]*Item }", "struct { M map[string][]*ItemDTO }", ""},
+	{"a rename in a generic list", "F[[]F[Item]]", "F[[]F[ItemDTO]]", ""},
+	{"a rename behind pointers to pointers", "F[**Item]", "F[**ItemDTO]", ""},
+	{"pointers at the top", "*Order", "*OrderDTO", ""},
+	{"a list at the top", "[]Order", "[]OrderDTO", ""},
+	{"keys of maps", "F[map[Item]bool]", "F[map[ItemDTO]bool]", ""},
+	{"a generic type of a map", "F[map[string]Item]", "F[map[string]ItemDTO]", ""},
+	{"inside another package's generic type", "atomic.Pointer[Item]", "F[atomic.Pointer[Item]]", ""},
+	{"a For", "F[Item]", "F[ItemDTO]", "mapper.For[Item, ItemDTO](mapper.Options{Parse: true})"},
+	{"arrays of lists", "F[[2][]Item]", "F[[2][]ItemDTO]", ""},
+	{"a null of a renamed struct", "F[sql.Null[Item]]", "F[*ItemDTO]", ""},
+	{"more than a null, with its text method", "F[Mixed]", "F[string]", ""},
 }
 
 // program runs a main package in this module, and returns what it prints for each pair.
 func program(t *testing.T, opts func(i int) [][]string) []string {
 	t.Helper()
 	var b strings.Builder
-	b.WriteString("package main\n\nimport (\n\t\"flag\"\n\t\"fmt\"\n\t\"net/url\"\n\t\"sync\"\n\t\"sync/atomic\"\n\t\"time\"\n\n\t\"github.com/leaksafe/leaksafe/mapper\"\n)\n")
-	b.WriteString(solutionTypes + "\nvar _ flag.Value\nvar _ atomic.Bool\nvar _ url.URL\nvar _ sync.Mutex\nvar _ time.Time\n\nfunc main() {\n")
+	b.WriteString("package main\n\nimport (\n\t\"database/sql\"\n\t\"flag\"\n\t\"fmt\"\n\t\"net/url\"\n\t\"sync\"\n\t\"sync/atomic\"\n\t\"time\"\n\n\t\"github.com/leaksafe/leaksafe/mapper\"\n)\n")
+	b.WriteString(solutionTypes + "\nvar _ sql.NullInt64\nvar _ flag.Value\nvar _ atomic.Bool\nvar _ url.URL\nvar _ sync.Mutex\nvar _ time.Time\n\nfunc main() {\n")
 	for i, p := range solutionPairs {
 		for _, o := range opts(i) {
 			if p.opts != "" {
