@@ -269,6 +269,9 @@ func (p *parser) record(tag uint64) error {
 	case tagMemProf:
 		return p.memProf()
 	case tagAllocSample:
+		if p.samples == nil {
+			p.samples = make([]sample, 0, len(p.addr)) // all objects come before, and each has one at most
+		}
 		p.samples = append(p.samples, sample{p.c.uint(), p.c.uint()})
 	default:
 		return damaged("unknown record %d; or it is of a Go release that is newer than this leakcheck", tag)

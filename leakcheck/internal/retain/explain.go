@@ -43,8 +43,8 @@ func (s *Search) besides(objects []int32, g Group) (n int) {
 	for _, o := range g.Objects {
 		way[o] = true
 	}
-	for o := g.Example; s.parent[o] >= 0; o = s.parent[o] {
-		way[s.parent[o]] = true
+	for o := g.Example; s.from[o].parent >= 0; o = s.from[o].parent {
+		way[s.from[o].parent] = true
 	}
 	for _, o := range objects {
 		if !way[o] && s.h.keyOf(o).site != mapSite {

@@ -207,11 +207,17 @@ func (h *Heap) rankOf(goroutine int) Rank {
 	return Program
 }
 
+// An arrival is the reference by which an object was reached. Parent and word are read together, at
+// places that are far apart: as one value they cost one miss of the cache.
+type arrival struct {
+	parent int32 // the object before it, or ^index of a root, or unseen
+	word   uint32
+}
+
 // A Search is what was reached, rank by rank, and from where.
 type Search struct {
 	h      *Heap
-	parent []int32 // by object: the object before it, or ^index of a root, or unseen
-	word   []uint32
+	from   []arrival // by object
 	rank   []Rank
 	seeds  []root
 	next   int            // of order, to expand
@@ -237,9 +243,9 @@ func (h *Heap) Search(targets []int32) *Search {
 
 func (h *Heap) newSearch() *Search {
 	n := h.Len()
-	s := &Search{h: h, parent: make([]int32, n), word: make([]uint32, n), rank: make([]Rank, n), order: make([]int32, 0, n)}
-	for i := range s.parent {
-		s.parent[i] = unseen
+	s := &Search{h: h, from: make([]arrival, n), rank: make([]Rank, n), order: make([]int32, 0, n)}
+	for i := range s.from {
+		s.from[i].parent = unseen
 		s.rank[i] = Unreachable
 	}
 	return s
@@ -272,21 +278,21 @@ func (s *Search) walk(rank Rank) {
 func (s *Search) expand(o int32, rank Rank) {
 	to, word := s.h.Edges(o)
 	for i, t := range to {
-		if s.parent[t] == unseen {
+		if s.from[t].parent == unseen {
 			s.see(t, o, word[i], rank)
 		}
 	}
 }
 
 func (s *Search) see(o, from int32, word uint32, rank Rank) {
-	if s.parent[o] != unseen || rank == Declared && s.h.inner[o] {
+	if s.from[o].parent != unseen || rank == Declared && s.h.inner[o] {
 		return
 	}
 	if rank != Pool && s.h.pools[o] {
 		s.pooled = append(s.pooled, root{kind: rootPool, rank: Pool, object: o, word: word, index: int(from)})
 		return
 	}
-	s.parent[o], s.word[o], s.rank[o] = from, word, rank
+	s.from[o], s.rank[o] = arrival{from, word}, rank
 	s.order = append(s.order, o)
 }
 
@@ -300,16 +306,16 @@ type step struct {
 func (s *Search) path(o int32) (root, []step) {
 	var steps []step
 	for {
-		steps = append(steps, step{o, s.word[o]})
-		if s.parent[o] < 0 {
+		steps = append(steps, step{o, s.from[o].word})
+		if s.from[o].parent < 0 {
 			break
 		}
-		o = s.parent[o]
+		o = s.from[o].parent
 	}
 	for i, j := 0, len(steps)-1; i < j; i, j = i+1, j-1 {
 		steps[i], steps[j] = steps[j], steps[i]
 	}
-	return s.seeds[^s.parent[o]], steps
+	return s.seeds[^s.from[o].parent], steps
 }
 
 // everything is the search that reaches all that any root retains.

@@ -370,10 +370,10 @@ func (b *treeBuilder) place(d *treeOrder) {
 
 // holderOf is the root from which the object is reached on the shortest way.
 func (b *treeBuilder) holderOf(o int32) int32 {
-	for b.s.parent[o] >= 0 {
-		o = b.s.parent[o]
+	for b.s.from[o].parent >= 0 {
+		o = b.s.from[o].parent
 	}
-	return b.holders[^b.s.parent[o]]
+	return b.holders[^b.s.from[o].parent]
 }
 
 // leaf is the line that allocated the object, below its node, where that is known.

@@ -67,24 +67,31 @@ func newTyper(h *Heap) typer {
 func (t *typer) walk(s *Search, found func(o, parent int32, from string)) {
 	h := t.h
 	for _, o := range s.order {
-		if p := s.parent[o]; p < 0 {
+		if p := s.from[o].parent; p < 0 {
 			via, from := t.first(&s.seeds[^p])
 			t.kinds[o] = t.kindOf(o, via)
 			found(o, heapdump.None, from)
 		}
 	}
 	word := uint64(h.PtrSize)
-	for _, o := range s.order {
-		to, at := h.Edges(o)
-		for k, c := range to {
-			if s.parent[c] != o || s.word[c] != at[k] || t.kinds[c] != 0 {
-				continue
-			}
-			via, x, key := t.next(o, uint64(at[k])*word)
-			via.delta, via.near, via.plain = h.EdgeDelta(o, k)
-			t.kinds[c] = t.end(c, via, x, key)
-			found(c, o, x.from)
+	parent, k := int32(heapdump.None), 0
+	var at []uint32
+	for _, c := range s.order {
+		from := s.from[c]
+		if from.parent < 0 {
+			continue
 		}
+		if from.parent != parent { // the search reached all that an object refers to in the order of its words
+			parent, k = from.parent, 0
+			_, at = h.Edges(parent)
+		}
+		for at[k] != from.word {
+			k++
+		}
+		via, x, key := t.next(parent, uint64(from.word)*word)
+		via.delta, via.near, via.plain = h.EdgeDelta(parent, k)
+		t.kinds[c] = t.end(c, via, x, key)
+		found(c, parent, x.from)
 	}
 }
 
