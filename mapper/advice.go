@@ -387,7 +387,11 @@ func (c *compiler) spell(t reflect.Type) (string, bool) {
 	}
 	name := localSuffix.ReplaceAllString(t.Name(), "")
 	if i := strings.IndexByte(name, '['); i >= 0 {
-		name = name[:i] + c.spellArguments(name[i:])
+		args, ok := c.spellArguments(name[i:])
+		if !ok {
+			return "", false
+		}
+		name = name[:i] + args
 	}
 	switch {
 	case t.PkgPath() == "" || t.PkgPath() == c.caller():
@@ -402,23 +406,66 @@ func (c *compiler) spell(t reflect.Type) (string, bool) {
 // localSuffix is what reflect adds to the names of types that are declared in functions.
 var localSuffix = regexp.MustCompile(`·\d+`)
 
-var importPath = regexp.MustCompile(`[\w.~-]+(?:/[\w.~-]+)*\.`)
+var importPath = regexp.MustCompile(`[\w.~%-]+(?:/[\w.~%-]+)*\.`)
 
 // spellArguments writes the type arguments of a generic type, which reflect gives with the whole
-// import path.
-func (c *compiler) spellArguments(args string) string {
+// import path. The last element of a path need not be the package's name, as in gopkg.in/yaml.v3.
+func (c *compiler) spellArguments(args string) (spelled string, ok bool) {
 	caller := c.caller() // called here, while only this package's functions are on the stack above the caller
-	return importPath.ReplaceAllStringFunc(args, func(p string) string {
-		p = strings.TrimSuffix(p, ".")
+	ok = true
+	spelled = importPath.ReplaceAllStringFunc(args, func(p string) string {
+		p = strings.ReplaceAll(strings.TrimSuffix(p, "."), "%2e", ".")
 		if p == caller {
 			return ""
 		}
-		base := path.Base(p)
-		if version.MatchString(base) && strings.Contains(p, "/") {
-			base = path.Base(path.Dir(p))
-		}
-		return base + "."
+		name := c.packageName(p)
+		ok = ok && name != ""
+		return name + "."
 	})
+	return spelled, ok
+}
+
+// packageName returns the name of the package with this import path, or "". A type of the plan may
+// know it; otherwise it is the last element of the path, if that can be a name.
+func (c *compiler) packageName(of string) string {
+	if c.packages == nil {
+		c.packages = map[string]string{}
+		namePackages(c.root.src, c.packages, map[reflect.Type]bool{})
+		namePackages(c.root.dst, c.packages, map[reflect.Type]bool{})
+	}
+	if name := c.packages[of]; name != "" {
+		return name
+	}
+	name := path.Base(of)
+	if version.MatchString(name) && strings.Contains(of, "/") {
+		name = path.Base(path.Dir(of))
+	}
+	if !token.IsIdentifier(name) {
+		return ""
+	}
+	return name
+}
+
+// namePackages adds the packages of t, and of the types that it consists of, to names.
+func namePackages(t reflect.Type, names map[string]string, seen map[reflect.Type]bool) {
+	if t == nil || seen[t] {
+		return
+	}
+	seen[t] = true
+	if t.PkgPath() != "" {
+		names[t.PkgPath()], _, _ = strings.Cut(t.String(), ".")
+	}
+	switch t.Kind() {
+	case reflect.Map:
+		namePackages(t.Key(), names, seen)
+		namePackages(t.Elem(), names, seen)
+	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Chan:
+		namePackages(t.Elem(), names, seen)
+	case reflect.Struct:
+		for i := range t.NumField() {
+			namePackages(t.Field(i).Type, names, seen)
+		}
+	}
 }
 
 var version = regexp.MustCompile(`^v\d+$`)

@@ -27,6 +27,7 @@ type compiler struct {
 	scoped   map[*config]bool      // configs of For that were used
 	trial    bool                  // only to see whether there are problems
 	home     string                // the package of the caller; "" is not known yet
+	packages map[string]string     // the names of packages by import path; nil is not known yet
 }
 
 // A key identifies a node: a pair, and the options that apply there.

@@ -56,9 +56,11 @@ func (o Options) apply(c *config) {
 	c.Stringer = c.Stringer || o.Stringer
 	c.Trees = c.Trees || o.Trees
 	for _, v := range o.Assign {
-		if v != nil {
-			c.assigned[reflect.TypeOf(v)] = true
+		if v == nil {
+			c.complain(pair{}, "Options.Assign has a nil, which has no type: list a value of the type, such as decimal.Decimal{} or (*timestamppb.Timestamp)(nil)")
+			continue
 		}
+		c.assigned[reflect.TypeOf(v)] = true
 	}
 	if o.MaxDepth > 0 {
 		c.MaxDepth = o.MaxDepth

@@ -122,6 +122,7 @@ func TestBadOptions(t *testing.T) {
 		"Set of another type": {mapper.Set(func(d *UserDTO) *string { return &d.Mail }, func(a Address) string { return "" }), "maps no mapper_test.Address to a mapper_test.UserDTO"},
 		"Set of nil":          {mapper.Set[UserDTO, string, User](func(d *UserDTO) *string { return &d.Mail }, nil), "its function is nil"},
 		"Convert of nil":      {mapper.Convert[int64, int64](nil), "Convert is nil"},
+		"Assign of nil":       {mapper.Options{Assign: []any{nil}}, "Options.Assign has a nil"},
 		"chosen twice":        {mapper.Ignore(func(d *UserDTO) *string { return &d.Name }), "choose the same field"},
 		"types that differ":   {mapper.Bind(func(d *UserDTO) *string { return &d.internal }, func(u *User) *int64 { return &u.ID }), "internal: int64 to string: numbers and bools"},
 	} {

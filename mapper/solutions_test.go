@@ -76,6 +76,7 @@ var solutionPairs = []struct{ name, src, dst, opts string }{
 	{"several missing fields", "Note", "NoteDTO", ""},
 	{"nothing in common", "Base", "struct { X, Y bool }", ""},
 	{"generic types of other packages", "F[F[url.URL]]", "G[struct { W url.URL }]", ""},
+	{"a package whose path does not end in its name", "F[F[odd.Value]]", "G[struct { W odd.Value }]", ""},
 	{"an embedded struct", "struct { X int }", "Self", ""},
 	{"an unread field", "Note", "struct { N int }", "mapper.Options{AllRead: true}"},
 	{"arrays of other lengths", "F[[2]int]", "F[[3]int]", ""},
@@ -100,8 +101,8 @@ var solutionPairs = []struct{ name, src, dst, opts string }{
 func program(t *testing.T, opts func(i int) [][]string) []string {
 	t.Helper()
 	var b strings.Builder
-	b.WriteString("package main\n\nimport (\n\t\"database/sql\"\n\t\"flag\"\n\t\"fmt\"\n\t\"net/url\"\n\t\"sync\"\n\t\"sync/atomic\"\n\t\"time\"\n\n\t\"github.com/leaksafe/leaksafe/mapper\"\n)\n")
-	b.WriteString(solutionTypes + "\nvar _ sql.NullInt64\nvar _ flag.Value\nvar _ atomic.Bool\nvar _ url.URL\nvar _ sync.Mutex\nvar _ time.Time\n\nfunc main() {\n")
+	b.WriteString("package main\n\nimport (\n\t\"database/sql\"\n\t\"flag\"\n\t\"fmt\"\n\t\"net/url\"\n\t\"sync\"\n\t\"sync/atomic\"\n\t\"time\"\n\n\t\"github.com/leaksafe/leaksafe/mapper\"\n\todd \"github.com/leaksafe/leaksafe/mapper/testdata/go-odd.v1\"\n)\n")
+	b.WriteString(solutionTypes + "\nvar _ sql.NullInt64\nvar _ odd.Value\nvar _ flag.Value\nvar _ atomic.Bool\nvar _ url.URL\nvar _ sync.Mutex\nvar _ time.Time\n\nfunc main() {\n")
 	for i, p := range solutionPairs {
 		for _, o := range opts(i) {
 			if p.opts != "" {

@@ -74,7 +74,7 @@ func parts(src reflect.Value) (list []any) {
 			list = append(list, f.Interface())
 		case f.Kind() == reflect.Pointer:
 			list = append(list, reflect.Zero(f.Type().Elem()).Interface())
-		default:
+		case f.Kind() != reflect.Interface:
 			list = append(list, reflect.Zero(f.Type()).Interface())
 		}
 	}
