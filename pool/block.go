@@ -230,12 +230,15 @@ func (h *block) reserve(n int) {
 	}
 }
 
-// grow moves the contents to memory of at least n bytes and puts more, which may be part of the
-// contents, after them. The smaller memory stays with the lease until the lease ends: slices of it
+// grow moves the contents to memory of at least n bytes, and of twice the size. It puts more, which
+// may be part of the contents, after them.
+func (h *block) grow(n int, more []byte) { h.move(max(n, 2*len(h.data)), more) }
+
+// move moves the contents to memory of n bytes, and puts more after them. The smaller memory stays with the lease until the lease ends: slices of it
 // are still the lease's own.
-func (h *block) grow(n int, more []byte) {
+func (h *block) move(n int, more []byte) {
 	p := h.pool
-	bigger := p.memory(max(n, 2*len(h.data)))
+	bigger := p.memory(n)
 	p.guard.grow(h, bigger)
 	copy(bigger.data, h.data[:h.n])
 	copy(bigger.data[h.n:], more)

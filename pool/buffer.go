@@ -133,9 +133,12 @@ func (b Buffer) WriteByte(c byte) error {
 
 // ReadFrom appends what r returns until io.EOF. After another error the bytes that came before it
 // are in the Buffer. The error is io.ErrNoProgress if r returns nothing 100 times.
-func (b Buffer) ReadFrom(r io.Reader) (total int64, err error) {
+func (b Buffer) ReadFrom(r io.Reader) (total int64, err error) { return b.readFrom(r, 0) }
+
+// readFrom is ReadFrom of a Reader that probably returns so many bytes.
+func (b Buffer) readFrom(r io.Reader, expected int) (total int64, err error) {
 	for empty := 0; empty < 100; empty++ {
-		n, err := b.readOnce(r)
+		n, err := b.readOnce(r, expected)
 		total += int64(n)
 		if err == io.EOF {
 			return total, nil
@@ -152,7 +155,7 @@ func (b Buffer) ReadFrom(r io.Reader) (total int64, err error) {
 
 // readOnce reads into the free memory. A full buffer grows only after one more byte has arrived, so
 // contents that fill a size class exactly stay in it.
-func (b Buffer) readOnce(r io.Reader) (int, error) {
+func (b Buffer) readOnce(r io.Reader, expected int) (int, error) {
 	h := b.writable("ReadFrom")
 	room := h.room()
 	probing := len(room) == 0
@@ -160,13 +163,21 @@ func (b Buffer) readOnce(r io.Reader) (int, error) {
 		room = h.probe[:]
 		defer clear(room)
 	}
+	at, size := h.n, len(h.data)
 	n, err := r.Read(room)
 	if n < 0 || n > len(room) {
 		panic(fmt.Sprintf("pool: Buffer.ReadFrom: %T.Read returned %d for a slice of %d bytes: fix the Reader", r, n, len(room)))
 	}
-	if b.writable("ReadFrom"); probing && n > 0 { // r may have released the buffer
-		h.reserve(h.n + n)
-		copy(h.data[h.n:], room[:n])
+	b.writable("ReadFrom") // r may have released the buffer
+	if h.n != at || len(h.data) != size {
+		panic(fmt.Sprintf("pool: Buffer.ReadFrom: %T.Read changed the Buffer that it was read into: write to another Buffer", r))
+	}
+	if probing && n > 0 {
+		if expected > h.n && expected < 2*len(h.data) {
+			h.move(expected, room[:n])
+		} else {
+			h.grow(h.n+n, room[:n])
+		}
 	}
 	h.n += n
 	return n, err

@@ -172,7 +172,7 @@ func (p *Bytes) ReadAll(r io.Reader, hint int) (Buffer, error) {
 			b.Release()
 		}
 	}()
-	if _, err := b.ReadFrom(r); err != nil {
+	if _, err := b.readFrom(r, hint); err != nil {
 		return Buffer{}, err
 	}
 	all = true

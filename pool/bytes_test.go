@@ -247,6 +247,23 @@ func TestReadAllStaysInAClassItFills(t *testing.T) {
 	b.Release()
 }
 
+func TestReadAllTakesWhatTheHintNeeds(t *testing.T) {
+	p := pool.NewBytes(pool.Options{MaxBuffer: 32 * mib})
+	for _, n := range []int{65 << 10, 127 << 10, 200_000, 3 * mib, 3*mib + 1} {
+		for _, hint := range []int{n, n + n/10, 2 * n} {
+			b, err := p.ReadAll(bytes.NewReader(make([]byte, n)), hint)
+			require.NoError(t, err)
+			require.Equal(t, n, b.Len())
+			assert.LessOrEqual(t, pool.Capacity(b), pool.ClassSize(pool.ClassOf(hint)), "%d bytes, hint %d", n, hint)
+			b.Release()
+		}
+		b, err := p.ReadAll(bytes.NewReader(make([]byte, n)), n/2) // wrong
+		require.NoError(t, err)
+		assert.Equal(t, n, b.Len())
+		b.Release()
+	}
+}
+
 func TestReadAllKeepsNothingOnAnError(t *testing.T) {
 	p := pool.NewBytes(pool.Options{Level: pool.LevelCheck})
 	broken := errors.New("broken")

@@ -63,7 +63,8 @@
 // does not call it.
 //
 // Above 64 KiB a buffer is less than a quarter larger than requested. Below, it is less than twice
-// as large, and at least 256 B.
+// as large, and at least 256 B. A buffer that grows takes at least twice its memory, so request the
+// length where it is known; ReadAll with the right hint takes what the hint needs.
 //
 // # In a test
 //

@@ -97,6 +97,10 @@ func TestFailures(t *testing.T) {
 	panics("Grow by a negative number", func() { off.Get(1).Grow(-1) })
 	panics("Grow by more than there can be", func() { off.Get(1).Grow(math.MaxInt) })
 	panics("a Reader that returns more than it was given room for", func() { off.ReadAll(lyingReader{}, 0) })
+	panics("a Reader that changes the Buffer", func() {
+		b := off.Get(0)
+		b.ReadFrom(readerFunc(func([]byte) (int, error) { b.WriteByte('x'); return 1, nil }))
+	})
 	body := off.Get(1).Body()
 	body.Close()
 	_, err = body.Read(nil)

@@ -219,3 +219,23 @@ func TestJSONIntoABuffer(t *testing.T) {
 	assert.Equal(t, "{\"n\":1}\n", string(b.Bytes()))
 	b.Release()
 }
+
+// What Read returns is in the room that it was given. If the Reader changes the Buffer meanwhile,
+// that room is no longer behind the contents.
+func TestAReaderMustNotChangeTheBuffer(t *testing.T) {
+	for name, change := range map[string]func(b pool.Buffer){
+		"Write":                   func(b pool.Buffer) { b.WriteString("more") },
+		"Write that fills it":     func(b pool.Buffer) { b.Write(make([]byte, pool.Capacity(b)-b.Len())) },
+		"Grow":                    func(b pool.Buffer) { b.Grow(5000) },
+		"Truncate":                func(b pool.Buffer) { b.Truncate(1) },
+		"ReadFrom another Reader": func(b pool.Buffer) { b.ReadFrom(strings.NewReader("more")) },
+	} {
+		p := pool.NewBytes(pool.Options{})
+		b := p.Get(10)
+		assert.Panics(t, func() {
+			b.ReadFrom(readerFunc(func(room []byte) (int, error) { change(b); return len(room), nil }))
+		}, name)
+		assert.LessOrEqual(t, len(b.Bytes()), pool.Capacity(b), name)
+		assert.True(t, b.Release(), name)
+	}
+}
