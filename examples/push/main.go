@@ -252,6 +252,9 @@ func (s *scene) endDownstream() (tally, error) {
 func (s *scene) publish(ctx context.Context, n int) error {
 	progress := progressBar(os.Stderr, "arriving", n)
 	for i := range n {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		wire, err := encode(i)
 		if err != nil {
 			return err

@@ -118,6 +118,7 @@ func TestFailuresLoseNothing(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, 16, tally.Rejected, "tokens that are not registered")
 	assert.Equal(t, n-16, tally.Sent, "all others")
+	assert.Zero(t, tally.Duplicates, "a message that fails makes no other be sent again")
 	assert.GreaterOrEqual(t, tally.Failed, 5, "500, 429 and no answer were given")
 	assert.GreaterOrEqual(t, last.Retried, 5)
 	assert.Equal(t, 16, last.Rejected)
@@ -223,20 +224,31 @@ func TestASignalEndsEverything(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("signals to another process are not there on Windows")
 	}
-	for _, signal := range []os.Signal{os.Interrupt, syscall.SIGTERM, os.Kill} {
-		t.Run(signal.String(), func(t *testing.T) {
+	sending := filepath.Join("*", "statuses.txt")
+	arriving := filepath.Join("*", "jetstream", "*", "streams", streamName, "msgs", "2.blk")
+	for name, c := range map[string]struct {
+		signal os.Signal
+		during string // a file that exists by then
+		n      string // messages
+	}{
+		"Ctrl-C":                   {os.Interrupt, sending, "50000"},
+		"SIGTERM":                  {syscall.SIGTERM, sending, "50000"},
+		"SIGKILL":                  {os.Kill, sending, "50000"},
+		"SIGTERM, events arriving": {syscall.SIGTERM, arriving, "1000000000"},
+	} {
+		t.Run(name, func(t *testing.T) {
 			tmp := t.TempDir()
-			cmd := exec.Command(os.Args[0], "-n", "50000")
+			cmd := exec.Command(os.Args[0], "-n", c.n)
 			cmd.Env = append(os.Environ(), wholeEnv+"=1", "TMPDIR="+tmp)
 			open, err := cmd.StderrPipe() // every child has it too
 			require.NoError(t, err)
 			require.NoError(t, cmd.Start())
 			t.Cleanup(func() { _ = cmd.Process.Kill() })
 			require.Eventually(t, func() bool {
-				files, _ := filepath.Glob(filepath.Join(tmp, "*", "statuses.txt"))
+				files, _ := filepath.Glob(filepath.Join(tmp, c.during))
 				return len(files) > 0
-			}, 2*time.Minute, 5*time.Millisecond, "no worker has begun")
-			require.NoError(t, cmd.Process.Signal(signal))
+			}, 2*time.Minute, 5*time.Millisecond, "it has not begun")
+			require.NoError(t, cmd.Process.Signal(c.signal))
 			closed := make(chan struct{})
 			go func() { _, _ = io.Copy(io.Discard, open); close(closed) }()
 			select {
