@@ -77,6 +77,7 @@ var solutionPairs = []struct{ name, src, dst, opts string }{
 	{"nothing in common", "Base", "struct { X, Y bool }", ""},
 	{"generic types of other packages", "F[F[url.URL]]", "G[struct { W url.URL }]", ""},
 	{"a package whose path does not end in its name", "F[F[odd.Value]]", "G[struct { W odd.Value }]", ""},
+	{"its types in generic types only", "struct { X int }", "G[F[odd.Value]]", ""},
 	{"an embedded struct", "struct { X int }", "Self", ""},
 	{"an unread field", "Note", "struct { N int }", "mapper.Options{AllRead: true}"},
 	{"arrays of other lengths", "F[[2]int]", "F[[3]int]", ""},
