@@ -35,7 +35,7 @@ func TestHeapFix(t *testing.T) {
 		{"a map behind a field", "", []Step{variable, {Kind: "object", Type: "*app.server", Name: ".sessions"}, {Kind: "map", Grew: true}, {Kind: "object", Type: "app.session", Name: ".items"}, {Kind: "slice"}, object}, "remove the entry from app.server.sessions when", true},
 		{"a map that a closure refers to", "", []Step{{Kind: "goroutine"}, {Kind: "closure", Name: "app.handler.func1, its variable seen"}, {Kind: "map", Grew: true}, object}, "remove the entry from variable seen when", false},
 		{"a map of a variable without a name", "", []Step{{Kind: "variable", Name: "at bss+0x540 (for its name: …)"}, {Kind: "map", Grew: true}, object}, "remove the entry when", true},
-		{"a struct that grew, in a map: the map", "", []Step{variable, {Kind: "map"}, {Kind: "object", Type: "app.tree", Name: ".left", Grew: true}, {Kind: "slice"}, object}, "remove the entry when", true},
+		{"a struct that grew, in a map: the map", "", []Step{variable, {Kind: "map"}, {Kind: "object", Type: "app.tree", Name: ".left", Grew: true}, {Kind: "slice"}, object}, "remove the entry from app.store when", true},
 		{"a struct that grew, and a list in each of its parts", "", []Step{variable, {Kind: "object", Type: "app.tree", Name: ".left", Grew: true}, {Kind: "object", Type: "app.leaf", Name: ".all"}, {Kind: "slice"}, object}, "remove the reference when", true},
 		{"many goroutines, each with a map", "", []Step{{Kind: "goroutine", Grew: true}, {Kind: "map"}, object}, "end that goroutine", false},
 		{"many timers, each with a request and its context", "", []Step{{Kind: "timer", Grew: true}, {Kind: "object", Type: "context.cancelCtx", Name: ".children"}, {Kind: "map"}, object}, "call Stop on the timer", false},

@@ -109,15 +109,9 @@ func fixOfStep(path []Step, i int) string {
 	return ""
 }
 
-// remove says what to take out of the container at a step, and names it if that is the one that
-// grew.
+// remove says what to take out of the container at a step.
 func remove(what, container string, path []Step, i int) string {
-	from := ""
-	if path[i].Kind == "variable" {
-		from = variableName(path[i])
-	} else if path[i].Grew {
-		from = containerName(path, i)
-	}
+	from := containerName(path, i)
 	if from == "" {
 		return fmt.Sprintf("remove the %s when it is no longer needed, or bound the %s", what, container)
 	}
@@ -127,6 +121,9 @@ func remove(what, container string, path []Step, i int) string {
 // containerName is the variable or the field that refers to the container at a step; empty where it
 // has no name.
 func containerName(path []Step, i int) string {
+	if i >= 0 && path[i].Kind == "variable" {
+		return variableName(path[i])
+	}
 	if i < 1 {
 		return ""
 	}
