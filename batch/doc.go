@@ -73,8 +73,9 @@
 //
 // With one producer, Add takes 2.0 to 2.9 times as long as a mutex and an append with neither timer
 // nor bound. On the same scale bundler takes 14, and a channel with a ticker 15. Add makes 0.01
-// allocations per item. Submit and Wait take 0.3 times as long as dataloadgen, and 0.5 to 0.6 with
-// eight producers. A Do without other callers takes 2 to 3 µs over its handler.
+// allocations per item. Submit and Wait take 0.3 to 0.4 times as long as dataloadgen, and with
+// eight producers 0.4 to 0.8 on a busy machine. A Do without other callers takes 2 to 3 µs over its
+// handler.
 // go run -C internal/bench ./batch prints the whole table; docs/benchmarks.md has it.
 //
 // The command leakvet (leakcheck/cmd/leakvet) finds, before a program runs, a batcher that is not
