@@ -1,5 +1,7 @@
 package pool
 
+import "time"
+
 // SameHeader reports whether two leases, at different times, had the same header.
 func SameHeader(a, b Buffer) bool { return a.h == b.h }
 
@@ -47,4 +49,11 @@ func Remembers(ended ...uint64) bool {
 		c.collected(reading{cycles: c.cycles + n})
 	}
 	return c.sum() > 0
+}
+
+// CollectionDue says whether a collector runs a collection long after so many bytes were dropped.
+func CollectionDue(dropped int) bool {
+	c := collector{cycles: read().cycles, last: time.Now().Add(-time.Hour)}
+	c.bytes[0] = dropped
+	return c.due()
 }

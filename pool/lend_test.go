@@ -177,9 +177,26 @@ func TestADoublePutAfterReuseIsNamedLater(t *testing.T) {
 	})
 }
 
+// The address of memory that was lent goes with the memory when a Buffer grows out of it.
+func TestSlicesOfMemoryThatABufferGrewInto(t *testing.T) {
+	eachOption(t, func(t *testing.T, p *pool.Bytes) {
+		small, large := p.Slices(300), p.Slices(1000)
+		for range 50 {
+			a, b := small.Get(), large.Get()
+			small.Put(a)
+			large.Put(b)
+			grown := p.Get(300)
+			grown.Write(make([]byte, 500))
+			grown.Release()
+		}
+		assert.Zero(t, p.Stats().RefusedPuts)
+	})
+}
+
 func TestALentSliceThatIsNeverPutIsCollected(t *testing.T) {
-	for _, level := range []pool.Level{pool.LevelOff, pool.LevelCheck} {
-		p := pool.NewBytes(pool.Options{Level: level, MaxInUse: 1 << 30})
+	for _, o := range []pool.Options{{}, {Level: pool.LevelCheck}, {Secret: true}, {Secret: true, Level: pool.LevelCheck}} {
+		o.MaxInUse = 1 << 30
+		p := pool.NewBytes(o)
 		s, q := p.Slices(mib), p.Pointers()
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)

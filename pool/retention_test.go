@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"testing"
 	"time"
@@ -225,4 +226,12 @@ func TestMemoryGoesBackToTheSystemWithoutTraffic(t *testing.T) {
 			assert.LessOrEqual(t, heap, 2*mib)
 		})
 	}
+}
+
+func TestACollectionIsDue(t *testing.T) {
+	const much = 1 << 40
+	assert.True(t, pool.CollectionDue(much))
+	assert.False(t, pool.CollectionDue(4*mib-1), "too little")
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	assert.False(t, pool.CollectionDue(much), "GOGC=off")
 }
