@@ -84,9 +84,9 @@
 //
 //	                 fill 4 KiB  only lease  fill 40 KiB  fill 1 MiB  allocs/op
 //	sync.Pool              1.00        1.00         1.00        1.00          0
-//	this package           1.17        1.38         1.01        1.01          0
-//	vitess bucketpool      1.10        1.29         1.01        0.99          0
-//	grpc/mem               2.17        5.01        24.72        3.72          0
+//	this package           1.13        1.31         1.03        1.01          0
+//	vitess bucketpool      1.08        1.24         1.05        1.08          0
+//	grpc/mem               2.24        4.12        21.00        2.98          0
 //
 // The command leakvet (leakcheck/cmd/leakvet) finds, before a program runs, a lease that is not
 // released on some path, or used after Release.
