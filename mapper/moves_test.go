@@ -85,3 +85,23 @@ func TestListsOfNothing(t *testing.T) {
 		}, "%d elements", length)
 	}
 }
+
+// TestNewLists checks the lists that kernels make: their length and their capacity, which must not
+// be more than their memory, for elements of every content.
+func TestNewLists(t *testing.T) {
+	type lists struct {
+		Numbers []int16
+		Pairs   [][2]int64
+		Texts   []string
+		Ptrs    []*int
+		Maps    []map[string]int
+		Mixed   []struct{ S []string }
+	}
+	in := lists{[]int16{1, 2, 3}, [][2]int64{{1, 2}}, []string{"a", "b", "c"}, []*int{ref(1), nil, ref(3)}, []map[string]int{nil, {"a": 1}}, []struct{ S []string }{{[]string{"x"}}}}
+	type copies lists // another type, so that it is mapped and not assigned
+	got, err := mapBoth(t, in, reflect.TypeFor[copies]())
+	require.NoError(t, err)
+	list := got.(copies)
+	assert.Equal(t, in, lists(list))
+	assert.Equal(t, []int{3, 1, 3, 3, 2}, []int{cap(list.Numbers), cap(list.Pairs), cap(list.Texts), cap(list.Ptrs), cap(list.Maps)})
+}

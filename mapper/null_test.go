@@ -196,3 +196,37 @@ func TestPatchNulls(t *testing.T) {
 	require.NoError(t, m.Patch(&e, &patch{N: NullText{sql.NullString{Valid: true}}, At: DeletedAt{Valid: true}, S: NullStamp{Valid: true}}))
 	assert.Equal(t, entity{"", DeletedAt{Valid: true}, NullStamp{Valid: true}}, e, "a valid one is set as a whole")
 }
+
+// TestAbsentReplaces maps absent values to a destination that has values.
+func TestAbsentReplaces(t *testing.T) {
+	type src struct {
+		Ptr, ToNull *int
+		Null        sql.NullInt64
+		ToPtr       sql.NullInt64
+		List        []int
+		Map         map[string]int
+		Any         any
+	}
+	type dst struct {
+		Ptr    *int32
+		ToNull sql.NullInt64
+		Null   sql.Null[int64]
+		ToPtr  *int
+		List   []int32
+		Map    map[string]int32
+		Any    any
+	}
+	m := mapper.Must[src, dst]()
+	eachWay(t, m, func(t *testing.T, mapTo func(src) (dst, error)) {
+		got, err := mapTo(src{})
+		require.NoError(t, err)
+		assert.Zero(t, got)
+	})
+	p := mapper.PlanOf(m)
+	for name, run := range map[string]func(dst, src reflect.Value) error{"kernels": p.Kernels, "reflection": p.Reflect} {
+		five := int32(5)
+		got := dst{&five, sql.NullInt64{Int64: 5, Valid: true}, sql.Null[int64]{V: 5, Valid: true}, ref(5), []int32{5}, map[string]int32{"a": 5}, 5}
+		require.NoError(t, run(reflect.ValueOf(&got), reflect.ValueOf(&src{})), name)
+		assert.Zero(t, got, name)
+	}
+}
