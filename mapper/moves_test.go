@@ -39,6 +39,27 @@ func TestManyMoves(t *testing.T) {
 		for _, f := range fields {
 			assert.Equal(t, v.Elem().FieldByName(f.Name).Interface(), got.Elem().FieldByName(f.Name).Interface(), "%d of each kind, %s", each, f.Type)
 		}
+		manyMovesInList(t, src, dst)
+	}
+}
+
+// manyMovesInList does the same for a list, which other loops move: more elements than a block has.
+func manyMovesInList(t *testing.T, src, dst reflect.Type) {
+	p, err := mapper.Compile(reflect.SliceOf(src), reflect.SliceOf(dst), mapper.Share())
+	require.NoError(t, err)
+	list, got := reflect.New(reflect.SliceOf(src)), reflect.New(reflect.SliceOf(dst))
+	list.Elem().Set(reflect.MakeSlice(list.Type().Elem(), 70, 70))
+	for i := range 70 {
+		for f := range src.NumField() {
+			setMark(list.Elem().Index(i).Field(f), 1000*i+f+1)
+		}
+	}
+	require.NoError(t, p.Kernels(got, list))
+	for i := range 70 {
+		for f := range src.NumField() {
+			name := src.Field(f).Name
+			require.Equal(t, list.Elem().Index(i).Field(f).Interface(), got.Elem().Index(i).FieldByName(name).Interface(), "element %d, %s", i, src.Field(f).Type)
+		}
 	}
 }
 
