@@ -852,3 +852,49 @@ func TestALogThatIsShippedByTheBatcher(t *testing.T) {
 		require.NoError(t, b.AtRest())
 	})
 }
+
+// Items that join a batch with room to spare are admitted with few checks. The one that fills the
+// batch or the budget to the byte, and a Do, still end the linger.
+func TestTheLastOfManyDoesNotLinger(t *testing.T) {
+	size := func(v int) int { return v }
+	for name, opt := range map[string]batch.Options[int]{
+		"a full batch":  {MaxBytes: 10, PendingBytes: 100, SizeOf: size},
+		"a full budget": {MaxBytes: 100, PendingBytes: 10, SizeOf: size},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := record(nil)
+				opt.Linger, opt.PendingItems = time.Hour, 1000
+				b := start(t, opt, r.handle)
+				for range 2 { // the second time in an array that has room
+					addAll(t, b, 0, 0, 0, 0, 3, 3, 3, 0, 1)
+					synctest.Wait()
+					require.Zero(t, b.Stats().Pending, "it lingers")
+				}
+				require.Len(t, r.calls, 2)
+				finish(t, b)
+			})
+		})
+	}
+	t.Run("a Do", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			c, err := batch.NewCaller(batch.Options[int]{Linger: time.Hour}, func(_ context.Context, items []int) ([]batch.Result[int], error) {
+				return doubled(items), nil
+			})
+			require.NoError(t, err)
+			for range 2 {
+				for v := range 7 {
+					_, err := c.Submit(t.Context(), v)
+					require.NoError(t, err)
+				}
+				start := time.Now()
+				v, err := c.Do(t.Context(), 8)
+				require.NoError(t, err)
+				require.Equal(t, 16, v)
+				require.Zero(t, time.Since(start), "it lingers")
+				require.Zero(t, c.Stats().Pending)
+			}
+			finish(t, c)
+		})
+	})
+}
