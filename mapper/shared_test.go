@@ -326,9 +326,13 @@ func TestOverlapIsBounded(t *testing.T) {
 		p, err := mapper.Compile(reflect.TypeFor[parts](), reflect.TypeFor[copies]())
 		require.NoError(t, err)
 		for executor, run := range map[string]func(dst, src reflect.Value) error{"kernels": p.Kernels, "reflection": p.Reflect} {
+			limit := uint64(10 << 20)
+			if executor == "reflection" { // it also makes garbage for each element, under -race most
+				limit *= 2
+			}
 			least := allocated(func() { err = run(reflect.ValueOf(new(copies)), reflect.ValueOf(&in)) })
 			assert.ErrorContains(t, err, "overlap", "%s, %s", name, executor)
-			assert.Less(t, least, uint64(10<<20), "%s, %s", name, executor)
+			assert.Less(t, least, limit, "%s, %s", name, executor)
 		}
 	}
 }
