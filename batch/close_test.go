@@ -344,3 +344,28 @@ func TestCloseWithAnEndedContextSaysWhatFailed(t *testing.T) {
 		require.NoError(t, b.AtRest())
 	}
 }
+
+// What a handler returns after Close gave its items back changes no result.
+func TestAResultAfterCloseGaveUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hold := make(chan struct{})
+		c, err := batch.NewCaller(batch.Options[int]{MaxItems: 1}, func(_ context.Context, items []int) ([]batch.Result[int], error) {
+			<-hold
+			return doubled(items), nil
+		})
+		require.NoError(t, err)
+		ticket, err := c.Submit(t.Context(), 1)
+		require.NoError(t, err)
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), ms)
+		defer cancel()
+		var left *batch.DrainError[int]
+		require.ErrorAs(t, c.Close(ctx), &left)
+		require.Equal(t, []int{1}, left.InDoubt)
+		close(hold)
+		synctest.Wait()
+		_, err = ticket.Wait(t.Context())
+		require.ErrorIs(t, err, batch.ErrClosed)
+		require.NoError(t, c.AtRest())
+	})
+}
