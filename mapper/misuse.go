@@ -15,8 +15,8 @@ const (
 )
 
 // A site is a line that builds Mappers, and the pair it builds. Each run of a test or subtest has
-// sites of its own: it is no misuse that every test of a service, and every row of a table of tests,
-// builds one.
+// sites of its own: it is no misuse that every test of a service, and every row of a table of
+// tests, builds one.
 type site struct {
 	pc   uintptr
 	pair pair

@@ -133,9 +133,9 @@ func TestOwnersAreNoMisuse(t *testing.T) {
 	assert.Equal(t, 1, strings.Count(text, "misuse_test.go:"), "owners that are dropped at once: %s", text)
 }
 
-// TestEveryTestCountsForItself runs many tests that build and drop an owner: the rows of a table, and
-// one test again and again, as go test -count does. None of them is misuse, but a test that builds
-// in a loop is.
+// TestEveryTestCountsForItself runs many tests that build and drop an owner: the rows of a table,
+// and one test again and again, as go test -count does. None of them is misuse, but a test that
+// builds in a loop is.
 func TestEveryTestCountsForItself(t *testing.T) {
 	mapper.ResetSites()
 	build := func(*testing.T) { newTenant() }

@@ -236,15 +236,15 @@ func (st *state) meetValue(o origin) (*shared, *failure) {
 // finish records the copy.
 func (s *shared) finish(v reflect.Value) { s.value, s.done = v, true }
 
-// Slices of one array may overlap, and so may pointers into one object. Each is copied apart. Without
-// a bound, a source of 1 MB could so become a result of 100 GB.
+// Slices of one array may overlap, and so may pointers into one object. Each is copied apart.
+// Without a bound, a source of 1 MB could so become a result of 100 GB.
 const (
 	freeWeight = 1 << 20 // the bytes of a call that are not checked
 	maxOverlap = 4       // how many times the bytes of the source may be copied to one type
 )
 
-// weigh counts the bytes of a part that is copied. Whenever their sum has doubled, it checks whether
-// the parts overlap too much.
+// weigh counts the bytes of a part that is copied. Whenever their sum has doubled, it checks
+// whether the parts overlap too much.
 func (st *state) weigh(o *origin) *failure {
 	st.weight += o.bytes()
 	if st.weight < max(st.weighed, freeWeight) {

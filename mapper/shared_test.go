@@ -296,8 +296,8 @@ func allocated(run func()) uint64 {
 	return least
 }
 
-// TestOverlapIsBounded maps sources of 1 MB whose parts overlap: a program can make them, and copies
-// of all parts would take gigabytes.
+// TestOverlapIsBounded maps sources of 1 MB whose parts overlap: a program can make them, and
+// copies of all parts would take gigabytes.
 func TestOverlapIsBounded(t *testing.T) {
 	type parts struct {
 		Slices [][]int64
@@ -337,8 +337,8 @@ func TestOverlapIsBounded(t *testing.T) {
 	}
 }
 
-// TestPartsWithoutOverlap maps many megabytes that do not overlap, and some that do a little: a slice
-// and pointers to its elements, a list and its rows, one object mapped to many types.
+// TestPartsWithoutOverlap maps many megabytes that do not overlap, and some that do a little: a
+// slice and pointers to its elements, a list and its rows, one object mapped to many types.
 func TestPartsWithoutOverlap(t *testing.T) {
 	type rows struct {
 		All  []int64

@@ -234,8 +234,8 @@ func (h *block) reserve(n int) {
 // may be part of the contents, after them.
 func (h *block) grow(n int, more []byte) { h.move(max(n, 2*len(h.data)), more) }
 
-// move moves the contents to memory of n bytes, and puts more after them. The smaller memory stays with the lease until the lease ends: slices of it
-// are still the lease's own.
+// move moves the contents to memory of n bytes, and puts more after them. The smaller memory stays
+// with the lease until the lease ends: slices of it are still the lease's own.
 func (h *block) move(n int, more []byte) {
 	p := h.pool
 	bigger := p.memory(n)

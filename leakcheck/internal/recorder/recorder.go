@@ -34,7 +34,8 @@ func Planted(t testing.TB) bool {
 	return ok
 }
 
-// Report fails t with f. A negative control knows a verdict by its type, and is nothing to annotate.
+// Report fails t with f. A negative control knows a verdict by its type, and is nothing to
+// annotate.
 func Report(t testing.TB, f *failure.Failure) {
 	t.Helper()
 	t.Error(f)
