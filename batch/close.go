@@ -160,6 +160,20 @@ func (e *engine[K, T, R]) giveBackLocked(cause error) *remains[K, T] {
 	e.gaveUp = true
 	e.cancel()
 	r := &remains[K, T]{stuck: int(e.stats.InFlight), cause: cause}
+	for n := e.flight.list.head; n != nil; n = n.next {
+		b := n.of
+		if b.live > 0 {
+			if b.begun {
+				r.inDoubt = e.takeBackLocked(r.inDoubt, b, errAbandoned)
+			} else {
+				r.undelivered = e.takeBackLocked(r.undelivered, b, errReturned)
+			}
+			b.abandoned = true
+		}
+		if b.calling {
+			b.cancel()
+		}
+	}
 	for n := e.lanes.queued.head; n != nil; n = e.lanes.queued.head {
 		b := n.of
 		r.undelivered = e.takeBackLocked(r.undelivered, b, errReturned)
@@ -168,15 +182,6 @@ func (e *engine[K, T, R]) giveBackLocked(cause error) *remains[K, T] {
 		clear(b.items)
 		e.recycleLocked(b)
 		e.refreshLocked(l)
-	}
-	for n := e.flight.list.head; n != nil; n = n.next {
-		if n.of.live > 0 {
-			r.inDoubt = e.takeBackLocked(r.inDoubt, n.of, errAbandoned)
-			n.of.abandoned = true
-		}
-		if n.of.calling {
-			n.of.cancel()
-		}
 	}
 	e.freedLocked()
 	return r

@@ -208,6 +208,20 @@ func TestCloseDuringABackoff(t *testing.T) {
 	})
 }
 
+// What a worker has taken, and not handed over yet, is not in doubt.
+func TestCloseBeforeTheCall(t *testing.T) {
+	r := record(nil)
+	b := start(t, batch.Options[int]{MaxItems: 2}, r.handle)
+	var drain *batch.DrainError[int]
+	require.ErrorAs(t, b.CloseBeforeTheCall(t.Context(), 1, 2, 3), &drain)
+	assert.Equal(t, []int{1, 2, 3}, drain.Undelivered)
+	assert.Empty(t, drain.InDoubt)
+	assert.Zero(t, drain.Stuck)
+	finish(t, b)
+	assert.Empty(t, r.calls)
+	assert.EqualValues(t, 3, b.Stats().Returned)
+}
+
 func TestCloseDuringAPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := record(nil)

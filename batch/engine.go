@@ -136,6 +136,7 @@ type batch[K comparable, T, R any] struct {
 
 	// While in flight. Only the worker uses whole, tried, delay and over.
 	whole     bool // no item has an outcome on its own
+	begun     bool // a call has begun: its items were handed over
 	calling   bool
 	from, to  int                // the items of the call
 	watch     *time.Timer        // of the call, if callers wait for results; used again with the array

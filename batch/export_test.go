@@ -204,6 +204,28 @@ func (e *engine[K, T, R]) atRest() error {
 	return nil
 }
 
+// CloseBeforeTheCall closes b when its only worker has taken vs, and has not called the handler yet.
+func (b *Batcher[T]) CloseBeforeTheCall(ctx context.Context, vs ...T) error {
+	e := b.e
+	e.lock()
+	e.flight.workers = 1 // the caller is the worker
+	e.unlock()
+	if _, err := b.AddAll(ctx, vs); err != nil {
+		return err
+	}
+	e.lock()
+	e.unlingerLocked()
+	e.unlock()
+	taken := e.take(nil)
+	ended, cancel := context.WithCancel(ctx)
+	cancel()
+	err := b.Close(ended)
+	for ; taken != nil; taken = e.take(taken) {
+		e.try(taken, 0, len(taken.items))
+	}
+	return err
+}
+
 // FireLate does what the timers of earlier calls do if they fire late, during the calls in flight.
 func (c *Caller[T, R]) FireLate() {
 	c.e.lock()

@@ -191,7 +191,7 @@ func (e *engine[K, T, R]) beginCall(b *batch[K, T, R], lo, hi int, cancel contex
 	if e.most > 1 {
 		b.count(lo, hi)
 	}
-	b.calling, b.told, b.from, b.to, b.cancel = true, false, lo, hi, cancel
+	b.begun, b.calling, b.told, b.from, b.to, b.cancel = true, true, false, lo, hi, cancel
 	b.overdue = e.now() + int64(e.opt.patience())
 	e.stats.Calls++
 	e.stats.InFlight++
