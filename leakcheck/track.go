@@ -18,8 +18,8 @@ import (
 // The verdict collects garbage until *p is gone, and waits up to [Grace] for it. In a subtest of a
 // test with a [Check] it is given when that test ends, for the outer test may still use *p. What
 // only a test itself still holds (its own Cleanups, its frame, the table of the test around it) is
-// not a leak. The failure stands at the line that called Track, and names what retains *p; see
-// [WhyAlive] for what that costs.
+// not a leak. The failure points to the line that called Track, and names what retains *p; see
+// [WhyAlive] for the cost.
 //
 // Track refuses three kinds of pointers, because they cannot work: to a package variable, which is
 // never collected; to a value without size, which shares its address with others; and to a value

@@ -95,17 +95,16 @@ func (s *Scope) reportTracked(t testing.TB, alive []*tracked.Object) {
 }
 
 // reportAtItsLine fails the test as t.Error does, at the line where the object is tracked. In a
-// Cleanup, t.Error gives the line that registered it: that of the test's first leakcheck call.
+// Cleanup, t.Error gives the line that registered it: the test's first leakcheck call.
 // Collected is that line itself, and a testing.TB of somebody else may wait for its Error.
 func (s *Scope) reportAtItsLine(t testing.TB, f *failure.Failure) {
 	t.Helper()
+	foreign := true
 	switch t.(type) {
 	case *testing.T, *testing.B, *testing.F:
-	default:
-		recorder.Report(t, f)
-		return
+		foreign = false
 	}
-	if s.strict {
+	if foreign || s.strict {
 		recorder.Report(t, f)
 		return
 	}

@@ -34,7 +34,7 @@ func RunMain(m *testing.M, cfg option.Config) (code int, exit func(code int)) {
 		record.NoteEarly(l)
 	}
 	code = m.Run()
-	gostack.SetLabel(0, "") // that of the last test
+	gostack.SetLabel(0, "") // the last test has left its label
 	failed := code
 	if leaked := awaitProcess(cfg, find); len(leaked) > 0 {
 		reportProcess(leaked, failed)
