@@ -384,6 +384,7 @@ func TestNothingWaitsInTheObserver(t *testing.T) {
 		var c *batch.Caller[int, int]
 		var do, all, wait, flush, closing error
 		var next batch.Ticket[int]
+		submitted := make(chan struct{})
 		begin := time.Now()
 		c, err := batch.NewCaller(batch.Options[int]{MaxItems: 1, Observer: func([]int, error) {
 			if do == nil {
@@ -393,12 +394,16 @@ func TestNothingWaitsInTheObserver(t *testing.T) {
 				flush = c.Flush(context.Background())
 				closing = c.Close(context.Background())
 			}
-		}}, func(_ context.Context, items []int) ([]batch.Result[int], error) { return doubled(items), nil })
+		}}, func(_ context.Context, items []int) ([]batch.Result[int], error) {
+			<-submitted
+			return doubled(items), nil
+		})
 		require.NoError(t, err)
 		first, err := c.Submit(t.Context(), 1)
 		require.NoError(t, err)
 		next, err = c.Submit(t.Context(), 2)
 		require.NoError(t, err)
+		close(submitted)
 		_, err = first.Wait(t.Context())
 		require.NoError(t, err)
 		synctest.Wait()
