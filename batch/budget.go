@@ -34,26 +34,36 @@ func (e *engine[K, T, R]) add(ctx context.Context, key K, v T, how manner) (spot
 			return spot[K, T, R]{}, e.misfit(size)
 		}
 	}
-	e.mu.Lock()
-	q := &e.quick
-	if n := len(q.items); n < cap(q.items) && size < q.room && !how.asks {
-		b := q.batch
-		q.items = q.items[:n+1]
-		q.items[n] = v
-		if e.opt.SizeOf != nil {
-			q.room -= size
-			b.notes = append(b.notes, note{b.stamp, int32(size), 0})
+	if !how.asks {
+		if at, ok := e.addQuick(v, size); ok {
+			return at, nil
 		}
-		at := spot[K, T, R]{b, b.group, n}
-		e.mu.Unlock()
-		return at, nil
 	}
 	return e.addSlow(ctx, key, v, size, how)
 }
 
-// addSlow is add for an item of this size that is not admitted quickly. Its caller has locked mu.
+// addQuick admits v if quick has a place for it.
+func (e *engine[K, T, R]) addQuick(v T, size int) (at spot[K, T, R], ok bool) {
+	q := &e.quick
+	for p := q.places.Load(); p>>32 > 0 && uint32(size) < uint32(p); p = q.places.Load() {
+		if !q.places.CompareAndSwap(p, p-1<<32-uint64(size)) {
+			continue
+		}
+		n := len(q.items) - int(p>>32)
+		q.items[n] = v
+		if q.notes != nil {
+			q.notes[n] = note{q.batch.stamp, int32(size), 0}
+		}
+		at = spot[K, T, R]{q.batch, q.group, n}
+		q.filled.Add(1)
+		return at, true
+	}
+	return at, false
+}
+
+// addSlow is add for an item of this size that is not admitted quickly.
 func (e *engine[K, T, R]) addSlow(ctx context.Context, key K, v T, size int, how manner) (spot[K, T, R], error) {
-	e.countQuickLocked()
+	e.lock()
 	l := e.laneLocked(key)
 	if !e.closed && e.budget.queue.n == 0 && e.fitsLocked(size) && e.openToLocked(l, size) {
 		b := e.admitLocked(l, v, size)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -44,17 +45,23 @@ type engine[K comparable, T, R any] struct {
 	waiterPool sync.Pool
 }
 
-// Quick is the open batch of the only lane while it takes items without a look at anything else.
+// Quick is the open batch of the only lane while callers add items to it without mu: a caller takes
+// a place, fills it, and counts it as filled.
 //
-// Invariant: while items is not nil, it has the items of batch, which may have fewer. That batch is
-// not due, nobody waits, nothing is closed, and neither the batch nor the budget is full once items
-// is filled to its capacity with less than room. So add appends to items, and does nothing else.
-// Whoever locks mu for anything else counts these items first, and sets items to nil.
+// Invariant: while places is not 0, batch is not due, nobody waits, nothing is closed, and neither
+// the batch nor the budget is full once every place is taken by an item with less than the room
+// that is left. Whoever locks mu for anything else closes quick first: it sets places to 0, and
+// waits until the places that were taken are filled. A caller reads the other fields only between
+// taking a place and counting it, and they are written only while quick is closed.
 type quick[K comparable, T, R any] struct {
-	items []T
+	places atomic.Uint64 // left, in the high 32 bits; the room in bytes in the low ones
+	filled atomic.Int64  // of the places that were taken
+
 	batch *batch[K, T, R]
-	room  int // an item must have fewer bytes; 1 if items have no size
-	from  int // what room was at first
+	group *group[R]
+	items []T    // of batch; longer by the places
+	notes []note // the same, if items have sizes
+	first uint64 // places when quick was opened
 }
 
 // A budget bounds what is admitted and has no outcome.

@@ -78,14 +78,16 @@ func (e *engine[K, T, R]) audit() error {
 // auditQuickLocked checks what is true while items are admitted without a look at anything else.
 func (e *engine[K, T, R]) auditQuickLocked() error {
 	q := &e.quick
-	if q.items == nil {
+	places := q.places.Load()
+	if places == 0 {
 		return nil
 	}
 	b, pending, bytes := e.lanes.only.open, int(e.stats.Pending), int(e.stats.PendingBytes)
-	if e.closed || e.budget.waiting > 0 || b == nil || b != q.batch || b.due || &q.items[0] != &b.items[0] ||
-		cap(q.items) >= e.opt.MaxItems || pending+cap(q.items)-len(b.items)+e.budget.reserved >= e.opt.PendingItems ||
-		q.room < 1 || e.opt.SizeOf != nil && (b.bytes+q.from > e.opt.MaxBytes || bytes+q.from+e.budget.reservedBytes > e.opt.PendingBytes || len(b.notes) != len(q.items)) {
-		return fmt.Errorf("up to %d items and %d bytes are admitted quickly: %+v", cap(q.items), q.room, e.stats)
+	n, room, taken := int(q.first>>32), int(uint32(q.first)), q.first-places
+	if e.closed || e.budget.waiting > 0 || b == nil || b != q.batch || b.group != q.group || b.due || &q.items[0] != &b.items[0] ||
+		len(q.items) != len(b.items)+n || len(q.items) >= e.opt.MaxItems || pending+n+e.budget.reserved >= e.opt.PendingItems || int64(taken>>32) != q.filled.Load() ||
+		uint32(places) < 1 || e.opt.SizeOf != nil && (b.bytes+room > e.opt.MaxBytes || bytes+room+e.budget.reservedBytes > e.opt.PendingBytes || len(b.notes) != len(b.items)) {
+		return fmt.Errorf("up to %d items and %d bytes are admitted quickly: %+v", n, room, e.stats)
 	}
 	return nil
 }

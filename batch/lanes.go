@@ -1,5 +1,11 @@
 package batch
 
+import (
+	"math"
+	"runtime"
+	"slices"
+)
+
 // laneLocked returns the lane of key, which may be a new one.
 func (e *engine[K, T, R]) laneLocked(key K) *lane[K, T, R] {
 	if !e.keyed {
@@ -44,30 +50,48 @@ func (e *engine[K, T, R]) quickenLocked(b *batch[K, T, R]) {
 	}
 	n := len(b.items)
 	items := min(e.opt.MaxItems-n, e.opt.PendingItems-int(e.stats.Pending)-e.budget.reserved) - 1
+	items = min(items, cap(b.items)-n)
 	room := 1
 	if e.opt.SizeOf != nil {
-		room = min(e.opt.MaxBytes-b.bytes, e.opt.PendingBytes-int(e.stats.PendingBytes)-e.budget.reservedBytes)
+		room = min(e.opt.MaxBytes-b.bytes, e.opt.PendingBytes-int(e.stats.PendingBytes)-e.budget.reservedBytes, math.MaxInt32)
 	}
-	if items > 0 && room > 0 {
-		e.quick = quick[K, T, R]{b.items[:n:min(n+items, cap(b.items))], b, room, room}
-	}
-}
-
-// lock locks mu, and counts the items that were added to quick.
-func (e *engine[K, T, R]) lock() {
-	e.mu.Lock()
-	e.countQuickLocked()
-}
-
-func (e *engine[K, T, R]) countQuickLocked() {
-	q := &e.quick
-	if q.items == nil {
+	if items <= 0 || room <= 0 {
 		return
 	}
-	b, all, bytes := q.batch, len(q.items), q.from-q.room
-	n := all - len(b.items)
-	*q = quick[K, T, R]{}
-	b.items = b.items[:all]
+	q := &e.quick
+	q.batch, q.group, q.items = b, b.group, b.items[:n+items]
+	if e.opt.SizeOf != nil {
+		b.notes = slices.Grow(b.notes, items)
+		q.notes = b.notes[:n+items]
+	}
+	q.first = uint64(items)<<32 | uint64(room)
+	q.places.Store(q.first)
+}
+
+// lock locks mu, and closes quick.
+func (e *engine[K, T, R]) lock() {
+	e.mu.Lock()
+	e.closeQuickLocked()
+}
+
+// closeQuickLocked counts the items that were added to quick.
+func (e *engine[K, T, R]) closeQuickLocked() {
+	q := &e.quick
+	if q.places.Load() == 0 {
+		return
+	}
+	taken := q.first - q.places.Swap(0)
+	n, bytes := int(taken>>32), int(taken&math.MaxUint32)
+	for q.filled.Load() != int64(n) {
+		runtime.Gosched()
+	}
+	q.filled.Store(0)
+	b := q.batch
+	b.items = b.items[:len(b.items)+n]
+	if e.opt.SizeOf != nil {
+		b.notes = b.notes[:len(b.notes)+n]
+	}
+	q.batch, q.group, q.items, q.notes = nil, nil, nil, nil
 	b.live += n
 	b.bytes += bytes
 	e.stats.Admitted += int64(n)
