@@ -92,11 +92,8 @@ func (e *engine[K, T, R]) nextReadyLocked(lost *expired[K, T, R]) *batch[K, T, R
 	}
 	l := e.lanes.ready.head.of
 	b := l.queue.head.of
-	if e.expireLocked(b, e.now(), lost) == 0 {
+	if e.expireLocked(b, e.now(), lost) == 0 || l.held { // held because an item has just expired
 		e.freedLocked()
-		return nil
-	}
-	if l.held { // because an item has just expired
 		return nil
 	}
 	e.dequeueLocked(b)
