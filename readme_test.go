@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/internal/testgate"
 )
 
 // pages are the documents whose code, links and commands are promises.
@@ -42,6 +44,9 @@ func TestCodeInPagesCompiles(t *testing.T) {
 	require.NoError(t, err)
 	temp := t.TempDir()
 	for name, text := range pages(t) {
+		if filepath.Dir(name) != "." && !testgate.CI() {
+			continue
+		}
 		for i, block := range goBlock.FindAllStringSubmatch(text, -1) {
 			code := block[1]
 			require.Regexp(t, `(?m)^package `, code, "%s: Go block %d is no file: start it with its package clause", name, i)

@@ -104,7 +104,7 @@ func retained(t *testing.T, protocol string, middleware func(http.Handler) http.
 // writer retains the request. (Some parts retain little without this package too: HTTP/2's own
 // writer, and bodies that were read to the end.)
 func TestRetentionMatrix(t *testing.T) {
-	n := testgate.Count(200, 500, 20_000)
+	n := testgate.Count(100, 500, 20_000)
 	var table strings.Builder
 	fmt.Fprintf(&table, "bytes kept per request (%d requests)  budget  HTTP/1.1  without  HTTP/2  without\n", n)
 	c := &ctxreq.Config{Reporter: discard{}}

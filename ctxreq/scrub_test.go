@@ -228,7 +228,7 @@ func (p planted) plant() map[string]planted {
 }
 
 func TestNoSecretIsShown(t *testing.T) {
-	testgate.NoRace(t)
+	testgate.Seconds(t)
 	table := readTable(t, "secrets.txt")
 	require.GreaterOrEqual(t, len(table), 300)
 	where, forms, bad := map[string]int{}, 0, 0

@@ -51,6 +51,7 @@ func TestChildSameLeak(t *testing.T) {
 }
 
 func TestBaseline(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "leaks.txt")
 	use := "LEAKSAFE_BASELINE=" + file
 	missing := start(t, "main", "TestChildNew", "LEAKSAFE_BASELINE="+file+".missing")

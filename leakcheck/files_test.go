@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/leakcheck"
 )
 
@@ -217,6 +218,7 @@ func TestChildFilesParent(t *testing.T) {
 }
 
 func TestFilesOfSeveralTests(t *testing.T) {
+	testgate.Seconds(t)
 	t.Run("one after the other: each is judged alone", func(t *testing.T) {
 		o := child(t, "bare", "TestChildFilesAlone.")
 		assert.Equal(t, []string{"TestChildFilesAlone2"}, o.failed)

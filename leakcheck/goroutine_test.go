@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/leakcheck"
 )
 
@@ -80,6 +81,7 @@ func TestChildEight7(t *testing.T) { eight(t, 7, leakPlain) }
 func TestChildEight8(t *testing.T) { eight(t, 8, leakPlain) }
 
 func TestEightParallelTests(t *testing.T) {
+	t.Parallel()
 	wait := map[string]func() outcome{}
 	for _, mode := range []string{"bare", "main"} {
 		wait[mode] = start(t, mode, "TestChildEight.")
@@ -203,6 +205,7 @@ func TestChildAlone(t *testing.T) {
 }
 
 func TestAfterFunc(t *testing.T) {
+	testgate.Seconds(t)
 	closure := start(t, "bare", "TestChildClosure.")
 	closureRows := start(t, "main", "TestChildClosureRows")
 	halfChecked := start(t, "main", "TestChildHalfChecked")

@@ -159,6 +159,7 @@ func TestNoGrowthInABenchmark(t *testing.T) {
 }
 
 func TestNoGrowthNoticesThatNothingIsCounted(t *testing.T) {
+	testgate.Seconds(t)
 	for name, op := range map[string]func(){
 		"switched off":         func() { runtime.MemProfileRate = 0 },
 		"switched off and on":  func() { runtime.MemProfileRate = 1 - runtime.MemProfileRate },
@@ -266,6 +267,7 @@ func TestNoGrowthBesideANeighbour(t *testing.T) {
 
 // The environments that change how the collector runs.
 func TestNoGrowthInEveryEnvironment(t *testing.T) {
+	testgate.Seconds(t)
 	const tests = "TestNoGrowthFinds|TestNoGrowthIsSilent"
 	all, pattern := [][]string{{"GOGC=off", "GOMAXPROCS=1"}}, tests+")$/^(an_int_map.*|a_map_of.*|garbage|a_ring|a_pool.*"
 	if testgate.Long() {

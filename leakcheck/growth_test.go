@@ -48,7 +48,7 @@ func must(f *os.File, err error) *os.File {
 func work(stop chan struct{}) { <-stop }
 
 func TestNoGrowthFinds(t *testing.T) {
-	for _, r := range []struct {
+	for i, r := range []struct {
 		name string
 		kind string
 		line string // in the source line of the site
@@ -97,6 +97,9 @@ func TestNoGrowthFinds(t *testing.T) {
 		}},
 	} {
 		t.Run(r.name, func(t *testing.T) {
+			if i%3 != 2 {
+				testgate.Seconds(t)
+			}
 			report, err := leakcheck.Measure(r.op(t), leakcheck.Grace(0))
 			require.NoError(t, err)
 			require.Equal(t, leakcheck.Growing.String(), report.Verdict.String(), "%v %+v", report.Rounds, report.Sites)
@@ -235,6 +238,7 @@ func lineOf(t *testing.T, s leakcheck.Site) string {
 
 // Many callers of one allocating function, and recursion, are one site.
 func TestSitesAreAddedUp(t *testing.T) {
+	testgate.Seconds(t)
 	var kept []*entry
 	var dive func(depth int) *entry
 	dive = func(depth int) *entry {

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"go.uber.org/goleak"
 
+	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/leakcheck"
 )
 
@@ -194,6 +195,7 @@ func TestChildEndsLate(t *testing.T) {
 }
 
 func TestMainOptions(t *testing.T) {
+	t.Parallel()
 	codes := map[string]int{"": 1, "goleak": 0, "prefix": 0, "creator": 0, "misuse": 2, "cleanup": 0}
 	wait := map[string]func() outcome{}
 	for mode := range codes {
@@ -216,6 +218,7 @@ func TestMainOptions(t *testing.T) {
 }
 
 func TestMainLooksWhenTestsFailed(t *testing.T) {
+	testgate.Seconds(t)
 	o := child(t, "main", "TestChildFails")
 	assert.Equal(t, 1, o.code)
 	assert.Contains(t, o.text, "tests failed; the leaks below may be a consequence")
@@ -229,6 +232,7 @@ func TestChildFails(t *testing.T) {
 }
 
 func TestAnnotatesForGitHub(t *testing.T) {
+	testgate.Seconds(t)
 	o := child(t, "main", "TestChildOld", "GITHUB_ACTIONS=true")
 	assert.Regexp(t, `(?m)^::error file=leakcheck/goroutine_test.go,line=\d+::leakcheck: goroutine leak: 1 goroutine is still running after TestChildOld$`, o.text)
 }
@@ -263,6 +267,7 @@ func BenchmarkChildUnchecked(b *testing.B) {
 }
 
 func TestMainNamesWhatHasNoCheck(t *testing.T) {
+	t.Parallel()
 	several := start(t, "main", "TestChildOldUnchecked|ExampleMain_child|BenchmarkChildUnchecked")
 	stack := start(t, "main", "", "LEAKCHECK_ONLY=TestChildStack")
 	o := several()

@@ -101,6 +101,7 @@ func TestGrowingGoroutinesAreReportedOnce(t *testing.T) {
 }
 
 func TestGrowthInTheBaseline(t *testing.T) {
+	testgate.Seconds(t)
 	file := filepath.Join(t.TempDir(), "leaks.txt")
 	o := child(t, "bare", "TestChildGrows", "LEAKSAFE_BASELINE="+file, "LEAKSAFE_BASELINE_UPDATE=1")
 	assert.Zero(t, o.code, "taken in")
@@ -113,6 +114,7 @@ func TestGrowthInTheBaseline(t *testing.T) {
 }
 
 func TestMustDetectSeesGrowth(t *testing.T) {
+	testgate.Seconds(t)
 	leakcheck.MustDetect(t, func(t testing.TB) {
 		var kept []*entry
 		leakcheck.NoGrowth(t, func() { kept = append(kept, new(entry)) })

@@ -81,6 +81,7 @@ func TestWhyAliveWithoutTheGoCommandSaysWhereAndHow(t *testing.T) {
 }
 
 func TestDumpsAreDeleted(t *testing.T) {
+	testgate.Seconds(t)
 	dir := t.TempDir()
 	_, err := whyChild(t, "why", "PATH=", "TMPDIR="+dir, "TMP="+dir, "LEAKSAFE_DUMP=")
 	require.NoError(t, err)
@@ -134,6 +135,7 @@ func TestWhyAliveOfNil(t *testing.T) {
 
 // What only the caller holds is said to be the caller's.
 func TestWhyAliveOfAnObjectThatOnlyTheCallerHolds(t *testing.T) {
+	testgate.Seconds(t)
 	k := &kept{}
 	keptOnly = k // on the heap
 	keptOnly = nil
@@ -144,7 +146,7 @@ func TestWhyAliveOfAnObjectThatOnlyTheCallerHolds(t *testing.T) {
 }
 
 func TestWhyAliveOfAPackageVariable(t *testing.T) {
-	testgate.NoRace(t)
+	testgate.Seconds(t)
 	p, err := leakcheck.WhyAlive(&keptStruct)
 	require.NoError(t, err)
 	assert.Equal(t, "it is part of the package variable leakcheck_test.keptStruct, which lives as long as the program", p.Answer)

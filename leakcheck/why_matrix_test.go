@@ -142,7 +142,7 @@ func TestRetentionMatrix(t *testing.T) {
 	for _, rate := range []int{1, 0} {
 		t.Run(fmt.Sprintf("MemProfileRate=%d", rate), func(t *testing.T) {
 			if rate == 0 {
-				testgate.NoRace(t)
+				testgate.Seconds(t)
 			}
 			testMatrix(t, rate)
 		})
@@ -506,7 +506,7 @@ func plantDefer(t *testing.T) uintptr {
 
 // A sync.Pool is asked for many objects, because under -race it drops some of what it is given.
 func TestWhyAliveSaysThatAPoolIsNoLeak(t *testing.T) {
-	testgate.NoRace(t)
+	testgate.Seconds(t)
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // two collections would empty the pool
 	var addrs []uintptr
 	for range 32 {

@@ -20,7 +20,7 @@ type whyEntry struct {
 var whyDefault = &whyStore{items: map[string]*whyEntry{}}
 
 func TestWhyAliveNamesTheVariableThoughTheCallerUsesTheObject(t *testing.T) {
-	testgate.NoRace(t)
+	testgate.Seconds(t)
 	e := &whyEntry{key: "x", buf: make([]byte, 100)}
 	whyDefault.items["some key"] = e
 	defer clear(whyDefault.items)

@@ -54,7 +54,7 @@ func heap() int64 {
 func TestMillionBuilds(t *testing.T) {
 	mapper.ResetSites()
 	testgate.NoRace(t)
-	builds := testgate.Count(5_000, 20_000, 1_000_000)
+	builds := testgate.Count(2_000, 20_000, 1_000_000)
 	var grown int64
 	text := logged(t, func() {
 		before := heap()
@@ -232,7 +232,7 @@ var registry []*mapper.Mapper[User, UserDTO]
 
 // TestRegistryLeaks is the leaky counterpart: the same check catches the leak of a registry.
 func TestRegistryLeaks(t *testing.T) {
-	testgate.NoRace(t)
+	testgate.Seconds(t)
 	defer func() { registry = nil }()
 	p := provider(func() *mapper.Mapper[User, UserDTO] {
 		m := mapper.Must[User, UserDTO](userOptions()...)

@@ -340,6 +340,7 @@ func TestOverlapIsBounded(t *testing.T) {
 // TestPartsWithoutOverlap maps many megabytes that do not overlap, and some that do a little: a
 // slice and pointers to its elements, a list and its rows, one object mapped to many types.
 func TestPartsWithoutOverlap(t *testing.T) {
+	testgate.Seconds(t)
 	type rows struct {
 		All  []int64
 		Rows [][]int64
@@ -397,7 +398,7 @@ func TestCyclesAreErrors(t *testing.T) {
 
 // TestDepthIsBounded nests deeper than any stack, with a MaxDepth that allows it.
 func TestDepthIsBounded(t *testing.T) {
-	testgate.NoRace(t)
+	testgate.Seconds(t)
 	type list struct{ Next *list }
 	type listDTO struct{ Next *listDTO }
 	type held struct{ Next any }

@@ -222,7 +222,6 @@ func TestALateWriteIntoALentSliceIsFound(t *testing.T) {
 }
 
 func TestLendingDoesNotGrow(t *testing.T) {
-	testgate.NoRace(t)
 	for _, name := range []string{"zero options", "secret", "check"} {
 		t.Run(name, func(t *testing.T) {
 			if name != "zero options" {

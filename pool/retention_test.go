@@ -188,6 +188,7 @@ func process(t *testing.T, name string) (perOp, heap int) {
 }
 
 func TestTheHeapAfterMixedTraffic(t *testing.T) {
+	testgate.Seconds(t)
 	if testgate.Race {
 		t.Skip("measures the heap, of which sync.Pool drops a part under -race")
 	}

@@ -167,7 +167,7 @@ func TestSeries(t *testing.T) {
 		c.curve.seed = i % seeds
 		t.Run(c.name, func(t *testing.T) {
 			if c.curve.lasts > 12*hour {
-				testgate.NoRace(t)
+				testgate.Seconds(t)
 			}
 			t.Parallel()
 			found := math.Inf(1)

@@ -193,6 +193,7 @@ func TestDumpOfFiveVictims(t *testing.T) {
 		})
 	}
 	t.Run("stripped, with -exe", func(t *testing.T) {
+		testgate.Seconds(t)
 		k := keepers[0]
 		testVictim(t, stripped, plain, k)
 	})
@@ -367,6 +368,7 @@ func sameGraph(t *testing.T, full, redacted *heapdump.Dump) {
 // What a dump must not hold: secrets in the heap, on stacks, in variables, map keys and arguments
 // of goroutines. The dump with contents holds each, so the search would find them.
 func TestRedactedDumpHoldsNoSecrets(t *testing.T) {
+	testgate.Seconds(t)
 	places := map[string][]string{"cache": {"key", "token", "global", "array"}, "workers": {"argument", "stack"}, "hooks": {"upload"}, "sessions": {"session"},
 		"timers": {"order", "parcel"}}
 	for service, where := range places {
@@ -403,6 +405,7 @@ func TestRedactedDumpHoldsNoSecrets(t *testing.T) {
 
 // kill -9 at every stage of a dump: the kernel lets the victim go on.
 func TestVictimGoesOnWhenTheToolIsKilled(t *testing.T) {
+	testgate.Seconds(t)
 	times, service := 10, "cache"
 	if testgate.Long() {
 		times, service = 200, "busy"
@@ -439,6 +442,7 @@ func TestVictimGoesOnWhenTheToolIsKilled(t *testing.T) {
 
 // A signal ends the command at every stage: no part of a dump is left, and the victim goes on.
 func TestNothingIsLeftAfterASignal(t *testing.T) {
+	testgate.Seconds(t)
 	v := plain.run(t, "cache")
 	dir := t.TempDir()
 	t.Setenv("TMPDIR", dir)
@@ -587,6 +591,7 @@ func untilStopped(pid string, ended chan error) int {
 
 // A process that the user had stopped stays stopped, through a dump and through the tool's death.
 func TestStoppedVictimStaysStopped(t *testing.T) {
+	testgate.Seconds(t)
 	v := plain.run(t, "cache")
 	pid := v.cmd.Process.Pid
 	require.NoError(t, syscall.Kill(pid, syscall.SIGSTOP))
@@ -657,6 +662,7 @@ func TestWhyOfAProcess(t *testing.T) {
 // Arguments of go statements and of blocked calls have the types that their functions declare, also
 // where they came in registers and were saved to the frame.
 func TestArgumentsOfGoroutinesHaveTypes(t *testing.T) {
+	testgate.Seconds(t)
 	for _, way := range []build{plain, {name: "debug", flags: []string{"-gcflags=all=-N -l"}}} {
 		t.Run(way.name, func(t *testing.T) {
 			v := way.run(t, "bills")

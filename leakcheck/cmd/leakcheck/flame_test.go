@@ -57,7 +57,7 @@ func cum(t *testing.T, table, frame string) float64 {
 }
 
 func TestFlame(t *testing.T) {
-	testgate.NoRace(t)
+	testgate.Seconds(t)
 	s := runShop(t, 2048)
 	file := filepath.Join(t.TempDir(), "retained.pb.gz")
 	said := leakcheck(t, "flame", s.after, "-exe", s.exe, file)

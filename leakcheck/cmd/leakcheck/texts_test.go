@@ -26,7 +26,7 @@ var (
 // The texts of the command in one place, for a reader: what it prints, and every error. Numbers are
 // N.
 func TestTexts(t *testing.T) {
-	testgate.NoRace(t)
+	testgate.Seconds(t)
 	s := runService(t)
 	b, err := os.ReadFile(s.after)
 	require.NoError(t, err)

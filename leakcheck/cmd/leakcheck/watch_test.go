@@ -128,6 +128,7 @@ func fake(t *testing.T, answer func(n int64, w http.ResponseWriter, r *http.Requ
 }
 
 func TestWatchCannotTell(t *testing.T) {
+	testgate.Seconds(t)
 	exe := buildPlain(t)
 	real := startPlain(t, exe, "leak")
 	proxy := func(w http.ResponseWriter, r *http.Request, base string) []byte {

@@ -256,10 +256,7 @@ func TestRefusedNearTheLimit(t *testing.T) {
 // TestSoak makes copies beside allocation, collections, connections, exec, tickers, profilers and
 // signals: 20, and 1,000 under LEAKSAFE_LONG. None hangs, and none leaves anything.
 func TestSoak(t *testing.T) {
-	n := 20
-	if testgate.Long() {
-		n = 1000
-	}
+	n := testgate.Count(10, 20, 1000)
 	files, goroutines := openFiles(t), runtime.NumGoroutine()
 	stop := make(chan struct{})
 	var busy sync.WaitGroup

@@ -210,10 +210,7 @@ func TestHostileProcess(t *testing.T) {
 	testgate.NoRace(t)
 	m := recorded(t)
 	require.NoError(t, hostile(t, m, nil))
-	times := 200
-	if testgate.Long() {
-		times = 20_000
-	}
+	times := testgate.Count(50, 200, 20_000)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))

@@ -16,7 +16,7 @@ import (
 // The dump of a large heap without pointers takes a small file, and saved it can be read as any
 // other.
 func TestRedactedDumpIsCompact(t *testing.T) {
-	testgate.NoRace(t)
+	testgate.Seconds(t)
 	large := make([][]byte, 64)
 	for i := range large {
 		large[i] = bytes.Repeat([]byte{1}, 256<<10)

@@ -124,6 +124,7 @@ func TestNothingIsDeadlyToAFrozenCopy(t *testing.T) {
 // A service whose goroutines run while it is copied: in every dump each known object is found, and
 // the variable that holds it. 3 dumps, and 200 under LEAKSAFE_LONG.
 func TestDumpsOfABusyService(t *testing.T) {
+	testgate.Seconds(t)
 	if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" && runtime.GOARCH != "arm64" {
 		t.Skip("no frozen copies here")
 	}

@@ -4,11 +4,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/symbols"
 )
 
@@ -44,8 +46,8 @@ func TestEveryFormat(t *testing.T) {
 	}
 	for _, system := range []struct{ goos, goarch string }{{"linux", "amd64"}, {"darwin", "arm64"}, {"windows", "amd64"}, {"linux", "386"}} {
 		t.Run(system.goos+" "+system.goarch, func(t *testing.T) {
-			if testing.Short() && system.goos != "linux" {
-				t.Skip("builds the standard library for another system")
+			if system.goos+system.goarch != runtime.GOOS+runtime.GOARCH {
+				testgate.Seconds(t) // builds the standard library for another system
 			}
 			testFormat(t, build(t, system.goos, system.goarch))
 		})
