@@ -66,6 +66,21 @@ func TestTimeoutEndsTheContext(t *testing.T) {
 	})
 }
 
+// A panic after the Timeout leaves unknown what happened, as an error does.
+func TestAPanicAfterTheTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := told{}
+		r := record(func(ctx context.Context, _ int, _ []int) error { <-ctx.Done(); panic("late") })
+		b := start(t, batch.Options[int]{Timeout: 10 * ms, Attempts: 3, Observer: o.observe}, r.handle)
+		addAll(t, b, 1)
+		require.ErrorIs(t, b.Flush(t.Context()), batch.ErrTimeout)
+		require.ErrorIs(t, o[1], batch.ErrTimeout)
+		require.ErrorContains(t, o[1], "late")
+		assert.Len(t, r.calls, 1, "and it is not tried again")
+		finish(t, b)
+	})
+}
+
 // Flush waits for a slow Observer, as Close does.
 func TestFlushWaitsForTheObserver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
