@@ -69,7 +69,7 @@ func findHeap(all []Measurement, floor float64) []Finding {
 	c, v := verdict(series(all, live), floor)
 	sites := grown(all, func(m *Measurement) snapshot { return m.heap })
 	if v == climb.Climbs {
-		return []Finding{finding(LiveHeap, c, sites)}
+		return []Finding{finding(LiveHeap, c, notable(sites, fewSamples))}
 	}
 	// A line may climb below the noise of the others.
 	return climbing(LiveHeap, all, sites, floor, func(m *Measurement) snapshot { return m.heap })
@@ -79,7 +79,7 @@ func findGoroutines(all []Measurement) []Finding {
 	c, v := verdict(series(all, goroutines), countFloor)
 	sites := grown(all, func(m *Measurement) snapshot { return m.goroutines })
 	if v == climb.Climbs {
-		return []Finding{finding(Goroutines, c, sites)}
+		return []Finding{finding(Goroutines, c, notable(sites, 0))}
 	}
 	return climbing(Goroutines, all, sites, countFloor, func(m *Measurement) snapshot { return m.goroutines })
 }
@@ -125,20 +125,24 @@ func findLeaked(all []Measurement) []Finding {
 }
 
 func finding(signal string, c climb.Climb, sites []Site) Finding {
-	return Finding{Signal: signal, From: c.From, To: c.To, PerHour: c.PerSecond * 3600, Sites: notable(sites)}
+	return Finding{Signal: signal, From: c.From, To: c.To, PerHour: c.PerSecond * 3600, Sites: sites}
 }
 
-// notable are the lines that matter: the first few, without those that grew by less than a fiftieth
-// of the first. What happens to be under way in a fetch grows by one or two.
-func notable(sites []Site) []Site {
+// notable are the lines that matter: the first few, without those that grew by less than noise, or
+// by less than a fiftieth of the first. What happens to be under way in a fetch grows by one or two.
+func notable(sites []Site, noise int64) []Site {
 	n := min(len(sites), shown)
-	for n > 1 && 50*sites[n-1].Growth < sites[0].Growth {
+	for n > 1 && (sites[n-1].Growth < noise || 50*sites[n-1].Growth < sites[0].Growth) {
 		n--
 	}
 	return sites[:n]
 }
 
 const shown = 5
+
+// fewSamples is what a heap profile says of a line of which it has caught four objects more, at the
+// default rate of one in 512 KiB: chance brings one or two.
+const fewSamples = 4 * 512 << 10
 
 // grown lists the lines that hold more in the last third of the fetches than in the middle, and
 // more there than in the first third: a cache that filled at the start is none of them. The profile

@@ -201,7 +201,9 @@ func TestFailures(t *testing.T) {
 
 // What happens to be under way when a fetch looks is no line that grows.
 func TestNotable(t *testing.T) {
-	assert.Equal(t, []Site{{Growth: 1750}, {Growth: 40}}, notable([]Site{{Growth: 1750}, {Growth: 40}, {Growth: 1}}))
-	assert.Equal(t, []Site{{Growth: 3}, {Growth: 2}, {Growth: 1}}, notable([]Site{{Growth: 3}, {Growth: 2}, {Growth: 1}}))
-	assert.Empty(t, notable(nil))
+	assert.Equal(t, []Site{{Growth: 1750}, {Growth: 40}}, notable([]Site{{Growth: 1750}, {Growth: 40}, {Growth: 1}}, 0))
+	assert.Equal(t, []Site{{Growth: 3}, {Growth: 2}, {Growth: 1}}, notable([]Site{{Growth: 3}, {Growth: 2}, {Growth: 1}}, 0))
+	assert.Equal(t, []Site{{Growth: 25 * mib}, {Growth: 2 * mib}}, notable([]Site{{Growth: 25 * mib}, {Growth: 2 * mib}, {Growth: mib}}, fewSamples), "two samples by chance")
+	assert.Equal(t, []Site{{Growth: mib}}, notable([]Site{{Growth: mib}}, fewSamples), "the only one")
+	assert.Empty(t, notable(nil, 0))
 }

@@ -40,14 +40,16 @@ type seenKind struct {
 // A typer finds what every object is, from the roots on. It knows kinds and links already met: a
 // heap of millions of objects has some hundred of each.
 type typer struct {
-	h     *Heap
-	kinds []int32 // by object, an index of list
-	list  []kind
-	ids   map[kind]int32
-	seen  map[seenKind]int32 // those that depend on nothing else
-	links map[linkKey]*linkTemplate
-	ends  map[endKey]int32 // kinds to which fixed references lead
+	h      *Heap
+	kinds  []int32 // by object, an index of list
+	list   []kind
+	ids    map[kind]int32
+	seen   map[seenKind]int32 // those that depend on nothing else
+	links  map[linkKey]*linkTemplate
+	opaque linkTemplate     // of an object of which the type is not known
+	ends   map[endKey]int32 // kinds to which fixed references lead
 
+	samples []int32          // the kinds of objects of which nothing else is known; 0 and -1 are none
 	unknown map[uint64]int32 // by size
 	allocs  map[int32]string // what allocation stacks say, by sample
 }
@@ -118,6 +120,9 @@ func (t *typer) kindOf(o int32, via link) int32 {
 	} else if k.view.many {
 		k.view.delta %= uint64(max(k.view.typ.Size(), 1)) // the start of a slice of it says nothing here
 	}
+	if k.view == (view{}) && via.typ == nil && h.names.Func == nil {
+		return t.ofSample(o)
+	}
 	seen := seenKind{k.view, via.typ}
 	if i, ok := t.seen[seen]; ok {
 		return i
@@ -131,11 +136,32 @@ func (t *typer) kindOf(o int32, via link) int32 {
 		t.seen[seen] = i
 		return i
 	}
-	if k.text == "" && h.names.Func == nil && h.SampleOf(o) == heapdump.None {
-		return t.unknownOf(h.Size(o))
-	}
 	t.describe(&k, o)
 	return t.add(k)
+}
+
+// ofSample is the kind of an object of which nothing is known but where it was allocated, or not
+// even that.
+func (t *typer) ofSample(o int32) int32 {
+	sample := t.h.SampleOf(o)
+	if sample == heapdump.None {
+		return t.unknownOf(t.h.Size(o))
+	}
+	if t.samples == nil {
+		t.samples = make([]int32, len(t.h.Allocs))
+	}
+	i := t.samples[sample]
+	if i == 0 {
+		i = -1
+		if text := t.allocated(sample); text != "" {
+			i = t.add(kind{text: text})
+		}
+		t.samples[sample] = i
+	}
+	if i < 0 {
+		return t.unknownOf(t.h.Size(o))
+	}
+	return i
 }
 
 // unknownOf is the kind of objects of which only the size is known.
@@ -254,6 +280,9 @@ func (t *typer) first(r *root) (via link, from string) {
 func (t *typer) next(o int32, off uint64) (via link, x *linkTemplate, key linkKey) {
 	h, k := t.h, t.kinds[o]
 	v := &t.list[k].view
+	if v.typ == nil && t.list[k].fn == "" { // no name for any of its words
+		return link{addr: h.Addr(o) + off, opaque: true}, &t.opaque, key
+	}
 	key = linkKey{k, off}
 	if v.typ != nil && v.many && off >= v.delta {
 		key.off = (off - v.delta) % uint64(max(v.typ.Size(), 1))
