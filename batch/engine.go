@@ -11,7 +11,7 @@ import (
 // An engine is the one state machine behind [Batcher], [Caller] and [Keyed]. Items are admitted
 // into a budget, gathered in the batches of lanes, and handed over by workers.
 //
-// One mutex guards its parts. Methods with the suffix Locked are called with mu held. All others
+// One mutex guards its parts, but for what quick says. Methods with the suffix Locked are called with mu held. All others
 // are called without it; the methods that need it lock it, with lock.
 type engine[K comparable, T, R any] struct {
 	opt     Options[T]

@@ -40,22 +40,6 @@ func BenchmarkAddAll64(b *testing.B) {
 	_ = x.Close(context.Background())
 }
 
-// A Do without other callers, with a handler that does nothing: it measures the overhead of the
-// package.
-func BenchmarkLoneDo(b *testing.B) {
-	c, err := batch.NewCaller(batch.Options[int]{}, func(_ context.Context, items []int) ([]batch.Result[int], error) {
-		return make([]batch.Result[int], len(items)), nil
-	})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		_, _ = c.Do(context.Background(), 1)
-	}
-	_ = c.Close(context.Background())
-}
-
 // Callers that call Do in a loop, and a handler that takes a millisecond: how full are the batches?
 // It reports items per call, of 500 at most.
 func BenchmarkDoUnderLoad(b *testing.B) {

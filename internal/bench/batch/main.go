@@ -1,6 +1,7 @@
 // Command batch measures package batch beside its peers: the cost of an item
-// with 1 and 8 producers, of an item with a result of its own, and a burst of
-// 100,000 messages in front of a slow downstream.
+// with 1 and 8 producers, of an item with a result of its own, of a call while
+// there is no other, and a burst of 100,000 messages in front of a slow
+// downstream.
 //
 //	go run -C internal/bench ./batch          the cost of an item
 //	go run -C internal/bench ./batch -burst   the burst, one process a tool
@@ -45,6 +46,11 @@ func costs(opt side.Options) {
 		}
 		side.Table(os.Stdout, fmt.Sprintf("an item with its result, %d producers", producers), side.Compare(cases, opt))
 	}
+	var cases []side.Case
+	for _, a := range loners {
+		cases = append(cases, a.alone())
+	}
+	side.Table(os.Stdout, "a call while there is no other", side.Compare(cases, opt))
 }
 
 // chunk is how many items a producer adds in a row; batches are full at full.
@@ -92,6 +98,17 @@ func (a asker) asking(producers int) side.Case {
 			})
 		}
 		wg.Wait()
+		end()
+	}}
+}
+
+// alone asks n times, one after the other.
+func (a asker) alone() side.Case {
+	return side.Case{Name: a.name, Run: func(n int) {
+		ask, end := a.open()
+		for range n {
+			ask()
+		}
 		end()
 	}}
 }

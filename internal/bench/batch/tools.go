@@ -295,6 +295,41 @@ var askers = []asker{
 	}},
 }
 
+// A loner asks for one result, which nothing shares a batch with.
+var loners = []asker{
+	{"by hand: a goroutine, a deadline, a timer", func() (func(), func()) {
+		handle := func(_ context.Context, keys []int) []int { return keys }
+		return func() {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			result, late := make(chan int, 1), make(chan struct{})
+			timer := time.AfterFunc(66*time.Second, func() { close(late) }) // the handler may not heed ctx
+			go func() { result <- handle(ctx, []int{1})[0] }()
+			select {
+			case v := <-result:
+				expect(1, v, nil)
+			case <-late:
+				panic("late")
+			}
+			timer.Stop()
+			cancel()
+		}, func() {}
+	}},
+	{"leaksafe Do", func() (func(), func()) {
+		c, err := batch.NewCaller(batch.Options[int]{}, func(_ context.Context, keys []int) ([]batch.Result[int], error) {
+			rs := make([]batch.Result[int], len(keys))
+			for i, k := range keys {
+				rs[i].Value = k
+			}
+			return rs, nil
+		})
+		check(err)
+		return func() {
+			v, err := c.Do(context.Background(), 1)
+			expect(1, v, err)
+		}, func() { check(c.Close(context.Background())) }
+	}},
+}
+
 func expect(want, got int, err error) {
 	if err != nil || got != want {
 		panic("wrong result")
