@@ -11,8 +11,8 @@ import (
 // An engine is the one state machine behind [Batcher], [Caller] and [Keyed]. Items are admitted
 // into a budget, gathered in the batches of lanes, and handed over by workers.
 //
-// One mutex guards its parts, but for what quick says. Methods with the suffix Locked are called with mu held. All others
-// are called without it; the methods that need it lock it, with lock.
+// One mutex guards its parts, but for what quick says. Methods with the suffix Locked are called
+// with mu held. All others are called without it; the methods that need it lock it, with lock.
 type engine[K comparable, T, R any] struct {
 	opt     Options[T]
 	handle  func(context.Context, K, []T) ([]Result[R], error)

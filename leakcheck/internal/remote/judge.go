@@ -129,7 +129,8 @@ func finding(signal string, c climb.Climb, sites []Site) Finding {
 }
 
 // notable are the lines that matter: the first few, without those that grew by less than noise, or
-// by less than a fiftieth of the first. What happens to be under way in a fetch grows by one or two.
+// by less than a fiftieth of the first. What happens to be under way in a fetch grows by one or
+// two.
 func notable(sites []Site, noise int64) []Site {
 	n := min(len(sites), shown)
 	for n > 1 && (sites[n-1].Growth < noise || 50*sites[n-1].Growth < sites[0].Growth) {
