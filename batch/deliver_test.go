@@ -11,6 +11,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -521,9 +522,12 @@ func TestRetryAfter(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				at := map[int][]time.Duration{}
+				var mu sync.Mutex // of at: two calls may be in flight
 				begin := time.Now()
 				b := start(t, batch.Options[int]{Attempts: 4, InFlight: 2, MaxAge: time.Minute, MaxItems: 1, Linger: batch.Immediately, Observer: told{}.observe}, func(_ context.Context, items []int) error {
+					mu.Lock()
 					at[items[0]] = append(at[items[0]], time.Since(begin))
+					mu.Unlock()
 					if items[0] == 0 && time.Since(begin) < 30*time.Second {
 						return c.err
 					}
