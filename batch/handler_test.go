@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -19,7 +20,11 @@ import (
 // told is an Observer that remembers the outcome of each item.
 type told map[int]error
 
+var telling sync.Mutex // of every told: Observers run concurrently
+
 func (o told) observe(items []int, err error) {
+	telling.Lock()
+	defer telling.Unlock()
 	for _, v := range items {
 		if _, twice := o[v]; twice {
 			panic(fmt.Sprintf("item %d has two outcomes", v))
