@@ -34,6 +34,7 @@ func TestChildGrows(t *testing.T) {
 }
 
 func TestGrowthText(t *testing.T) {
+	testgate.Seconds(t)
 	dir := t.TempDir()
 	o := child(t, "bare", "TestChildGrows", "GITHUB_ACTIONS=true", "LEAKSAFE_DIR="+dir, "PATH=") // without go on it nothing is built
 	assert.Equal(t, []string{"TestChildGrows"}, o.failed)
@@ -79,6 +80,7 @@ func TestGrowthText(t *testing.T) {
 
 // A failure without a path says why there is none.
 func TestGrowthWithoutADump(t *testing.T) {
+	testgate.Seconds(t)
 	o := child(t, "bare", "TestChildGrows", "TMPDIR=/nonexistent")
 	assert.Equal(t, []string{"TestChildGrows"}, o.failed)
 	assert.Contains(t, o.text, "retained by    unknown: cannot write a heap dump: open /nonexistent/")
@@ -191,6 +193,7 @@ func TestOptionsOfNoGrowth(t *testing.T) {
 }
 
 func TestReportOnDisk(t *testing.T) {
+	testgate.Seconds(t)
 	dir := t.TempDir()
 	t.Setenv("LEAKSAFE_DIR", dir)
 	l := &listener{TB: t}

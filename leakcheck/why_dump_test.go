@@ -91,6 +91,7 @@ func TestDumpsAreDeleted(t *testing.T) {
 }
 
 func TestDumpsAreKeptOnlyOnRequest(t *testing.T) {
+	testgate.Seconds(t)
 	dir := t.TempDir()
 	_, err := whyChild(t, "why", "PATH=", "LEAKSAFE_DUMP=1", "LEAKSAFE_DIR="+dir)
 	require.NoError(t, err)

@@ -38,6 +38,7 @@ func grow() { growing = append(growing, make([]byte, 1<<20)) }
 // A cache that filled while memory was rising already is no part of the finding, though it holds
 // more than what leaks.
 func TestFindingNamesWhatGrewInItsTime(t *testing.T) {
+	testgate.Seconds(t)
 	filled, growing = nil, nil
 	defer func() { filled, growing = nil, nil }()
 	n := 0

@@ -137,6 +137,7 @@ func TestSlowLeakIsFoundWithin15Windows(t *testing.T) {
 
 // Runs that end while traffic or a cache is high are no mountains.
 func TestRunsThatAreNoMountains(t *testing.T) {
+	testgate.Seconds(t)
 	for name, live := range map[string]func(float64) float64{
 		"a cache fills, then a deploy a day later": filling(300*mib, 20*min),
 		"a deploy a day at noon":                   shifted(wave(60*mib, 400*mib), 11*hour),

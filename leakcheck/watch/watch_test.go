@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/leakcheck/watch"
 )
 
@@ -397,6 +398,7 @@ func TestPlace(t *testing.T) {
 
 // What watch allocates itself is bounded, and would only hide the program's lines.
 func TestOwnMemoryIsNotListed(t *testing.T) {
+	testgate.Seconds(t)
 	rate := runtime.MemProfileRate
 	runtime.MemProfileRate = 1
 	defer func() { runtime.MemProfileRate = rate }()

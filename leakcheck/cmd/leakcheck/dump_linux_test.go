@@ -684,6 +684,7 @@ func TestArgumentsOfGoroutinesHaveTypes(t *testing.T) {
 
 // A chain of single owners is one row, so that what fills the memory is seen.
 func TestChainOfOwnersIsOneRow(t *testing.T) {
+	testgate.Seconds(t)
 	v := plain.run(t, "guests")
 	out := built(t, "summary", "-pid", v.pid, "-n", "4")
 	_, rows, _ := strings.Cut(out, "shallow  retained\n")
@@ -695,6 +696,7 @@ func TestChainOfOwnersIsOneRow(t *testing.T) {
 }
 
 func TestVariableOfMain(t *testing.T) {
+	testgate.Seconds(t)
 	v := plain.run(t, "shelf")
 	assert.Regexp(t, `retained by the main goroutine, [a-z ]+, in main\.main \(victims/main\.go:\d+\) \(variable books of its frame\)`,
 		built(t, "why", "-pid", v.pid, "-type", "main.book", "-n", "1"))
@@ -710,6 +712,7 @@ func TestDumpKnowsCleanups(t *testing.T) {
 }
 
 func TestDumpOfAnotherNamespace(t *testing.T) {
+	testgate.Seconds(t)
 	exe := plain.exe(t)
 	root := t.TempDir()
 	b, err := os.ReadFile(exe)
