@@ -139,6 +139,7 @@ var retentionMatrix = []struct {
 
 // The rows share a process and a dump: they keep different objects in different ways.
 func TestRetentionMatrix(t *testing.T) {
+	testgate.NoRace(t) // a path does not depend on the race detector, and the second build takes long there
 	for _, rate := range []int{1, 0} {
 		t.Run(fmt.Sprintf("MemProfileRate=%d", rate), func(t *testing.T) {
 			if rate == 0 {

@@ -299,6 +299,7 @@ func allocated(run func()) uint64 {
 // TestOverlapIsBounded maps sources of 1 MB whose parts overlap: a program can make them, and
 // copies of all parts would take gigabytes.
 func TestOverlapIsBounded(t *testing.T) {
+	testgate.NoRace(t)
 	type parts struct {
 		Slices [][]int64
 		Ptrs   []*[1 << 14]int64

@@ -238,6 +238,7 @@ func TestLendingDoesNotGrow(t *testing.T) {
 		})
 	}
 	t.Run("slices that are kept", func(t *testing.T) {
+		testgate.NoRace(t)
 		t.Cleanup(func() { keptSlices = nil })
 		leakcheck.MustDetect(t, func(t testing.TB) {
 			s := pool.NewBytes(pool.Options{}).Slices(4096)

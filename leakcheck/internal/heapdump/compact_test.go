@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/internal/testgate"
 )
 
 // compactOf writes parts at random, with zeros between, and returns what the dump is.
@@ -66,6 +68,7 @@ func TestCompactFile(t *testing.T) {
 // A saved file that is cut or damaged anywhere gives an error or another dump; no panic, and no
 // memory for what it claims to have.
 func TestCompactFileThatIsDamaged(t *testing.T) {
+	testgate.NoRace(t)
 	r := rand.New(rand.NewPCG(1, 2))
 	c, _ := compactOf(t, r)
 	var saved bytes.Buffer

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
 )
 
@@ -84,6 +85,7 @@ func TestReadFindsObjectsAndEdges(t *testing.T) {
 
 // The runtime writes heap bits and mark bits at the end of a page as if they were objects.
 func TestReadLeavesOutWhatIsNoObject(t *testing.T) {
+	testgate.NoRace(t)
 	type small struct{ next *small }
 	var list *small
 	for range 400_000 {

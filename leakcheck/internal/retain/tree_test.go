@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
+	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/retain"
 )
 
@@ -18,6 +19,7 @@ func TestTreeIsOfDominators(t *testing.T) {
 
 // A list and a tree of a hundred thousand nodes are a few nodes of the profile.
 func TestTreeFoldsWhatRepeats(t *testing.T) {
+	testgate.NoRace(t)
 	const n = 20_000
 	edges := make([][]int, n)
 	for i := range n - 1 {
