@@ -16,6 +16,7 @@ import (
 type guard struct {
 	*watch.Watcher
 	stop chan struct{}
+	once sync.Once
 	done sync.WaitGroup
 	heap int64 // the most bytes of heap objects seen
 	held int64 // the most bytes that the runtime held: stacks too
@@ -68,9 +69,10 @@ func (g *guard) measure() {
 	}
 }
 
-// peak ends the measuring and returns the highest sizes, in bytes.
+// peak ends the measuring and returns the highest sizes, in bytes. Pressure may come while the
+// worker ends, and then both ask.
 func (g *guard) peak() (heap, held int64) {
-	close(g.stop)
+	g.once.Do(func() { close(g.stop) })
 	g.done.Wait()
 	return g.heap, g.held
 }

@@ -83,6 +83,7 @@ func begin(t *testing.T, n int, ackWait time.Duration) *scene {
 	t.Helper()
 	s, err := startScene(t.Context(), ackWait, time.Millisecond)
 	require.NoError(t, err)
+	s.config.Limit *= raceTimes
 	t.Cleanup(s.close)
 	require.NoError(t, s.publish(t.Context(), n))
 	return s
