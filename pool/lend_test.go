@@ -222,6 +222,7 @@ func TestALateWriteIntoALentSliceIsFound(t *testing.T) {
 }
 
 func TestLendingDoesNotGrow(t *testing.T) {
+	testgate.NoRace(t)
 	for _, name := range []string{"zero options", "secret", "check"} {
 		t.Run(name, func(t *testing.T) {
 			if name != "zero options" {
@@ -238,7 +239,6 @@ func TestLendingDoesNotGrow(t *testing.T) {
 		})
 	}
 	t.Run("slices that are kept", func(t *testing.T) {
-		testgate.NoRace(t)
 		t.Cleanup(func() { keptSlices = nil })
 		leakcheck.MustDetect(t, func(t testing.TB) {
 			s := pool.NewBytes(pool.Options{}).Slices(4096)

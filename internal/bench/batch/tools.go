@@ -271,14 +271,7 @@ var askers = []asker{
 		}, func() {}
 	}},
 	{"leaksafe Submit and Wait", func() (func(), func()) {
-		c, err := batch.NewCaller(batch.Options[int]{MaxItems: full, Linger: linger, InFlight: inFlight, PendingItems: 16 * full},
-			func(_ context.Context, keys []int) ([]batch.Result[int], error) {
-				rs := make([]batch.Result[int], len(keys))
-				for i, k := range keys {
-					rs[i].Value = k
-				}
-				return rs, nil
-			})
+		c, err := batch.NewCaller(batch.Options[int]{MaxItems: full, Linger: linger, InFlight: inFlight, PendingItems: 16 * full}, echo)
 		check(err)
 		return func() {
 			tickets := make([]batch.Ticket[int], full)
@@ -315,19 +308,22 @@ var loners = []asker{
 		}, func() {}
 	}},
 	{"leaksafe Do", func() (func(), func()) {
-		c, err := batch.NewCaller(batch.Options[int]{}, func(_ context.Context, keys []int) ([]batch.Result[int], error) {
-			rs := make([]batch.Result[int], len(keys))
-			for i, k := range keys {
-				rs[i].Value = k
-			}
-			return rs, nil
-		})
+		c, err := batch.NewCaller(batch.Options[int]{}, echo)
 		check(err)
 		return func() {
 			v, err := c.Do(context.Background(), 1)
 			expect(1, v, err)
 		}, func() { check(c.Close(context.Background())) }
 	}},
+}
+
+// echo answers each key with itself.
+func echo(_ context.Context, keys []int) ([]batch.Result[int], error) {
+	rs := make([]batch.Result[int], len(keys))
+	for i, k := range keys {
+		rs[i].Value = k
+	}
+	return rs, nil
 }
 
 func expect(want, got int, err error) {

@@ -20,7 +20,7 @@ func TestTreeIsOfDominators(t *testing.T) {
 // A list and a tree of a hundred thousand nodes are a few nodes of the profile.
 func TestTreeFoldsWhatRepeats(t *testing.T) {
 	testgate.NoRace(t)
-	const n = 20_000
+	n := testgate.Count(20_000, 100_000, 100_000)
 	edges := make([][]int, n)
 	for i := range n - 1 {
 		edges[i] = []int{i + 1}
