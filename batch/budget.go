@@ -54,7 +54,7 @@ func (e *engine[K, T, R]) addQuick(v T, size int) (at spot[K, T, R], ok bool) {
 		if q.notes != nil {
 			q.notes[n] = note{q.batch.stamp, int32(size), 0}
 		}
-		at = spot[K, T, R]{q.batch, q.group, n}
+		at = spot[K, T, R]{q.batch, q.batch.group, n}
 		q.filled.Add(1)
 		return at, true
 	}

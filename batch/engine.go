@@ -58,7 +58,6 @@ type quick[K comparable, T, R any] struct {
 	filled atomic.Int64  // of the places that were taken
 
 	batch *batch[K, T, R]
-	group *group[R]
 	items []T    // of batch; longer by the places
 	notes []note // the same, if items have sizes
 	first uint64 // places when quick was opened

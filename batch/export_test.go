@@ -84,7 +84,7 @@ func (e *engine[K, T, R]) auditQuickLocked() error {
 	}
 	b, pending, bytes := e.lanes.only.open, int(e.stats.Pending), int(e.stats.PendingBytes)
 	n, room := int(q.first>>32), int(uint32(q.first))
-	if e.closed || e.budget.waiting > 0 || b == nil || b != q.batch || b.group != q.group || b.due || &q.items[0] != &b.items[0] ||
+	if e.closed || e.budget.waiting > 0 || b == nil || b != q.batch || b.due || &q.items[0] != &b.items[0] ||
 		len(q.items) != len(b.items)+n || len(q.items) >= e.opt.MaxItems || pending+n+e.budget.reserved >= e.opt.PendingItems || q.filled.Load() > int64(n) ||
 		uint32(places) < 1 || e.opt.SizeOf != nil && (b.bytes+room > e.opt.MaxBytes || bytes+room+e.budget.reservedBytes > e.opt.PendingBytes || len(b.notes) != len(b.items)) {
 		return fmt.Errorf("up to %d items and %d bytes are admitted quickly: %+v", n, room, e.stats)

@@ -59,7 +59,7 @@ func (e *engine[K, T, R]) quickenLocked(b *batch[K, T, R]) {
 		return
 	}
 	q := &e.quick
-	q.batch, q.group, q.items = b, b.group, b.items[:n+items]
+	q.batch, q.items = b, b.items[:n+items]
 	if e.opt.SizeOf != nil {
 		b.notes = slices.Grow(b.notes, items)
 		q.notes = b.notes[:n+items]
@@ -91,7 +91,7 @@ func (e *engine[K, T, R]) closeQuickLocked() {
 	if e.opt.SizeOf != nil {
 		b.notes = b.notes[:len(b.notes)+n]
 	}
-	q.batch, q.group, q.items, q.notes = nil, nil, nil, nil
+	q.batch, q.items, q.notes = nil, nil, nil
 	b.live += n
 	b.bytes += bytes
 	e.stats.Admitted += int64(n)
