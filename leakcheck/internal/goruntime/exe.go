@@ -1,6 +1,7 @@
 package goruntime
 
 import (
+	"bufio"
 	"bytes"
 	"debug/buildinfo"
 	"debug/dwarf"
@@ -8,6 +9,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
+	"math"
 	"strings"
 )
 
@@ -239,17 +242,16 @@ var structs = map[string]string{
 	"internal/abi.SliceType":     "",
 }
 
-// layouts reads where the fields are. All these types are in the DWARF unit of package runtime; the
-// rest, which may be hundreds of megabytes, is not read.
+// layouts reads where the fields are. All these types are in the DWARF unit of package runtime. What
+// is behind that unit, which may be hundreds of megabytes, is not even decompressed.
 func (x *Exe) layouts(from *elfFile) error {
-	data, err := from.DWARF()
-	if err != nil {
+	info := from.Section(".debug_info")
+	if info == nil {
 		return fmt.Errorf("%s: %w", from.path, ErrStripped)
 	}
-	for _, u := range from.units() {
-		if err := x.unit(data.Reader(), u); err != nil {
-			return fmt.Errorf("%s: read DWARF: %w", from.path, err)
-		}
+	err := x.units(from, bufio.NewReader(info.Open()))
+	if err != nil {
+		return fmt.Errorf("%s: read DWARF: %w", from.path, err)
 	}
 	if len(x.size) == 0 {
 		return fmt.Errorf("%s: %w", from.path, ErrStripped)
@@ -257,47 +259,82 @@ func (x *Exe) layouts(from *elfFile) error {
 	return x.complete()
 }
 
-// A unit is where in .debug_info the entries of one unit are.
-type unit struct{ start, end dwarf.Offset }
-
-// units reads the headers of the units, which package debug/dwarf does not show.
-func (x *elfFile) units() (out []unit) {
-	s := x.Section(".debug_info")
-	if s == nil {
+// units reads units up to that of package runtime.
+func (x *Exe) units(from *elfFile, info io.Reader) error {
+	shared, err := from.sharedSections()
+	for err == nil && x.complete() != nil {
+		var unit []byte
+		if unit, err = readUnit(info); err != nil {
+			break
+		}
+		var d *dwarf.Data
+		if d, err = shared.dwarf(unit); err == nil {
+			err = x.unit(d.Reader())
+		}
+	}
+	if errors.Is(err, io.EOF) {
 		return nil
 	}
-	b, err := s.Data()
-	if err != nil {
-		return nil
-	}
-	for off := 0; off+12 <= len(b); {
-		length, header := uint64(binary.LittleEndian.Uint32(b[off:])), 4
-		if length == 0xffffffff && off+24 <= len(b) {
-			length, header = binary.LittleEndian.Uint64(b[off+4:]), 12
-		}
-		end := uint64(off+header) + length
-		if end > uint64(len(b)) || length == 0 {
-			return out
-		}
-		width := 4 // of offsets
-		if header == 12 {
-			width = 8
-		}
-		start := off + header + 2 + width + 1
-		if binary.LittleEndian.Uint16(b[off+header:]) >= 5 {
-			start++ // the kind of unit
-		}
-		out = append(out, unit{dwarf.Offset(start), dwarf.Offset(end)})
-		off = int(end)
-	}
-	return out
+	return err
 }
 
-func (x *Exe) unit(r *dwarf.Reader, u unit) error {
-	r.Seek(u.start)
+// readUnit reads the next unit. Its header begins with its length. The error at the end is io.EOF.
+func readUnit(info io.Reader) ([]byte, error) {
+	var unit bytes.Buffer
+	if n, err := io.CopyN(&unit, info, 4); err != nil {
+		if n > 0 {
+			err = io.ErrUnexpectedEOF
+		}
+		return nil, err
+	}
+	length := uint64(binary.LittleEndian.Uint32(unit.Bytes()))
+	if length == 0xffffffff { // the length has 64 bits
+		if _, err := io.CopyN(&unit, info, 8); err != nil {
+			return nil, io.ErrUnexpectedEOF
+		}
+		length = binary.LittleEndian.Uint64(unit.Bytes()[4:])
+	}
+	if n, err := io.CopyN(&unit, info, int64(min(length, math.MaxInt64))); err != nil {
+		return nil, fmt.Errorf("a unit of %d bytes ends after %d", length, n)
+	}
+	return unit.Bytes(), nil
+}
+
+// sharedSections are the sections that the entries of all units refer to, by name.
+type sharedSections map[string][]byte
+
+func (x *elfFile) sharedSections() (sharedSections, error) {
+	shared := sharedSections{}
+	for _, name := range []string{".debug_abbrev", ".debug_str", ".debug_line_str", ".debug_str_offsets", ".debug_addr"} {
+		s := x.Section(name)
+		if s == nil {
+			continue
+		}
+		b, err := s.Data()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		shared[name] = b
+	}
+	return shared, nil
+}
+
+// dwarf returns one unit as if it were the only one.
+func (s sharedSections) dwarf(unit []byte) (*dwarf.Data, error) {
+	d, err := dwarf.New(s[".debug_abbrev"], nil, nil, unit, nil, nil, nil, s[".debug_str"])
+	for _, name := range []string{".debug_line_str", ".debug_str_offsets", ".debug_addr"} {
+		if err == nil && s[name] != nil {
+			err = d.AddSection(name, s[name])
+		}
+	}
+	return d, err
+}
+
+// unit reads the types of a unit, if it is that of package runtime.
+func (x *Exe) unit(r *dwarf.Reader) error {
 	for first := true; ; first = false {
 		e, err := r.Next()
-		if err != nil || e == nil || e.Offset >= u.end {
+		if err != nil || e == nil {
 			return err
 		}
 		name, _ := e.Val(dwarf.AttrName).(string)
