@@ -45,7 +45,7 @@ func FuzzIsolate(f *testing.F) {
 
 // Every pattern of bad items in every batch of up to ten items keeps the promise of Options.Split.
 func TestEveryPatternOfBadItems(t *testing.T) {
-	for n := 1; n <= 10; n++ {
+	for n := 1; n <= testgate.Count(8, 10, 10); n++ {
 		for pattern := range 1 << n {
 			bad := map[int]bool{}
 			for i := range n {

@@ -1,3 +1,7 @@
+// The race detector makes reading the second build five times as slow, and an example cannot skip.
+
+//go:build !race
+
 package leakcheck_test
 
 import (

@@ -58,6 +58,7 @@ func TestDumpHasNoName(t *testing.T) {
 }
 
 func TestDumpIsKeptOnRequest(t *testing.T) {
+	testgate.NoRace(t)
 	dir := t.TempDir()
 	d, err := ownheap.Take(ownheap.Options{Keep: dir})
 	require.NoError(t, err)
@@ -74,6 +75,7 @@ func TestNoPlaceForADump(t *testing.T) {
 // The kernel makes a frozen copy where it can. Its objects are those of a dump that stops the
 // world.
 func TestDumpIsOfAFrozenCopy(t *testing.T) {
+	testgate.NoRace(t)
 	d, err := ownheap.Take(ownheap.Options{})
 	require.NoError(t, err)
 	d.Close()
@@ -105,6 +107,7 @@ func TestDumpIsOfAFrozenCopy(t *testing.T) {
 // After the goroutineleak profile has found something, the runtime dies when it writes a dump
 // itself.
 func TestNothingIsDeadlyToAFrozenCopy(t *testing.T) {
+	testgate.NoRace(t)
 	lift := ownheap.Forbid()
 	defer lift()
 	d, err := ownheap.Take(ownheap.Options{})
