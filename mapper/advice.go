@@ -42,8 +42,6 @@ func (c *compiler) refuse(n *node) {
 			share = c.assignLine(src)
 		}
 		c.advise(src, dst, fmt.Sprintf("a %s cannot be copied; it can be shared, if that is right", src.Kind()), share, c.convertLine(src, dst))
-	case toText && embedsNull(src):
-		c.advise(src, dst, src.String()+" embeds a null, whose text is not the text of the whole", c.convertLine(src, dst))
 	case toText && hasText(src, stringer):
 		parse := ""
 		if isParsed(src) {
@@ -51,6 +49,10 @@ func (c *compiler) refuse(n *node) {
 		}
 		c.advise(src, dst, src.String()+" has a String method, which is used only if you ask for it",
 			"mapper.Options{Stringer: true}", parse, c.convertLine(src, dst))
+	case toText && (losesText(src, textMarshaler) || losesText(src, stringer)):
+		c.advise(src, dst, src.String()+" has its text method from a type that it embeds, so the text is not the text of the whole", c.convertLine(src, dst))
+	case fromText && losesText(dst, textUnmarshaler):
+		c.advise(src, dst, dst.String()+" has its method UnmarshalText from a type that it embeds, so a text does not set the whole", c.convertLine(src, dst))
 	case fromText && implements(dst, stringer):
 		c.advise(src, dst, dst.String()+" has a String method, but none that reads a text", c.convertLine(src, dst))
 	case (toText || fromText) && (isParsed(src) || isParsed(dst)):

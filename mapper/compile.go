@@ -239,6 +239,11 @@ func (c *compiler) buildOptional(n *node) bool {
 	switch {
 	case from.form == plain && to.form == plain:
 		return false
+	case to.form == pointer && c.nullIsFields(n.src, to.typ):
+		from = optional{typ: n.src}
+	case from.form == pointer && c.nullIsFields(from.typ, n.dst):
+		to = optional{typ: n.dst}
+	case from.form == pointer && to.form == pointer && c.nullIsFields(from.typ, to.typ):
 	case optionals(n.src) > optionals(n.dst):
 		// An absent value inside a present one is absent in the destination.
 		to = optional{typ: n.dst}
@@ -282,12 +287,6 @@ func (c *compiler) isText(src, dst reflect.Type) bool {
 	return dst.Kind() == reflect.String && (hasText(src, textMarshaler) || c.cfg.Stringer && hasText(src, stringer))
 }
 
-// hasText reports whether a method makes texts of a type. A method that a struct may have from a
-// null that it embeds does not: the text would be that of an absent value, and of one field only.
-func hasText(t, methods reflect.Type) bool {
-	return implements(t, methods) && (isNull(t) || !embedsNull(t))
-}
-
 // buildText builds nodes that make strings from other types, and other types from strings.
 func (c *compiler) buildText(n *node) bool {
 	switch src, dst := n.src, n.dst; {
@@ -295,10 +294,13 @@ func (c *compiler) buildText(n *node) bool {
 		return false
 	case dst.Kind() == reflect.String && hasText(src, textMarshaler):
 		n.op, n.fn = opText, function{value: marshalText, name: "MarshalText"}
-	case src.Kind() == reflect.String && reflect.PointerTo(dst).Implements(textUnmarshaler):
+	case src.Kind() == reflect.String && hasText(dst, textUnmarshaler):
 		n.op, n.fn = opText, function{value: unmarshalText, name: "UnmarshalText"}
 	case c.cfg.Stringer && dst.Kind() == reflect.String && hasText(src, stringer):
 		n.op, n.fn = opText, function{value: callString, name: "String"}
+		if c.cfg.DetachStrings {
+			n.fn.value = cloneString
+		}
 	case c.cfg.Parse && dst.Kind() == reflect.String && isParsed(src):
 		n.op, n.fn = opText, function{value: format, name: "strconv"}
 	case c.cfg.Parse && src.Kind() == reflect.String && isParsed(dst):

@@ -76,8 +76,9 @@ func (m *Mapper[S, D]) MapContext(ctx context.Context, src S) (D, error) {
 // Into maps *src into *dst. It writes the fields that the plan fills and leaves the others
 // unchanged. It makes new slices, new maps and new objects for pointers, with two exceptions. If
 // dst has them already, it fills in place the struct behind an embedded pointer whose fields are
-// filled as promoted fields, and the struct behind a pointer in which Bind or Set chose a field.
-// After an *Error some fields of dst may have been written.
+// filled as promoted fields, and the struct behind a pointer in which Bind or Set chose a field. dst
+// may be src, but must not lie inside what src refers to. After an *Error some fields of dst may
+// have been written.
 func (m *Mapper[S, D]) Into(dst *D, src *S) error {
 	return into(unsafe.Pointer(m), m, unsafe.Pointer(dst), unsafe.Pointer(src))
 }

@@ -9,7 +9,8 @@ import (
 // A member is a field of a struct by its name: a field of its own, or one that is promoted from an
 // embedded struct. The rules are Go's, with names by tag as in encoding/json. The outermost field
 // of a name hides the others. At the same depth the field with a tag hides the others. Otherwise
-// the name is ambiguous, and Go promotes none of these fields.
+// the name is ambiguous, and Go promotes none of these fields. An embedded struct that has a name in
+// its tag is a field of that name, even if its type is not exported.
 type member struct {
 	name   string
 	depth  int
@@ -52,7 +53,7 @@ func (c *compiler) fieldsOf(at route, depth int, found []member, next []route) (
 		if f.Anonymous && !tagged && part.structType() != nil {
 			next = append(next, part)
 		}
-		if f.IsExported() {
+		if f.IsExported() || f.Anonymous && tagged && part.structType() != nil {
 			found = append(found, member{name, depth, tagged, f, part, nil})
 		}
 	}

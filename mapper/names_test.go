@@ -108,13 +108,28 @@ func TestTaggedNames(t *testing.T) {
 	held, err := mapper.Must[embeds, holds](mapper.Tag("json")).Map(embeds{Base{"b", "n"}})
 	require.NoError(t, err)
 	assert.Equal(t, holds{Base{"b", "n"}}, held, "an embedded struct with a tag is a field")
-	type tie struct {
-		Named2
-		Tagged struct {
-			X string `json:"Name"`
-		}
+	type inner struct{ ID, Name string }
+	type named struct {
+		inner `json:"base"`
+		Y     int
 	}
+	type exported struct {
+		Base Named2 `json:"base"`
+		Y    int
+	}
+	tagged := mapper.Tag("json")
+	eachWay(t, mapper.Must[named, exported](tagged), func(t *testing.T, mapTo func(named) (exported, error)) {
+		got, err := mapTo(named{inner{"b", "n"}, 1})
+		require.NoError(t, err)
+		assert.Equal(t, exported{Named2{"b", "n"}, 1}, got, "even if its type is not exported")
+	})
+	eachWay(t, mapper.Must[exported, named](tagged), func(t *testing.T, mapTo func(exported) (named, error)) {
+		got, err := mapTo(exported{Named2{"b", "n"}, 1})
+		require.NoError(t, err)
+		assert.Equal(t, named{inner{"b", "n"}, 1}, got)
+	})
+	_, err = mapper.New[struct{ Y int }, named](tagged)
+	assert.ErrorContains(t, err, "has no field base")
 	_, err = mapper.New[struct{ Name, ID string }, dst](mapper.Tag("json"), mapper.Tag("db"))
 	assert.ErrorContains(t, err, "two Tag options name the keys json and db")
-	_ = tie{}
 }

@@ -380,30 +380,40 @@ func TestSafeErrors(t *testing.T) {
 	assert.ErrorIs(t, err, safeError("bad status"))
 }
 
-// TestDetachedResults copies the strings that a user's function returns.
+// A said has a String method that returns a part of it.
+type said struct{ text string }
+
+func (s said) String() string { return s.text[1:] }
+
+// TestDetachedResults copies the strings that a user's function returns, and String methods.
 func TestDetachedResults(t *testing.T) {
 	type pairOf struct {
 		A Text
 		B [2]string
 	}
-	type src struct{ S, N string }
+	type src struct {
+		S, N string
+		T    said
+	}
 	type dst struct {
 		S pairOf
 		N string
+		T string
 	}
 	s := string([]byte("a long text to cut from"))
-	m := mapper.Must[src, dst](mapper.Options{DetachStrings: true},
+	m := mapper.Must[src, dst](mapper.Options{DetachStrings: true, Stringer: true},
 		mapper.Convert(func(s string) (pairOf, error) { return pairOf{Text(s), [2]string{s, s[1:]}}, nil }),
 		mapper.Set(func(d *dst) *string { return &d.N }, func(s src) string { return s.N }))
 	eachWay(t, m, func(t *testing.T, mapTo func(src) (dst, error)) {
-		got, err := mapTo(src{s, s})
+		got, err := mapTo(src{s, s, said{s}})
 		require.NoError(t, err)
-		assert.Equal(t, dst{pairOf{Text(s), [2]string{s, s[1:]}}, s}, got)
-		for _, text := range []string{string(got.S.A), got.S.B[0], got.S.B[1], got.N} {
+		assert.Equal(t, dst{pairOf{Text(s), [2]string{s, s[1:]}}, s, s[1:]}, got)
+		for _, text := range []string{string(got.S.A), got.S.B[0], got.S.B[1], got.N, got.T} {
 			assert.False(t, overlaps(s, text))
 		}
 	})
-	plain, err := mapper.Must[src, dst](mapper.Convert(func(s string) (pairOf, error) { return pairOf{A: Text(s)}, nil }), mapper.Lenient()).Map(src{s, s})
+	plain, err := mapper.Must[src, dst](mapper.Options{Stringer: true}, mapper.Convert(func(s string) (pairOf, error) { return pairOf{A: Text(s)}, nil }), mapper.Lenient()).Map(src{s, s, said{s}})
 	require.NoError(t, err)
 	assert.True(t, overlaps(s, string(plain.S.A)), "the same check sees what is not detached")
+	assert.True(t, overlaps(s, plain.T))
 }

@@ -1,9 +1,6 @@
 package mapper
 
-import (
-	"reflect"
-	"slices"
-)
+import "reflect"
 
 // A form is how an optional value says that it is absent.
 type form byte
@@ -93,29 +90,13 @@ func isNull(t reflect.Type) bool {
 // isValue reports whether a type is one value, such as a time or a number, and not a struct whose
 // fields a struct that embeds it has too.
 func isValue(t reflect.Type) bool {
-	return t.Kind() != reflect.Struct && t.Kind() != reflect.Pointer || isImmutable(t) || implements(t, textMarshaler)
-}
-
-// embedsNull reports whether a struct embeds a null, perhaps by a pointer or inside another struct
-// that it embeds.
-func embedsNull(t reflect.Type) bool { return embedsNullIn(t, nil) }
-
-func embedsNullIn(t reflect.Type, around []reflect.Type) bool {
-	if t.Kind() != reflect.Struct || slices.Contains(around, t) {
-		return false
-	}
-	for i := range t.NumField() {
-		if inner := pointee(t.Field(i).Type); t.Field(i).Anonymous && (isNull(inner) || embedsNullIn(inner, append(around, t))) {
-			return true
-		}
-	}
-	return false
+	return t.Kind() != reflect.Struct && t.Kind() != reflect.Pointer || isImmutable(t) || hasText(t, textMarshaler)
 }
 
 // isValuer recognises a driver.Valuer by its method, without importing database/sql/driver.
 func isValuer(t reflect.Type) bool {
-	m, ok := t.MethodByName("Value")
-	return ok && m.Type.NumIn() == 1 && m.Type.NumOut() == 2 &&
+	m, ok := valueMethod(t)
+	return ok && declares(t, valueMethod) && m.Type.NumIn() == 1 && m.Type.NumOut() == 2 &&
 		m.Type.Out(0).PkgPath() == "database/sql/driver" && m.Type.Out(1) == errorType
 }
 

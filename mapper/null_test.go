@@ -173,6 +173,50 @@ func TestNullsByField(t *testing.T) {
 	assert.Equal(t, listDTO{[]dto{{"x", false}}}, got)
 }
 
+// TestNullsByFieldBehindPointers has pointers on one or both sides to a struct that looks like a null
+// and maps by field.
+func TestNullsByFieldBehindPointers(t *testing.T) {
+	type code struct{ Code string }
+	type dto struct {
+		Kode  string
+		Valid bool
+	}
+	type user struct{ User, Mail string }
+	type nullUser struct { // a null, although users have a field User
+		User  user
+		Valid bool
+	}
+	kode := mapper.Bind(func(d *dto) *string { return &d.Kode }, func(c *Coupon) *string { return &c.Code })
+	in := Coupon{"x", false}
+	for name, c := range map[string]struct {
+		src, want any
+		opts      []mapper.Option
+	}{
+		"both":                     {&in, &code{"x"}, nil},
+		"both, in a list":          {[]*Coupon{&in, nil}, []*code{{"x"}, nil}, nil},
+		"the source":               {&in, code{"x"}, nil},
+		"the destination":          {in, &code{"x"}, nil},
+		"nil":                      {(*Coupon)(nil), (*code)(nil), nil},
+		"to a null, both":          {&code{"x"}, &Coupon{"x", false}, []mapper.Option{mapper.Lenient()}},
+		"to a null, the source":    {&code{"x"}, Coupon{"x", false}, []mapper.Option{mapper.Lenient()}},
+		"a Bind, both":             {&in, &dto{"x", false}, []mapper.Option{kode}},
+		"a Bind, the source":       {&in, dto{"x", false}, []mapper.Option{kode}},
+		"a Bind, the destination":  {in, &dto{"x", false}, []mapper.Option{kode}},
+		"a null to itself":         {sql.NullString{}, (*sql.NullString)(nil), nil},
+		"a null of a struct":       {nullUser{user{"u", "m"}, true}, &user{"u", "m"}, nil},
+		"a null of a struct, nil":  {&nullUser{user{"u", "m"}, false}, (*user)(nil), nil},
+		"to a null of a struct":    {&user{"u", "m"}, nullUser{user{"u", "m"}, true}, nil},
+		"Ignore is for the value":  {sql.Null[Point]{V: Point{1, 2}, Valid: true}, Point32{X: 1}, []mapper.Option{mapper.Ignore(func(p *Point32) *int32 { return &p.Y })}},
+		"Ignore is for a null too": {code{"x"}, Coupon{Code: "x"}, []mapper.Option{mapper.Ignore(func(c *Coupon) *bool { return &c.Valid })}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := mapBoth(t, c.src, reflect.TypeOf(c.want), c.opts...)
+			require.NoError(t, err)
+			assert.Equal(t, c.want, got)
+		})
+	}
+}
+
 // TestPatchNulls patches with nulls of other shapes than database/sql's.
 func TestPatchNulls(t *testing.T) {
 	type patch struct {

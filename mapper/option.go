@@ -24,13 +24,14 @@ type Options struct {
 	AllRead bool
 	// DetachStrings copies the bytes of every string. By default a string shares them, as in an
 	// assignment, and so retains the larger string that it is a part of. Strings that a user's
-	// function returns are copied too, unless they are behind a pointer, in a slice or in a map.
-	// The name of a time.Time's Location is not copied.
+	// function or a String method returns are copied too, unless they are behind a pointer, in a
+	// slice, in a map or in an interface. The name of a time.Time's Location is not copied.
 	DetachStrings bool
 	// Parse maps numbers and bools to strings and back as strconv does, in base 10. A text that is
 	// not such a number is an Error.
 	Parse bool
-	// Stringer maps types that have a String method to strings, with that method.
+	// Stringer maps types that have a String method to strings, with that method. A struct that has
+	// the method only because it embeds a type must hold nothing else.
 	Stringer bool
 	// Assign lists types that are copied by assignment, each by a value of the type; only its type
 	// counts. Use it for types whose values are immutable, such as decimal.Decimal{}. With a

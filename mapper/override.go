@@ -44,9 +44,13 @@ func (o *override) takesPointer(src reflect.Type) bool {
 	return o.kind != "Bind" && o.fromType.Kind() == reflect.Pointer && o.fromType.Elem() == src
 }
 
-// isChosen reports whether options choose fields of a pair, so that it maps field by field.
+// isChosen reports whether options choose fields of a pair, so that it maps field by field even if
+// one of the two looks like a null. An Ignore names only the destination, and so decides only
+// whether that is a null.
 func (c *compiler) isChosen(src, dst reflect.Type) bool {
-	return slices.ContainsFunc(c.scope(pair{src, dst}).overrides, func(o *override) bool { return o.isFor(src, dst) })
+	return slices.ContainsFunc(c.scope(pair{src, dst}).overrides, func(o *override) bool {
+		return o.isFor(src, dst) && (o.kind != "Ignore" || isNull(dst))
+	})
 }
 
 // select runs the selectors of an override, once.

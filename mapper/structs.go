@@ -19,6 +19,25 @@ func (c *compiler) isStructs(src, dst reflect.Type) bool {
 	return !isNull(src) && !isNull(dst) || c.isChosen(src, dst) || nullsByField(src, dst)
 }
 
+// nullIsFields reports whether two structs map field by field although one of them looks like a null,
+// or both do and options choose fields. Pointers to them then map like the structs.
+func (c *compiler) nullIsFields(src, dst reflect.Type) bool {
+	from, fromNull := nullOf(src)
+	to, toNull := nullOf(dst)
+	switch {
+	case !fromNull && !toNull, !c.isStructs(src, dst):
+		return false
+	case c.isChosen(src, dst):
+		return true
+	case fromNull && toNull:
+		return false
+	case fromNull:
+		return !c.isStructs(pointee(from.typ), dst)
+	default:
+		return !c.isStructs(src, pointee(to.typ))
+	}
+}
+
 // nullsByField reports whether two structs map field by field although one or both look like nulls.
 // This is so for a null and its own type, which is copied whole, and for a null and a struct that
 // has fields of the same names.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"strconv"
+	"strings"
 )
 
 // method returns src as an I. It copies src, because the method is the user's and must not get a
@@ -39,6 +40,12 @@ func unmarshalText(_ context.Context, dst, src reflect.Value) error {
 
 func callString(_ context.Context, dst, src reflect.Value) error {
 	dst.SetString(method[fmt.Stringer](src).String())
+	return nil
+}
+
+// cloneString is callString for Options.DetachStrings: the method may return a part of src.
+func cloneString(_ context.Context, dst, src reflect.Value) error {
+	dst.SetString(strings.Clone(method[fmt.Stringer](src).String()))
 	return nil
 }
 
