@@ -168,8 +168,15 @@ func (d *Dump) Size(i int32) uint64 { return uint64(d.words[i]) * uint64(d.PtrSi
 // Edges returns the objects that object i points to, and for each the word of i
 // that holds the pointer. The caller must not modify them.
 func (d *Dump) Edges(i int32) (to []int32, word []uint32) {
-	lo, hi := d.edgeStart[i], d.edgeStart[i+1]
-	return d.edges[lo:hi], d.edgeWord[lo:hi]
+	return d.EdgesIn(d.EdgeRange(i))
+}
+
+// EdgeRange returns the numbers of the first edge of object i and of the one behind its last.
+func (d *Dump) EdgeRange(i int32) (first, last uint32) { return d.edgeStart[i], d.edgeStart[i+1] }
+
+// EdgesIn is Edges for a range of edges.
+func (d *Dump) EdgesIn(first, last uint32) (to []int32, word []uint32) {
+	return d.edges[first:last], d.edgeWord[first:last]
 }
 
 const (
@@ -177,11 +184,11 @@ const (
 	afterItab = 254 // none, and behind a word that may be an itab
 )
 
-// EdgeDelta returns how many bytes into its target the edge k of object i points. near is false
-// when that is more than a few: then the pointer must be read. plain says that the word before the
-// pointer is no itab: the pointer is not the second word of an interface with methods.
-func (d *Dump) EdgeDelta(i int32, k int) (delta uint64, near, plain bool) {
-	switch n := d.edgeDelta[d.edgeStart[i]+uint32(k)]; n {
+// EdgeDelta returns how many bytes into its target an edge points. near is false when that is more
+// than a few: then the pointer must be read. plain says that the word before the pointer is no
+// itab: the pointer is not the second word of an interface with methods.
+func (d *Dump) EdgeDelta(edge uint32) (delta uint64, near, plain bool) {
+	switch n := d.edgeDelta[edge]; n {
 	case farAway:
 		return 0, false, false
 	case afterItab:

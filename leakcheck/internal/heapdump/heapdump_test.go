@@ -169,11 +169,12 @@ func TestEdgeDeltaIsWhatThePointerSays(t *testing.T) {
 	behind, near := 0, 0
 	for o := range int32(d.Len()) {
 		to, word := d.Edges(o)
+		first, _ := d.EdgeRange(o)
 		for k := range to {
 			at := d.Addr(o) + uint64(d.PtrSize)*uint64(word[k])
 			b, err := d.Memory(at, d.PtrSize)
 			require.NoError(t, err)
-			delta, isNear, plain := d.EdgeDelta(o, k)
+			delta, isNear, plain := d.EdgeDelta(first + uint32(k))
 			if isNear {
 				near++
 				require.Equal(t, d.Word(b)-d.Addr(to[k]), delta)

@@ -43,8 +43,8 @@ func (s *Search) besides(objects []int32, g Group) (n int) {
 	for _, o := range g.Objects {
 		way[o] = true
 	}
-	for o := g.Example; s.from[o].parent >= 0; o = s.from[o].parent {
-		way[s.from[o].parent] = true
+	for p := s.parent(g.Example); p >= 0; p = s.parent(p) {
+		way[p] = true
 	}
 	for _, o := range objects {
 		if !way[o] && s.h.keyOf(o).site != mapSite {

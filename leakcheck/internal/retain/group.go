@@ -119,15 +119,15 @@ func (s *Search) grouper() *grouper {
 // id numbers the signature of an object; it walks up to what is known, then down.
 func (g *grouper) id(o int32) int32 {
 	g.up = g.up[:0]
-	for at := o; g.of[at] == 0; at = g.s.from[at].parent {
+	for at := o; g.of[at] == 0; at = g.s.parent(at) {
 		g.up = append(g.up, at)
-		if g.s.from[at].parent < 0 {
+		if g.s.parent(at) < 0 {
 			break
 		}
 	}
 	for _, at := range slices.Backward(g.up) {
 		g.depth[at] = 1
-		if p := g.s.from[at].parent; p >= 0 {
+		if p := g.s.parent(at); p >= 0 {
 			g.depth[at] += g.depth[p]
 		}
 		id := g.intern(at)
@@ -140,7 +140,7 @@ func (g *grouper) id(o int32) int32 {
 
 func (g *grouper) intern(o int32) int32 {
 	sig := signature{parent: -1, key: g.s.h.keyOf(o)}
-	if p := g.s.from[o].parent; p >= 0 {
+	if p := g.s.parent(o); p >= 0 {
 		sig.parent = g.of[p] - 1
 		// Met before on this path: a list, or a ring of kinds.
 		for at := sig.parent; at >= 0; at = g.list[at].parent {

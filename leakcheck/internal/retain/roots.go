@@ -11,7 +11,7 @@ import (
 func (h *Heap) cleanups(s *Search) []root {
 	var out []root
 	for o := range int32(h.Len()) {
-		if s.from[o].parent == unseen && madeByAddCleanup(h.Alloc(o)) {
+		if s.rank[o] == Unreachable && madeByAddCleanup(h.Alloc(o)) {
 			out = append(out, root{kind: rootCleanup, rank: Cleanup, object: o})
 		}
 	}

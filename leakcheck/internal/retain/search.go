@@ -61,7 +61,7 @@ type Heap struct {
 	goroot   string
 	caller   int // index of the goroutine that asked for the dump, or None
 	pools    map[int32]bool
-	reach    *Search        // everything, once needed
+	reach    *Search        // as far as it was needed
 	refs     []reference    // between variables
 	mapSites []bool         // by Allocs
 	inner    map[int32]bool // the runtime's own records of goroutines, threads and processors
@@ -207,46 +207,44 @@ func (h *Heap) rankOf(goroutine int) Rank {
 	return Program
 }
 
-// An arrival is the reference by which an object was reached. Parent and word are read together, at
-// places that are far apart: as one value they cost one miss of the cache.
+// An arrival is an object that was reached, and the reference by which it was reached.
 type arrival struct {
-	parent int32 // the object before it, or ^index of a root, or unseen
-	word   uint32
+	object int32
+	parent int32  // the object before it, or ^index of a root
+	word   uint32 // of the parent, or of what holds the root
+	edge   uint32 // of the parent; not of a root
 }
 
-// A Search is what was reached, rank by rank, and from where.
+// A Search is what was reached, rank by rank, and from where. What is read for each reference, the
+// rank, takes one byte: in a large heap every look at an object is a miss of the processor's cache.
 type Search struct {
 	h      *Heap
-	from   []arrival // by object
-	rank   []Rank
+	rank   []Rank    // by object
+	place  []int32   // in order, by object that was reached
+	order  []arrival // in the order in which they were reached: an object after the one before it
+	ranks  Rank      // how many were walked
 	seeds  []root
 	next   int            // of order, to expand
-	order  []int32        // what was reached, in that order: an object after the one before it
 	pooled []root         // free lists of pools that were met on the way
 	rings  map[int32]bool // see ringed
 	group  *grouper       // see grouper; nil before
 }
 
-const unseen = -1 << 31
-
-// Search walks from the roots, rank by rank, until all targets are reached.
+// Search walks from the roots, rank by rank, until all targets are reached. A heap has one Search,
+// which goes on where it was.
 func (h *Heap) Search(targets []int32) *Search {
-	s := h.newSearch()
-	for rank := Declared; rank < Unreachable; rank++ {
-		s.walk(rank)
-		if !slices.ContainsFunc(targets, func(t int32) bool { return s.rank[t] == Unreachable }) {
-			break
+	if h.reach == nil {
+		n := h.Len()
+		h.reach = &Search{h: h, rank: make([]Rank, n), place: make([]int32, n), order: make([]arrival, 0, n)}
+		for i := range h.reach.rank {
+			h.reach.rank[i] = Unreachable
 		}
 	}
-	return s
-}
-
-func (h *Heap) newSearch() *Search {
-	n := h.Len()
-	s := &Search{h: h, from: make([]arrival, n), rank: make([]Rank, n), order: make([]int32, 0, n)}
-	for i := range s.from {
-		s.from[i].parent = unseen
-		s.rank[i] = Unreachable
+	s := h.reach
+	missing := func(t int32) bool { return s.rank[t] == Unreachable }
+	for s.ranks < Unreachable && slices.ContainsFunc(targets, missing) {
+		s.walk(s.ranks)
+		s.ranks++
 	}
 	return s
 }
@@ -267,34 +265,48 @@ func (s *Search) walk(rank Rank) {
 		roots = s.finalizerSeeds(rank)
 	}
 	for _, r := range roots {
-		s.see(r.object, ^int32(len(s.seeds)), r.word, rank)
+		s.see(arrival{object: r.object, parent: ^int32(len(s.seeds)), word: r.word}, rank)
 		s.seeds = append(s.seeds, r)
 	}
-	for ; s.next < len(s.order); s.next++ {
-		s.expand(s.order[s.next], rank)
+	for s.next < len(s.order) {
+		s.expand(rank)
 	}
 }
 
-func (s *Search) expand(o int32, rank Rank) {
-	to, word := s.h.Edges(o)
-	for i, t := range to {
-		if s.from[t].parent == unseen {
-			s.see(t, o, word[i], rank)
+// expand follows the references of the next objects. They are some at once, because the processor
+// then waits for the memory of all of them at the same time.
+func (s *Search) expand(rank Rank) {
+	var first, last [32]uint32
+	block := s.order[s.next:min(s.next+len(first), len(s.order))]
+	for i := range block {
+		first[i], last[i] = s.h.EdgeRange(block[i].object)
+	}
+	s.next += len(block)
+	for i := range block {
+		to, word := s.h.EdgesIn(first[i], last[i])
+		for k, t := range to {
+			if s.rank[t] == Unreachable {
+				s.see(arrival{t, block[i].object, word[k], first[i] + uint32(k)}, rank)
+			}
 		}
 	}
 }
 
-func (s *Search) see(o, from int32, word uint32, rank Rank) {
-	if s.from[o].parent != unseen || rank == Declared && s.h.inner[o] {
+func (s *Search) see(a arrival, rank Rank) {
+	o := a.object
+	if s.rank[o] != Unreachable || rank == Declared && s.h.inner[o] {
 		return
 	}
 	if rank != Pool && s.h.pools[o] {
-		s.pooled = append(s.pooled, root{kind: rootPool, rank: Pool, object: o, word: word, index: int(from)})
+		s.pooled = append(s.pooled, root{kind: rootPool, rank: Pool, object: o, word: a.word, index: int(a.parent)})
 		return
 	}
-	s.from[o], s.rank[o] = arrival{from, word}, rank
-	s.order = append(s.order, o)
+	s.rank[o], s.place[o] = rank, int32(len(s.order))
+	s.order = append(s.order, a)
 }
+
+// parent is the object by which an object was reached, or ^index of a root.
+func (s *Search) parent(o int32) int32 { return s.order[s.place[o]].parent }
 
 // A step is one object on a path and the word of the step before that refers to it.
 type step struct {
@@ -305,28 +317,24 @@ type step struct {
 // path returns the way from a root to the object, which must have been reached.
 func (s *Search) path(o int32) (root, []step) {
 	var steps []step
-	for {
-		steps = append(steps, step{o, s.from[o].word})
-		if s.from[o].parent < 0 {
-			break
-		}
-		o = s.from[o].parent
+	at := s.order[s.place[o]]
+	for ; at.parent >= 0; at = s.order[s.place[at.parent]] {
+		steps = append(steps, step{at.object, at.word})
 	}
+	steps = append(steps, step{at.object, at.word})
 	for i, j := 0, len(steps)-1; i < j; i, j = i+1, j-1 {
 		steps[i], steps[j] = steps[j], steps[i]
 	}
-	return s.seeds[^s.from[o].parent], steps
+	return s.seeds[^at.parent], steps
 }
 
 // everything is the search that reaches all that any root retains.
 func (h *Heap) everything() *Search {
-	if h.reach == nil {
-		h.reach = h.newSearch()
-		for rank := Declared; rank < Unreachable; rank++ {
-			h.reach.walk(rank)
-		}
+	s := h.Search(nil)
+	for ; s.ranks < Unreachable; s.ranks++ {
+		s.walk(s.ranks)
 	}
-	return h.reach
+	return s
 }
 
 // Forget frees what is needed to explain objects. What remains knows their addresses and sizes, and

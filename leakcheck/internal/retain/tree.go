@@ -370,10 +370,11 @@ func (b *treeBuilder) place(d *treeOrder) {
 
 // holderOf is the root from which the object is reached on the shortest way.
 func (b *treeBuilder) holderOf(o int32) int32 {
-	for b.s.from[o].parent >= 0 {
-		o = b.s.from[o].parent
+	p := b.s.parent(o)
+	for p >= 0 {
+		p = b.s.parent(p)
 	}
-	return b.holders[^b.s.from[o].parent]
+	return b.holders[^p]
 }
 
 // leaf is the line that allocated the object, below its node, where that is known.

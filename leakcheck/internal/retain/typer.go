@@ -68,32 +68,22 @@ func newTyper(h *Heap) typer {
 // reference.
 func (t *typer) walk(s *Search, found func(o, parent int32, from string)) {
 	h := t.h
-	for _, o := range s.order {
-		if p := s.from[o].parent; p < 0 {
-			via, from := t.first(&s.seeds[^p])
-			t.kinds[o] = t.kindOf(o, via)
-			found(o, heapdump.None, from)
+	for _, a := range s.order {
+		if a.parent < 0 {
+			via, from := t.first(&s.seeds[^a.parent])
+			t.kinds[a.object] = t.kindOf(a.object, via)
+			found(a.object, heapdump.None, from)
 		}
 	}
 	word := uint64(h.PtrSize)
-	parent, k := int32(heapdump.None), 0
-	var at []uint32
-	for _, c := range s.order {
-		from := s.from[c]
-		if from.parent < 0 {
+	for _, a := range s.order {
+		if a.parent < 0 {
 			continue
 		}
-		if from.parent != parent { // the search reached all that an object refers to in the order of its words
-			parent, k = from.parent, 0
-			_, at = h.Edges(parent)
-		}
-		for at[k] != from.word {
-			k++
-		}
-		via, x, key := t.next(parent, uint64(from.word)*word)
-		via.delta, via.near, via.plain = h.EdgeDelta(parent, k)
-		t.kinds[c] = t.end(c, via, x, key)
-		found(c, parent, x.from)
+		via, x, key := t.next(a.parent, uint64(a.word)*word)
+		via.delta, via.near, via.plain = h.EdgeDelta(a.edge)
+		t.kinds[a.object] = t.end(a.object, via, x, key)
+		found(a.object, a.parent, x.from)
 	}
 }
 
