@@ -22,15 +22,23 @@ type kind struct {
 // A linkTemplate is a link of every object of one kind.
 type linkTemplate struct {
 	link
-	from  string // "main.node.next"
-	back  uint64 // how far before the pointer the reference starts
-	fixed bool   // what it leads to is of one kind, if it leads to its start
+	from string // "main.node.next"
+	back uint64 // how far before the pointer the reference starts
+
+	// What it leads to is of one kind, which is kept here once it is known (0: not yet): if it leads
+	// to the start, or by how far it leads inside.
+	fixed  bool
+	start  int32
+	inside map[uint64]int32
 }
 
 type linkKey struct {
 	kind int32
 	off  uint64
 }
+
+// firstLinks are the links of the first words of a kind: they need no look at a map.
+type firstLinks [32]*linkTemplate
 
 type seenKind struct {
 	view view
@@ -46,21 +54,16 @@ type typer struct {
 	ids    map[kind]int32
 	seen   map[seenKind]int32 // those that depend on nothing else
 	links  map[linkKey]*linkTemplate
-	opaque linkTemplate     // of an object of which the type is not known
-	ends   map[endKey]int32 // kinds to which fixed references lead
+	near   []*firstLinks // by kind
+	opaque linkTemplate  // of an object of which the type is not known
 
 	samples []int32          // the kinds of objects of which nothing else is known; 0 and -1 are none
 	unknown map[uint64]int32 // by size
 	allocs  map[int32]string // what allocation stacks say, by sample
 }
 
-type endKey struct {
-	linkKey
-	delta uint64
-}
-
 func newTyper(h *Heap) typer {
-	return typer{h: h, kinds: make([]int32, h.Len()), list: make([]kind, 1), ids: map[kind]int32{}, seen: map[seenKind]int32{}, links: map[linkKey]*linkTemplate{}, ends: map[endKey]int32{}, unknown: map[uint64]int32{}, allocs: map[int32]string{}}
+	return typer{h: h, kinds: make([]int32, h.Len()), list: make([]kind, 1), near: make([]*firstLinks, 1), ids: map[kind]int32{}, seen: map[seenKind]int32{}, links: map[linkKey]*linkTemplate{}, unknown: map[uint64]int32{}, allocs: map[int32]string{}}
 }
 
 // walk finds the kinds of all objects that the search has reached, by the way on which it has
@@ -80,25 +83,36 @@ func (t *typer) walk(s *Search, found func(o, parent int32, from string)) {
 		if a.parent < 0 {
 			continue
 		}
-		via, x, key := t.next(a.parent, uint64(a.word)*word)
+		via, x := t.next(a.parent, uint64(a.word)*word)
 		via.delta, via.near, via.plain = h.EdgeDelta(a.edge)
-		t.kinds[a.object] = t.end(a.object, via, x, key)
+		t.kinds[a.object] = t.end(a.object, via, x)
 		found(a.object, a.parent, x.from)
 	}
 }
 
 // end is the kind of the object that a reference leads to.
-func (t *typer) end(o int32, via link, x *linkTemplate, key linkKey) int32 {
+func (t *typer) end(o int32, via link, x *linkTemplate) int32 {
 	if !x.fixed || !via.near {
 		return t.kindOf(o, via)
 	}
-	k := endKey{key, via.delta}
-	i, ok := t.ends[k]
-	if !ok {
-		if i = t.kindOf(o, via); t.list[i].known {
-			t.ends[k] = i
-		}
+	i := x.start
+	if via.delta != 0 {
+		i = x.inside[via.delta]
 	}
+	if i != 0 {
+		return i
+	}
+	if i = t.kindOf(o, via); !t.list[i].known {
+		return i
+	}
+	if via.delta == 0 {
+		x.start = i
+		return i
+	}
+	if x.inside == nil {
+		x.inside = map[uint64]int32{}
+	}
+	x.inside[via.delta] = i
 	return i
 }
 
@@ -168,7 +182,7 @@ func (t *typer) add(k kind) int32 {
 	i, ok := t.ids[k]
 	if !ok {
 		i = int32(len(t.list))
-		t.ids[k], t.list = i, append(t.list, k)
+		t.ids[k], t.list, t.near = i, append(t.list, k), append(t.near, nil)
 	}
 	return i
 }
@@ -267,24 +281,44 @@ func (t *typer) first(r *root) (via link, from string) {
 }
 
 // next is the reference of the word at off of an object.
-func (t *typer) next(o int32, off uint64) (via link, x *linkTemplate, key linkKey) {
+func (t *typer) next(o int32, off uint64) (via link, x *linkTemplate) {
 	h, k := t.h, t.kinds[o]
 	v := &t.list[k].view
 	if v.typ == nil && t.list[k].fn == "" { // no name for any of its words
-		return link{addr: h.Addr(o) + off, opaque: true}, &t.opaque, key
+		return link{addr: h.Addr(o) + off, opaque: true}, &t.opaque
 	}
-	key = linkKey{k, off}
+	at := off // in what repeats
 	if v.typ != nil && v.many && off >= v.delta {
-		key.off = (off - v.delta) % uint64(max(v.typ.Size(), 1))
+		at = (off - v.delta) % uint64(max(v.typ.Size(), 1))
 	}
-	x = t.links[key]
-	if x == nil {
-		x = t.template(o, k, off)
-		t.links[key] = x
-	}
+	x = t.link(o, k, at, off)
 	via = x.link
 	via.addr = h.Addr(o) + off - x.back
-	return via, x, key
+	return via, x
+}
+
+// link is the link at an offset of a kind. If it is not known yet, the word at off of an object
+// shows it.
+func (t *typer) link(o, kind int32, at, off uint64) *linkTemplate {
+	word := uint64(t.h.PtrSize)
+	if i := at / word; i < uint64(len(firstLinks{})) && at%word == 0 {
+		links := t.near[kind]
+		if links == nil {
+			links = &firstLinks{}
+			t.near[kind] = links
+		}
+		if links[i] == nil {
+			links[i] = t.template(o, kind, off)
+		}
+		return links[i]
+	}
+	key := linkKey{kind, at}
+	x := t.links[key]
+	if x == nil {
+		x = t.template(o, kind, off)
+		t.links[key] = x
+	}
+	return x
 }
 
 func (t *typer) template(o, kind int32, off uint64) *linkTemplate {
