@@ -4,6 +4,7 @@ package retain
 import (
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
 )
@@ -228,6 +229,9 @@ type Search struct {
 	pooled []root         // free lists of pools that were met on the way
 	rings  map[int32]bool // see ringed
 	group  *grouper       // see grouper; nil before
+
+	follow chan<- []arrival // hears of what was reached, if not nil
+	untold sync.WaitGroup   // the parts of order that the follower is not done with
 }
 
 // Search walks from the roots, rank by rank, until all targets are reached. A heap has one Search,
@@ -251,6 +255,7 @@ func (h *Heap) Search(targets []int32) *Search {
 
 // walk reaches what the roots of one rank retain and those before did not.
 func (s *Search) walk(rank Rank) {
+	s.untold.Wait() // what follows changes the heap
 	switch rank {
 	case Cleanup:
 		s.h.roots[Cleanup] = append(slices.Clip(s.h.known), s.h.cleanups(s)...)
@@ -269,7 +274,19 @@ func (s *Search) walk(rank Rank) {
 		s.seeds = append(s.seeds, r)
 	}
 	for s.next < len(s.order) {
-		s.expand(rank)
+		from := s.next
+		for s.next < len(s.order) && s.next-from < 1<<14 {
+			s.expand(rank)
+		}
+		s.tell(s.order[from:s.next])
+	}
+}
+
+// tell tells the follower that a part of order is complete.
+func (s *Search) tell(part []arrival) {
+	if s.follow != nil {
+		s.untold.Add(1)
+		s.follow <- part
 	}
 }
 

@@ -242,7 +242,7 @@ func ownType(t dwarf.Type) bool {
 // so.
 func (h *Heap) ObjectsOfType(name string) ([]int32, error) {
 	t := newTyper(h)
-	t.walk(h.everything(), func(int32, int32, string) {})
+	t.walkEverything()
 	count := map[string]int{}
 	for o := range int32(h.Len()) {
 		if k := &t.list[t.kinds[o]]; k.known {

@@ -296,7 +296,7 @@ func (h *Heap) outermost(g int) string {
 func (b *treeBuilder) label() *typer {
 	b.of = make([]int32, b.h.Len())
 	l := labeler{typer: newTyper(b.h), b: b, words: map[wordKey]int32{}}
-	l.walk(b.s, l.set)
+	l.walk(b.s, b.s.order, l.set)
 	return &l.typer
 }
 

@@ -66,28 +66,42 @@ func newTyper(h *Heap) typer {
 	return typer{h: h, kinds: make([]int32, h.Len()), list: make([]kind, 1), near: make([]*firstLinks, 1), ids: map[kind]int32{}, seen: map[seenKind]int32{}, links: map[linkKey]*linkTemplate{}, unknown: map[uint64]int32{}, allocs: map[int32]string{}}
 }
 
-// walk finds the kinds of all objects that the search has reached, by the way on which it has
-// reached them. found is called for each, after its parent, or None, and with words for the
-// reference.
-func (t *typer) walk(s *Search, found func(o, parent int32, from string)) {
-	h := t.h
-	for _, a := range s.order {
+// walk finds the kinds of objects by the way on which the search has reached them, in the order in
+// which it has. found is called for each, with its parent, or None, and words for the reference.
+func (t *typer) walk(s *Search, part []arrival, found func(o, parent int32, from string)) {
+	word := uint64(t.h.PtrSize)
+	for _, a := range part {
 		if a.parent < 0 {
 			via, from := t.first(&s.seeds[^a.parent])
 			t.kinds[a.object] = t.kindOf(a.object, via)
 			found(a.object, heapdump.None, from)
-		}
-	}
-	word := uint64(h.PtrSize)
-	for _, a := range s.order {
-		if a.parent < 0 {
 			continue
 		}
 		via, x := t.next(a.parent, uint64(a.word)*word)
-		via.delta, via.near, via.plain = h.EdgeDelta(a.edge)
+		via.delta, via.near, via.plain = t.h.EdgeDelta(a.edge)
 		t.kinds[a.object] = t.end(a.object, via, x)
 		found(a.object, a.parent, x.from)
 	}
+}
+
+// walkEverything is walk for everything that a root retains. It follows the search on a goroutine
+// of its own, because both wait for memory most of the time.
+func (t *typer) walkEverything() {
+	s := t.h.Search(nil)
+	parts, done := make(chan []arrival, 64), make(chan struct{})
+	go func() {
+		defer close(done)
+		for part := range parts {
+			t.walk(s, part, func(int32, int32, string) {})
+			s.untold.Done()
+		}
+	}()
+	s.follow = parts
+	s.tell(s.order)
+	t.h.everything()
+	s.follow = nil
+	close(parts)
+	<-done
 }
 
 // end is the kind of the object that a reference leads to.
