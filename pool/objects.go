@@ -16,10 +16,11 @@ type PoolOptions[T any] struct {
 	// Refuse objects that have grown large: in a sync.Pool they would replace the small ones.
 	Keep func(*T) bool
 	// Drop is called once with each object that leaves the pool: objects that Keep refused, objects
-	// whose function in With panicked, and idle objects that the collector took. Close the object
-	// there: a sync.Pool drops objects silently, and an object that has a goroutine or a file would
-	// leak it. Drop must not block; for an idle object it runs on the runtime's goroutine for
-	// cleanups. It is not called for a lost lease, whose object may be in use: see Outstanding.
+	// whose Keep, Reset or function in With panicked, and idle objects that the collector took.
+	// Close the object there: a sync.Pool drops objects silently, and an object that has a
+	// goroutine or a file would leak it. Drop must not block and must not panic: for an idle object
+	// it runs on the runtime's goroutine for cleanups, where a panic ends the program. It is not
+	// called for a lost lease, whose object may be in use: see Outstanding.
 	Drop func(*T)
 	// Level says how closely leases are watched; LEAKSAFE_POOL raises it. Above LevelOff the pool
 	// knows Outstanding, and its panics name places.
@@ -176,8 +177,15 @@ func (l Lease[T]) end(fit bool) bool {
 		p.log.end(o.entry, "released")
 		o, o.value = p.object(o.value, o.fate), nil
 	}
+	idle := false
+	if o.fate != nil {
+		defer func() { // also if Keep or Reset panics
+			if !idle {
+				o.drop()
+			}
+		}()
+	}
 	if !fit || p.options.Keep != nil && !p.options.Keep(o.value) {
-		o.drop()
 		return true
 	}
 	if p.options.Reset != nil {
@@ -186,16 +194,15 @@ func (l Lease[T]) end(fit bool) bool {
 	if o.fate != nil {
 		o.fate.state.And(^uint64(1))
 	}
+	idle = true
 	p.idle.Put(o)
 	return true
 }
 
-// drop ends the value of an object whose lease this caller has ended.
+// drop drops the value of an object that has a fate and whose lease this caller has ended.
 func (o *object[T]) drop() {
-	if o.fate != nil {
-		o.fate.state.Store(0)
-		o.fate.drop(o.value)
-	}
+	o.fate.state.Store(0)
+	o.fate.drop(o.value)
 }
 
 // With calls f with a leased object and releases it. If f panics or ends its goroutine, the lease

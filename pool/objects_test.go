@@ -298,6 +298,37 @@ func TestDropIsCalledOnceWithEachObject(t *testing.T) {
 	}
 }
 
+// An object whose Keep or Reset panics is in an unknown state. It is not reused, and Drop closes it.
+func TestAnObjectWhoseReleasePanicsIsDropped(t *testing.T) {
+	for _, level := range []pool.Level{pool.LevelOff, pool.LevelSample, pool.LevelCheck} {
+		for name, o := range map[string]pool.PoolOptions[worker]{
+			"Keep panics":              {Keep: func(*worker) bool { panic("keep's own") }},
+			"Reset panics":             {Reset: func(*worker) { panic("reset's own") }},
+			"Reset ends its goroutine": {Reset: func(*worker) { runtime.Goexit() }},
+		} {
+			workersRunning.Store(0)
+			o.Drop, o.Level = (*worker).close, level
+			p := pool.New(newWorker, o)
+			for _, release := range []func(){
+				func() { p.Get().Release() },
+				func() { p.With(func(*worker) {}) },
+			} {
+				done := make(chan struct{})
+				go func() {
+					defer close(done)
+					defer func() { recover() }()
+					release()
+				}()
+				<-done
+			}
+			eventually(t, func() bool { return workersRunning.Load() == 0 })
+			if level == pool.LevelCheck {
+				assert.Empty(t, p.Outstanding(), name)
+			}
+		}
+	}
+}
+
 func TestALostObjectIsNotDropped(t *testing.T) {
 	// It may be in use: only the lease was lost.
 	for _, level := range []pool.Level{pool.LevelOff, pool.LevelSample, pool.LevelCheck} {
