@@ -44,7 +44,11 @@ const (
 	leaseBit = 40
 )
 
-func stateOf(bytes, leases int64) int64 { return (bytes+unit-1)/unit + leases<<leaseBit }
+func stateOf(bytes, leases int64) int64 { return roundUp(bytes)/unit + leases<<leaseBit }
+
+// roundUp rounds bytes up to units. What a lease holds is the sum of rounded sizes: a sum that is
+// rounded only when it is given back is smaller than what was counted.
+func roundUp(bytes int64) int64 { return (bytes + unit - 1) / unit * unit }
 
 // used returns the bytes in use.
 func used(state int64) int64 { return state & (1<<leaseBit - 1) * unit }

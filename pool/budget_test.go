@@ -148,6 +148,35 @@ func TestEveryEndOfALeaseGivesItsBytesBack(t *testing.T) {
 	}
 }
 
+// Buffers larger than MaxBuffer have lengths of any number of bytes, and the budget counts in units:
+// what a lease counts for all its memories together must come back.
+func TestOddSizesGiveAllBytesBack(t *testing.T) {
+	for name, o := range everyOption {
+		o.MaxInUse, o.MaxBuffer = 1<<30, 1000
+		p := pool.NewBytes(o)
+		for n := 1000; n < 1600; n += 7 {
+			b := p.Get(n)
+			for range 3 {
+				b.Write(make([]byte, b.Len()+1))
+			}
+			b.Release()
+			p.Get(n).Detach()
+			c, err := p.GetContext(t.Context(), n)
+			require.NoError(t, err)
+			c.Body().Close()
+			require.Zero(t, p.Stats().InUse, "%s: %d bytes", name, n)
+		}
+		loseOdd(p)
+		eventually(t, func() bool { return p.Stats().InUse == 0 })
+	}
+}
+
+//go:noinline
+func loseOdd(p *pool.Bytes) {
+	b := p.Get(1025)
+	b.Write(make([]byte, 1026))
+}
+
 //go:noinline
 func lose(p *pool.Bytes, n int) { set(p.Get(n), make([]byte, 2*n)) }
 

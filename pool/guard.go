@@ -35,7 +35,7 @@ func (g *guard) log() *leaseLog {
 // A record is what a guard knows of a block. It does not refer to the block, so that the collector
 // can find the block lost.
 type record struct {
-	bytes  int64                  // what the lease holds; only its owner writes it
+	bytes  int64                  // what the lease holds, in whole units; only its owner writes it
 	open   bool                   // the lease has not ended; only its owner writes it
 	entry  atomic.Pointer[entry]  // nil unless the lease is logged
 	secret atomic.Pointer[[]byte] // the block's memory, to be cleared if the block is lost
@@ -74,7 +74,7 @@ func (g *guard) begin(h *block) {
 	if g == nil {
 		return
 	}
-	h.record.bytes, h.record.open = int64(len(h.data)), true
+	h.record.bytes, h.record.open = roundUp(int64(len(h.data))), true
 	if e := g.leases.begin(h.gen.Load(), len(h.data), "acquired"); e != nil {
 		h.record.entry.Store(e)
 	}
@@ -99,7 +99,7 @@ func (g *guard) grow(h, bigger *block) {
 	if g == nil {
 		return
 	}
-	n := int64(len(bigger.data))
+	n := roundUp(int64(len(bigger.data)))
 	g.budget.count(n, 0)
 	h.record.bytes += n
 	if g.secret {
