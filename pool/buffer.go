@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"unicode/utf8"
 )
 
 // A Buffer is a lease on a byte buffer of a [Bytes]. It is a small value: all copies of it are the
@@ -129,6 +130,13 @@ func (b Buffer) WriteByte(c byte) error {
 	h.data[h.n] = c
 	h.n++
 	return nil
+}
+
+// WriteRune appends the UTF-8 encoding of r, and returns its length. It never returns an error.
+func (b Buffer) WriteRune(r rune) (int, error) {
+	b.writable("WriteRune")
+	var text [utf8.UTFMax]byte
+	return b.Write(utf8.AppendRune(text[:0], r))
 }
 
 // ReadFrom appends what r returns until io.EOF. After another error the bytes that came before it

@@ -124,6 +124,7 @@ func TestEveryMethodRefusesAnEndedLease(t *testing.T) {
 		"Write":           func(b pool.Buffer) { b.Write(nil) },
 		"WriteString":     func(b pool.Buffer) { b.WriteString("") },
 		"WriteByte":       func(b pool.Buffer) { b.WriteByte(0) },
+		"WriteRune":       func(b pool.Buffer) { b.WriteRune('a') },
 		"ReadFrom":        func(b pool.Buffer) { b.ReadFrom(strings.NewReader("")) },
 		"Retain":          func(b pool.Buffer) { b.Retain() },
 		"Clone":           func(b pool.Buffer) { b.Clone() },

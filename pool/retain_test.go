@@ -77,6 +77,7 @@ func TestARetainedBufferIsNotChanged(t *testing.T) {
 		"Write":           func(b pool.Buffer) { b.Write(nil) },
 		"WriteString":     func(b pool.Buffer) { b.WriteString("") },
 		"WriteByte":       func(b pool.Buffer) { b.WriteByte(0) },
+		"WriteRune":       func(b pool.Buffer) { b.WriteRune('a') },
 		"ReadFrom":        func(b pool.Buffer) { b.ReadFrom(emptyReader{}) },
 		"Detach":          func(b pool.Buffer) { b.Detach() },
 	} {

@@ -26,6 +26,7 @@ type bufferWriter interface {
 	io.StringWriter
 	io.ByteWriter
 	io.ReaderFrom
+	WriteRune(r rune) (int, error)
 	Len() int
 	Reset()
 	Truncate(n int)
@@ -47,17 +48,19 @@ func TestWritesLikeABytesBuffer(t *testing.T) {
 		for range 2000 {
 			text := strings.Repeat("text", r.IntN(100))
 			n := r.IntN(want.Len() + 1)
-			op := r.IntN(9)
-			for _, w := range []bufferWriter{b.Writer(), want} {
+			op := r.IntN(10)
+			char := rune(r.IntN(0x110010)) - 8 // some are not valid
+			var got [2]string                  // what the method returned
+			for i, w := range []bufferWriter{b.Writer(), want} {
 				switch op {
 				case 0:
-					w.Write([]byte(text))
+					got[i] = fmt.Sprint(w.Write([]byte(text)))
 				case 1:
-					w.WriteString(text)
+					got[i] = fmt.Sprint(w.WriteString(text))
 				case 2:
-					w.WriteByte('c')
+					got[i] = fmt.Sprint(w.WriteByte('c'))
 				case 3:
-					w.ReadFrom(strings.NewReader(text))
+					got[i] = fmt.Sprint(w.ReadFrom(strings.NewReader(text)))
 				case 4:
 					w.Truncate(n)
 				case 5:
@@ -70,8 +73,11 @@ func TestWritesLikeABytesBuffer(t *testing.T) {
 					if n%20 == 0 {
 						w.Reset()
 					}
+				case 9:
+					got[i] = fmt.Sprint(w.WriteRune(char))
 				}
 			}
+			require.Equal(t, got[1], got[0])
 			require.Equal(t, want.Len(), b.Len())
 			require.True(t, bytes.Equal(want.Bytes(), b.Bytes()))
 		}
