@@ -7,8 +7,23 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/pool"
 )
+
+// Every length to 64 MiB, one by one.
+func TestEveryLengthHasTheSmallestClass(t *testing.T) {
+	testgate.Seconds(t)
+	for n := 1; n <= 64*mib; n++ {
+		class := pool.ClassOf(n)
+		size := pool.ClassSize(class)
+		smallest := class == 0 || pool.ClassSize(class-1) < n
+		little := size-n <= n/4 || n <= 64<<10 && size < max(2*n, 257)
+		if size < n || !smallest || !little {
+			t.Fatalf("%d bytes take class %d of %d bytes", n, class, size)
+		}
+	}
+}
 
 func TestClasses(t *testing.T) {
 	before := 0
