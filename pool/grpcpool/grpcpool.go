@@ -33,7 +33,7 @@ func (b buffers) Get(n int) *[]byte {
 
 func (b buffers) Put(p *[]byte) {
 	// A lent slice is nil once it was put: a second Put goes on to the pool, which refuses it.
-	if *p != nil && mem.IsBelowBufferPoolingThreshold(cap(*p)) {
+	if p != nil && *p != nil && mem.IsBelowBufferPoolingThreshold(cap(*p)) {
 		return
 	}
 	b.pointers.Put(p)

@@ -124,6 +124,14 @@ func TestADoublePutBehindAServerIsFound(t *testing.T) {
 	assert.NotZero(t, puts)
 }
 
+func TestPutOfNilIsRefused(t *testing.T) {
+	p := pool.NewBytes(pool.Options{Level: pool.LevelCheck})
+	grpcpool.New(p).Put(nil)
+	assert.EqualValues(t, 1, p.Stats().RefusedPuts)
+	require.Len(t, p.Outstanding(), 1)
+	assert.Contains(t, p.Outstanding()[0].String(), "a slice was put that the pool had not lent")
+}
+
 func TestSmallBuffersAreNotPooled(t *testing.T) {
 	p := pool.NewBytes(pool.Options{Level: pool.LevelCheck})
 	buffers := grpcpool.New(p)
