@@ -60,7 +60,8 @@ type Bytes struct {
 	free    freeList  // here, so that each shelf is a cache line
 	largest int       // the size of the last class that is reused
 	shares  sync.Pool // blocks without memory, for Retain
-	lent    table     // of Slices and Pointers
+	lent    *table    // of Slices and Pointers; on its own, since cleanups of memory hold it
+	refused atomic.Uint64
 }
 
 // counts of one class. Only slow paths write them, and some leases: see tally.
@@ -96,6 +97,7 @@ func NewBytes(o Options) *Bytes {
 		kept:    kept,
 		largest: classSize(kept - 1),
 		counts:  make([]counts, kept+1),
+		lent:    &table{},
 	}
 	switch {
 	case log != nil: // a lease that is logged ends in the log first
@@ -122,10 +124,15 @@ func (p *Bytes) Get(n int) Buffer {
 	return p.getSlow(n)
 }
 
-func (p *Bytes) getSlow(n int) Buffer {
+// checkMade panics if NewBytes did not make the pool.
+func (p *Bytes) checkMade(method string) {
 	if p.kept == 0 {
-		panic("pool: Get of a zero Bytes: create it with NewBytes")
+		panic("pool: " + method + " of a zero Bytes: create it with NewBytes")
 	}
+}
+
+func (p *Bytes) getSlow(n int) Buffer {
+	p.checkMade("Get")
 	if n < 0 {
 		panic(fmt.Sprintf("pool: Get(%d): the length is negative", n))
 	}
@@ -289,7 +296,7 @@ func (p *Bytes) Stats() Stats {
 		s.Made += p.counts[i].made.Load()
 	}
 	s.Gets = uint64(max(gets, 0)) // a lease that moves into a Body is counted back at once
-	s.RefusedPuts = p.lent.refused.Load()
+	s.RefusedPuts = p.refused.Load()
 	p.free.stats(&s)
 	p.guard.stats(&s)
 	return s

@@ -10,11 +10,13 @@ import (
 
 // Dropped memory is free only after a garbage collection, and without traffic the next collection
 // may be two minutes away. A collector runs one itself if much was dropped and few collections
-// followed. It gives the pages back to the system.
+// followed. It gives the pages back to the system. It waits for the end of a burst, not for silence:
+// a health check drops a small buffer every few seconds.
 const (
-	collectAfter = 5 * time.Second // without a drop
+	collectAfter = 5 * time.Second // in which little was dropped
 	collectFrom  = 4 << 20         // bytes dropped
 	collectShare = 16              // and at least this part of the heap: 1/16
+	littleShare  = 16              // little is at most this part of what was dropped: 1/16
 )
 
 // enough is how many collections make dropped memory the runtime's own business. The first may have
@@ -29,8 +31,8 @@ type collector struct {
 	mu     sync.Mutex
 	bytes  [enough]int // dropped, by how many collections have ended since
 	cycles uint64      // how many collections have ended
-	armed  time.Time   // when the timer was started
-	last   time.Time   // when memory was dropped last
+	recent int         // bytes dropped since the timer was started
+	armed  time.Time   // when that was
 }
 
 // dropped counts memory that a pool has dropped.
@@ -42,8 +44,8 @@ func (c *collector) dropped(n int) {
 	defer c.mu.Unlock()
 	c.collected(read())
 	c.bytes[0] += n
-	c.last = time.Now()
-	if c.sum() >= collectFrom && !within(2*collectAfter, c.armed, c.last) {
+	c.recent += n
+	if c.sum() >= collectFrom && !within(2*collectAfter, c.armed, time.Now()) {
 		c.arm()
 	}
 }
@@ -67,7 +69,7 @@ func (c *collector) sum() (n int) {
 
 // arm starts the timer. It runs with mu held.
 func (c *collector) arm() {
-	c.armed = time.Now()
+	c.armed, c.recent = time.Now(), 0
 	time.AfterFunc(collectAfter, c.look)
 }
 
@@ -88,7 +90,7 @@ func (c *collector) due() bool {
 	if dropped < collectFrom {
 		return false
 	}
-	if within(collectAfter, c.last, time.Now()) { // still dropping: look again
+	if c.recent > dropped/littleShare { // still dropping: look again
 		c.arm()
 		return false
 	}

@@ -1,7 +1,5 @@
 package pool
 
-import "time"
-
 // SameHeader reports whether two leases, at different times, had the same header.
 func SameHeader(a, b Buffer) bool { return a.h == b.h }
 
@@ -29,6 +27,9 @@ func Listed(p *Bytes) int {
 // Slots returns p's table: another one after each rebuild.
 func Slots(p *Bytes) any { return p.lent.slots.Load() }
 
+// TableLen returns how many slots p's table has.
+func TableLen(p *Bytes) int { return len(*p.lent.slots.Load()) }
+
 // ClassOf and ClassSize are of the size classes.
 func ClassOf(n int) int       { return classOf(n) }
 func ClassSize(class int) int { return classSize(class) }
@@ -51,9 +52,14 @@ func Remembers(ended ...uint64) bool {
 	return c.sum() > 0
 }
 
-// CollectionDue says whether a collector runs a collection long after so many bytes were dropped.
-func CollectionDue(dropped int) bool {
-	c := collector{cycles: read().cycles, last: time.Now().Add(-time.Hour)}
+// CollectionDue says whether a collector runs a collection after so many bytes were dropped, recent
+// of them since it looked last.
+func CollectionDue(dropped, recent int) bool {
+	c := collector{cycles: read().cycles, recent: recent}
 	c.bytes[0] = dropped
-	return c.due()
+	due := c.due()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.bytes = [enough]int{} // a timer that was started finds nothing
+	return due
 }

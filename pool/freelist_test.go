@@ -184,6 +184,14 @@ func TestAnUnusedPoolIsCollected(t *testing.T) {
 			burst(p, 4, mib/2)
 			burst(p, 4, 100)
 			lose(p, 100)
+			for _, n := range []int{100, 100_000} {
+				s, q := p.Slices(n), p.Pointers()
+				s.Get() // lost
+				q.Get(n)
+				slice, pointer := s.Get(), q.Get(n)
+				s.Put(slice) // idle, and at LevelCheck for good
+				q.Put(pointer)
+			}
 			gone := weak.Make(p)
 			p = nil
 			eventually(t, func() bool { return gone.Value() == nil })

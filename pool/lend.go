@@ -25,6 +25,7 @@ type Slices struct {
 
 // Slices returns a lender of slices of n bytes. It panics if n is less than 1.
 func (p *Bytes) Slices(n int) *Slices {
+	p.checkMade("Slices")
 	if n < 1 {
 		panic(fmt.Sprintf("pool: Slices(%d): the length must be at least 1", n))
 	}
@@ -75,17 +76,17 @@ func (s *Slices) idle() *block {
 // Put takes back a slice that Get returned, or a shorter slice of the same beginning.
 func (s *Slices) Put(b []byte) {
 	if cap(b) == 0 {
-		s.pool.lent.refuse(s.pool, nil)
+		s.pool.refuse(nil)
 		return
 	}
 	first := unsafe.SliceData(b)
 	t := s.pool.lent.find(uintptr(unsafe.Pointer(first)))
 	if t == nil {
-		s.pool.lent.refuse(s.pool, nil)
+		s.pool.refuse(nil)
 		return
 	}
 	if atomic.SwapUint32(&t.lent, 0) == 0 {
-		s.pool.lent.refuse(s.pool, t.entry.Load())
+		s.pool.refuse(t.entry.Load())
 		return
 	}
 	h := (*block)(t.block)
@@ -107,7 +108,10 @@ func (s *Slices) Put(b []byte) {
 type Pointers struct{ pool *Bytes }
 
 // Pointers returns a lender of pointers to slices.
-func (p *Bytes) Pointers() *Pointers { return &Pointers{p} }
+func (p *Bytes) Pointers() *Pointers {
+	p.checkMade("Pointers")
+	return &Pointers{p}
+}
 
 // Get lends a slice of n bytes with all the capacity of its size class. The caller may change the
 // slice behind the pointer: the pool takes back the memory that it lent. It panics if n is
@@ -126,14 +130,14 @@ func (q *Pointers) Get(n int) *[]byte {
 // Put takes back a pointer that Get returned. The slice behind it is nil afterwards.
 func (q *Pointers) Put(b *[]byte) {
 	if b == nil || q.pool.lent.find(uintptr(unsafe.Pointer(b))) == nil {
-		q.pool.lent.refuse(q.pool, nil)
+		q.pool.refuse(nil)
 		return
 	}
 	// The table has the address, so that b is the field of a block: the conversion is sound.
 	h := (*block)(unsafe.Add(unsafe.Pointer(b), -int(unsafe.Offsetof(block{}.slice))))
 	lease := Buffer{h, h.lent}
 	if !h.gen.CompareAndSwap(lease.gen, lease.gen+1) {
-		q.pool.lent.refuse(q.pool, h.logged())
+		q.pool.refuse(h.logged())
 		return
 	}
 	h.slice = nil
@@ -152,11 +156,10 @@ func (h *block) logged() *entry {
 // A table knows what was lent by its address. It holds no memory: an address is removed when the
 // collector has taken what was there. Reading takes no lock.
 type table struct {
-	refused atomic.Uint64
-	slots   atomic.Pointer[[]slot] // a power of two
-	mu      sync.Mutex
-	used    int // slots with a key, removed ones included
-	live    int
+	slots atomic.Pointer[[]slot] // a power of two
+	mu    sync.Mutex
+	used  int // slots with a key, removed ones included
+	live  int
 }
 
 // A slot's tag is set before its key, and neither changes later, except that the key becomes
@@ -166,7 +169,10 @@ type slot struct {
 	tag *tag
 }
 
-const removed = 1 // no address
+const (
+	removed       = 1 // no address
+	smallestTable = 64
+)
 
 // A tag is what the table knows of an address.
 type tag struct {
@@ -249,7 +255,7 @@ func insert(slots []slot, g *tag) {
 
 // rebuild drops removed slots, and makes the table larger if needed. It runs with mu held.
 func (t *table) rebuild() {
-	n := 64
+	n := smallestTable
 	for n < 4*(t.live+1) {
 		n *= 2
 	}
@@ -272,6 +278,18 @@ func (t *table) remove(g *tag) {
 	if s := t.slot(g.key); s.tag == g {
 		t.clear(s)
 	}
+	t.shrink()
+}
+
+// shrink makes the table smaller if it is nearly empty, as after a burst. Removed slots keep their
+// tags. It runs with mu held.
+func (t *table) shrink() {
+	slots, tags := len(*t.slots.Load()), t.used-t.live
+	if slots == smallestTable || t.live > slots/16 {
+		return
+	}
+	t.rebuild()
+	collect.dropped(slots*int(unsafe.Sizeof(slot{})) + tags*int(unsafe.Sizeof(tag{})))
 }
 
 // clear empties a slot, if it is in use. It runs with mu held.
@@ -286,7 +304,7 @@ func (t *table) clear(s *slot) {
 }
 
 // refuse counts a Put that does nothing.
-func (t *table) refuse(p *Bytes, e *entry) {
-	t.refused.Add(1)
+func (p *Bytes) refuse(e *entry) {
+	p.refused.Add(1)
 	p.guard.log().refused(e)
 }

@@ -324,6 +324,34 @@ func TestCopyBuffer(t *testing.T) {
 	assert.Equal(t, "text", to.String())
 }
 
+// After a burst the table is small again, and the tags of what was lent are gone.
+func TestTheTableOfWhatIsLentShrinks(t *testing.T) {
+	p := pool.NewBytes(pool.Options{})
+	s, q := p.Slices(300), p.Pointers()
+	const many = 3000
+	var slices [][]byte
+	var pointers []*[]byte
+	for range many {
+		slices, pointers = append(slices, s.Get()), append(pointers, q.Get(300))
+	}
+	require.GreaterOrEqual(t, pool.TableLen(p), 2*many)
+	for i := range slices {
+		s.Put(slices[i])
+		q.Put(pointers[i])
+	}
+	slices, pointers = nil, nil
+	p.Trim()
+	eventually(t, func() bool { return pool.TableLen(p) <= 1024 })
+	for range many { // and works as before
+		slices, pointers = append(slices, s.Get()), append(pointers, q.Get(300))
+	}
+	for i := range slices {
+		s.Put(slices[i])
+		q.Put(pointers[i])
+	}
+	assert.Zero(t, p.Stats().RefusedPuts)
+}
+
 func TestTheTableOfWhatIsLentForgets(t *testing.T) {
 	p := pool.NewBytes(pool.Options{MaxIdleBytes: 1})
 	s := p.Slices(100_000) // nothing is reused

@@ -53,6 +53,22 @@ var programs = map[string]func(){
 	"large burst":                     func() { idle(65<<10, func() {}) },
 	"small burst beside a collection": func() { besideCollection(64 << 10) },
 	"large burst beside a collection": func() { besideCollection(65 << 10) },
+	"burst beside light traffic": func() {
+		p := pool.NewBytes(pool.Options{})
+		stop := make(chan bool)
+		defer close(stop)
+		go func() {
+			for { // a health check leases a small buffer, which is dropped again and again
+				select {
+				case <-stop:
+					return
+				case <-time.After(400 * time.Millisecond):
+					p.Get(1000).Release()
+				}
+			}
+		}()
+		idle(mib, func() {})
+	},
 	"burst, sync.Pool": func() {
 		p := sync.Pool{New: func() any { b := make([]byte, mib); return &b }}
 		all := make([]*[]byte, 256)
@@ -212,14 +228,16 @@ func TestTheHeapAfterABurst(t *testing.T) {
 }
 
 // After a burst of 256 MiB, of buffers of 64 KiB and of 65 KiB, nothing happens: no traffic, no
-// collection, or only one that had begun before the buffers were dropped and so retains them. The
-// heap and the resident memory fall by themselves.
+// collection, or only one that had begun before the buffers were dropped and so retains them, or
+// light traffic. The heap and the resident memory fall by themselves.
 func TestMemoryGoesBackToTheSystemWithoutTraffic(t *testing.T) {
 	if testgate.Race || resident() == 0 {
 		t.Skip("measures resident memory, which needs /proc and no race detector")
 	}
 	testgate.Seconds(t)
-	for _, name := range []string{"small burst", "large burst", "small burst beside a collection", "large burst beside a collection"} {
+	for _, name := range []string{
+		"small burst", "large burst", "small burst beside a collection", "large burst beside a collection", "burst beside light traffic",
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // it waits
 			rss, heap := process(t, name)
@@ -230,9 +248,11 @@ func TestMemoryGoesBackToTheSystemWithoutTraffic(t *testing.T) {
 }
 
 func TestACollectionIsDue(t *testing.T) {
-	const much = 1 << 40
-	assert.True(t, pool.CollectionDue(much))
-	assert.False(t, pool.CollectionDue(4*mib-1), "too little")
+	const much = 1 << 30
+	assert.True(t, pool.CollectionDue(much, 0))
+	assert.True(t, pool.CollectionDue(much, much/16), "light traffic goes on")
+	assert.False(t, pool.CollectionDue(much, much/16+1), "the burst goes on")
+	assert.False(t, pool.CollectionDue(4*mib-1, 0), "too little")
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	assert.False(t, pool.CollectionDue(much), "GOGC=off")
+	assert.False(t, pool.CollectionDue(much, 0), "GOGC=off")
 }
