@@ -31,7 +31,7 @@ type PoolOptions[T any] struct {
 // concurrent use. Idle objects are in a sync.Pool: the second collection frees them. When the pool
 // itself is no longer referenced, all of them are freed.
 type Pool[T any] struct {
-	idle    sync.Pool // of *object[T]
+	idle    sync.Pool // of *object[T], or of *shell[T] if the pool has Drop
 	make    func() *T
 	options PoolOptions[T]
 	log     *leaseLog // nil at LevelOff
@@ -59,29 +59,29 @@ type object[T any] struct {
 	gen   atomic.Uint64
 	value *T
 	pool  *Pool[T]
-	entry *entry   // written once, before the first lease
-	fate  *fate[T] // non-nil exactly if the pool has Drop
+	entry *entry    // written once, before the first lease
+	shell *shell[T] // non-nil exactly if the pool has Drop and the object is leased
 }
 
-// A fate drops a value once. It goes with the value from object to object. State is twice the
-// number of the object that has the value, plus 1 while the value is leased.
-type fate[T any] struct {
-	value *T
-	drop  func(*T)
-	state atomic.Uint64
+// A shell holds an object while the object is idle. Nothing else refers to the shell then, so the
+// collector finds it once the sync.Pool has dropped it. The object itself would not do: its value
+// may refer to it, through a lease that has ended. A shell goes with the value from object to
+// object.
+type shell[T any] struct {
+	object *object[T]
+	idle   *atomic.Pointer[T] // the value while it is idle; apart, for the cleanup of the shell
 }
 
-// A mark holds what the cleanup of an object needs.
-type mark[T any] struct {
-	fate   *fate[T]
-	object uint64
-}
-
-// collected drops the value of an object that was collected, if the object had it idle.
-func collected[T any](m mark[T]) {
-	if m.fate.state.CompareAndSwap(m.object<<1, 0) {
-		m.fate.drop(m.fate.value)
-	}
+// newShell returns a shell whose cleanup drops the value if the shell was collected while the value
+// was idle.
+func newShell[T any](drop func(*T)) *shell[T] {
+	s := &shell[T]{idle: new(atomic.Pointer[T])}
+	runtime.AddCleanup(s, func(idle *atomic.Pointer[T]) {
+		if value := idle.Load(); value != nil {
+			drop(value)
+		}
+	}, s.idle)
+	return s
 }
 
 // A Lease is the right to use an object of a [Pool]. It is copied freely: all copies are the same
@@ -93,17 +93,35 @@ type Lease[T any] struct {
 
 // Get leases an object. It panics if the function given to [New] returns nil.
 func (p *Pool[T]) Get() Lease[T] {
-	o, ok := p.idle.Get().(*object[T])
-	if !ok {
-		o = p.first()
+	var o *object[T]
+	if p.options.Drop == nil {
+		o, _ = p.idle.Get().(*object[T])
+	} else if s, ok := p.idle.Get().(*shell[T]); ok {
+		o = s.open()
 	}
-	if o.fate != nil {
-		o.fate.state.Or(1) // before logged, which gives up o: collected must not find the value idle
+	if o == nil {
+		o = p.first()
 	}
 	if p.log != nil {
 		o = p.logged(o)
 	}
 	return Lease[T]{o, o.gen.Load()}
+}
+
+// open takes the object out of the shell.
+func (s *shell[T]) open() *object[T] {
+	s.idle.Store(nil) // while s is in use: its cleanup must not find the value idle
+	o := s.object
+	s.object, o.shell = nil, s
+	return o
+}
+
+// close puts an object into its shell, and returns the shell.
+func (o *object[T]) close() *shell[T] {
+	s := o.shell
+	s.object, o.shell = o, nil
+	s.idle.Store(o.value)
+	return s
 }
 
 // first makes a value.
@@ -115,19 +133,9 @@ func (p *Pool[T]) first() *object[T] {
 	if value == nil {
 		panic("pool: Get: the function given to New returned nil")
 	}
-	if p.options.Drop == nil {
-		return p.object(value, nil)
-	}
-	return p.object(value, &fate[T]{value: value, drop: p.options.Drop})
-}
-
-// object gives the value to a new object.
-func (p *Pool[T]) object(value *T, f *fate[T]) *object[T] {
-	o := &object[T]{value: value, pool: p, fate: f}
-	if f != nil {
-		next := f.state.Load()>>1 + 1
-		f.state.Store(next<<1 | 1)
-		runtime.AddCleanup(o, collected[T], mark[T]{f, next})
+	o := &object[T]{value: value, pool: p}
+	if p.options.Drop != nil {
+		o.shell = newShell(p.options.Drop)
 	}
 	return o
 }
@@ -138,10 +146,17 @@ func (p *Pool[T]) logged(o *object[T]) *object[T] {
 	if e == nil {
 		return o
 	}
-	own := p.object(o.value, o.fate)
+	own := o.next()
 	own.entry = e
 	runtime.AddCleanup(own, p.log.lose, e)
 	return own
+}
+
+// next returns a new object that takes over the value.
+func (o *object[T]) next() *object[T] {
+	next := &object[T]{value: o.value, pool: o.pool, shell: o.shell}
+	o.value, o.shell = nil, nil
+	return next
 }
 
 // Value returns the object. It panics after the lease has ended. Do not use the object after that:
@@ -175,34 +190,41 @@ func (l Lease[T]) end(fit bool) bool {
 	p := o.pool
 	if o.entry != nil {
 		p.log.end(o.entry, "released")
-		o, o.value = p.object(o.value, o.fate), nil
+		o = o.next()
 	}
-	idle := false
-	if o.fate != nil {
-		defer func() { // also if Keep or Reset panics
-			if !idle {
-				o.drop()
-			}
-		}()
+	if o.shell != nil {
+		o.idleOrDropped(fit)
+	} else if fit && o.clean() {
+		p.idle.Put(o)
 	}
-	if !fit || p.options.Keep != nil && !p.options.Keep(o.value) {
-		return true
+	return true
+}
+
+// clean asks Keep, and resets an object that is kept.
+func (o *object[T]) clean() (kept bool) {
+	p := o.pool
+	if p.options.Keep != nil && !p.options.Keep(o.value) {
+		return false
 	}
 	if p.options.Reset != nil {
 		p.options.Reset(o.value)
 	}
-	if o.fate != nil {
-		o.fate.state.And(^uint64(1))
-	}
-	idle = true
-	p.idle.Put(o)
 	return true
 }
 
-// drop drops the value of an object that has a fate and whose lease this caller has ended.
-func (o *object[T]) drop() {
-	o.fate.state.Store(0)
-	o.fate.drop(o.value)
+// idleOrDropped makes an object idle if it is fit and kept. If not, or if Keep or Reset panics, it
+// drops the object.
+func (o *object[T]) idleOrDropped(fit bool) {
+	kept := false
+	defer func() {
+		if !kept {
+			o.pool.options.Drop(o.value)
+		}
+	}()
+	kept = fit && o.clean()
+	if kept {
+		o.pool.idle.Put(o.close())
+	}
 }
 
 // With calls f with a leased object and releases it. If f panics or ends its goroutine, the lease

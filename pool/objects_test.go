@@ -348,3 +348,28 @@ func TestALostObjectIsNotDropped(t *testing.T) {
 		w.close()
 	}
 }
+
+// An object may refer to its own lease, to release itself. It is dropped nevertheless, and if its
+// lease is lost the collector takes it.
+func TestAnObjectThatKnowsItsLeaseIsCollected(t *testing.T) {
+	type conn struct{ lease pool.Lease[conn] }
+	for _, level := range []pool.Level{pool.LevelOff, pool.LevelSample, pool.LevelCheck} {
+		var made, dropped atomic.Int32
+		p := pool.New(func() *conn { made.Add(1); return new(conn) },
+			pool.PoolOptions[conn]{Level: level, Drop: func(*conn) { dropped.Add(1) }})
+		for range 3 {
+			l := p.Get()
+			l.Value().lease = l
+			l.Value().lease.Release()
+		}
+		eventually(t, func() bool { return dropped.Load() == made.Load() })
+
+		lost := func() weak.Pointer[conn] {
+			l := p.Get()
+			l.Value().lease = l
+			return weak.Make(l.Value())
+		}()
+		eventually(t, func() bool { return lost.Value() == nil })
+		assert.Equal(t, made.Load()-1, dropped.Load(), "a lost object may be in use")
+	}
+}
