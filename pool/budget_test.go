@@ -148,8 +148,8 @@ func TestEveryEndOfALeaseGivesItsBytesBack(t *testing.T) {
 	}
 }
 
-// Buffers larger than MaxBuffer have lengths of any number of bytes, and the budget counts in units:
-// what a lease counts for all its memories together must come back.
+// Buffers larger than MaxBuffer have any number of bytes, and the budget counts in units: all that
+// a lease counts for its memories, one by one, must come back.
 func TestOddSizesGiveAllBytesBack(t *testing.T) {
 	for name, o := range everyOption {
 		o.MaxInUse, o.MaxBuffer = 1<<30, 1000

@@ -10,8 +10,8 @@ import (
 
 // Dropped memory is free only after a garbage collection, and without traffic the next collection
 // may be two minutes away. A collector runs one itself if much was dropped and few collections
-// followed. It gives the pages back to the system. It waits for the end of a burst, not for silence:
-// a health check drops a small buffer every few seconds.
+// followed. It gives the pages back to the system. It waits for the end of a burst, not for
+// silence: a health check drops a small buffer every few seconds.
 const (
 	collectAfter = 5 * time.Second // in which little was dropped
 	collectFrom  = 4 << 20         // bytes dropped

@@ -58,9 +58,9 @@
 // Idle buffers above 64 KiB are bounded by Options.MaxIdleBytes. Smaller idle buffers are not
 // bounded in bytes: after a burst there are as many as were leased at once. Buffers of both kinds
 // that nobody needed for 0.1 to 0.3 s are dropped. The package calls [runtime/debug.FreeOSMemory]
-// when three things hold: at least 4 MiB and a sixteenth of the heap were dropped, nothing more was
-// dropped for 5 s, and fewer than three garbage collections ended since. With GOGC=off the package
-// does not call it.
+// when three things hold: at least 4 MiB and a sixteenth of the heap were dropped, at most a
+// sixteenth of that was dropped in the last 5 s, and fewer than three garbage collections ended
+// since. With GOGC=off the package does not call it.
 //
 // Above 64 KiB a buffer is less than a quarter larger than requested. Below, it is less than twice
 // as large, and at least 256 B. A buffer that grows takes at least twice its memory, so request the

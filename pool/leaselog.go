@@ -28,6 +28,10 @@ const (
 	// found when the memory is leased again (Get panics), when it is dropped, and by Outstanding.
 	// Panics and Outstanding name the places where a lease was acquired and where it ended. Idle
 	// memory does not decay, and no sync.Pool loses any, so that tests can count.
+	//
+	// A late write is not found while a later lease has the memory, nor after the memory was
+	// dropped. If a later lease has had the memory and has ended, the Finding names that lease. So
+	// let the test of one handler make one request.
 	LevelCheck
 )
 
@@ -225,7 +229,7 @@ func (f Finding) String() string {
 		return fmt.Sprintf("a slice was put again, %s%s\n\tfix: call Put once for each Get",
 			count(f.RefusedPuts, "time"), f.where("\n\t", "lent at ", "put at ", "put again at "))
 	case f.RefusedPuts > 0:
-		return fmt.Sprintf("a slice was put that the pool had not lent, %s%s\n\tfix: put the slice that Get returned, not its middle, and not what append returned",
+		return fmt.Sprintf("a slice was put that the pool had not lent, %s%s\n\tfix: put the slice or the pointer that Get returned, not its middle, not a copy of a pointer's slice, and not what append returned",
 			count(f.RefusedPuts, "time"), f.where("\n\t", "", "", "put at "))
 	case len(f.Acquired) == 0:
 		return "leases are not logged at LevelOff: set Options.Level to pool.LevelCheck, or LEAKSAFE_POOL=check"

@@ -298,7 +298,8 @@ func TestDropIsCalledOnceWithEachObject(t *testing.T) {
 	}
 }
 
-// An object whose Keep or Reset panics is in an unknown state. It is not reused, and Drop closes it.
+// The state of an object whose Keep or Reset panics is unknown. It is not reused, and Drop closes
+// it.
 func TestAnObjectWhoseReleasePanicsIsDropped(t *testing.T) {
 	for _, level := range []pool.Level{pool.LevelOff, pool.LevelSample, pool.LevelCheck} {
 		for name, o := range map[string]pool.PoolOptions[worker]{

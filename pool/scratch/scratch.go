@@ -17,10 +17,14 @@
 // # Leak
 //
 // A slice that grows to the largest message keeps that memory for as long as the connection lives:
-// one message of 10 MiB on each of 10,000 connections takes 100 GiB. A Buffer drops memory that 64
-// consecutive messages have not needed. Also, a field that is decoded in place and used after the
-// next message has arrived has bytes of the wrong message. A Buffer refuses such an old [View].
-// TestOneLargeMessageDoesNotStay and TestAViewEndsWithItsContents prove it.
+// one message of 10 MiB on each of 10,000 connections takes 100 GiB. A Buffer looks at every 64th
+// message whether it has more than four times the memory that the messages since the last look
+// needed, and drops it. So a large message's memory is dropped after 65 to 128 small messages.
+// While no message arrives nothing is dropped. Also, a field that is decoded in place and used
+// after the next message has arrived has bytes of the wrong message. A Buffer refuses such an old
+// [View].
+// TestOneLargeMessageDoesNotStay, TestWhenTheMemoryOfALargeMessageGoes and
+// TestAViewEndsWithItsContents prove it.
 package scratch
 
 import (
@@ -38,8 +42,9 @@ const (
 )
 
 // A Buffer has the contents of one message. The next contents replace them in the same memory.
-// Memory that 64 contents in a row have not needed is dropped. The zero Buffer is empty and ready.
-// It has one owner: it is not safe for concurrent use, and must not be copied.
+// Memory beyond four times what the contents need is dropped after 65 to 128 of them. The zero
+// Buffer is empty and ready. It has one owner: it is not safe for concurrent use, and must not be
+// copied.
 type Buffer struct {
 	data   []byte // length: the contents. capacity: the memory
 	gen    uint64 // how many contents there were

@@ -107,3 +107,22 @@ func TestOneLargeMessageDoesNotStay(t *testing.T) {
 		}
 	}
 }
+
+// When the memory goes depends on where the large message is among the 64.
+func TestWhenTheMemoryOfALargeMessageGoes(t *testing.T) {
+	small := make([]byte, 2000)
+	fewest, most := 1000, 0
+	for before := range 64 {
+		var s scratch.Buffer
+		for range before {
+			s.Set(make([]byte, 10))
+		}
+		s.Set(make([]byte, 64<<10))
+		messages := 0
+		for ; scratch.Memory(&s) >= 64<<10; messages++ {
+			s.Set(small)
+		}
+		fewest, most = min(fewest, messages), max(most, messages)
+	}
+	assert.Equal(t, []int{65, 128}, []int{fewest, most})
+}
