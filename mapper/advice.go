@@ -3,10 +3,7 @@ package mapper
 import (
 	"fmt"
 	"go/token"
-	"path"
 	"reflect"
-	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 )
@@ -17,9 +14,15 @@ import (
 // advise adds a problem whose solutions are lines of code.
 func (c *compiler) advise(src, dst reflect.Type, why string, lines ...string) {
 	lines = slices.DeleteFunc(lines, func(l string) bool { return l == "" })
+	if len(lines) == 0 {
+		lines = c.linesAround()
+	}
 	add := "Add"
 	if c.cfg.root == (pair{}) { // Map, MapSlice and MapAny take no options
 		add = "Use a Mapper, made by New with"
+	}
+	if imports := c.imports(lines); imports != "" {
+		why += ". " + imports
 	}
 	switch len(lines) {
 	case 0:
@@ -29,6 +32,24 @@ func (c *compiler) advise(src, dst reflect.Type, why string, lines ...string) {
 		why += ". " + add + " one of\n\t" + strings.Join(lines, "\n\t")
 	}
 	c.problem(src, dst, reason(why))
+}
+
+// linesAround returns lines for the innermost pair around the current one that the caller can name.
+func (c *compiler) linesAround() []string {
+	for i := len(c.around) - 1; i >= 0; i-- {
+		p := c.around[i]
+		convert := c.convertLine(p.src, p.dst)
+		switch {
+		case convert == "":
+		case p.src != p.dst:
+			return []string{convert}
+		case c.pointed[p.src]:
+			return []string{c.assignLine(reflect.PointerTo(p.src)), convert}
+		case !holdsLock(p.src):
+			return []string{c.assignLine(p.src), convert}
+		}
+	}
+	return nil
 }
 
 // refuse reports why a pair does not map, and what would solve it.
@@ -41,7 +62,7 @@ func (c *compiler) refuse(n *node) {
 		if src == dst {
 			share = c.assignLine(src)
 		}
-		c.advise(src, dst, fmt.Sprintf("a %s cannot be copied; it can be shared, if that is right", src.Kind()), share, c.convertLine(src, dst))
+		c.advise(src, dst, aKind(src)+" cannot be copied; it can be shared, if that is right", share, c.convertLine(src, dst))
 	case toText && hasText(src, stringer):
 		parse := ""
 		if isParsed(src) {
@@ -205,8 +226,12 @@ func (m *matcher) reportAmbiguous(dst route, miss missing) {
 		}
 		lines[i] = line
 	}
-	m.c.problem(nil, miss.route.typ, reason(fmt.Sprintf("%s has %d fields %s, %s, and Go promotes none of them. Bind or Ignore each, for example\n\t%s",
-		dst.typ, len(all), miss.whose.name, strings.Join(names, " and "), strings.Join(lines, ",\n\t"))))
+	imports := m.c.imports(lines)
+	if imports != "" {
+		imports += ". "
+	}
+	m.c.problem(nil, miss.route.typ, reason(fmt.Sprintf("%s has %d fields %s, %s, and Go promotes none of them. %sBind or Ignore each, for example\n\t%s",
+		dst.typ, len(all), miss.whose.name, strings.Join(names, " and "), imports, strings.Join(lines, ",\n\t"))))
 }
 
 func (m *matcher) reportUnread(dst route) {
@@ -380,171 +405,6 @@ func (c *compiler) isVisible(owner reflect.Type, field string) bool {
 		}
 	}
 	return true
-}
-
-// spell returns a type as it is written in the caller's package, if it can be named there.
-func (c *compiler) spell(t reflect.Type) (string, bool) {
-	if t.Name() == "" {
-		return c.spellLiteral(t)
-	}
-	name := localSuffix.ReplaceAllString(t.Name(), "")
-	if i := strings.IndexByte(name, '['); i >= 0 {
-		args, ok := c.spellArguments(name[i:])
-		if !ok {
-			return "", false
-		}
-		name = name[:i] + args
-	}
-	switch {
-	case t.PkgPath() == "" || t.PkgPath() == c.caller():
-		return name, true
-	case !token.IsExported(t.Name()):
-		return "", false
-	}
-	qualifier, _, _ := strings.Cut(t.String(), ".")
-	return qualifier + "." + name, true
-}
-
-// localSuffix is what reflect adds to the names of types that are declared in functions.
-var localSuffix = regexp.MustCompile(`·\d+`)
-
-var importPath = regexp.MustCompile(`[\w.~%-]+(?:/[\w.~%-]+)*\.`)
-
-// spellArguments writes the type arguments of a generic type, which reflect gives with the whole
-// import path. The last element of a path need not be the package's name, as in gopkg.in/yaml.v3.
-func (c *compiler) spellArguments(args string) (spelled string, ok bool) {
-	caller := c.caller() // called here, while only this package's functions are on the stack above the caller
-	ok = true
-	spelled = importPath.ReplaceAllStringFunc(args, func(p string) string {
-		p = strings.ReplaceAll(strings.TrimSuffix(p, "."), "%2e", ".")
-		if p == caller {
-			return ""
-		}
-		name := c.packageName(p)
-		ok = ok && name != ""
-		return name + "."
-	})
-	return spelled, ok
-}
-
-// packageName returns the name of the package with this import path, or "". A type of the plan may
-// know it; otherwise it is the last element of the path, if that can be a name.
-func (c *compiler) packageName(of string) string {
-	if c.packages == nil {
-		c.packages = map[string]string{}
-		namePackages(c.root.src, c.packages, map[reflect.Type]bool{})
-		namePackages(c.root.dst, c.packages, map[reflect.Type]bool{})
-	}
-	if name := c.packages[of]; name != "" {
-		return name
-	}
-	name := path.Base(of)
-	if version.MatchString(name) && strings.Contains(of, "/") {
-		name = path.Base(path.Dir(of))
-	}
-	if !token.IsIdentifier(name) {
-		return ""
-	}
-	return name
-}
-
-// namePackages adds the packages of t, and of the types that it consists of, to names.
-func namePackages(t reflect.Type, names map[string]string, seen map[reflect.Type]bool) {
-	if t == nil || seen[t] {
-		return
-	}
-	seen[t] = true
-	if t.PkgPath() != "" {
-		names[t.PkgPath()], _, _ = strings.Cut(t.String(), ".")
-	}
-	switch t.Kind() {
-	case reflect.Map:
-		namePackages(t.Key(), names, seen)
-		namePackages(t.Elem(), names, seen)
-	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Chan:
-		namePackages(t.Elem(), names, seen)
-	case reflect.Struct:
-		for i := range t.NumField() {
-			namePackages(t.Field(i).Type, names, seen)
-		}
-	}
-}
-
-var version = regexp.MustCompile(`^v\d+$`)
-
-func (c *compiler) spellLiteral(t reflect.Type) (string, bool) {
-	one := func(format string, t reflect.Type) (string, bool) {
-		s, ok := c.spell(t)
-		return fmt.Sprintf(format, s), ok
-	}
-	switch t.Kind() {
-	case reflect.Pointer:
-		return one("*%s", t.Elem())
-	case reflect.Slice:
-		return one("[]%s", t.Elem())
-	case reflect.Array:
-		return one(fmt.Sprintf("[%d]%%s", t.Len()), t.Elem())
-	case reflect.Chan:
-		return one(t.ChanDir().String()+" %s", t.Elem())
-	case reflect.Map:
-		k, ok := c.spell(t.Key())
-		v, ok2 := c.spell(t.Elem())
-		return "map[" + k + "]" + v, ok && ok2
-	case reflect.Struct:
-		return c.spellStruct(t)
-	case reflect.Interface:
-		return strings.ReplaceAll(t.String(), "interface {}", "any"), t.NumMethod() == 0
-	}
-	return t.String(), t.Kind() == reflect.Func && t.NumIn()+t.NumOut() == 0
-}
-
-func (c *compiler) spellStruct(t reflect.Type) (string, bool) {
-	var fields []string
-	for i := range t.NumField() {
-		f := t.Field(i)
-		typ, ok := c.spell(f.Type)
-		if !ok || f.PkgPath != "" && f.PkgPath != c.caller() {
-			return "", false
-		}
-		text := f.Name + " " + typ
-		if f.Anonymous {
-			text = typ
-		}
-		if f.Tag != "" {
-			text += fmt.Sprintf(" %q", f.Tag)
-		}
-		fields = append(fields, text)
-	}
-	if len(fields) == 0 {
-		return "struct{}", true
-	}
-	return "struct { " + strings.Join(fields, "; ") + " }", true
-}
-
-var ownPackage = reflect.TypeFor[pair]().PkgPath()
-
-// caller is the import path of the package that asked for the plan.
-func (c *compiler) caller() string {
-	if c.home == "" {
-		var pcs [64]uintptr
-		frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])
-		for more := true; more && (c.home == "" || c.home == ownPackage || c.home == "sync"); { // plans in caches are built by a sync.Once
-			var f runtime.Frame
-			f, more = frames.Next()
-			c.home = packageOf(f.Function)
-		}
-	}
-	return c.home
-}
-
-// packageOf is the import path in a function's name.
-func packageOf(function string) string {
-	slash := strings.LastIndexByte(function, '/') + 1
-	if bracket := strings.IndexByte(function, '['); bracket >= 0 {
-		slash = strings.LastIndexByte(function[:bracket], '/') + 1
-	}
-	name, _, _ := strings.Cut(function[slash:], ".")
-	return strings.ReplaceAll(function[:slash]+name, "%2e", ".")
 }
 
 // aKind is the kind of a type, with its article.

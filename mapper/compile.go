@@ -21,6 +21,7 @@ type compiler struct {
 	samples  map[reflect.Type]*sample
 	found    map[*override]*selected
 	path     []string // to the current pair
+	around   []pair   // the pairs around the current one, and it
 	problems []*Error
 	opaque   map[reflect.Type]bool // types that were reported as such
 	pointed  map[reflect.Type]bool // types whose pointers map to themselves
@@ -115,9 +116,9 @@ func (c *compiler) inside(name string, src, dst reflect.Type) (n *node) {
 // pair returns the node for a pair, which is shared by all places of the pair in the plan.
 func (c *compiler) pair(src, dst reflect.Type) *node {
 	p := pair{src, dst}
-	before, active := c.cfg, c.active
-	defer func() { c.cfg, c.active = before, active }()
-	c.cfg, c.active = c.scope(p), nil
+	before, active, around := c.cfg, c.active, c.around
+	defer func() { c.cfg, c.active, c.around = before, active, around }()
+	c.cfg, c.active, c.around = c.scope(p), nil, append(c.around, p)
 	k := key{p, c.cfg}
 	if n, ok := c.nodes[k]; ok {
 		n.recursive = n.recursive || c.building[k]

@@ -31,11 +31,11 @@ type (
 	Twice   struct{ Wrapped }
 	Marked  struct {
 		_ [0]func()
-		noCopy
+		NoCopy
 		Wrapped
 		_ int
 	}
-	noCopy    struct{}
+	NoCopy    struct{}
 	Anything  struct{ encoding.TextMarshaler }
 	Tagged    struct{ Marker }
 	TaggedInt struct {

@@ -47,6 +47,8 @@ type DeepDTO struct { In struct { A, X int }; Out *struct { D int } }
 type Note struct { Text string; N int }
 type NoteDTO struct { Body string; Extra string; At time.Time; N int }
 type Self struct { *Self; X int }
+type Happening struct { time.Time; Name string }
+type Two struct { N int; V *twin.Value }
 `
 
 var solutionPairs = []struct{ name, src, dst, opts string }{
@@ -96,14 +98,30 @@ var solutionPairs = []struct{ name, src, dst, opts string }{
 	{"arrays of lists", "F[[2][]Item]", "F[[2][]ItemDTO]", ""},
 	{"a null of a renamed struct", "F[sql.Null[Item]]", "F[*ItemDTO]", ""},
 	{"more than a null, with its text method", "F[Mixed]", "F[string]", ""},
+	{"more than a time, with its text method", "F[Happening]", "F[string]", ""},
+	{"more than a time, with its text method, back", "F[*string]", "F[*Happening]", ""},
+	{"a function with parameters", "F[func(int, ...[]Item) (Item, error)]", "G[func(int, ...[]Item) (Item, error)]", ""},
+	{"functions that differ", "F[func(func() error) Item]", "F[func(...Item) ItemDTO]", ""},
+	{"an unsafe pointer", "F[unsafe.Pointer]", "G[unsafe.Pointer]", ""},
+	{"a type that only another package can name", "F[*os.File]", "G[*os.File]", ""},
+	{"a type that only another package can name, by value", "F[thing.Opaque]", "G[thing.Opaque]", ""},
+	{"a type that only another package can name, on one side", "F[thing.Opaque]", "F[struct { In int }]", ""},
+	{"two packages of one name", "F[odd.Value]", "F[twin.Value]", ""},
+	{"two packages of one name in generic types", "F[F[odd.Value]]", "F[F[[]twin.Value]]", ""},
+	{"two packages of one name, ambiguous", "struct { N int }", "struct { odd.Value; *Two }", ""},
+	{"a package with this one's name", "F[thing.Thing]", "F[Item]", "mapper.Lenient()"},
+	{"a package with this one's name, strictly", "F[Item]", "F[thing.Thing]", ""},
 }
 
 // program runs a main package in this module, and returns what it prints for each pair.
 func program(t *testing.T, opts func(i int) [][]string) []string {
 	t.Helper()
 	var b strings.Builder
-	b.WriteString("package main\n\nimport (\n\t\"database/sql\"\n\t\"flag\"\n\t\"fmt\"\n\t\"net/url\"\n\t\"sync\"\n\t\"sync/atomic\"\n\t\"time\"\n\n\t\"github.com/leaksafe/leaksafe/mapper\"\n\todd \"github.com/leaksafe/leaksafe/mapper/testdata/go-odd.v1\"\n)\n")
-	b.WriteString(solutionTypes + "\nvar _ sql.NullInt64\nvar _ odd.Value\nvar _ flag.Value\nvar _ atomic.Bool\nvar _ url.URL\nvar _ sync.Mutex\nvar _ time.Time\n\nfunc main() {\n")
+	b.WriteString("package main\n\nimport (\n\t\"database/sql\"\n\t\"flag\"\n\t\"fmt\"\n\t\"net/url\"\n\t\"os\"\n\t\"sync\"\n\t\"sync/atomic\"\n\t\"time\"\n\t\"unsafe\"\n\n\t\"github.com/leaksafe/leaksafe/mapper\"\n\todd \"github.com/leaksafe/leaksafe/mapper/testdata/go-odd.v1\"\n" +
+		"\ttestdataodd \"github.com/leaksafe/leaksafe/mapper/testdata/go-odd.v1\"\n\ttwin \"github.com/leaksafe/leaksafe/mapper/testdata/twin/odd\"\n" +
+		"\ttwinodd \"github.com/leaksafe/leaksafe/mapper/testdata/twin/odd\"\n\tthing \"github.com/leaksafe/leaksafe/mapper/testdata/twin/mapper\"\n" +
+		"\ttwinmapper \"github.com/leaksafe/leaksafe/mapper/testdata/twin/mapper\"\n)\n")
+	b.WriteString(solutionTypes + "\nvar _ sql.NullInt64\nvar _ odd.Value\nvar _ flag.Value\nvar _ atomic.Bool\nvar _ url.URL\nvar _ sync.Mutex\nvar _ time.Time\nvar _ *os.File\nvar _ testdataodd.Value\nvar _ twin.Value\nvar _ twinodd.Value\nvar _ thing.Thing\nvar _ twinmapper.Thing\nvar _ unsafe.Pointer\n\nfunc main() {\n")
 	for i, p := range solutionPairs {
 		for _, o := range opts(i) {
 			if p.opts != "" {

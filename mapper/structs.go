@@ -69,7 +69,9 @@ func (c *compiler) isInlined(src, dst reflect.Type) bool {
 // structs adds to n the fields that map the struct at src to the struct at dst. The fields of a
 // struct nested by value are added to the node of the outermost struct.
 func (c *compiler) structs(n *node, src, dst route) {
-	outer := len(c.active)
+	outer, around := len(c.active), c.around
+	defer func() { c.around = around }()
+	c.around = append(c.around, pair{src.typ, dst.typ})
 	c.activate(src, dst)
 	own := c.active[outer:]
 	if src.typ == dst.typ || c.cfg.tag == "" && sameLayout(src.typ, dst.typ) {
