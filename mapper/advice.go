@@ -234,11 +234,21 @@ func (m *matcher) reportAmbiguous(dst route, miss missing) {
 		dst.typ, len(all), miss.whose.name, strings.Join(names, " and "), imports, strings.Join(lines, ",\n\t"))))
 }
 
-func (m *matcher) reportUnread(dst route) {
+func (m *matcher) reportUnread(dst route) { m.unread(m.src, dst) }
+
+// unread reports the members that nothing reads. Where only a part of a struct is read, it looks
+// into the struct.
+func (m *matcher) unread(members []member, dst route) {
 	c := m.c
-	for _, s := range m.src {
+	for _, s := range members {
 		embeds := s.field.Anonymous && !s.tagged && s.route.structType() != nil
-		if embeds || c.isIgnored(m.from, s.route) || slices.ContainsFunc(m.read, func(r route) bool { return r.covers(s.route) || s.route.covers(r) }) {
+		switch {
+		case embeds || c.isIgnored(m.from, s.route) || slices.ContainsFunc(m.read, func(r route) bool { return r.covers(s.route) }):
+			continue
+		case slices.ContainsFunc(m.read, s.route.covers):
+			if s.route.structType() != nil {
+				m.unread(c.members(s.route), dst)
+			}
 			continue
 		}
 		name := relative(m.from, s.route)

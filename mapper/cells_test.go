@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net"
 	"reflect"
 	"testing"
 	"time"
@@ -48,6 +49,8 @@ func TestCells(t *testing.T) {
 		"string to bytes":                      {"\xff\x00ab", []byte("\xff\x00ab"), nil},
 		"bytes to string":                      {[]byte("\xff\x00ab"), "\xff\x00ab", nil},
 		"empty string to bytes, not nil":       {"", []byte{}, nil},
+		"bytes with a String method":           {net.HardwareAddr{1, 2}, "01:02", []mapper.Option{parsing}},
+		"bytes with a text method":             {net.IP{1, 2, 3, 4}, "1.2.3.4", nil},
 		"named bytes to named string":          {Blob("b"), Text("b"), nil},
 		"nil slice stays nil":                  {[]int(nil), []int8(nil), nil},
 		"empty slice stays empty":              {[]int{}, []int8{}, nil},
@@ -109,6 +112,10 @@ func TestCells(t *testing.T) {
 			assert.Equal(t, c.want, got)
 		})
 	}
+	_, err := mapBoth(t, net.HardwareAddr{1, 2}, reflect.TypeFor[string]())
+	assert.ErrorContains(t, err, "net.HardwareAddr has a String method, which is used only if you ask for it")
+	_, err = mapBoth(t, "01:02", reflect.TypeFor[net.HardwareAddr](), parsing)
+	assert.ErrorContains(t, err, "net.HardwareAddr has a String method, but none that reads a text")
 }
 
 // mapBoth maps src to a dst with both executors and checks that they agree.

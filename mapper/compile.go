@@ -306,7 +306,7 @@ func (c *compiler) buildText(n *node) bool {
 		n.op, n.fn = opText, function{value: format, name: "strconv"}
 	case c.cfg.Parse && src.Kind() == reflect.String && isParsed(dst):
 		n.op, n.fn = opText, function{value: parse, name: "strconv"}
-	case isBytes(src) && dst.Kind() == reflect.String, src.Kind() == reflect.String && isBytes(dst):
+	case areBytes(src, dst), areBytes(dst, src):
 		n.op = opBytes
 	default:
 		return false
@@ -416,8 +416,10 @@ func isParsed(t reflect.Type) bool { return numbers[t.Kind()] || t.Kind() == ref
 
 func isList(t reflect.Type) bool { return t.Kind() == reflect.Slice || t.Kind() == reflect.Array }
 
-func isBytes(t reflect.Type) bool {
-	return t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8
+// areBytes reports whether a list of bytes is the bytes of a text. It is not if its type has a String
+// method: the text of a net.HardwareAddr is not its bytes.
+func areBytes(list, text reflect.Type) bool {
+	return list.Kind() == reflect.Slice && list.Elem().Kind() == reflect.Uint8 && text.Kind() == reflect.String && !implements(list, stringer)
 }
 
 // refers reports whether a value of type t holds references besides strings.

@@ -67,9 +67,10 @@
 //     or a struct that embeds just one, such as null.String. The text form of an absent value is
 //     never used.
 //   - Text: MarshalText to strings, UnmarshalText from them; []byte and strings hold the same
-//     bytes. With [Options]: String methods, strconv. A struct such as {time.Time; Name string} has
-//     these methods only because it embeds a time. Its text would lose the name, so it maps neither
-//     to a string nor from one, unless it declares the method itself or a [Convert] says how.
+//     bytes, unless the type of the bytes has a String method, as net.HardwareAddr has. With
+//     [Options]: String methods, strconv. A struct such as {time.Time; Name string} has these
+//     methods only because it embeds a time. Its text would lose the name, so it maps neither to a
+//     string nor from one, unless it declares the method itself or a [Convert] says how.
 //   - Numbers, to each other, if the destination holds the number exactly: no overflow, no fraction
 //     or NaN in an int, no rounding.
 //   - Slices and arrays, element by element; an array takes a slice of its own length. Nil stays

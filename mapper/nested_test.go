@@ -266,17 +266,22 @@ func TestAllRead(t *testing.T) {
 	opts := []mapper.Option{mapper.Options{AllRead: true}, mapper.Flatten(),
 		mapper.Bind(func(d *dst) *string { return &d.Other }, func(s *src) *string { return &s.Named })}
 	_, err := mapper.New[src, dst](opts...)
-	for _, path := range []string{"Secret", "In.B", "Audit.Name"} {
+	for _, path := range []string{"Secret", "In.B", "Flat.B", "Audit.Name"} {
 		assert.ErrorContains(t, err, path+": ")
 	}
 	var build *mapper.BuildError
 	require.ErrorAs(t, err, &build)
-	assert.Len(t, build.Problems, 3, "%v", err)
+	assert.Len(t, build.Problems, 4, "%v", err)
 	_, err = mapper.New[src, dst](append(opts,
 		mapper.Ignore(func(s *src) *string { return &s.Secret }),
 		mapper.Ignore(func(s *inner) *int { return &s.B }),
+		mapper.Ignore(func(s *src) *int { return &s.Flat.B }),
 		mapper.Ignore(func(s *src) *string { return &s.Audit.Name }))...)
 	assert.NoError(t, err)
+	type place struct{ City, Zip string }
+	_, err = mapper.New[struct{ At *place }, struct{ City string }](mapper.Options{AllRead: true},
+		mapper.Bind(func(d *struct{ City string }) *string { return &d.City }, func(s *struct{ At *place }) *string { return &s.At.City }))
+	assert.ErrorContains(t, err, "At.Zip: string to struct { City string }: nothing reads field At.Zip")
 	_ = src{}.unexported
 }
 

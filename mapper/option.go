@@ -18,9 +18,9 @@ type Options struct {
 	// MatchCase makes the matching of names case-sensitive. By default a field matches the field
 	// with its exact name or, if there is none, a field whose name differs in case only.
 	MatchCase bool
-	// AllRead also checks the source: New reports every exported field that nothing reads. Set and
-	// After read the whole source, but this does not count. To leave a source field out on purpose,
-	// use Ignore.
+	// AllRead also checks the source: New reports every exported field that nothing reads, also in
+	// a struct of which Flatten or Bind read a part. Set and After read the whole source, but this
+	// does not count. To leave a source field out on purpose, use Ignore.
 	AllRead bool
 	// DetachStrings copies the bytes of every string. By default a string shares them, as in an
 	// assignment, and so retains the larger string that it is a part of. Strings that a user's
