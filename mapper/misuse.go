@@ -55,9 +55,18 @@ func (t *buildTable) count(p pair, built *plan) {
 // callSite finds the line outside this package that builds a Mapper, and the test that it runs in.
 // Generic functions are skipped, because they build Mappers for their callers.
 func callSite() (line runtime.Frame, test string) {
-	var pcs [64]uintptr
-	n := runtime.Callers(3, pcs[:])
-	return callerOf(pcs[:n]), testOf(pcs[:n])
+	pcs := callers()
+	return callerOf(pcs), testOf(pcs)
+}
+
+// callers returns the whole stack, because the test is at its other end, up to a bound.
+func callers() []uintptr {
+	for size := 64; ; size *= 4 {
+		pcs := make([]uintptr, size)
+		if n := runtime.Callers(2, pcs); n < size || size >= 1<<12 {
+			return pcs[:n]
+		}
+	}
 }
 
 // testOf names the run of a test or subtest that this goroutine is.

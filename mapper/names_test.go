@@ -108,6 +108,19 @@ func TestTaggedNames(t *testing.T) {
 	held, err := mapper.Must[embeds, holds](mapper.Tag("json")).Map(embeds{Base{"b", "n"}})
 	require.NoError(t, err)
 	assert.Equal(t, holds{Base{"b", "n"}}, held, "an embedded struct with a tag is a field")
+	type Titled struct {
+		X string `json:"Name"`
+	}
+	type tie struct {
+		Named2
+		Titled
+	}
+	type name struct{ Name string }
+	eachWay(t, mapper.Must[tie, name](mapper.Tag("json")), func(t *testing.T, mapTo func(tie) (name, error)) {
+		got, err := mapTo(tie{Named2{"1", "untagged"}, Titled{"tagged"}})
+		require.NoError(t, err)
+		assert.Equal(t, name{"tagged"}, got, "of two at one depth, the one with a tag")
+	})
 	type inner struct{ ID, Name string }
 	type named struct {
 		inner `json:"base"`

@@ -274,3 +274,17 @@ func TestAbsentReplaces(t *testing.T) {
 		assert.Zero(t, got, name)
 	}
 }
+
+// TestNullsReplaceAll maps a value to a null that has more fields than a value and Valid: what an
+// older value left there must go.
+func TestNullsReplaceAll(t *testing.T) {
+	type src struct{ A, B *time.Time }
+	type dst struct{ A, B NullStamp }
+	moment := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
+	p := mapper.PlanOf(mapper.Must[src, dst]())
+	for name, run := range map[string]func(dst, src reflect.Value) error{"kernels": p.Kernels, "reflection": p.Reflect} {
+		got := dst{NullStamp{time.Unix(0, 0), 1, true}, NullStamp{time.Unix(0, 0), 1, true}}
+		require.NoError(t, run(reflect.ValueOf(&got), reflect.ValueOf(&src{A: &moment})), name)
+		assert.Equal(t, dst{A: NullStamp{Time: moment, Valid: true}}, got, name)
+	}
+}
