@@ -206,6 +206,52 @@ func TestSharingIsKept(t *testing.T) {
 	})
 }
 
+// TestSlicesOfOneArray has slices that begin at one element and differ in length: as many as make
+// collisions in the table certain.
+func TestSlicesOfOneArray(t *testing.T) {
+	all := make([]*Point, 200)
+	for i := range all {
+		all[i] = &Point{i, -i}
+	}
+	var in [][]*Point
+	for i := range all {
+		in = append(in, all[:i+1], all[:i+1])
+	}
+	eachWay(t, mapper.Must[[][]*Point, [][]*Point32](), func(t *testing.T, mapTo func([][]*Point) ([][]*Point32, error)) {
+		got, err := mapTo(in)
+		require.NoError(t, err)
+		for i, list := range got {
+			require.Len(t, list, len(in[i]))
+			for j, p := range list {
+				require.Equal(t, &Point32{int32(j), int32(-j)}, p)
+			}
+			require.Same(t, &got[i/2*2][0], &list[0], "slices of one length are one slice")
+		}
+	})
+}
+
+// TestSharedByOptions reaches one object where different options apply. Each makes its own copy.
+func TestSharedByOptions(t *testing.T) {
+	type plain struct{ P *Item }
+	type loud struct{ P *Item }
+	type dto struct{ P *struct{ Name string } }
+	type src struct {
+		A, B plain
+		C, D loud
+	}
+	type dst struct{ A, B, C, D dto }
+	m := mapper.Must[src, dst](mapper.For[loud, dto](mapper.Convert(func(s string) (string, error) { return s + "!", nil })))
+	p := &Item{Name: "x"}
+	eachWay(t, m, func(t *testing.T, mapTo func(src) (dst, error)) {
+		got, err := mapTo(src{plain{p}, plain{p}, loud{p}, loud{p}})
+		require.NoError(t, err)
+		assert.Equal(t, "x", got.A.P.Name)
+		assert.Equal(t, "x!", got.C.P.Name)
+		assert.Same(t, got.A.P, got.B.P)
+		assert.Same(t, got.C.P, got.D.P)
+	})
+}
+
 // TestTrees copies shared parts once for each path, up to a bound.
 func TestTrees(t *testing.T) {
 	testgate.NoRace(t)
