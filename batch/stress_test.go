@@ -205,10 +205,7 @@ func runsOf(list []int) (runs, longest int) {
 // Random producers, cancels, panics, timeouts, failures and closes on real time: every item has
 // exactly one outcome. It runs for a second, and for five minutes with LEAKSAFE_LONG.
 func TestStress(t *testing.T) {
-	d := time.Second
-	if testgate.Long() {
-		d = 5 * time.Minute
-	}
+	d := time.Duration(testgate.Count(300, 1000, 300_000)) * time.Millisecond
 	var items, batchers, calls int64
 	for end := time.Now().Add(d); time.Now().Before(end); {
 		s := newStress(t, rand.Uint64())

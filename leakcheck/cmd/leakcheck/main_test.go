@@ -188,6 +188,7 @@ func TestCommands(t *testing.T) {
 		assert.Contains(t, fails(t, "nonsense"), `there is no subcommand "nonsense"`)
 	})
 	t.Run("compare of two builds matches sites without their lines", func(t *testing.T) {
+		testgate.Seconds(t)
 		out := leakcheck(t, "compare", s.before, otherBuild(t))
 		assert.Contains(t, out, "two processes: sites are matched without their lines")
 		assert.Regexp(t, `\+[23],\d\d\d .*main\.\(\*sessions\)\.start`, out)
