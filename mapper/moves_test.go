@@ -99,7 +99,7 @@ func TestListsOfNothing(t *testing.T) {
 	got, err := m.Map(make([]struct{}, 3))
 	require.NoError(t, err)
 	assert.Equal(t, make([]row, 3), got)
-	for _, length := range []int{math.MaxInt, math.MaxInt/16 + 1, math.MaxInt/8 + 3} {
+	for _, length := range []int{math.MaxInt, math.MaxInt/8 + 1, math.MaxInt/8 + 3} {
 		assert.Panics(t, func() {
 			rows, _ := m.Map(make([]struct{}, length))
 			t.Log(len(rows), "rows")
