@@ -498,6 +498,18 @@ func TestJudgeAllowsBytesPerOperation(t *testing.T) {
 	assert.Equal(t, Growing.String(), v.String())
 }
 
+// A buffer that ends with less than before is not said to grow by what AllowPerOp allows.
+func TestReasonWithoutGrowth(t *testing.T) {
+	for bound := 890; bound < 1200; bound++ {
+		r := newRecording(20, func(ops int, _ time.Duration) (int64, int64) {
+			n := int64(sawtooth(bound, 0)(ops))
+			return n, 24 * n
+		})
+		f, _ := r.verdict()
+		assert.NotEqual(t, Allowed, f.Reason, "%d items", bound)
+	}
+}
+
 // What grows with the clock gains as much in rounds of few operations as in rounds of many.
 func TestByTime(t *testing.T) {
 	window := func(width, span time.Duration) shape { // one bucket for each width, dropped after span

@@ -23,11 +23,14 @@ func Judge(rounds []Round, s Series, allow float64) Finding {
 		return Finding{Verdict: Steady}
 	}
 	bytes, ops, _ := Gained(rounds, s.Bytes, Retrying)
-	if float64(bytes) <= allow*float64(ops) {
+	switch {
+	case bytes <= 0:
+		return stopped(givenBack(rounds, s.Bytes))
+	case float64(bytes) <= allow*float64(ops):
 		return Finding{Verdict: Saturating, Reason: Allowed}
 	}
 	found := growth(rounds, s)
-	if found.Verdict == Growing && byTime(rounds, s) {
+	if found.Verdict == Growing && (byTime(rounds, s) || expired(rounds, s.Bytes)) {
 		return Finding{Verdict: Saturating, Reason: ByTime}
 	}
 	return found
@@ -82,6 +85,24 @@ func released(rounds []Round, bytes []int64) bool {
 	held, _, _ := Gained(rounds, bytes, Active)
 	after, _, _ := Gained(rounds, bytes, last)
 	return after < 0 && -2*after >= held
+}
+
+// expired reports whether, in the rounds that ran few operations in the time of many, at least a
+// quarter of what the site had gained by then went away. Entries that expire do so, before and
+// after the cache is full; a leak gives nothing back.
+func expired(rounds []Round, bytes []int64) bool {
+	var gained, most, lost int64
+	for i, r := range rounds {
+		switch now := bytes[i+1]; {
+		case Active(r):
+			gained += now - bytes[i]
+			most = now
+		case paced(r):
+			most = max(most, now)
+			lost = max(lost, most-now)
+		}
+	}
+	return lost > 0 && 4*lost >= gained
 }
 
 // negligible reports whether all that the site gained is what comes and goes by chance: see enough.
