@@ -2,6 +2,7 @@ package leakcheck_test
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -261,6 +262,78 @@ func TestIdleConnectionsAreOneFailure(t *testing.T) {
 	assert.Equal(t, 1, leaks, said)
 	assert.Contains(t, said, "14 goroutines are still running")
 	assert.NotContains(t, said, "had already failed")
+}
+
+// A client that the test shares with others may keep a second idle connection in its pool.
+func TestPoolOfASharedClient(t *testing.T) {
+	if _, err := os.Stat("/proc/self/fd"); err != nil {
+		t.Skip("the system does not list open files")
+	}
+	for _, row := range []struct {
+		name      string
+		requests  int
+		usedFirst bool
+		keepBody  bool
+		leaks     int
+	}{
+		{"used before the test, one connection more", 2, true, false, 0},
+		{"not used before", 2, false, false, 1},
+		{"more than a pool keeps", 3, true, false, 1},
+		{"a body that is not closed", 2, true, true, 1},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			var inside sync.WaitGroup
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path != "/first" {
+					inside.Done()
+					inside.Wait() // so each request has a connection
+				}
+				w.Write([]byte("body"))
+			}))
+			t.Cleanup(server.Close)
+			client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 3}}
+			t.Cleanup(client.CloseIdleConnections)
+			var kept []*http.Response
+			t.Cleanup(func() {
+				for _, r := range kept {
+					r.Body.Close()
+				}
+			})
+			get := func(path string) *http.Response {
+				r, err := client.Get(server.URL + path)
+				if err != nil {
+					t.Error(err)
+					return nil
+				}
+				io.ReadAll(io.LimitReader(r.Body, 1))
+				return r
+			}
+			finish := func(r *http.Response) {
+				io.Copy(io.Discard, r.Body)
+				r.Body.Close()
+			}
+			if row.usedFirst {
+				finish(get("/first"))
+			}
+			inside.Add(row.requests)
+			leaks, said := leakcheck.Plant(t, func(t testing.TB) {
+				leakcheck.Check(t, short)
+				answers := make(chan *http.Response, row.requests)
+				for range row.requests {
+					go func() { answers <- get("/") }()
+				}
+				for range row.requests {
+					kept = append(kept, <-answers)
+				}
+				for i, r := range kept {
+					if !row.keepBody || i == 0 {
+						finish(r)
+					}
+				}
+			})
+			assert.Equal(t, row.leaks, leaks, said)
+		})
+	}
 }
 
 func TestTickerFix(t *testing.T) {

@@ -2,6 +2,7 @@ package blame
 
 import (
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -135,6 +136,24 @@ func Replaced(before, now []fd.File, opened []Opened) map[fd.Descriptor]bool {
 		replaced[o.Descriptor] = true
 	}
 	return replaced
+}
+
+// Pooled are the new connections that a shared HTTP client may keep for later: to an address that
+// had one before the test, and has no more in all than a client keeps idle unless told otherwise.
+// before and now are as for Replaced.
+func Pooled(before, now []fd.File) []fd.File {
+	had, has := map[string]bool{}, map[string]int{}
+	old := map[fd.Descriptor]bool{}
+	for _, f := range before {
+		old[f.Descriptor] = true
+		had[f.Remote] = f.Remote != ""
+	}
+	for _, f := range now {
+		has[f.Remote]++
+	}
+	return slices.DeleteFunc(slices.Clone(now), func(f fd.File) bool {
+		return old[f.Descriptor] || !had[f.Remote] || has[f.Remote] > http.DefaultMaxIdleConnsPerHost
+	})
 }
 
 // Forget makes descriptors known: they have failed a test.

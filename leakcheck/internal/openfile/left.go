@@ -17,6 +17,7 @@ type Left struct {
 	Own      []blame.Opened // only the test can have opened them
 	Doubtful []blame.Opened // one of several tests has
 	Replaced []blame.Opened // connections that took the place of others: they are in neither
+	Shared   []fd.File      // connections that a shared client may keep: they are in neither
 }
 
 // None reports whether nothing is left.
@@ -42,6 +43,28 @@ func (o *Left) ClientsReplaced() (n int) {
 		}
 	}
 	return n
+}
+
+// TakePooled takes the connections out of o that a shared HTTP client may have put into its pool,
+// with their other ends, unless they are more than the clients' connections that are idle. It
+// returns how many they are.
+func (o *Left) TakePooled(idle int) int {
+	now := fd.List()
+	clients := blame.Pooled(o.Before, now)
+	if len(clients) > idle {
+		return 0
+	}
+	pooled := map[fd.Descriptor]bool{}
+	for _, f := range now {
+		pooled[f.Descriptor] = slices.ContainsFunc(clients, func(c fd.File) bool {
+			return f == c || f.Local == c.Remote && f.Remote == c.Local
+		})
+		if pooled[f.Descriptor] {
+			o.Shared = append(o.Shared, f)
+		}
+	}
+	o.drop(func(f blame.Opened) bool { return pooled[f.Descriptor] })
+	return len(clients)
 }
 
 // Refresh drops what has been closed, and connections that took the place of others.

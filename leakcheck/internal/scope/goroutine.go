@@ -65,7 +65,7 @@ func (s *Scope) await(heads gostack.Headcount, files *openfile.Left) (leaked []*
 			if first == nil {
 				first = l
 			}
-			leaked = withoutReplaced(s.leakedIn(l, first, suspects), files.ClientsReplaced())
+			leaked = withoutShared(s.leakedIn(l, first, suspects), l, files)
 		}
 		if len(leaked) == 0 && files.None() || s.Bubble != 0 || !time.Now().Before(end) {
 			return leaked, true
@@ -95,17 +95,23 @@ func (s *Scope) leakedIn(l, first gostack.Snapshot, suspects map[string]bool) []
 	return slices.DeleteFunc(found.Leaked, func(g *gostack.Goroutine) bool { return s.ignores(g, l) })
 }
 
-// withoutReplaced drops the goroutines of an HTTP client's connections if there are no more of
-// these than took the place of others.
-func withoutReplaced(leaked []*gostack.Goroutine, replaced int) []*gostack.Goroutine {
-	const client = "net/http.(*persistConn)."
-	connections := 0
+// withoutShared drops the goroutines of an HTTP client's connections if there are no more of these
+// than took the place of others, or lie idle in a client that the test shares with others.
+func withoutShared(leaked []*gostack.Goroutine, l gostack.Snapshot, files *openfile.Left) []*gostack.Goroutine {
+	connections, idle := 0, 0
 	for _, g := range leaked {
 		if g.Root() == client+"readLoop" {
 			connections++
 		}
+		if isIdle(g) {
+			idle++
+		}
 	}
-	if connections > replaced {
+	shared := files.ClientsReplaced()
+	if connections > shared && connections == idle {
+		shared += files.TakePooled(allIdle(l))
+	}
+	if connections > shared {
 		return leaked
 	}
 	return slices.DeleteFunc(leaked, func(g *gostack.Goroutine) bool {
@@ -115,6 +121,25 @@ func withoutReplaced(leaked []*gostack.Goroutine, replaced int) []*gostack.Gorou
 		record.NoteReported(g.ID) // the run does not fail for it either
 		return true
 	})
+}
+
+// client begins the names of the functions that serve an HTTP client's connection.
+const client = "net/http.(*persistConn)."
+
+// isIdle reports whether a client's connection waits for its next request. While the body of a
+// response is not closed, readLoop is in a select.
+func isIdle(g *gostack.Goroutine) bool {
+	return g.Root() == client+"readLoop" && strings.HasPrefix(g.State, "IO wait")
+}
+
+// allIdle is how many connections of all clients wait for their next request.
+func allIdle(l gostack.Snapshot) (n int) {
+	for _, g := range l {
+		if isIdle(g) {
+			n++
+		}
+	}
+	return n
 }
 
 // closeIdle ends the idle connections of net/http's default transport.
