@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime/pprof"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -32,6 +33,29 @@ func (x *thing) close() { x.closed = true }
 var planted any
 
 func letGo(t testing.TB) { t.Cleanup(func() { planted = nil }) }
+
+// A goroutine releases the object when the verdict is known and its holder is searched, as a test
+// that runs beside it may.
+func TestChildReleasedLate(t *testing.T) {
+	childTest(t)
+	leakcheck.Check(t, short, leakcheck.IgnoreFunc("leakcheck_test.TestChildReleasedLate"))
+	x := leakcheck.Track(t, newThing())
+	go func() {
+		for text := ""; !strings.Contains(text, "TestChildReleasedLate ended"); time.Sleep(5 * time.Millisecond) {
+			var b strings.Builder
+			pprof.Lookup("goroutine").WriteTo(&b, 1)
+			text = b.String()
+		}
+		x.close()
+	}()
+}
+
+func TestReleasedWhileTheHeapIsSearched(t *testing.T) {
+	testgate.Seconds(t)
+	o := child(t, "bare", "TestChildReleasedLate")
+	assert.Empty(t, o.failed)
+	assert.Contains(t, o.text, "no leak: collected while the heap was searched: 1 of 1 tracked objects")
+}
 
 func TestTrackIsSilent(t *testing.T) {
 	t.Run("when the test's own cleanup holds it", func(t *testing.T) {
