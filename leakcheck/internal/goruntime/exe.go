@@ -242,8 +242,8 @@ var structs = map[string]string{
 	"internal/abi.SliceType":     "",
 }
 
-// layouts reads where the fields are. All these types are in the DWARF unit of package runtime. What
-// is behind that unit, which may be hundreds of megabytes, is not even decompressed.
+// layouts reads where the fields are. All these types are in DWARF units of package runtime. What is
+// behind these units, which may be hundreds of megabytes, is not even decompressed.
 func (x *Exe) layouts(from *elfFile) error {
 	info := from.Section(".debug_info")
 	if info == nil {
@@ -259,7 +259,7 @@ func (x *Exe) layouts(from *elfFile) error {
 	return x.complete()
 }
 
-// units reads units up to that of package runtime.
+// units reads units until the types are complete.
 func (x *Exe) units(from *elfFile, info io.Reader) error {
 	shared, err := from.sharedSections()
 	for err == nil && x.complete() != nil {
