@@ -422,3 +422,26 @@ func TestDetachedResults(t *testing.T) {
 	assert.True(t, overlaps(s, string(plain.S.A)), "the same check sees what is not detached")
 	assert.True(t, overlaps(s, plain.T))
 }
+
+// TestDetachedTexts copies the strings that an After sets, and long strings that several paths may
+// lead to.
+func TestDetachedTexts(t *testing.T) {
+	type src struct{ Texts []string }
+	type dst struct {
+		Texts []Text
+		First string
+	}
+	m := mapper.Must[src, dst](mapper.Options{DetachStrings: true}, mapper.Ignore(func(d *dst) *string { return &d.First }),
+		mapper.After(func(d *dst, s src) error { d.First = s.Texts[0]; return nil }))
+	for _, length := range []int{10, 1000} {
+		s := string(make([]byte, length))
+		eachWay(t, m, func(t *testing.T, mapTo func(src) (dst, error)) {
+			got, err := mapTo(src{[]string{s, s}})
+			require.NoError(t, err)
+			assert.Equal(t, dst{[]Text{Text(s), Text(s)}, s}, got)
+			for _, text := range []string{string(got.Texts[0]), string(got.Texts[1]), got.First} {
+				assert.False(t, overlaps(s, text), "%d bytes", length)
+			}
+		})
+	}
+}
