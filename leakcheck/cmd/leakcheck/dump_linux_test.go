@@ -695,6 +695,39 @@ func TestChainOfOwnersIsOneRow(t *testing.T) {
 	assert.Contains(t, built(t, "summary", "-pid", v.pid, "-json"), `"Name": "main.front"`)
 }
 
+// What a variable points to from the start is named by the variable, and what is behind the middle
+// of a list is as well known as what is before it. In a program with C the linker keeps symbols
+// that the compiler made.
+func TestNamesBehindAVariable(t *testing.T) {
+	testgate.Seconds(t)
+	for _, way := range []build{plain, {name: "cgo", flags: []string{"-tags=withcgo"}, env: []string{"CGO_ENABLED=1"}}} {
+		t.Run(way.name, func(t *testing.T) {
+			if _, err := exec.LookPath("gcc"); err != nil && way.name == "cgo" {
+				t.Skip("gcc is not on PATH")
+			}
+			namesBehindAVariable(t, way)
+		})
+	}
+}
+
+func namesBehindAVariable(t *testing.T, way build) {
+	v, exe := way.run(t, "train"), way.exe(t)
+	full, redacted := temp(t, "full"), temp(t, "redacted")
+	built(t, "dump", "-pid", v.pid, "-contents", full)
+	built(t, "dump", "-pid", v.pid, redacted)
+	for _, q := range []struct{ typ, full, redacted string }{
+		{"main.luggage", `main\.train\.first\.next….load\n[^$]*→ the object: main\.luggage`, ``},
+		{"main.box[string]", `main\.train\.first\.next….load\.tags\[7\]\n`, `….load\.tags\[…\]\n`},
+		{"main.stop", `main\.train\.lines\[1\]\.stops\["stop:` + v.secret + `"\]\n`, `main\.train\.lines\[1\]\.stops\[…\]\n`},
+		{"main.schedule", `main\.times\.Load\(\)\n`, ``},
+	} {
+		assert.Regexp(t, q.full, built(t, "why", full, "-exe", exe, "-type", q.typ))
+		assert.Regexp(t, cmp.Or(q.redacted, q.full), built(t, "why", redacted, "-exe", exe, "-type", q.typ))
+	}
+	assert.Contains(t, fails(t, "why", full, "-exe", exe, "-type", "main.box"), "is it main.box[string]?")
+	built(t, "why", full, "-exe", exe, "-type", "[]uint8")
+}
+
 func TestVariableOfMain(t *testing.T) {
 	testgate.Seconds(t)
 	v := plain.run(t, "shelf")

@@ -21,6 +21,8 @@ func (h *Heap) library(s *dwarf.StructType, f *dwarf.StructField, at uint64, l *
 		}
 	case strings.HasPrefix(name, "internal/sync.entry[") && f.Name == "value":
 		l.expr = ".Load(" + h.mapKey(s, at) + ")"
+	case name == "sync/atomic.Value" && f.Name == "v":
+		l.expr = ".Load()"
 	case name == "sync.Map", strings.HasPrefix(name, "internal/sync."):
 		l.expr = ""
 	default:

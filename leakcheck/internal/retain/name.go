@@ -56,6 +56,7 @@ type hop struct {
 	via    link   // from the hop before
 	step   step
 	more   int    // how many more like it follow
+	tail   int32  // the last of them, or the object itself
 	made   string // by which function of another module, where File is a line of the program's own
 }
 
@@ -90,6 +91,7 @@ func (s *Search) pathTo(o int32, before map[int32]bool) Path {
 type stop struct {
 	step
 	more int
+	tail int32 // the last object like it
 }
 
 const shownRepeats = 3
@@ -100,12 +102,12 @@ func compress(h *Heap, steps []step) []stop {
 	for i := 0; i < len(steps); {
 		period, n := repeats(h, steps[i:len(steps)-1]) // the last is the object itself
 		if n <= shownRepeats {
-			out = append(out, stop{step: steps[i]})
+			out = append(out, stop{step: steps[i], tail: steps[i].object})
 			i++
 			continue
 		}
 		for k := range period {
-			out = append(out, stop{step: steps[i+k]})
+			out = append(out, stop{step: steps[i+k], tail: steps[i+k+(n-1)*period].object})
 		}
 		out[len(out)-1].more = n - 1
 		i += n * period
@@ -419,7 +421,7 @@ func (h *Heap) source(file string, line int) string {
 // next goes from the last hop through the word that refers to the step.
 func (w *walker) next(v *view, st stop) link {
 	last := &w.hops[len(w.hops)-1]
-	h, o := w.h, last.object
+	h, o := w.h, last.tail
 	off := uint64(st.word) * uint64(h.PtrSize)
 	switch last.Kind {
 	case "closure":
@@ -471,7 +473,7 @@ func (h *Heap) receiver(o int32, function string, off uint64) link {
 
 // captured names the variable of a closure.
 func (w *walker) captured(last *hop, off uint64) link {
-	l := link{addr: w.h.Addr(last.object) + off, opaque: true}
+	l := link{addr: w.h.Addr(last.tail) + off, opaque: true}
 	if w.h.names.Types == nil {
 		return l
 	}
@@ -487,7 +489,7 @@ func (w *walker) captured(last *hop, off uint64) link {
 	if c.Type == nil {
 		return l
 	}
-	f := w.h.field(c.Type, w.h.Addr(last.object)+c.Off, off-c.Off)
+	f := w.h.field(c.Type, w.h.Addr(last.tail)+c.Off, off-c.Off)
 	f.opaque = true
 	return f
 }
@@ -496,7 +498,7 @@ func (w *walker) captured(last *hop, off uint64) link {
 func (w *walker) add(st stop, v *view, via link) {
 	h, o := w.h, st.object
 	*v = h.target(via, o)
-	x := hop{object: o, step: st.step, view: *v, via: via, more: st.more, Hop: Hop{Kind: "object"}}
+	x := hop{object: o, step: st.step, view: *v, via: via, more: st.more, tail: st.tail, Hop: Hop{Kind: "object"}}
 	w.extend(&x, via)
 	x.Type = h.typeName(*v, via)
 	if a := h.Alloc(o); a != nil {

@@ -125,7 +125,7 @@ func (h *Heap) variableRank(s *heapdump.Segment, word uint32) Rank {
 	}
 	at := s.Addr + uint64(word)*uint64(h.PtrSize)
 	name := ""
-	if sym, _, ok := h.names.Table.Data(at, s == &h.BSS); ok {
+	if sym, _, ok := h.names.Table.Data(at, s == &h.BSS); ok && !sym.Unnamed() {
 		name = sym.Name
 	} else if v, ok := h.static(at, 0); ok {
 		name = v.symbol

@@ -270,6 +270,7 @@ const similarShown = 5
 
 // typeCalled is the one of the known types that is meant by a name, or types that may be meant.
 func typeCalled(name string, count map[string]int) (typ string, similar []string) {
+	name = symbols.Spelled(name)
 	short := symbols.Short(name) // without directories
 	for _, n := range []string{name, strings.TrimPrefix(name, "*"), short, strings.TrimPrefix(short, "*")} {
 		if count[n] > 0 {
@@ -279,7 +280,8 @@ func typeCalled(name string, count map[string]int) (typ string, similar []string
 	bare := strings.TrimPrefix(short, "*")
 	last := bare[strings.LastIndexByte(bare, '.')+1:]
 	for k := range count {
-		if plain := k[strings.LastIndexByte(k, '.')+1:]; strings.EqualFold(plain, last) && !strings.ContainsAny(k, "[ (") {
+		generic, _, _ := strings.Cut(k, "[") // empty for a slice
+		if plain := generic[strings.LastIndexByte(generic, '.')+1:]; strings.EqualFold(plain, last) && !strings.ContainsAny(generic, " (") {
 			similar = append(similar, k)
 		}
 	}

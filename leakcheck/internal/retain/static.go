@@ -21,26 +21,30 @@ type static struct {
 }
 
 // static names a place in the segments of variables. What a variable is initialized to point to is
-// there too, without a name of its own: it is named by the variable that points to it.
+// there too: it has no name, or one of the compiler's. It is named by the variable that points to
+// it.
 func (h *Heap) static(at uint64, depth int) (static, bool) {
 	if h.names.Table == nil || depth > 4 {
 		return static{}, false
 	}
-	if sym, off, ok := h.names.Table.Data(at, h.inBSS(at)); ok {
+	sym, off, ok := h.names.Table.Data(at, h.inBSS(at))
+	if ok && !sym.Unnamed() {
 		return h.named(sym, off, at), true
 	}
-	from, start, ok := h.pointerTo(at)
-	if !ok {
-		return static{}, false
+	for _, r := range h.pointersTo(at - off) { // off is 0 where no symbol is known
+		v, ok := h.static(r.from, depth+1)
+		if !ok {
+			continue
+		}
+		v.link = h.follow(r.to, h.referent(v.link, 0), at-r.to)
+		v.partial = v.partial || v.link.opaque
+		v.name += v.link.expr
+		return v, true
 	}
-	v, ok := h.static(from, depth+1)
-	if !ok {
-		return static{}, false
+	if ok && depth == 0 {
+		return h.named(sym, off, at), true
 	}
-	v.link = h.follow(start, h.referent(v.link, 0), at-start)
-	v.partial = v.partial || v.link.opaque
-	v.name += v.link.expr
-	return v, true
+	return static{}, false
 }
 
 func (h *Heap) named(sym symbols.Symbol, off, at uint64) static {
@@ -66,21 +70,25 @@ const largestStatic = 64 << 10
 // A reference is a word of a variable that refers to other variables' memory.
 type reference struct{ to, from uint64 }
 
-// pointerTo finds the variable that points to the unnamed memory around at, and where that starts.
-func (h *Heap) pointerTo(at uint64) (from, start uint64, ok bool) {
+const fewPointers = 4
+
+// pointersTo finds pointers in variables to the unnamed memory around at. All lead to where that
+// memory starts. They are a few at most.
+func (h *Heap) pointersTo(at uint64) []reference {
 	refs := h.references()
-	i := sort.Search(len(refs), func(i int) bool { return refs[i].to > at }) - 1
-	if i < 0 || at-refs[i].to >= largestStatic {
-		return 0, 0, false
+	end := sort.Search(len(refs), func(i int) bool { return refs[i].to > at })
+	if end == 0 || at-refs[end-1].to >= largestStatic {
+		return nil
 	}
-	from, start = refs[i].from, refs[i].to
-	// A named variable in between would mean that start is something else's.
+	start := refs[end-1].to
+	// A symbol in between would mean that start is something else's.
 	for a := start; a < at; a += uint64(h.PtrSize) {
-		if _, _, named := h.names.Table.Data(a, h.inBSS(a)); named {
-			return 0, 0, false
+		if _, _, known := h.names.Table.Data(a, h.inBSS(a)); known {
+			return nil
 		}
 	}
-	return from, start, true
+	first := sort.Search(end, func(i int) bool { return refs[i].to >= start })
+	return refs[first:min(end, first+fewPointers)]
 }
 
 // references are the pointers from variables to variables, by where they lead.

@@ -26,6 +26,10 @@ type Symbol struct {
 	Size uint64
 }
 
+// Unnamed tells memory that nobody declared: what a package variable points to from the start, such
+// as the struct of "var x = &T{}", has a symbol of the compiler's.
+func (s Symbol) Unnamed() bool { return strings.Contains(s.Name, "..stmp_") }
+
 // A Table is the symbol table of one executable.
 type Table struct {
 	symbols []Symbol // by address
@@ -347,9 +351,11 @@ func (t *Table) Address(name string, bss bool) (uint64, bool) {
 
 // Short is a qualified name without the directories of its package: cache.Store for
 // example.com/cache.Store. It shortens every path in a type such as
-// map[string]*example.com/cache.Store.
+// map[string]*example.com/cache.Store. The compiler's type arguments of generic code become [...],
+// as the runtime prints them.
 func Short(name string) string {
 	var b strings.Builder
+	name = withoutShapes(name)
 	for len(name) > 0 {
 		n := strings.IndexAny(name, "[]*(){};, <>")
 		if n < 0 {

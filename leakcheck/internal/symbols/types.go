@@ -429,7 +429,10 @@ func (x *Types) covers(e *dwarf.Entry, pc uint64) bool {
 var aliases = strings.NewReplacer("[]uint8", "[]byte", "interface {}", "any")
 
 // Name is the Go name of a type, with its package's last element only.
-func Name(t dwarf.Type) string { return aliases.Replace(name(t)) }
+func Name(t dwarf.Type) string { return Spelled(name(t)) }
+
+// Spelled is the name of a type as [Name] writes it.
+func Spelled(name string) string { return aliases.Replace(name) }
 
 func name(t dwarf.Type) string {
 	switch t := t.(type) {

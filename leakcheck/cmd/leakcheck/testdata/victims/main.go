@@ -1,7 +1,7 @@
 // Victims are five small services that never heard of leakcheck. Each retains more than it should,
 // in a way of its own.
 //
-//	victims cache|workers|hooks|sessions|timers|busy|bills|guests|shelf
+//	victims cache|workers|hooks|sessions|timers|busy|bills|guests|shelf|train
 //
 // It reads commands from its standard input, a line each, and answers with a line.
 package main
@@ -21,6 +21,7 @@ const kept = 200
 
 var services = map[string]func(){
 	"cache": cache, "workers": workers, "hooks": hooks, "sessions": fillSessions, "timers": timers, "busy": busy, "large": large, "bills": bills, "guests": guests,
+	"train": fillTrain,
 	"shelf": func() {},
 }
 
