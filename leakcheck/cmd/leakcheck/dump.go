@@ -24,7 +24,7 @@ func dumpProcess(c *command, args []string) error {
 	var t target
 	c.pidFlag("the `process` to dump; it is stopped while its memory is copied:\n" + stopped)
 	c.flags.StringVar(&t.core, "core", "", "a core `file` to dump instead of a process")
-	c.flags.StringVar(&c.exe, "exe", "", "an unstripped build of the program, if the process runs a stripped `executable`; with -core, the program itself if it has moved")
+	c.flags.StringVar(&c.exe, "exe", "", "an unstripped build of the program, if the process runs a stripped `executable`; with -core, the\nprogram itself if it has moved")
 	c.flags.BoolVar(&t.contents, "contents", false, "keep strings, numbers and all other bytes; they may hold secrets")
 	force := c.flags.Bool("force", false, "replace the file if it exists")
 	files, err := c.parse(args)
@@ -52,6 +52,8 @@ func dumpProcess(c *command, args []string) error {
 // replaceable refuses to lose a file.
 func replaceable(file string, force bool) error {
 	switch info, err := os.Stat(file); {
+	case file == "":
+		return errors.New("the name of the file to write is empty")
 	case err != nil:
 		return nil
 	case !info.Mode().IsRegular():

@@ -69,10 +69,22 @@ func (c *command) flameFiles(files []string) (dumps []string, out string, err er
 		return nil, "", c.wrong("name a dump, or two to see what grew, and the profile to write")
 	case len(dumps) > 2:
 		return nil, "", c.wrong("%d dumps are named: it takes one, or two to see what grew (a profile's name ends in .pb.gz)", len(dumps))
+	case out == "" && c.missing(dumps) != "":
+		return nil, "", c.wrong("%s does not exist: name a dump, and the profile to write, which ends in .pb.gz", c.missing(dumps))
 	case out == "" && terminal(c.out) != nil:
 		return nil, "", c.wrong("name the profile to write, which ends in .pb.gz, or send the output to a file")
 	}
 	return dumps, out, nil
+}
+
+// missing is one of the dumps that does not exist, or "".
+func (c *command) missing(dumps []string) string {
+	for _, f := range dumps {
+		if _, err := os.Stat(f); os.IsNotExist(err) && (c.pid == 0 || f != c.processName()) {
+			return f
+		}
+	}
+	return ""
 }
 
 // tree reads one dump at a time: two large ones need not be in memory together.

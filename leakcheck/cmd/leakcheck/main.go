@@ -22,7 +22,8 @@
 // is the line that leaks:
 //
 //	$ leakcheck compare before.dump after.dump -exe ./ssr -n 2
-//	before.dump → after.dump (963 of 3,166 objects have an allocation site; run with runtime.MemProfileRate = 1 to have all)
+//	before.dump → after.dump
+//	963 of 3,166 objects have an allocation site; run with runtime.MemProfileRate = 1 to have all
 //
 //	2.3 MiB more than before, 95 % of the growth, is retained by the package variable main.history, in 550 objects
 //	  → main.history.pages → []*main.page
@@ -308,6 +309,9 @@ func (c *command) dumps(args []string, n int, what string) ([]string, error) {
 	files, err := c.parse(args)
 	if err != nil {
 		return nil, err
+	}
+	if c.rows < 0 {
+		return nil, c.wrong("-n %d is below 0: give a number of rows, or 0 for all", c.rows)
 	}
 	if c.pid != 0 {
 		files = append(files, c.processName())

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/figure"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/heapdump"
@@ -21,11 +22,11 @@ func (d *dump) Close() { d.file.Close() }
 
 // share says how many objects have an allocation site, and what to do when they are few.
 func (d *dump) share() string {
-	s := fmt.Sprintf(" (%s of %s objects have an allocation site", figure.Number(d.Sample), figure.Number(d.Len()))
+	s := fmt.Sprintf("%s of %s have an allocation site", figure.Number(d.Sample), figure.Plural(d.Len(), "object"))
 	if d.Sample*2 < d.Len() {
 		s += "; run with runtime.MemProfileRate = 1 to have all"
 	}
-	return s + ")"
+	return s
 }
 
 // redacted says what a redacted dump lacks; "" for others.
@@ -33,7 +34,7 @@ func (d *dump) redacted() string {
 	if !d.Redacted() {
 		return ""
 	}
-	return "\nThe dump is redacted: map keys, strings and numbers are not in it, and … stands for them. leakcheck dump -contents keeps them."
+	return "\nThe dump is redacted: … stands for map keys, strings and numbers. leakcheck dump -contents keeps them."
 }
 
 // unnamed says what to do about types and variables without names, once for all of an answer.
@@ -62,7 +63,11 @@ func (c *command) file(name string) (*os.File, error) {
 	if c.pid != 0 && name == c.processName() {
 		return c.process()
 	}
-	return os.Open(name)
+	f, err := os.Open(name)
+	if _, wrong := strconv.Atoi(name); os.IsNotExist(err) && wrong == nil {
+		err = fmt.Errorf("%w; name a process as -pid %s", err, name)
+	}
+	return f, err
 }
 
 func (c *command) read(f *os.File, file string) (*dump, error) {

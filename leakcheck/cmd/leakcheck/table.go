@@ -67,12 +67,12 @@ func (d *dump) about(file string, census *retain.Census) string {
 	for _, s := range census.Sites {
 		bytes += s.Bytes
 	}
-	return fmt.Sprintf("%s: %s in %s%s, %s", file, figure.Bytes(bytes), figure.Plural(d.Len(), "object"), d.share(), d.GoVersion) + d.redacted()
+	return fmt.Sprintf("%s: %s in %s, %s\n%s", file, figure.Bytes(bytes), figure.Plural(d.Len(), "object"), d.GoVersion, d.share()) + d.redacted()
 }
 
 func (c *command) printSuspects(suspects []retain.Suspect) {
 	for _, s := range suspects {
-		fmt.Fprintf(c.out, "\n%s\n", s)
+		fmt.Fprintf(c.out, "\n%s\n", wrapLines(s.String()))
 	}
 }
 
@@ -147,7 +147,7 @@ func compareDumps(c *command, args []string) error {
 			Sites    []Row
 		}{suspects, rows})
 	}
-	fmt.Fprintf(c.out, "%s → %s%s\n", before, after, b.samples+b.redacted()+c.unnamed())
+	fmt.Fprintf(c.out, "%s → %s\n%s\n", before, after, b.samples+b.redacted()+c.unnamed())
 	if !sameProcess(a.Heap, b.Heap) {
 		fmt.Fprintln(c.out, "two processes: sites are matched without their lines, and objects counted, not told apart")
 	}

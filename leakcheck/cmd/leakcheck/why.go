@@ -99,6 +99,15 @@ func cut(line string, width int) string {
 	return line
 }
 
+// wrapLines breaks each line of a text at the width of a line.
+func wrapLines(text string) string {
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		lines[i] = wrap(line, lineWidth)
+	}
+	return strings.Join(lines, "\n")
+}
+
 // wrap breaks a sentence into lines of a width.
 func wrap(text string, width int) string {
 	var b strings.Builder
@@ -166,7 +175,7 @@ func (c *command) wanted(d *dump, q question) ([]int32, error) {
 		}
 		return []int32{o}, nil
 	case q.site != "":
-		return some(d.ObjectsAllocatedIn(q.site), "was allocated in "+q.site+d.share())
+		return some(d.ObjectsAllocatedIn(q.site), "was allocated in "+q.site+" ("+d.share()+")")
 	}
 	return d.ObjectsOfType(q.typ)
 }

@@ -228,7 +228,7 @@ func (s Suspect) String() string {
 	if name, ok := strings.CutSuffix(root, " (variable)"); ok {
 		root = "the package variable " + name
 	}
-	fmt.Fprintf(&b, "%s %s, in %s objects", what, root, figure.Number(int(s.Objects)))
+	fmt.Fprintf(&b, "%s %s, in %s", what, root, figure.Plural(int(s.Objects), "object"))
 	for _, step := range s.Way[1:] {
 		fmt.Fprintf(&b, "\n  → %s", step)
 	}
