@@ -177,15 +177,29 @@ func (c *command) process() (*os.File, error) {
 		return nil, err
 	}
 	remove()
+	c.executable() // while it is there
 	stats, err := target{pid: c.pid, contents: true}.write(f, c.exe)
 	if err != nil {
 		f.Close()
 		return nil, err
 	}
 	fmt.Fprintf(c.errOut, "process %d was stopped for %s\n", c.pid, milliseconds(stats.Stopped))
-	if c.exe == "" {
-		c.exe = fmt.Sprintf("/proc/%d/exe", c.pid)
-	}
 	c.dumped = f
 	return f, nil
+}
+
+// executable is the file that names what is in dumps: the one that -exe names, or the one that the
+// process runs, which stays open because the process may end. It is "" where there is none.
+func (c *command) executable() string {
+	if c.exe != "" || c.pid == 0 {
+		return c.exe
+	}
+	if c.running == nil {
+		f, err := os.Open(fmt.Sprintf("/proc/%d/exe", c.pid))
+		if err != nil {
+			return ""
+		}
+		c.running = f
+	}
+	return fmt.Sprintf("/proc/self/fd/%d", c.running.Fd())
 }

@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -655,8 +656,16 @@ func TestWhyOfAProcess(t *testing.T) {
 	assert.Contains(t, built(t, "flame", "-pid", v.pid, profile), profile)
 	before := temp(t, "before")
 	built(t, "dump", "-pid", v.pid, before)
-	built(t, "compare", before, "-pid", v.pid)
+	out := built(t, "compare", before, "-pid", v.pid)
+	assert.NotContains(t, out, "more than before", "both have the names of the executable that runs")
+	assert.NotContains(t, out, "main.account")
 	v.goesOn()
+
+	other, err := os.Create(temp(t, "other"))
+	require.NoError(t, err)
+	defer other.Close()
+	debug.WriteHeapDump(other.Fd()) // of this test
+	assert.Contains(t, fails(t, "compare", other.Name(), "-pid", v.pid), "process "+v.pid+" runs another build")
 }
 
 // Arguments of go statements and of blocked calls have the types that their functions declare, also

@@ -212,13 +212,14 @@ type command struct {
 	out, errOut io.Writer
 	flags       *flag.FlagSet
 
-	sub    subcommand
-	exe    string
-	json   bool
-	rows   int
-	pid    int      // 0 if none is given
-	dumped *os.File // the dump of that process, once it was taken
-	source sources
+	sub     subcommand
+	exe     string
+	json    bool
+	rows    int
+	pid     int      // 0 if none is given
+	dumped  *os.File // the dump of that process, once it was taken
+	running *os.File // the executable of that process, once it was opened
+	source  sources
 }
 
 func run(args []string, out, errOut io.Writer) error {
@@ -240,8 +241,10 @@ func run(args []string, out, errOut io.Writer) error {
 	s := subcommands[i]
 	c := &command{out: out, errOut: errOut, sub: s, flags: flag.NewFlagSet("leakcheck "+s.name, flag.ContinueOnError)}
 	defer func() {
-		if c.dumped != nil {
-			c.dumped.Close()
+		for _, f := range []*os.File{c.dumped, c.running} {
+			if f != nil {
+				f.Close()
+			}
 		}
 	}()
 	c.flags.SetOutput(io.Discard)

@@ -39,7 +39,7 @@ func (d *dump) redacted() string {
 
 // unnamed says what to do about types and variables without names, once for all of an answer.
 func (c *command) unnamed() string {
-	if c.exe != "" {
+	if c.executable() != "" {
 		return ""
 	}
 	return "\nTypes, variables and functions have no names here: give the executable that wrote the dump as -exe."
@@ -97,14 +97,23 @@ func (c *command) read(f *os.File, file string) (*dump, error) {
 // names reads the executable.
 func (c *command) names(h *heapdump.Dump) (retain.Names, error) {
 	n := retain.Names{Source: c.source.line, Enclosing: c.source.function, NoNames: " (-exe names it)"}
-	if c.exe == "" {
+	exe := c.executable()
+	if exe == "" {
 		return n, nil
 	}
-	t, err := symbols.Open(c.exe)
-	if err != nil {
+	t, err := symbols.Open(exe)
+	switch {
+	case err == nil:
+	case c.exe == "": // the process cannot be dumped without -exe either, which says more
+		return n, nil
+	default:
 		return n, err
 	}
-	if err := t.Place(h.Data.Addr, uint64(h.Data.Len), h.BSS.Addr, uint64(h.BSS.Len)); err != nil {
+	switch err := t.Place(h.Data.Addr, uint64(h.Data.Len), h.BSS.Addr, uint64(h.BSS.Len)); {
+	case err == nil:
+	case c.exe == "":
+		return n, fmt.Errorf("process %d runs another build than the one that wrote the dump (%w): dump the process, and compare the two dumps without -exe", c.pid, err)
+	default:
 		return n, fmt.Errorf("-exe %s: %w", c.exe, err)
 	}
 	for _, f := range h.Frames {
