@@ -181,6 +181,9 @@ func (c *command) process() (*os.File, error) {
 	stats, err := target{pid: c.pid, contents: true}.write(f, c.exe)
 	if err != nil {
 		f.Close()
+		if errors.Is(err, syscall.ENOSPC) {
+			err = fmt.Errorf("%w: name a directory with more room with TMPDIR", err)
+		}
 		return nil, err
 	}
 	fmt.Fprintf(c.errOut, "process %d was stopped for %s\n", c.pid, milliseconds(stats.Stopped))

@@ -40,9 +40,9 @@ func Process(pid int, o Options, f *os.File) (Stats, error) {
 	if err != nil {
 		return Stats{}, err
 	}
-	stopped, err := freeze(p, r, o.Contents)
+	stopped, err := freeze(pid, p, r, o.Contents)
 	if err != nil {
-		return Stats{}, fmt.Errorf("process %d: %w", pid, err)
+		return Stats{}, err
 	}
 	stats, err := write(f, r, o.Contents)
 	stats.Stopped, stats.Note = stopped, note
@@ -50,7 +50,7 @@ func Process(pid int, o Options, f *os.File) (Stats, error) {
 }
 
 // freeze copies what must be consistent while the process is stopped. It goes on in any case.
-func freeze(p *process.Process, r *goruntime.Runtime, contents bool) (time.Duration, error) {
+func freeze(pid int, p *process.Process, r *goruntime.Runtime, contents bool) (time.Duration, error) {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // no collection of our own while it waits
 	defer process.Hurry()()
 	start := time.Now()
@@ -66,6 +66,9 @@ func freeze(p *process.Process, r *goruntime.Runtime, contents bool) (time.Durat
 		err = r.Records()
 	}
 	p.Continue()
+	if err != nil {
+		err = fmt.Errorf("process %d: %w", pid, err)
+	}
 	return time.Since(start), err
 }
 

@@ -59,7 +59,10 @@ func (c *Core) Close() {
 
 func (c *Core) parse() error {
 	e, err := elf.NewFile(c.file)
-	if err != nil || e.Type != elf.ET_CORE {
+	switch {
+	case err != nil && c.saysCore():
+		return fmt.Errorf("the core file is cut short or damaged: %w", err)
+	case err != nil || e.Type != elf.ET_CORE:
 		return ErrNotCore
 	}
 	if e.Class != elf.ELFCLASS64 || e.Machine != elf.EM_X86_64 && e.Machine != elf.EM_AARCH64 {
@@ -87,6 +90,14 @@ func (c *Core) parse() error {
 	}
 	sortLoads(c.loads)
 	return nil
+}
+
+// saysCore tells a core by its first bytes: gcore writes a table at the end, which a core that is cut
+// short lacks.
+func (c *Core) saysCore() bool {
+	var b [18]byte
+	_, err := c.file.ReadAt(b[:], 0)
+	return err == nil && string(b[:4]) == elf.ELFMAG && elf.Type(binary.LittleEndian.Uint16(b[16:])) == elf.ET_CORE
 }
 
 func (c *Core) addLoad(p *elf.Prog, fileSize uint64) {

@@ -118,6 +118,12 @@ func TestCore(t *testing.T) {
 	require.NoError(t, err)
 	_, err = c.View(0x10010, 200, nil)
 	assert.ErrorContains(t, err, "cut short")
+	table := bytes.Clone(whole) // gcore's table of sections is at the end
+	binary.LittleEndian.PutUint64(table[40:], uint64(len(table)))
+	binary.LittleEndian.PutUint16(table[58:], 64)
+	binary.LittleEndian.PutUint16(table[60:], 3)
+	_, err = open(table)
+	assert.ErrorContains(t, err, "cut short or damaged")
 	_, err = open(aCore(8, nil))
 	assert.ErrorContains(t, err, "known are amd64 and arm64")
 	_, err = open([]byte("text"))
