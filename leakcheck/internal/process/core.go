@@ -92,8 +92,8 @@ func (c *Core) parse() error {
 	return nil
 }
 
-// saysCore tells a core by its first bytes: gcore writes a table at the end, which a core that is cut
-// short lacks.
+// saysCore tells a core by its first bytes: gcore writes a table at the end, which is missing where
+// the file is cut short.
 func (c *Core) saysCore() bool {
 	var b [18]byte
 	_, err := c.file.ReadAt(b[:], 0)
