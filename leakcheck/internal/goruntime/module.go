@@ -9,7 +9,7 @@ import (
 type module struct {
 	text, etext       uint64
 	types, etypes     uint64
-	noptrdata         uint64 // the first package variable
+	noptrdata         uint64 // package variables without pointers
 	gofunc            uint64
 	pctab, pclntable  slice
 	ftab, cutab       slice
@@ -287,12 +287,16 @@ func (r *Runtime) line(f function, pc uint64) (file string, line int) {
 // refer to the heap.
 func (r *Runtime) IsConstant(addr uint64) bool {
 	for i := range r.modules {
-		if m := &r.modules[i]; addr >= m.text && addr < m.noptrdata {
+		if m := &r.modules[i]; addr >= m.text && addr < m.variables() {
 			return true
 		}
 	}
 	return false
 }
+
+// variables is where the first of the segments of variables begins: the C linker puts them in
+// another order than Go's.
+func (m *module) variables() uint64 { return min(m.noptrdata, m.dataSegment.Addr, m.bssSegment.Addr) }
 
 // inCode tells whether a function begins at an address.
 func (r *Runtime) inCode(addr uint64) bool {
