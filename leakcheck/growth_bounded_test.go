@@ -158,4 +158,5 @@ func TestEachHolderIsNamed(t *testing.T) {
 	assert.Contains(t, first, "TestChildTwoHolders", "the fake is the test's own")
 	assert.Contains(t, rest, "retained by ", "the registry")
 	assert.Contains(t, rest, "leakcheck_test.registry[")
+	assert.Contains(t, rest, "fix: remove the entry from leakcheck_test.registry when")
 }

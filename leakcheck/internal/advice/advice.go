@@ -174,6 +174,9 @@ func Fix(g *gostack.Goroutine) []string {
 	if at := g.Where(); strings.HasPrefix(g.State, "chan receive") && ticks(source.Line(at.File, at.Line)) {
 		return []string{"Stop does not close a ticker's channel: select on ticker.C and on a context's Done or a closed channel, and return"}
 	}
+	if at := g.Where(); strings.HasPrefix(g.State, "chan receive") && strings.Contains(source.Line(at.File, at.Line), ".Done()") {
+		return []string{"cancel the context it waits for when its work ends; a context without a cancel function never ends"}
+	}
 	for _, r := range fixesByState {
 		if strings.HasPrefix(g.State, r.state) {
 			return []string{r.fix}

@@ -1,9 +1,12 @@
 package advice
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/leaksafe/leaksafe/leakcheck/internal/gostack"
 	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
@@ -24,6 +27,12 @@ func TestHeapFix(t *testing.T) {
 		{"a slice within a map: the nearer holder", "", []Step{variable, {Kind: "map"}, {Kind: "object", Type: "[]*app.entry", Name: "[3]"}, object}, "remove the element", true},
 		{"a list", "", []Step{variable, {Kind: "object", Type: "list.Element", Name: ".next"}, object}, "or bound the list", true},
 		{"a context's children, which are a map", "", []Step{variable, {Kind: "object", Type: "context.cancelCtx", Name: ".children"}, {Kind: "map"}, {Kind: "object", Type: "context.cancelCtx"}}, "call the context's cancel function", false},
+		{"what waits for the end of a context", "", []Step{variable, {Kind: "object", Type: "context.cancelCtx", Name: ".children"}, {Kind: "map", Grew: true}, {Kind: "object", Type: "context.afterFuncCtx"}}, "call the stop function that context.AfterFunc returned", false},
+		{"a list in a variable", "", []Step{{Kind: "variable", Name: "app.all"}, {Kind: "object", Type: "list.List", Name: ".root.prev"}, {Kind: "object", Type: "list.Element", Name: ".prev"}, object}, "remove the element from app.all when", true},
+		{"a list in a field", "", []Step{variable, {Kind: "object", Type: "app.lru", Name: ".order"}, {Kind: "object", Type: "list.List", Name: ".root.next"}, {Kind: "object", Type: "list.Element"}, object}, "remove the element from app.lru.order when", true},
+		{"a slice behind an atomic pointer", "", []Step{variable, {Kind: "object", Type: "app.bus", Name: ".all"}, {Kind: "object", Type: "atomic.Pointer[[]*app.entry]", Name: ".Load()"}, {Kind: "object", Type: "[]*app.entry", Name: "[3]", Grew: true}, object}, "remove the element from app.bus.all when", true},
+		{"a slice that a closure shares with its function", "", []Step{variable, {Kind: "closure", Name: "app.logged.func1, its variable seen"}, {Kind: "object", Type: "[]string"}, {Kind: "object", Type: "[]string", Name: "[3]", Grew: true}, {Kind: "object", Type: "string"}}, "remove the element from variable seen when", true},
+		{"a map that the test's own object holds", "", []Step{{Kind: "goroutine", Test: true}, {Kind: "closure", Name: "app.TestPut.func1, its variable s"}, {Kind: "object", Type: "app.cache", Name: ".items"}, {Kind: "map", Grew: true}, object}, "remove the entry from app.cache.items when", true},
 		{"a timer", "", []Step{{Kind: "timer", Name: "pending for 1 h"}, {Kind: "closure"}, object}, "call Stop on the timer", false},
 		{"a ring with a finalizer", "", []Step{{Kind: "object with a finalizer", Type: "app.vm"}, {Kind: "object", Name: ".owner"}, object}, "runtime.AddCleanup", false},
 		{"a goroutine", "", []Step{{Kind: "goroutine", Name: "8, blocked in select"}, object}, "end that goroutine", false},
@@ -64,6 +73,16 @@ func TestHeapFix(t *testing.T) {
 	assert.Equal(t, "remove the entry when it is no longer needed, or bound the map; what a library retains is bounded by what you give it in app.sell", HeapFix("m[k] = v", caller, nil))
 	assert.Contains(t, ObjectFix(nil), "a Cleanup registered before leakcheck's first call")
 	assert.Contains(t, ObjectFix([]Step{variable, {Kind: "map"}, object}), "remove the entry")
+}
+
+func TestFixOfAContextsWaiter(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "wait.go")
+	require.NoError(t, os.WriteFile(file, []byte("package app\nfunc wait() { <-ctx.Done() }\nfunc get() { <-c }\n"), 0o600))
+	fix := func(line int) string {
+		return Fix(&gostack.Goroutine{State: "chan receive", Frames: []source.Frame{{Func: "app.wait", File: file, Line: line}}})[0]
+	}
+	assert.Contains(t, fix(2), "cancel the context it waits for")
+	assert.Contains(t, fix(3), "close the channel it receives from")
 }
 
 func TestFix(t *testing.T) {

@@ -49,7 +49,10 @@ func ObjectFix(path []Step) string {
 	return "remove the reference: from a map, a list, a package variable, a goroutine that has not ended, or a Cleanup registered before leakcheck's first call in this test"
 }
 
-const cancel = "call the context's cancel function when its work ends"
+const (
+	cancel = "call the context's cancel function when its work ends"
+	stop   = "call the stop function that context.AfterFunc returned, when its work ends"
+)
 
 // fixOfPath is the fix for the container that grew; where that is not known or has none, for the
 // last thing on the path that has one. It is empty where none has.
@@ -60,6 +63,9 @@ func fixOfPath(path []Step) string {
 	}
 	for _, s := range path[:grew+1] {
 		if isContext(s.Type) && strings.Contains(s.Name, "children") {
+			if hasAfterFunc(path) {
+				return stop
+			}
 			return cancel
 		}
 	}
@@ -75,6 +81,11 @@ func fixOfPath(path []Step) string {
 		}
 	}
 	return strings.Join(fixes, "; and ")
+}
+
+// hasAfterFunc reports whether context.AfterFunc made one of the contexts of a path.
+func hasAfterFunc(path []Step) bool {
+	return slices.ContainsFunc(path, func(s Step) bool { return strings.Contains(s.Type, "context.afterFuncCtx") })
 }
 
 // isUnusedSlot reports whether a slice's array refers to the next step from a slot that is not part
@@ -131,6 +142,8 @@ func containerName(path []Step, i int) string {
 	switch {
 	case before.Kind == "variable":
 		return variableName(before)
+	case before.Type == "list.List", strings.HasPrefix(before.Type, "atomic."), before.Name == "" && before.Type != "" && before.Type == path[i].Type: // the last is a slice that a closure shares
+		return containerName(path, i-1)
 	case before.Kind == "object" && before.Type != "" && strings.HasPrefix(before.Name, ".") && !strings.ContainsAny(before.Name, " ,"):
 		return strings.TrimPrefix(before.Type, "*") + before.Name
 	case before.Kind == "closure" && strings.Contains(before.Name, "its variable "):
@@ -159,7 +172,7 @@ func isContext(typ string) bool {
 // known it may.
 func MayBeCache(path []Step) bool {
 	for _, s := range path {
-		if s.Kind == "timer" || hasFinalizer(s) || s.Kind == "goroutine" || isContext(s.Type) {
+		if s.Kind == "timer" || hasFinalizer(s) || s.Kind == "goroutine" && !s.Test || isContext(s.Type) {
 			return false
 		}
 	}

@@ -40,7 +40,7 @@ func (r *Result) Failure(page string) *failure.Failure {
 	return f
 }
 
-// also lists further sites, two lines or three each: those outside the standard library first,
+// also lists further sites, two to five lines each: those outside the standard library first,
 // because there the cause can be changed.
 func (r *Result) also() []string {
 	const listed = 4
@@ -57,6 +57,7 @@ func (r *Result) also() []string {
 	}
 	sites = append(sites, library...)
 	var lines []string
+	told := map[string]bool{} // each holder once
 	for i, s := range sites {
 		if i == listed {
 			return append(lines, fmt.Sprintf("and %d more sites", len(sites)-listed))
@@ -65,11 +66,25 @@ func (r *Result) also() []string {
 		if s.Caller.Func != "" {
 			lines = append(lines, "  called from "+s.Caller.String())
 		}
-		if len(s.Held.Lines) > 0 && s.Held.root() != r.Sites[0].Held.root() {
-			lines = append(lines, "  retained by "+s.Held.Lines[0])
+		if held := s.heldInShort(&r.Sites[0]); len(held) > 0 && !told[fmt.Sprint(held)] {
+			told[fmt.Sprint(held)] = true
+			lines = append(lines, held...)
 		}
 	}
 	return lines
+}
+
+// heldInShort is what retains the objects of a further site, and its fix, where that is something
+// else than what retains those of the worst. What a goroutine retains goes with the goroutine.
+func (s *Site) heldInShort(worst *Site) []string {
+	if len(s.Held.Lines) == 0 || s.Held.root() == worst.Held.root() {
+		return nil
+	}
+	holder := "  retained by " + s.Held.Lines[0]
+	if worst.Kind == Goroutine {
+		return []string{holder}
+	}
+	return []string{holder, "  fix: " + strings.Join(s.Fix(), "; ")}
 }
 
 // root is what all paths from one holder have in common: the variable or goroutine.

@@ -29,13 +29,18 @@ func (w *walker) answer() string {
 		}
 	}
 	if w.contextChild() {
+		among, of := "its children: call the cancel function that came with it", "the children of a context that is not cancelled: call the cancel function that came with it"
+		if w.passesType("context.afterFuncCtx") {
+			among = "what waits for its end: call the stop function that context.AfterFunc returned"
+			of = "what waits for the end of a context: call the stop function that context.AfterFunc returned"
+		}
 		switch byTest := w.h.byTest(w.root); {
 		case byTest && !w.passesType("testing."):
-			return "retained by a context of your test, among its children: call the cancel function that came with it"
+			return "retained by a context of your test, among " + among
 		case byTest:
-			return "retained by the test's context, among its children: call the cancel function that came with it"
+			return "retained by the test's context, among " + among
 		}
-		return holder + ", among the children of a context that is not cancelled: call the cancel function that came with it"
+		return holder + ", among " + of
 	}
 	if w.passes("context value") {
 		return holder + ", through a context value: use ctxreq.Detach or a smaller value"
