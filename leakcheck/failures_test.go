@@ -127,6 +127,7 @@ var childTexts = []struct {
 	{"NoGrowth: a list in each of ten", "bare", "TestSaysUsers", nil},
 	{"NoGrowth: contexts that are not cancelled", "bare", "TestSaysContexts", nil},
 	{"NoGrowth: timers that are not stopped", "bare", "TestSaysTimers", nil},
+	{"NoGrowth: what waits for the end of a context", "bare", "TestSaysAfterFunc", nil},
 	{"NoGrowth: contexts with a timeout that are not cancelled", "bare", "TestSaysTimeouts", nil},
 	{"NoGrowth: a variable of the test", "bare", "TestSaysOwn", nil},
 	{"NoGrowth: a buffer", "bare", "TestSaysBuffer", nil},
@@ -238,6 +239,11 @@ func TestSaysAllowed(t *testing.T) {
 }
 
 var saysRoot, saysCancel = contextWithCancel()
+
+func TestSaysAfterFunc(t *testing.T) {
+	says(t)
+	leakcheck.NoGrowth(t, func() { context.AfterFunc(saysRoot, func() {}) })
+}
 
 func TestSaysContexts(t *testing.T) {
 	says(t)
