@@ -6,7 +6,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"runtime"
 	"runtime/pprof"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -342,17 +344,33 @@ func TestTickerFix(t *testing.T) {
 	t.Cleanup(func() { close(stop); ticker.Reset(1) })
 	_, said := leakcheck.Plant(t, func(t testing.TB) {
 		leakcheck.Check(t, short)
-		go func() {
-			for range ticker.C {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-			}
-		}()
+		go receive(ticker, stop)
+		parked("leakcheck_test.receive(")
 	})
 	assert.Contains(t, said, "Stop does not close a ticker's channel")
+}
+
+func receive(ticker *time.Ticker, stop <-chan struct{}) {
+	for range ticker.C {
+		select {
+		case <-stop:
+			return
+		default:
+		}
+	}
+}
+
+// parked waits until a goroutine that is in a function receives from a channel.
+func parked(function string) {
+	text := make([]byte, 1<<20)
+	for {
+		for g := range strings.SplitSeq(string(text[:runtime.Stack(text, true)]), "\n\n") {
+			if strings.Contains(g, function) && strings.Contains(g, "[chan receive") {
+				return
+			}
+		}
+		runtime.Gosched()
+	}
 }
 
 // A goroutine that waits for an answer is the cause. Its failure is printed beside the failure of

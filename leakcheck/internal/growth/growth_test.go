@@ -22,7 +22,7 @@ func TestSettles(t *testing.T) {
 	settle(func() {
 		for range 10 {
 			go func() {
-				for range 20_000 { // some ten milliseconds together
+				for range 5_000 { // some milliseconds together
 					runtime.Gosched()
 				}
 			}()
