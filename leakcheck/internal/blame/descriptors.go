@@ -138,15 +138,22 @@ func Replaced(before, now []fd.File, opened []Opened) map[fd.Descriptor]bool {
 	return replaced
 }
 
+// Unowned are those of files that no test can have opened: they were open before the first test.
+func (l *Ledger) Unowned(files []fd.File) []fd.File {
+	return slices.DeleteFunc(slices.Clone(files), func(f fd.File) bool { return len(l.opened[f.Descriptor].Tests) > 0 })
+}
+
 // Pooled are the new connections that a shared HTTP client may keep for later: to an address that
-// had one before the test, and has no more in all than a client keeps idle unless told otherwise.
-// before and now are as for Replaced.
-func Pooled(before, now []fd.File) []fd.File {
+// had one before the first test, and has no more in all than a client keeps idle unless told
+// otherwise. shared was open before the first test. before and now are as for Replaced.
+func Pooled(shared, before, now []fd.File) []fd.File {
 	had, has := map[string]bool{}, map[string]int{}
 	old := map[fd.Descriptor]bool{}
+	for _, f := range shared {
+		had[f.Remote] = f.Remote != ""
+	}
 	for _, f := range before {
 		old[f.Descriptor] = true
-		had[f.Remote] = f.Remote != ""
 	}
 	for _, f := range now {
 		has[f.Remote]++

@@ -231,3 +231,25 @@ func TestReplaced(t *testing.T) {
 		})
 	}
 }
+
+// A client is shared if it was used before the first test: a test's own client is not.
+func TestPooled(t *testing.T) {
+	connection := func(number int) fd.File {
+		return fd.File{Descriptor: fd.Descriptor{Number: number}, Remote: "a:80", Local: fmt.Sprint("here:", number)}
+	}
+	first, second, third := connection(3), connection(4), connection(5)
+	pooled := func(early, before, now []fd.File) []fd.File {
+		var l Ledger
+		l.Look(early, nil)
+		l.Begin("TestA", early, nil)
+		l.Look(before, []string{"TestA"})
+		l.End("TestA")
+		l.Begin("TestB", before, nil)
+		return Pooled(l.Unowned(before), before, now)
+	}
+	both := []fd.File{first, second}
+	assert.Equal(t, []fd.File{second}, pooled(both[:1], both[:1], both), "the client of all tests")
+	assert.Empty(t, pooled(nil, both[:1], both), "a client of TestA")
+	assert.Empty(t, pooled(both[:1], both[:1], []fd.File{first, second, third}), "more than a client keeps")
+	assert.Empty(t, pooled(both[:1], both, both), "of the test before")
+}

@@ -14,6 +14,7 @@ import (
 // Left are the descriptors that a verdict is about. It is not safe for concurrent use.
 type Left struct {
 	Before   []fd.File      // all that was open before the test
+	Unowned  []fd.File      // what was open before the first test
 	Own      []blame.Opened // only the test can have opened them
 	Doubtful []blame.Opened // one of several tests has
 	Replaced []blame.Opened // connections that took the place of others: they are in neither
@@ -50,7 +51,7 @@ func (o *Left) ClientsReplaced() (n int) {
 // returns how many they are.
 func (o *Left) TakePooled(idle int) int {
 	now := fd.List()
-	clients := blame.Pooled(o.Before, now)
+	clients := blame.Pooled(o.Unowned, o.Before, now)
 	if len(clients) > idle {
 		return 0
 	}

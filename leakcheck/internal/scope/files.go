@@ -43,6 +43,7 @@ func (s *Scope) beginFiles(heads gostack.Headcount) {
 	defer s.files.Unlock()
 	s.openBefore = fd.List()
 	s.files.Begin(s.Name, s.openBefore, s.beside(heads))
+	s.unowned = s.files.Unowned(s.openBefore)
 }
 
 // beside names the other tests that run. The caller holds the lock of the ledger, so that no other
@@ -57,7 +58,7 @@ func (s *Scope) beside(heads gostack.Headcount) []string {
 // openedFiles are the descriptors that the test may have opened and that no option ignores. Main
 // judges the doubtful ones, if there is one.
 func (s *Scope) openedFiles(heads gostack.Headcount) *openfile.Left {
-	o := &openfile.Left{Before: s.openBefore}
+	o := &openfile.Left{Before: s.openBefore, Unowned: s.unowned}
 	if s.files == nil {
 		return o
 	}

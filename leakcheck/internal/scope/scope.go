@@ -27,6 +27,7 @@ type Scope struct {
 	goroutines bool
 	files      *ledger   // nil without Files
 	openBefore []fd.File // with Files
+	unowned    []fd.File // of these, what was open before the first test
 	ending     bool      // the verdict has begun
 
 	tracked []*tracked.Object
