@@ -76,7 +76,7 @@ func TestFindingNamesWhatGrewInItsTime(t *testing.T) {
 // The finding names what retains the objects, from a frozen copy; the retention profile and the
 // redacted dump are in Dir.
 func TestFindingNamesTheRetainer(t *testing.T) {
-	testgate.NoRace(t)
+	testgate.Seconds(t)
 	if runtime.GOOS != "linux" {
 		t.Skip("no frozen copies here")
 	}

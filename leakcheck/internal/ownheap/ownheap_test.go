@@ -43,7 +43,7 @@ func inDir(t *testing.T, dir string) []string {
 
 // The file has no name from before the dump is written: a process that dies leaves nothing behind.
 func TestDumpHasNoName(t *testing.T) {
-	testgate.NoRace(t)
+	testgate.Seconds(t) // the first dump builds this test again
 	dir := t.TempDir()
 	t.Setenv("TMPDIR", dir)
 	t.Setenv("TMP", dir)
@@ -58,7 +58,7 @@ func TestDumpHasNoName(t *testing.T) {
 }
 
 func TestDumpIsKeptOnRequest(t *testing.T) {
-	testgate.NoRace(t)
+	testgate.Seconds(t) // the first dump builds this test again
 	dir := t.TempDir()
 	d, err := ownheap.Take(ownheap.Options{Keep: dir})
 	require.NoError(t, err)
@@ -75,7 +75,7 @@ func TestNoPlaceForADump(t *testing.T) {
 // The kernel makes a frozen copy where it can. Its objects are those of a dump that stops the
 // world.
 func TestDumpIsOfAFrozenCopy(t *testing.T) {
-	testgate.NoRace(t)
+	testgate.Seconds(t) // the first dump builds this test again
 	d, err := ownheap.Take(ownheap.Options{})
 	require.NoError(t, err)
 	d.Close()
@@ -107,7 +107,7 @@ func TestDumpIsOfAFrozenCopy(t *testing.T) {
 // After the goroutineleak profile has found something, the runtime dies when it writes a dump
 // itself.
 func TestNothingIsDeadlyToAFrozenCopy(t *testing.T) {
-	testgate.NoRace(t)
+	testgate.Seconds(t) // the first dump builds this test again
 	lift := ownheap.Forbid()
 	defer lift()
 	d, err := ownheap.Take(ownheap.Options{})
