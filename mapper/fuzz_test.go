@@ -17,10 +17,7 @@ import (
 
 // seeds is how many seeds go test runs.
 func seeds() uint16 {
-	if testgate.Race && !testgate.CI() {
-		return 200
-	}
-	return 600
+	return uint16(testgate.Count(200, 600, 600))
 }
 
 // FuzzExecutors makes a pair of types and a value, and maps it with the kernels and with

@@ -112,7 +112,7 @@ func TestPutOfAGrownSlice(t *testing.T) {
 	assert.GreaterOrEqual(t, cap(bad.Get(10)), mib, "a large buffer for every small request")
 
 	eachOption(t, func(t *testing.T, p *pool.Bytes) {
-		for range testgate.Count(5, 20, 20) {
+		for range testgate.Count(2, 20, 20) {
 			b := p.Get(10)
 			_ = append(b.Bytes(), make([]byte, mib)...) // memory of its own
 			b.Writer().Write(make([]byte, mib))         // the lease's

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leaksafe/leaksafe/internal/testgate"
 	"github.com/leaksafe/leaksafe/leakcheck/watch"
 )
 
@@ -171,6 +172,7 @@ var early = watch.Retainer{Root: "main.open (variable)", Bytes: 30 * mib, Object
 // Under a limit that leaves no room for a copy at the pressure, copies are taken before: from a
 // quarter of it on, each time that use has grown by an eighth.
 func TestEarlyCopies(t *testing.T) {
+	testgate.NoRace(t)
 	const limit = 100 * mib
 	climb := func(from, to float64) func(float64) float64 {
 		return func(t float64) float64 { return (from + (to-from)*t/hour) * limit }

@@ -120,6 +120,7 @@ func TestNoisyCachesAreSilent(t *testing.T) {
 // A leak of one object a request, at 20 requests a second, is found within 15 windows, whatever the
 // noise.
 func TestSlowLeakIsFoundWithin15Windows(t *testing.T) {
+	testgate.NoRace(t)
 	for seed := range uint64(20) {
 		r := rand.New(rand.NewPCG(seed, 8))
 		found := math.Inf(1)

@@ -470,6 +470,7 @@ func TestJSONForm(t *testing.T) {
 }
 
 func TestHistoryIsShownAtCoarserSteps(t *testing.T) {
+	testgate.NoRace(t)
 	c := curve{lasts: 2 * day, live: flat(40 * mib)}
 	w, err := watch.FeedEach(watch.Options{History: 24 * time.Hour}, c.samples(), none)
 	require.NoError(t, err)
