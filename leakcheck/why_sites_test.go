@@ -93,6 +93,11 @@ func TestExplainSitesGroupsInstancesOntoOnePath(t *testing.T) {
 	}
 	short, err := leakcheck.ExplainSites(t, cut)
 	require.NoError(t, err)
+	require.Len(t, short, len(whole))
+	for i := range whole { // a word that is left on a stack may retain one object too
+		assert.InEpsilon(t, whole[i].RetainedBytes, short[i].RetainedBytes, 0.01)
+		short[i].RetainedBytes = whole[i].RetainedBytes
+	}
 	for _, paths := range [][]leakcheck.Path{whole, short} {
 		for i := range paths { // a collection that ran meanwhile may have left an object of the runtime's at the line
 			paths[i].Answer, _, _ = strings.Cut(paths[i].Answer, " (this path retains")
@@ -106,7 +111,7 @@ func TestExplainSitesGroupsInstancesOntoOnePath(t *testing.T) {
 	}
 	t.Log("\n" + text)
 	assert.Contains(t, text, "(1,000 like it, 1 MiB retained)")
-	assert.Contains(t, text, "(1,000 like it, 1000 KiB retained)")
+	assert.Regexp(t, `\(1,000 like it, (999|1000) KiB retained\)`, text)
 	assert.Contains(t, text, "retained by package variable leakcheck_test.sites: leakcheck_test.sites.items[")
 	assert.Contains(t, text, "return &siteItem{id: i}")
 	assert.Contains(t, text, "item.data = make([]byte, 1000)")
