@@ -193,8 +193,7 @@ func (c *compiler) spellLiteral(t reflect.Type) (string, bool) {
 		return c.spellStruct(t)
 	case reflect.Interface:
 		return strings.ReplaceAll(t.String(), "interface {}", "any"), t.NumMethod() == 0
-	}
-	if t.Kind() == reflect.Func {
+	case reflect.Func:
 		return c.spellFunc(t)
 	}
 	return t.String(), false

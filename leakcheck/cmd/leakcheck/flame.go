@@ -69,10 +69,13 @@ func (c *command) flameFiles(files []string) (dumps []string, out string, err er
 		return nil, "", c.wrong("name a dump, or two to see what grew, and the profile to write")
 	case len(dumps) > 2:
 		return nil, "", c.wrong("%d dumps are named: it takes one, or two to see what grew (a profile's name ends in .pb.gz)", len(dumps))
-	case out == "" && c.missing(dumps) != "":
-		return nil, "", c.wrong("%s does not exist: name a dump, and the profile to write, which ends in .pb.gz", c.missing(dumps))
-	case out == "" && terminal(c.out) != nil:
-		return nil, "", c.wrong("name the profile to write, which ends in .pb.gz, or send the output to a file")
+	case out == "":
+		if f := c.missing(dumps); f != "" {
+			return nil, "", c.wrong("%s does not exist: name a dump, and the profile to write, which ends in .pb.gz", f)
+		}
+		if terminal(c.out) != nil {
+			return nil, "", c.wrong("name the profile to write, which ends in .pb.gz, or send the output to a file")
+		}
 	}
 	return dumps, out, nil
 }

@@ -171,11 +171,14 @@ func Fix(g *gostack.Goroutine) []string {
 	if i := Rank(g); i < len(fixesByFunction) {
 		return []string{fixesByFunction[i].fix}
 	}
-	if at := g.Where(); strings.HasPrefix(g.State, "chan receive") && ticks(source.Line(at.File, at.Line)) {
-		return []string{"Stop does not close a ticker's channel: select on ticker.C and on a context's Done or a closed channel, and return"}
-	}
-	if at := g.Where(); strings.HasPrefix(g.State, "chan receive") && strings.Contains(source.Line(at.File, at.Line), ".Done()") {
-		return []string{"cancel the context it waits for when its work ends; a context without a cancel function never ends"}
+	if strings.HasPrefix(g.State, "chan receive") {
+		at := g.Where()
+		switch line := source.Line(at.File, at.Line); {
+		case ticks(line):
+			return []string{"Stop does not close a ticker's channel: select on ticker.C and on a context's Done or a closed channel, and return"}
+		case strings.Contains(line, ".Done()"):
+			return []string{"cancel the context it waits for when its work ends; a context without a cancel function never ends"}
+		}
 	}
 	for _, r := range fixesByState {
 		if strings.HasPrefix(g.State, r.state) {

@@ -249,8 +249,7 @@ func (x *Exe) layouts(from *elfFile) error {
 	if info == nil {
 		return fmt.Errorf("%s: %w", from.path, ErrStripped)
 	}
-	err := x.units(from, bufio.NewReader(info.Open()))
-	if err != nil {
+	if err := x.units(from, bufio.NewReader(info.Open())); err != nil {
 		return fmt.Errorf("%s: read DWARF: %w", from.path, err)
 	}
 	if len(x.size) == 0 {
@@ -262,20 +261,26 @@ func (x *Exe) layouts(from *elfFile) error {
 // units reads units until the types are complete.
 func (x *Exe) units(from *elfFile, info io.Reader) error {
 	shared, err := from.sharedSections()
-	for err == nil && x.complete() != nil {
-		var unit []byte
-		if unit, err = readUnit(info); err != nil {
-			break
+	if err != nil {
+		return err
+	}
+	for x.complete() != nil {
+		unit, err := readUnit(info)
+		if err == io.EOF {
+			return nil
 		}
-		var d *dwarf.Data
-		if d, err = shared.dwarf(unit); err == nil {
-			err = x.unit(d.Reader())
+		if err != nil {
+			return err
+		}
+		d, err := shared.dwarf(unit)
+		if err != nil {
+			return err
+		}
+		if err := x.unit(d.Reader()); err != nil {
+			return err
 		}
 	}
-	if errors.Is(err, io.EOF) {
-		return nil
-	}
-	return err
+	return nil
 }
 
 // readUnit reads the next unit. Its header begins with its length. The error at the end is io.EOF.

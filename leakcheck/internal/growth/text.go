@@ -66,8 +66,9 @@ func (r *Result) also() []string {
 		if s.Caller.Func != "" {
 			lines = append(lines, "  called from "+s.Caller.String())
 		}
-		if held := s.heldInShort(&r.Sites[0]); len(held) > 0 && !told[fmt.Sprint(held)] {
-			told[fmt.Sprint(held)] = true
+		held := s.heldInShort(&r.Sites[0])
+		if text := strings.Join(held, "\n"); !told[text] {
+			told[text] = true
 			lines = append(lines, held...)
 		}
 	}

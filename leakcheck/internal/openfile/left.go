@@ -18,7 +18,7 @@ type Left struct {
 	Own      []blame.Opened // only the test can have opened them
 	Doubtful []blame.Opened // one of several tests has
 	Replaced []blame.Opened // connections that took the place of others: they are in neither
-	Shared   []fd.File      // connections that a shared client may keep: they are in neither
+	Shared   []blame.Opened // connections that a shared client may keep: they are in neither
 }
 
 // None reports whether nothing is left.
@@ -61,7 +61,7 @@ func (o *Left) TakePooled(idle int) int {
 			return f == c || f.Local == c.Remote && f.Remote == c.Local
 		})
 		if pooled[f.Descriptor] {
-			o.Shared = append(o.Shared, f)
+			o.Shared = append(o.Shared, blame.Opened{File: f})
 		}
 	}
 	o.drop(func(f blame.Opened) bool { return pooled[f.Descriptor] })

@@ -29,18 +29,17 @@ func (w *walker) answer() string {
 		}
 	}
 	if w.contextChild() {
-		among, of := "its children: call the cancel function that came with it", "the children of a context that is not cancelled: call the cancel function that came with it"
+		among, of, fix := "its children", "the children of a context that is not cancelled", "call the cancel function that came with it"
 		if w.passesType("context.afterFuncCtx") {
-			among = "what waits for its end: call the stop function that context.AfterFunc returned"
-			of = "what waits for the end of a context: call the stop function that context.AfterFunc returned"
+			among, of, fix = "what waits for its end", "what waits for the end of a context", "call the stop function that context.AfterFunc returned"
 		}
 		switch byTest := w.h.byTest(w.root); {
 		case byTest && !w.passesType("testing."):
-			return "retained by a context of your test, among " + among
+			return "retained by a context of your test, among " + among + ": " + fix
 		case byTest:
-			return "retained by the test's context, among " + among
+			return "retained by the test's context, among " + among + ": " + fix
 		}
-		return holder + ", among " + of
+		return holder + ", among " + of + ": " + fix
 	}
 	if w.passes("context value") {
 		return holder + ", through a context value: use ctxreq.Detach or a smaller value"

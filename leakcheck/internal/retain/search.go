@@ -62,7 +62,7 @@ type Heap struct {
 	goroot   string
 	caller   int // index of the goroutine that asked for the dump, or None
 	pools    map[int32]bool
-	reach    *Search        // as far as it was needed
+	reach    *Search        // the search of this heap; nil before the first call of Search
 	refs     []reference    // between variables
 	mapSites []bool         // by Allocs
 	inner    map[int32]bool // the runtime's own records of goroutines, threads and processors
@@ -247,15 +247,16 @@ func (h *Heap) Search(targets []int32) *Search {
 	s := h.reach
 	missing := func(t int32) bool { return s.rank[t] == Unreachable }
 	for s.ranks < Unreachable && slices.ContainsFunc(targets, missing) {
-		s.walk(s.ranks)
-		s.ranks++
+		s.walk()
 	}
 	return s
 }
 
-// walk reaches what the roots of one rank retain and those before did not.
-func (s *Search) walk(rank Rank) {
+// walk reaches what the roots of the next rank retain and those before did not.
+func (s *Search) walk() {
 	s.untold.Wait() // what follows changes the heap
+	rank := s.ranks
+	s.ranks++
 	switch rank {
 	case Cleanup:
 		s.h.roots[Cleanup] = append(slices.Clip(s.h.known), s.h.cleanups(s)...)
@@ -333,12 +334,12 @@ type step struct {
 
 // path returns the way from a root to the object, which must have been reached.
 func (s *Search) path(o int32) (root, []step) {
-	var steps []step
 	at := s.order[s.place[o]]
-	for ; at.parent >= 0; at = s.order[s.place[at.parent]] {
+	steps := []step{{at.object, at.word}}
+	for at.parent >= 0 {
+		at = s.order[s.place[at.parent]]
 		steps = append(steps, step{at.object, at.word})
 	}
-	steps = append(steps, step{at.object, at.word})
 	for i, j := 0, len(steps)-1; i < j; i, j = i+1, j-1 {
 		steps[i], steps[j] = steps[j], steps[i]
 	}
@@ -348,8 +349,8 @@ func (s *Search) path(o int32) (root, []step) {
 // everything is the search that reaches all that any root retains.
 func (h *Heap) everything() *Search {
 	s := h.Search(nil)
-	for ; s.ranks < Unreachable; s.ranks++ {
-		s.walk(s.ranks)
+	for s.ranks < Unreachable {
+		s.walk()
 	}
 	return s
 }

@@ -95,10 +95,7 @@ func (s *Scope) endFiles(t testing.TB, o *openfile.Left) {
 	}
 	s.files.Lock()
 	defer s.files.Unlock()
-	s.files.Forget(slices.Concat(o.Own, o.Doubtful, o.Replaced))
-	for _, f := range o.Shared {
-		s.files.Forget([]blame.Opened{{File: f}})
-	}
+	s.files.Forget(slices.Concat(o.Own, o.Doubtful, o.Replaced, o.Shared))
 }
 
 // describeLeak is the failure for descriptors that only the test can have opened.
