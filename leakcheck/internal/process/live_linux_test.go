@@ -4,6 +4,7 @@ package process
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"slices"
@@ -15,14 +16,22 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// sleeper is a process that the test started.
+// sleeper is a process that the test started. It waits for a second line: its loader has mapped all there will be.
 func sleeper(t *testing.T) *Process {
-	cmd := exec.Command("sleep", "600")
+	cmd := exec.Command("cat")
+	in, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
 		cmd.Process.Kill()
 		cmd.Wait()
 	})
+	_, err = in.Write([]byte("x\n"))
+	require.NoError(t, err)
+	_, err = io.ReadFull(out, make([]byte, 2))
+	require.NoError(t, err)
 	p, err := Open(cmd.Process.Pid)
 	require.NoError(t, err)
 	t.Cleanup(p.Close)
