@@ -96,6 +96,8 @@ var retentionMatrix = []struct {
 	{"package variable, any", plantAny, []string{"retained by package variable leakcheck_test.keptAny", "the object: leakcheck_test.kept"}, ""},
 	{"package variable, interface with methods", plantReader, []string{"retained by package variable leakcheck_test.keptReader", "leakcheck_test.kept"}, ""},
 	{"package variable, interface around a struct of one pointer", plantWrapped, []string{"retained by package variable leakcheck_test.keptWrapped", "the object: leakcheck_test.kept"}, "wrapper"},
+	{"variable of an interface type, initialized", plantInitialized, []string{`leakcheck_test.keptByInterface.store.entries["key"]`}, "object of"},
+	{"variable of type any, initialized", plantInitializedAny, []string{`leakcheck_test.keptByAny.entries["key"]`}, "object of"},
 	{"closure variable", plantClosure, []string{"retained by package variable leakcheck_test.keptFunc", "closure leakcheck_test.plantClosure.func1", "its variable captured"}, ""},
 	{"variable of a generic function's closure", plantGeneric, []string{"closure leakcheck_test.keepGeneric[...].func1, its variable generic"}, ""},
 	{"goroutine blocked on a channel", plantReceive, []string{"retained by a goroutine blocked in chan receive", "leakcheck_test.blockOnReceive", "why_matrix_test.go:", "created by leakcheck_test.blocked"}, ""},
@@ -190,6 +192,42 @@ func testMatrix(t *testing.T, rate int) {
 func plantMap(*testing.T) uintptr {
 	k := &kept{}
 	keptMap = map[string]*kept{"key": k}
+	return at(k)
+}
+
+// The compiler lays out what these lead to, up to the maps.
+type entryStore interface{ put(string, *kept) }
+
+type mapStore struct {
+	_       string
+	entries map[string]*kept
+}
+
+func (s *mapStore) put(key string, k *kept) { s.entries[key] = k }
+
+type outerStore struct {
+	_     int
+	store entryStore
+}
+
+func (s *outerStore) put(key string, k *kept) { s.store.put(key, k) }
+
+var (
+	keptByInterface entryStore = &outerStore{store: &mapStore{entries: map[string]*kept{}}}
+	keptByAny       any        = &mapStore{entries: map[string]*kept{}}
+)
+
+//go:noinline
+func plantInitialized(*testing.T) uintptr {
+	k := &kept{}
+	keptByInterface.put("key", k)
+	return at(k)
+}
+
+//go:noinline
+func plantInitializedAny(*testing.T) uintptr {
+	k := &kept{}
+	keptByAny.(*mapStore).put("key", k)
 	return at(k)
 }
 

@@ -221,8 +221,15 @@ func (h *Heap) text(addr, n uint64) string {
 
 // target is the view of the object that a link leads to.
 func (h *Heap) target(l link, o int32) view {
+	if s, ok := bare(l.typ).(*dwarf.StructType); ok && isInterface(s) {
+		b, err := h.memory(l.addr+uint64(h.PtrSize), h.PtrSize)
+		if err != nil || h.Word(b)-h.Addr(o) >= h.Size(o) { // it is the type that leads here: one that reflect made
+			return view{}
+		}
+		return h.dynamic(l.addr, h.Word(b)-h.Addr(o))
+	}
 	delta := l.delta
-	if s, ok := bare(l.typ).(*dwarf.StructType); !l.near || ok && isInterface(s) {
+	if !l.near {
 		b, err := h.memory(l.addr, h.PtrSize)
 		if err != nil {
 			return view{}
@@ -290,13 +297,13 @@ func groupOf(table *dwarf.StructType) dwarf.Type {
 	return nil
 }
 
-// dynamic is the view through the interface whose data word is at addr or behind it.
+// dynamic is the view of what the interface at addr leads to, delta bytes into it.
 func (h *Heap) dynamic(addr, delta uint64) view {
-	b, err := h.memory(addr, 2*h.PtrSize)
+	b, err := h.memory(addr, h.PtrSize)
 	if err != nil {
 		return view{}
 	}
-	return h.boxed(h.Word(b), delta+h.Word(b[h.PtrSize:])-h.Word(b))
+	return h.boxed(h.Word(b), delta)
 }
 
 // boxed is the view of what an interface with this type word holds.
