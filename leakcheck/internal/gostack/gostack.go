@@ -414,14 +414,15 @@ func InFunction(name, function string) bool {
 }
 
 // Where is the innermost frame outside the standard library, which is where a
-// person can change something; without one, the function it was started with.
+// person can change something; without one, the function it was started with. One
+// that is ending has left all of them: where it was started.
 func (g *Goroutine) Where() source.Frame {
 	for _, f := range g.Frames {
 		if !f.InLibrary() {
 			return f
 		}
 	}
-	if len(g.Frames) == 0 {
+	if root := g.Root(); root == "" || root == "runtime.goexit1" {
 		return g.Creator
 	}
 	return g.Frames[len(g.Frames)-1]

@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 )
 
 // Go 1.26 prints labels inside the brackets, Go 1.27 after them, quoted only
@@ -54,6 +56,21 @@ runtime.goexit({})
 		`8|chan receive, 2 minutes, locked to thread|bubble 3|leaked false|9 TestB|probe.work[...]|probe.(*T).run|by 0`,
 		`9|chan send|bubble 0|leaked true|0 |probe.send|probe.send|by 17`,
 	}, describe(text))
+}
+
+func TestWhereIsInNoLibrary(t *testing.T) {
+	own := func(function string) string { return function + "()\n\t/probe/probe.go:9 +0x1\n" }
+	library := func(function string) string { return function + "()\n\t" + source.Library() + "x.go:9 +0x1\n" }
+	const head, created = "goroutine 7 [runnable]:\n", "created by probe.New in goroutine 5\n\t/probe/probe.go:8 +0x1\n"
+	for text, want := range map[string]string{
+		head + library("runtime.gopark") + own("probe.wait") + own("probe.work") + created: "probe.wait",
+		head + library("runtime.gopark") + library("time.goFunc") + created:                "time.goFunc",
+		head + library("runtime.goexit") + created:                                         "probe.New", // it has not run yet
+		head + library("runtime.mcall") + library("runtime.goexit1") + created:             "probe.New", // it is ending
+		head + library("runtime.goexit1") + library("runtime.goexit") + created:            "probe.New",
+	} {
+		assert.Equal(t, want, ParseOne(text).Where().Func, text)
+	}
 }
 
 // describe shows what the parser understood.
