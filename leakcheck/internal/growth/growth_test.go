@@ -81,6 +81,34 @@ func TestStacksAreToldApart(t *testing.T) {
 	assert.Len(t, seen, 4, "all kinds of stacks were there")
 }
 
+// What grows in steps is run again a second time. Beside it a goroutine of the program fills a cache
+// in every round up to the first retry.
+func TestSecondRetryBesideANeighbour(t *testing.T) {
+	var log [][256]byte
+	var kept []*int
+	work := make(chan bool)
+	defer close(work)
+	go func() {
+		for range work {
+			if len(kept) < 1000 {
+				kept = append(kept, new(int))
+			}
+			work <- true
+		}
+	}()
+	m, err := New(func() {
+		log = append(log, [256]byte{})
+		work <- true
+		<-work
+	}, Settings{})
+	require.NoError(t, err)
+	r := m.Measure()
+	assert.Equal(t, 2, m.retries)
+	assert.Equal(t, judge.Growing, r.Verdict)
+	require.NotEmpty(t, r.Sites)
+	assert.True(t, r.Sites[0].steps)
+}
+
 func TestLooksAgainAfterGoroutines(t *testing.T) {
 	assert.True(t, looksAgain(), "they may have held what the last look counted")
 }

@@ -112,8 +112,8 @@ func (m *Meter) measure() *Result {
 			m.round(p, m.limited(m.iterations*judge.Scales[p]))
 		}
 	}
-	if suspects := m.suspects(); len(suspects) > 0 {
-		m.confirm(suspects)
+	if len(m.suspects()) > 0 {
+		m.confirm()
 	}
 	r := m.report()
 	if m.retries == 1 {
@@ -200,10 +200,10 @@ func (m *Meter) record(p judge.Phase, n int) {
 // confirm runs the suspects again: a second time where the verdict is still open, or where the
 // worst site grows in steps. The other pace comes before that: a window of time may be full after a
 // second retry, and then grows at no pace.
-func (m *Meter) confirm(suspects []suspect) {
+func (m *Meter) confirm() {
 	paced := false
 	for attempt := range 2 {
-		m.retry(suspects)
+		m.retry(m.suspects())
 		r := m.unknown()
 		if r.Verdict == judge.Growing && !paced {
 			paced = true
