@@ -98,6 +98,14 @@ var retentionMatrix = []struct {
 	{"package variable, interface around a struct of one pointer", plantWrapped, []string{"retained by package variable leakcheck_test.keptWrapped", "the object: leakcheck_test.kept"}, "wrapper"},
 	{"variable of an interface type, initialized", plantInitialized, []string{`leakcheck_test.keptByInterface.store.entries["key"]`}, "object of"},
 	{"variable of type any, initialized", plantInitializedAny, []string{`leakcheck_test.keptByAny.entries["key"]`}, "object of"},
+	{"slice of a named type", plantNamedSlice, []string{"leakcheck_test.keptNamed.list[1]", "→ leakcheck_test.keptList [1]"}, ".array"},
+	{"slice of a generic type in a map of named strings", plantNamedMap, []string{`leakcheck_test.keptNamed.lists["key"][1]`}, ".array"},
+	{"slot behind the end of a named slice", plantNamedPopped, []string{"retained by package variable leakcheck_test.keptNamed, in the array behind the slice, at a slot that is not part of it"}, ".array"},
+	{"channel of a named type", plantNamedChan, []string{"→ channel buffer leakcheck_test.keptQueueOf", "the object: leakcheck_test.kept"}, "hchan"},
+	{"struct as the key of a map", plantStructKey, []string{`leakcheck_test.keptNamed.byStruct[leakcheck_test.structKey{"", -3, [2]bool{false, true}}]`}, ""},
+	{"struct in the key of a map of any", plantAnyKey, []string{`leakcheck_test.keptNamed.byAny[leakcheck_test.structKey{"x", 7, [2]bool{false, false}}]`}, ""},
+	{"UUID as the key of a sync.Map", plantUUIDKey, []string{"leakcheck_test.keptNamed.byUUID.Load(0102ff00-0000-0000-0000-000000000000)"}, ""},
+	{"pointer in the key of a map", plantPointerKey, []string{"leakcheck_test.keptNamed.byAny[…]"}, ""},
 	{"closure variable", plantClosure, []string{"retained by package variable leakcheck_test.keptFunc", "closure leakcheck_test.plantClosure.func1", "its variable captured"}, ""},
 	{"variable of a generic function's closure", plantGeneric, []string{"closure leakcheck_test.keepGeneric[...].func1, its variable generic"}, ""},
 	{"goroutine blocked on a channel", plantReceive, []string{"retained by a goroutine blocked in chan receive", "leakcheck_test.blockOnReceive", "why_matrix_test.go:", "created by leakcheck_test.blocked"}, ""},
@@ -228,6 +236,83 @@ func plantInitialized(*testing.T) uintptr {
 func plantInitializedAny(*testing.T) uintptr {
 	k := &kept{}
 	keptByAny.(*mapStore).put("key", k)
+	return at(k)
+}
+
+type (
+	keptList      []*kept
+	listOf[T any] []T
+	name          string
+	keptQueueOf   chan *kept
+	structKey     struct {
+		name  name
+		n     int32
+		flags [2]bool
+	}
+)
+
+var keptNamed struct {
+	list, popped keptList
+	lists        map[name]listOf[*kept]
+	queue        keptQueueOf
+	byStruct     map[structKey]*kept
+	byAny        map[any]*kept
+	byUUID       sync.Map
+}
+
+//go:noinline
+func plantNamedSlice(*testing.T) uintptr {
+	keptNamed.list = keptList{nil, {}}
+	return at(keptNamed.list[1])
+}
+
+//go:noinline
+func plantNamedMap(*testing.T) uintptr {
+	k := &kept{}
+	keptNamed.lists = map[name]listOf[*kept]{"key": {nil, k}}
+	return at(k)
+}
+
+//go:noinline
+func plantNamedPopped(*testing.T) uintptr {
+	k := &kept{}
+	keptNamed.popped = keptList{nil, k}[:1]
+	return at(k)
+}
+
+//go:noinline
+func plantNamedChan(*testing.T) uintptr {
+	k := &kept{}
+	keptNamed.queue = make(keptQueueOf, 2)
+	keptNamed.queue <- k
+	return at(k)
+}
+
+//go:noinline
+func plantStructKey(*testing.T) uintptr {
+	k := &kept{}
+	keptNamed.byStruct = map[structKey]*kept{{n: -3, flags: [2]bool{false, true}}: k}
+	return at(k)
+}
+
+//go:noinline
+func plantAnyKey(*testing.T) uintptr {
+	k := &kept{}
+	keptNamed.byAny = map[any]*kept{structKey{name: "x", n: 7}: k}
+	return at(k)
+}
+
+//go:noinline
+func plantUUIDKey(*testing.T) uintptr {
+	k := &kept{}
+	keptNamed.byUUID.Store([16]byte{1, 2, 0xff}, k)
+	return at(k)
+}
+
+//go:noinline
+func plantPointerKey(*testing.T) uintptr {
+	k := &kept{}
+	keptNamed.byAny[struct{ p *int }{new(int)}] = k
 	return at(k)
 }
 

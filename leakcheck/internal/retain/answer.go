@@ -356,12 +356,11 @@ func elements(t dwarf.Type) (elem uint64, kind string) {
 	switch {
 	case !ok:
 		return 0, ""
-	case s.StructName == "string":
+	case isString(s):
 		return 1, "string"
-	case strings.HasPrefix(s.StructName, "[]") && len(s.Field) > 0:
-		if p, ok := bare(s.Field[0].Type).(*dwarf.PtrType); ok {
-			return uint64(max(p.Type.Size(), 1)), "slice"
-		}
+	}
+	if t, ok := sliceElem(s); ok {
+		return uint64(max(t.Size(), 1)), "slice"
 	}
 	return 0, ""
 }

@@ -96,15 +96,7 @@ func (h *Heap) mapKey(entry *dwarf.StructType, value uint64) string {
 		if f.Name != "key" {
 			continue
 		}
-		at := value - uint64(offsetOf(entry, "value")) + uint64(f.ByteOffset)
-		if s, ok := bare(f.Type).(*dwarf.StructType); ok && isInterface(s) {
-			typ := h.wordAt(at)
-			if t, ok := h.names.Types.Runtime(typ); ok {
-				return h.value(t, h.wordAt(at+uint64(h.PtrSize)))
-			}
-			return "…"
-		}
-		return h.value(f.Type, at)
+		return h.value(f.Type, value-uint64(offsetOf(entry, "value"))+uint64(f.ByteOffset))
 	}
 	return "…"
 }

@@ -560,8 +560,8 @@ func (h *Heap) typeName(v view, via link) string {
 		if s, ok := bare(via.typ).(*dwarf.StructType); ok && isReference(s) && !isInterface(s) {
 			return symbols.Name(via.typ)
 		}
-		if name := symbols.Name(via.typ); strings.HasPrefix(name, "chan ") {
-			return name
+		if isChan(via.typ) {
+			return symbols.Name(via.typ)
 		}
 	}
 	switch {

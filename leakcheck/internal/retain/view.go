@@ -3,6 +3,7 @@ package retain
 import (
 	"debug/dwarf"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -153,20 +154,40 @@ func afterSlot(expr string) string {
 	return rest
 }
 
-// value prints a map key.
+// value prints a map key: "x", 7, app.key{"x", 7}, or an array of 16 bytes as a UUID. What has a
+// pointer in it, or is long, is "…".
 func (h *Heap) value(t dwarf.Type, at uint64) string {
 	if h.redacted {
 		return "…"
 	}
 	b, err := h.memory(at, int(min(max(t.Size(), 0), 64)))
-	if err != nil || int64(len(b)) < t.Size() {
+	if t.Size() > 0 && (err != nil || int64(len(b)) < t.Size()) {
 		return "…"
 	}
 	switch u := bare(t).(type) {
 	case *dwarf.StructType:
-		if u.StructName == "string" {
+		switch {
+		case isString(u):
 			return h.text(h.Word(b), h.Word(b[h.PtrSize:]))
+		case isInterface(u):
+			return h.boxedValue(h.Word(b), h.Word(b[h.PtrSize:]))
 		}
+		var parts []string
+		for _, f := range u.Field {
+			if f.Name != "_" {
+				parts = append(parts, h.value(f.Type, at+uint64(f.ByteOffset)))
+			}
+		}
+		return composite(t, parts)
+	case *dwarf.ArrayType:
+		if _, ok := bare(u.Type).(*dwarf.UintType); ok && u.Type.Size() == 1 {
+			return inHex(b)
+		}
+		var parts []string
+		for i := range max(u.Count, 0) {
+			parts = append(parts, h.value(u.Type, at+uint64(i*u.Type.Size())))
+		}
+		return composite(t, parts)
 	case *dwarf.IntType:
 		return strconv.FormatInt(signed(b), 10)
 	case *dwarf.UintType, *dwarf.UcharType:
@@ -175,6 +196,42 @@ func (h *Heap) value(t dwarf.Type, at uint64) string {
 		return strconv.FormatBool(b[0] != 0)
 	}
 	return "…"
+}
+
+// boxedValue prints what is in an interface of these two words.
+func (h *Heap) boxedValue(typ, data uint64) string {
+	if t, ok := h.Itab(typ); ok {
+		typ = t
+	}
+	if h.names.Types == nil {
+		return "…"
+	}
+	t, ok := h.names.Types.Runtime(typ)
+	if !ok {
+		return "…"
+	}
+	return h.value(t, data)
+}
+
+// composite prints a struct or an array of these parts.
+func composite(t dwarf.Type, parts []string) string {
+	name := symbols.Name(t)
+	if strings.HasPrefix(name, "struct {") {
+		name = ""
+	}
+	text := name + "{" + strings.Join(parts, ", ") + "}"
+	if slices.Contains(parts, "…") || len(text) > 3*keyShown {
+		return "…"
+	}
+	return text
+}
+
+// inHex prints bytes, 16 of them as a UUID.
+func inHex(b []byte) string {
+	if len(b) == 16 {
+		return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+	}
+	return fmt.Sprintf("%x", b)
 }
 
 func unsigned(b []byte) (v uint64) {
@@ -210,7 +267,7 @@ func (h *Heap) memory(addr uint64, n int) ([]byte, error) {
 // text reads a string.
 func (h *Heap) text(addr, n uint64) string {
 	b, err := h.memory(addr, int(min(n, keyShown)))
-	if err != nil {
+	if err != nil && n > 0 {
 		return "…"
 	}
 	if n > keyShown {
@@ -250,14 +307,13 @@ func (h *Heap) referent(l link, delta uint64) view {
 		v.many = v.many || l.many
 		return v
 	case *dwarf.StructType:
+		if elem, ok := sliceElem(t); ok {
+			return view{typ: elem, delta: delta, many: true}
+		}
 		switch {
-		case strings.HasPrefix(t.StructName, "[]"):
-			if p, ok := bare(t.Field[0].Type).(*dwarf.PtrType); ok {
-				return view{typ: p.Type, delta: delta, many: true}
-			}
 		case isInterface(t):
 			return h.dynamic(l.addr, delta)
-		case t.StructName == "string":
+		case isString(t):
 			return view{name: "string", delta: delta}
 		}
 	}
@@ -408,7 +464,41 @@ func isInterface(s *dwarf.StructType) bool {
 
 // isReference tells values of the language that are structs only to DWARF.
 func isReference(s *dwarf.StructType) bool {
-	return isInterface(s) || s.StructName == "string" || strings.HasPrefix(s.StructName, "[]")
+	_, slice := sliceElem(s)
+	return slice || isString(s) || isInterface(s)
+}
+
+// isString tells strings, of any name.
+func isString(s *dwarf.StructType) bool { return hasFields(s, "str", "len") }
+
+// sliceElem is the type of the elements of a slice, of any name.
+func sliceElem(s *dwarf.StructType) (dwarf.Type, bool) {
+	if !hasFields(s, "array", "len", "cap") {
+		return nil, false
+	}
+	p, ok := bare(s.Field[0].Type).(*dwarf.PtrType)
+	if !ok {
+		return nil, false
+	}
+	switch bare(p.Type).(type) {
+	case nil, *dwarf.VoidType, *dwarf.UnspecifiedType: // runtime.slice
+		return nil, false
+	}
+	return p.Type, true
+}
+
+func hasFields(s *dwarf.StructType, names ...string) bool {
+	return slices.EqualFunc(s.Field, names, func(f *dwarf.StructField, name string) bool { return f.Name == name })
+}
+
+// isChan tells channels, of any name.
+func isChan(t dwarf.Type) bool {
+	p, ok := bare(t).(*dwarf.PtrType)
+	if !ok {
+		return false
+	}
+	s, ok := bare(p.Type).(*dwarf.StructType)
+	return ok && strings.HasPrefix(s.StructName, "hchan<")
 }
 
 func isGroup(t dwarf.Type) bool {
