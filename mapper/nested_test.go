@@ -328,6 +328,30 @@ func TestAssign(t *testing.T) {
 	assert.Same(t, in.Tax, got.Tax)
 }
 
+// TestAssignedToAnother maps assigned types to other types: those are no assignments.
+func TestAssignedToAnother(t *testing.T) {
+	type point struct{ X, Y int }
+	type swapped struct{ Y, X int }
+	type src struct {
+		A, B point
+		C, D *point
+	}
+	type dst struct {
+		A point
+		B swapped
+		C *point
+		D *swapped
+	}
+	m := mapper.Must[src, dst](mapper.Options{Assign: []any{point{}, (*point)(nil)}})
+	eachWay(t, m, func(t *testing.T, mapTo func(src) (dst, error)) {
+		in := src{point{1, 2}, point{3, 4}, &point{5, 6}, &point{7, 8}}
+		got, err := mapTo(in)
+		require.NoError(t, err)
+		assert.Equal(t, dst{in.A, swapped{X: 3, Y: 4}, in.C, &swapped{X: 7, Y: 8}}, got)
+		assert.Same(t, in.C, got.C)
+	})
+}
+
 // TestBigNumbers checks that big numbers are copied, not shared, because they are mutable.
 func TestBigNumbers(t *testing.T) {
 	type src struct {
