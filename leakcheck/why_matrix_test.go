@@ -106,6 +106,9 @@ var retentionMatrix = []struct {
 	{"struct in the key of a map of any", plantAnyKey, []string{`leakcheck_test.keptNamed.byAny[leakcheck_test.structKey{"x", 7, [2]bool{false, false}}]`}, ""},
 	{"UUID as the key of a sync.Map", plantUUIDKey, []string{"leakcheck_test.keptNamed.byUUID.Load(0102ff00-0000-0000-0000-000000000000)"}, ""},
 	{"pointer in the key of a map", plantPointerKey, []string{"leakcheck_test.keptNamed.byAny[…]"}, ""},
+	{"method value of a generic type", plantGenericMethod, []string{"method value leakcheck_test.(*genericCache[...]).drop", "leakcheck_test.genericCache[...] .items", `→ map ["key"].value`, "→ the object (96 B"}, "uint8"},
+	{"closure of a generic function with two instances", plantGenericClosure, []string{"closure leakcheck_test.keepHolder[...].func1, its variable h", "leakcheck_test.holder[...] .list", "→ []*… [1]"}, "uint8"},
+	{"closure of the other instance", plantOtherInstance, []string{"closure leakcheck_test.keepHolder[...].func1, its variable h", "leakcheck_test.holder[...] .one.obj", "the object: leakcheck_test.kept"}, "object of"},
 	{"closure variable", plantClosure, []string{"retained by package variable leakcheck_test.keptFunc", "closure leakcheck_test.plantClosure.func1", "its variable captured"}, ""},
 	{"variable of a generic function's closure", plantGeneric, []string{"closure leakcheck_test.keepGeneric[...].func1, its variable generic"}, ""},
 	{"goroutine blocked on a channel", plantReceive, []string{"retained by a goroutine blocked in chan receive", "leakcheck_test.blockOnReceive", "why_matrix_test.go:", "created by leakcheck_test.blocked"}, ""},
@@ -313,6 +316,52 @@ func plantUUIDKey(*testing.T) uintptr {
 func plantPointerKey(*testing.T) uintptr {
 	k := &kept{}
 	keptNamed.byAny[struct{ p *int }{new(int)}] = k
+	return at(k)
+}
+
+type genericCache[K comparable, V any] struct {
+	items map[K]struct{ value V }
+}
+
+func (c *genericCache[K, V]) drop() { clear(c.items) }
+
+type holder[T any] struct {
+	one  T
+	list []T
+}
+
+//go:noinline
+func keepHolder[T any](h *holder[T]) func() int { return func() int { return len(h.list) } }
+
+var (
+	keptGenericMethod             func()
+	keptGenericFunc, keptGeneric2 func() int
+)
+
+//go:noinline
+func plantGenericMethod(*testing.T) uintptr {
+	k := &kept{}
+	c := &genericCache[string, *kept]{items: map[string]struct{ value *kept }{"key": {k}}}
+	keptGenericMethod = c.drop
+	return at(k)
+}
+
+//go:noinline
+func plantGenericClosure(*testing.T) uintptr {
+	k := &kept{}
+	keptGenericFunc = keepHolder(&holder[*kept]{list: []*kept{nil, k}})
+	return at(k)
+}
+
+type pairOf struct {
+	_   [3]int
+	obj *kept
+}
+
+//go:noinline
+func plantOtherInstance(*testing.T) uintptr {
+	k := &kept{}
+	keptGeneric2 = keepHolder(&holder[pairOf]{one: pairOf{obj: k}})
 	return at(k)
 }
 

@@ -471,6 +471,22 @@ func (h *Heap) receiver(o int32, function string, off uint64) link {
 	return l
 }
 
+// instance is the name of a function in the executable. Those of all instances of a generic function
+// are one in the process.
+func (h *Heap) instance(f Func) string {
+	if h.names.Types == nil || h.names.Table == nil || !strings.Contains(f.Name, "[...]") {
+		return f.Name
+	}
+	entry, ok := h.names.Table.Text(f.Entry)
+	if !ok {
+		return f.Name
+	}
+	if name, ok := h.names.Types.Instance(entry); ok {
+		return name
+	}
+	return f.Name
+}
+
 // captured names the variable of a closure.
 func (w *walker) captured(last *hop, off uint64) link {
 	l := link{addr: w.h.Addr(last.tail) + off, opaque: true}
@@ -485,9 +501,6 @@ func (w *walker) captured(last *hop, off uint64) link {
 	last.Name += ", its variable " + name
 	if w.expr == "" { // an expression may begin here
 		l.expr = ""
-	}
-	if c.Type == nil {
-		return l
 	}
 	f := w.h.field(c.Type, w.h.Addr(last.tail)+c.Off, off-c.Off)
 	f.opaque = true
@@ -509,7 +522,7 @@ func (w *walker) add(st stop, v *view, via link) {
 	if f, ok := h.closure(o, x); ok {
 		x.Kind, x.Name, x.File, x.Line, x.Type = "closure", symbols.Short(f.Name), f.File, f.Line, ""
 		x.Source = h.source(f.File, f.Line)
-		x.view.name = f.Name
+		x.view.name = h.instance(f)
 		if method, ok := strings.CutSuffix(x.Name, "-fm"); ok {
 			x.Hop = Hop{Kind: "method value", Name: method}
 		}

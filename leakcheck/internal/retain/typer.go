@@ -222,7 +222,7 @@ func groupOfType(t dwarf.Type) string {
 func (t *typer) describe(k *kind, o int32) {
 	h := t.h
 	if f, ok := h.closure(o, hop{}); ok {
-		k.fn, k.file, k.line = f.Name, f.File, f.Line
+		k.fn, k.file, k.line = h.instance(f), f.File, f.Line
 		k.known = true
 		k.text = "func " + symbols.Short(f.Name)
 		if method, ok := strings.CutSuffix(k.text, "-fm"); ok {
@@ -349,9 +349,7 @@ func (t *typer) template(o, kind int32, off uint64) *linkTemplate {
 			return x
 		}
 		if c, ok := h.names.Types.Captured(k.fn, off); ok {
-			if c.Type != nil {
-				x.link = h.field(c.Type, at-off+c.Off, off-c.Off)
-			}
+			x.link = h.field(c.Type, at-off+c.Off, off-c.Off)
 			x.from = "variable " + strings.TrimPrefix(c.Name, "&") + " of " + k.text
 			x.back = at - x.link.addr
 		}

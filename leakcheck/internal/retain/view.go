@@ -301,6 +301,9 @@ func (h *Heap) target(l link, o int32) view {
 
 // referent is the view of what a reference of known type leads to, delta bytes into it.
 func (h *Heap) referent(l link, delta uint64) view {
+	if symbols.Argument(l.typ) {
+		return view{delta: delta}
+	}
 	switch t := bare(l.typ).(type) {
 	case *dwarf.PtrType:
 		v := h.pointee(t, l.addr, delta)

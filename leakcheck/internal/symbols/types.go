@@ -108,19 +108,48 @@ func (x *Types) function(e *dwarf.Entry, name string) {
 // ambiguous is where functions of one name are that are instances of a generic function.
 const ambiguous = ^dwarf.Offset(0)
 
-// entry is the entry of a function.
+// entry is the entry of a function. That of a generic type's method may be there with the arguments'
+// shapes only.
 func (x *Types) entry(function string) (dwarf.Offset, bool) {
 	off, ok := x.functions[function]
+	if !ok {
+		off, ok = x.functions[without("[", function)]
+	}
 	return off, ok && off != ambiguous
 }
 
 // shape begins the name of what stands for a type argument in the code of a generic function: all
 // pointers have one shape, so it says little of the type.
-const shape = "go.shape."
+const (
+	shape      = "go.shape."
+	anyPointer = shape + "*uint8"
+)
+
+// Instance returns the name of the function that begins at entry, an address of the executable.
+// Those of all instances of a generic function are different, as Captured and Receiver need them.
+func (x *Types) Instance(entry uint64) (function string, ok bool) {
+	off, ok := x.entries[entry]
+	if !ok {
+		return "", false
+	}
+	r := x.data.Reader()
+	r.Seek(off)
+	e, err := r.Next()
+	if err != nil || e == nil {
+		return "", false
+	}
+	if function, _ = e.Val(dwarf.AttrName).(string); function == "" {
+		function = x.originName(e)
+	}
+	return function, function != ""
+}
 
 // withoutShapes is the name that an instance of a generic function has in the process: "Put[...]".
-func withoutShapes(name string) string {
-	from := strings.Index(name, "["+shape)
+func withoutShapes(name string) string { return without("["+shape, name) }
+
+// without drops the type arguments that begin so.
+func without(begin, name string) string {
+	from := strings.Index(name, begin)
 	if from < 0 {
 		return name
 	}
@@ -133,7 +162,7 @@ func withoutShapes(name string) string {
 			depth--
 		}
 		if depth == 0 {
-			return name[:from] + "[...]" + withoutShapes(name[i+1:])
+			return name[:from] + "[...]" + without(begin, name[i+1:])
 		}
 	}
 	return name
@@ -159,7 +188,7 @@ func (x *Types) Receiver(function string) (Capture, bool) {
 			typ, hasType := e.Val(dwarf.AttrType).(dwarf.Offset)
 			t, ok := x.at(typ, hasType)
 			name, _ := e.Val(dwarf.AttrName).(string)
-			return Capture{Name: name, Type: t}, ok && !hasShape(t)
+			return Capture{Name: name, Type: t}, ok
 		}
 		if e.Children {
 			r.SkipChildren()
@@ -219,8 +248,8 @@ func (x *Types) at(off dwarf.Offset, ok bool) (dwarf.Type, bool) {
 // A Capture is a variable that a closure refers to, or a parameter.
 type Capture struct {
 	Name string
-	Type dwarf.Type // nil where a type argument decides it
-	Off  uint64     // where in the closure
+	Type dwarf.Type
+	Off  uint64 // where in the closure
 }
 
 // Captured returns the variable that the closure of this function holds at offset off.
@@ -243,9 +272,6 @@ func (x *Types) Captured(function string, off uint64) (Capture, bool) {
 		typ, hasType := e.Val(dwarf.AttrType).(dwarf.Offset)
 		if t, ok := x.at(typ, hasType); ok && isCapture && off >= uint64(at) && off < uint64(at)+uint64(max(t.Size(), 1)) {
 			name, _ := e.Val(dwarf.AttrName).(string)
-			if hasShape(t) {
-				t = nil
-			}
 			return Capture{name, t, uint64(at)}, true
 		}
 		if e.Children {
@@ -254,7 +280,19 @@ func (x *Types) Captured(function string, off uint64) (Capture, bool) {
 	}
 }
 
-func hasShape(t dwarf.Type) bool { return t != nil && strings.Contains(t.String(), shape) }
+// Argument reports whether t is a type argument of which no more is known than that it is a pointer.
+func Argument(t dwarf.Type) bool {
+	for {
+		d, ok := t.(*dwarf.TypedefType)
+		if !ok {
+			return false
+		}
+		if d.Common().Name == anyPointer {
+			return true
+		}
+		t = d.Type
+	}
+}
 
 // CallLine returns the line of a function at which it calls the one that was inlined at the
 // address. The file is the function's own.
@@ -426,7 +464,7 @@ func (x *Types) covers(e *dwarf.Entry, pc uint64) bool {
 }
 
 // aliases are the names that Go programs use.
-var aliases = strings.NewReplacer("[]uint8", "[]byte", "interface {}", "any")
+var aliases = strings.NewReplacer(anyPointer, "*…", shape, "", "[]uint8", "[]byte", "interface {}", "any")
 
 // Name is the Go name of a type, with its package's last element only.
 func Name(t dwarf.Type) string { return Spelled(name(t)) }
