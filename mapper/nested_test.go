@@ -190,6 +190,9 @@ func TestAfter(t *testing.T) {
 	d := dst{1, 3, 2}
 	require.NoError(t, m.Patch(&d, &src{High: 9}))
 	assert.Equal(t, dst{1, 9, 8}, d)
+	d.Span = 0
+	require.NoError(t, m.Patch(&d, &src{}))
+	assert.Equal(t, dst{1, 9, 8}, d, "After runs although nothing is set")
 	list, err := mapper.Must[[]src, []dst](mapper.Lenient(), mapper.After(func(d *dst, s src) error { d.Span = 1; return nil })).Map([]src{{1, 2}})
 	require.NoError(t, err)
 	assert.Equal(t, []dst{{1, 2, 1}}, list)

@@ -502,6 +502,11 @@ func TestPatch(t *testing.T) {
 	assert.Equal(t, &address{City: "Rome"}, e.Addr, "a nil pointer of the destination is allocated")
 	err := m.Patch(&e, &patch{Age: math.MaxInt})
 	assert.EqualError(t, err, "mapper: Age: int to int32: the destination cannot hold this number exactly")
+	n, numbers := int64(7), mapper.Must[int, int64]()
+	require.NoError(t, numbers.Patch(&n, new(int)))
+	assert.Equal(t, int64(7), n, "zero is not set")
+	require.NoError(t, numbers.Patch(&n, ref(8)))
+	assert.Equal(t, int64(8), n)
 }
 
 func TestMapAny(t *testing.T) {
