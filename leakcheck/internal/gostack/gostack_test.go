@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"reflect"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -11,8 +13,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/leaksafe/leaksafe/leakcheck/internal/source"
 )
 
 // Go 1.26 prints labels inside the brackets, Go 1.27 after them, quoted only
@@ -59,8 +59,11 @@ runtime.goexit({})
 }
 
 func TestWhereIsInNoLibrary(t *testing.T) {
-	own := func(function string) string { return function + "()\n\t/probe/probe.go:9 +0x1\n" }
-	library := func(function string) string { return function + "()\n\t" + source.Library() + "x.go:9 +0x1\n" }
+	_, ownFile, _, _ := runtime.Caller(0)
+	libraryFile, _ := runtime.FuncForPC(reflect.ValueOf(os.Getenv).Pointer()).FileLine(0)
+	frame := func(function, file string) string { return function + "()\n\t" + file + ":9 +0x1\n" }
+	own := func(function string) string { return frame(function, ownFile) }
+	library := func(function string) string { return frame(function, libraryFile) }
 	const head, created = "goroutine 7 [runnable]:\n", "created by probe.New in goroutine 5\n\t/probe/probe.go:8 +0x1\n"
 	for text, want := range map[string]string{
 		head + library("runtime.gopark") + own("probe.wait") + own("probe.work") + created: "probe.wait",
