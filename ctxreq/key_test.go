@@ -95,7 +95,7 @@ func TestRegistryIsBounded(t *testing.T) {
 	}), "there are 256 keys already; a key is a package-level variable")
 }
 
-var hideLines = regexp.MustCompile(`/[^ ]*\.go:\d+`)
+var hideLines = regexp.MustCompile(`[^ ]*/[^ ]*\.go:\d+`)
 
 var hideNumber = regexp.MustCompile(`request \d+`)
 

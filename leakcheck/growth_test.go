@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -232,7 +233,7 @@ func TestNoGrowthIsSilent(t *testing.T) {
 
 func lineOf(t *testing.T, s leakcheck.Site) string {
 	t.Helper()
-	source, err := os.ReadFile(s.File)
+	source, err := os.ReadFile(filepath.Base(s.File)) // under -trimpath it has no folder
 	require.NoError(t, err)
 	lines := strings.Split(string(source), "\n")
 	require.Less(t, s.Line, len(lines))

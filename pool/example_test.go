@@ -168,8 +168,8 @@ func ExampleFinding() {
 		buffers.Get(4096)
 	}
 	for _, h := range buffers.Outstanding() {
-		where, _, _ := strings.Cut(h.String(), " (/")
-		fmt.Println(where)
+		text := h.String()
+		fmt.Println(text[:strings.LastIndex(text, " (")])
 	}
 	// Output:
 	// 3 leases (12 KiB) not released, acquired at github.com/leaksafe/leaksafe/pool_test.ExampleFinding
@@ -179,7 +179,7 @@ func ExampleFinding() {
 func ExampleLevel() {
 	defer func() {
 		for line := range strings.Lines(fmt.Sprint(recover())) {
-			line, _, _ = strings.Cut(strings.TrimSpace(line), " (/")
+			line, _, _ = strings.Cut(strings.TrimSpace(line), " (")
 			fmt.Println(line)
 		}
 	}()

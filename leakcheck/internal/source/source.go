@@ -176,7 +176,7 @@ func above(dir, name string) string {
 // ShortFile is the path within the module, as an editor opens it, within the standard library, or
 // within the module cache.
 func ShortFile(file string) string {
-	if rel, ok := strings.CutPrefix(file, Library()); ok {
+	if rel, ok := within(Library(), file); ok {
 		return rel
 	}
 	if rel, ok := within(ModuleRoot(), file); ok {

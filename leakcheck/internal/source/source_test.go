@@ -70,7 +70,9 @@ func TestShortFile(t *testing.T) {
 func TestRepositoryFile(t *testing.T) {
 	file := here().File
 	t.Setenv("GITHUB_WORKSPACE", filepath.Dir(filepath.Dir(file)))
-	assert.Equal(t, "source/source_test.go", RepositoryFile(file), "relative to the workspace, not to the module")
+	if filepath.IsAbs(file) { // under -trimpath it is not
+		assert.Equal(t, "source/source_test.go", RepositoryFile(file), "relative to the workspace, not to the module")
+	}
 	t.Setenv("GITHUB_WORKSPACE", "")
 	assert.Equal(t, "leakcheck/internal/source/source_test.go", RepositoryFile(file))
 	assert.Equal(t, "leakcheck/internal/source/source_test.go", RepositoryFile(ModulePath()+"/leakcheck/internal/source/source_test.go"), "under -trimpath")
