@@ -241,6 +241,39 @@ func TestPatchNulls(t *testing.T) {
 	assert.Equal(t, entity{"", DeletedAt{Valid: true}, NullStamp{Valid: true}}, e, "a valid one is set as a whole")
 }
 
+// TestPatchIntoNulls patches structs that are in nulls: what is not set stays, and the null is there
+// from then on. A null of the same type, B, is set as a whole.
+func TestPatchIntoNulls(t *testing.T) {
+	type user struct{ Name, Mail string }
+	type nullUser struct {
+		User  user
+		Valid bool
+	}
+	type patch struct {
+		A *user
+		B nullUser
+		C user
+	}
+	type entity struct{ A, B, C nullUser }
+	m := mapper.Must[patch, entity]()
+	old := nullUser{user{"old", "m"}, true}
+	for name, row := range map[string]struct {
+		patch     patch
+		old, want entity
+	}{
+		"nothing": {patch{}, entity{A: old, B: old, C: old}, entity{A: old, B: old, C: old}},
+		"a field": {patch{&user{Name: "u"}, nullUser{user{Name: "v"}, true}, user{Name: "w"}}, entity{A: old, B: old, C: old},
+			entity{nullUser{user{"u", "m"}, true}, nullUser{user{"v", ""}, true}, nullUser{user{"w", "m"}, true}}},
+		"into an absent one": {patch{&user{Name: "u"}, nullUser{user{Name: "v"}, true}, user{Name: "w"}}, entity{},
+			entity{nullUser{user{"u", ""}, true}, nullUser{user{"v", ""}, true}, nullUser{user{"w", ""}, true}}},
+		"an empty one": {patch{A: &user{}, B: nullUser{Valid: true}}, entity{}, entity{A: nullUser{Valid: true}, B: nullUser{Valid: true}}},
+	} {
+		got := row.old
+		require.NoError(t, m.Patch(&got, &row.patch), name)
+		assert.Equal(t, row.want, got, name)
+	}
+}
+
 // TestAbsentReplaces maps absent values to a destination that has values.
 func TestAbsentReplaces(t *testing.T) {
 	type src struct {
