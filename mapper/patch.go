@@ -9,10 +9,10 @@ import (
 // Patch maps into *dst only the parts of *src that are set. A nil pointer, an invalid sql.Null and
 // any other zero value are not set, and leave their part of dst unchanged. The value of a non-nil
 // pointer or a valid sql.Null is set even if it is zero. Structs are patched field by field, also
-// through pointers. Everything else is replaced as a whole, so a slice that is empty but not nil
-// empties the slice in dst. One struct of src patches one struct of dst once, however many paths
-// lead to the two. After an *Error some fields may have been written. Patch uses
-// reflection.
+// through pointers. Everything else is replaced as a whole, also a null of the same type on both
+// sides, so a slice that is empty but not nil empties the slice in dst. One struct of src patches
+// one struct of dst once, however many paths lead to the two. After an *Error some fields may have
+// been written. Patch uses reflection.
 func (m *Mapper[S, D]) Patch(dst *D, src *S) error {
 	if m == nil || m.plan == nil || dst == nil || src == nil {
 		leak(unsafe.Pointer(src))
