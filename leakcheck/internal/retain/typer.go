@@ -57,13 +57,15 @@ type typer struct {
 	near   []*firstLinks // by kind
 	opaque linkTemplate  // of an object of which the type is not known
 
+	instances map[uint64]string // of functions, by where they begin
+
 	samples []int32          // the kinds of objects of which nothing else is known; 0 and -1 are none
 	unknown map[uint64]int32 // by size
 	allocs  map[int32]string // what allocation stacks say, by sample
 }
 
 func newTyper(h *Heap) typer {
-	return typer{h: h, kinds: make([]int32, h.Len()), list: make([]kind, 1), near: make([]*firstLinks, 1), ids: map[kind]int32{}, seen: map[seenKind]int32{}, links: map[linkKey]*linkTemplate{}, unknown: map[uint64]int32{}, allocs: map[int32]string{}}
+	return typer{h: h, kinds: make([]int32, h.Len()), list: make([]kind, 1), near: make([]*firstLinks, 1), ids: map[kind]int32{}, seen: map[seenKind]int32{}, links: map[linkKey]*linkTemplate{}, unknown: map[uint64]int32{}, allocs: map[int32]string{}, instances: map[uint64]string{}}
 }
 
 // walk finds the kinds of objects by the way on which the search has reached them, in the order in
@@ -222,7 +224,7 @@ func groupOfType(t dwarf.Type) string {
 func (t *typer) describe(k *kind, o int32) {
 	h := t.h
 	if f, ok := h.closure(o, hop{}); ok {
-		k.fn, k.file, k.line = h.instance(f), f.File, f.Line
+		k.fn, k.file, k.line = t.instance(f), f.File, f.Line
 		k.known = true
 		k.text = "func " + symbols.Short(f.Name)
 		if method, ok := strings.CutSuffix(k.text, "-fm"); ok {
@@ -236,6 +238,16 @@ func (t *typer) describe(k *kind, o int32) {
 	if k.text = t.allocated(h.SampleOf(o)); k.text == "" {
 		k.text = "object of " + figure.Bytes(int64(h.Size(o)))
 	}
+}
+
+// instance is h.instance, once for each function.
+func (t *typer) instance(f Func) string {
+	name, ok := t.instances[f.Entry]
+	if !ok {
+		name = t.h.instance(f)
+		t.instances[f.Entry] = name
+	}
+	return name
 }
 
 // allocated is what an allocation's stack says of its objects; "" where it says nothing.
