@@ -180,7 +180,7 @@ func (h *Heap) value(t dwarf.Type, at uint64) string {
 		}
 		return composite(t, parts)
 	case *dwarf.ArrayType:
-		if _, ok := bare(u.Type).(*dwarf.UintType); ok && u.Type.Size() == 1 {
+		if isByte(u.Type) {
 			return inHex(b)
 		}
 		var parts []string
@@ -472,7 +472,18 @@ func isReference(s *dwarf.StructType) bool {
 }
 
 // isString tells strings, of any name.
-func isString(s *dwarf.StructType) bool { return hasFields(s, "str", "len") }
+func isString(s *dwarf.StructType) bool {
+	if !hasFields(s, "str", "len") {
+		return false
+	}
+	p, ok := bare(s.Field[0].Type).(*dwarf.PtrType)
+	return ok && isByte(p.Type)
+}
+
+func isByte(t dwarf.Type) bool {
+	_, ok := bare(t).(*dwarf.UintType)
+	return ok && t.Size() == 1
+}
 
 // sliceElem is the type of the elements of a slice, of any name.
 func sliceElem(s *dwarf.StructType) (dwarf.Type, bool) {
