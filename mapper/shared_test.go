@@ -132,6 +132,27 @@ func objects(v reflect.Value) int {
 	return len(seen)
 }
 
+// TestPatchDepth patches with data that nests as deep as MaxDepth, and deeper.
+func TestPatchDepth(t *testing.T) {
+	type chain struct {
+		N    int
+		Next *chain
+	}
+	type chainDTO struct {
+		N    int
+		Next *chainDTO
+	}
+	m := mapper.Must[chain, chainDTO](mapper.Options{MaxDepth: 10})
+	var src *chain
+	for n := range 10 {
+		src = &chain{n + 1, src}
+	}
+	var dst chainDTO
+	require.NoError(t, m.Patch(&dst, src))
+	assert.Equal(t, 9, dst.Next.N)
+	assert.ErrorContains(t, m.Patch(&dst, &chain{11, src}), "MaxDepth")
+}
+
 // TestPatchDiamonds patches with 60 objects that have 2^60 paths through them: at first nothing,
 // then what the first call made.
 func TestPatchDiamonds(t *testing.T) {
