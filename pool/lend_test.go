@@ -79,7 +79,9 @@ func TestLendingReusesMemory(t *testing.T) {
 	assert.Less(t, allocs(20_000, func() { q.Put(q.Get(4096)) }), 0.01)
 	b := p.Get(0)
 	defer b.Release()
-	assert.InDelta(t, 40_000, float64(p.Stats().Gets), 100)
+	stats := p.Stats()
+	assert.LessOrEqual(t, stats.Gets, uint64(40_100), "some more to warm up")
+	assert.GreaterOrEqual(t, stats.Gets+127*stats.Made, uint64(40_000), "a buffer may be behind by 127")
 }
 
 // Put refuses every slice that is not lent, and no memory ever has two owners.
