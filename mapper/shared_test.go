@@ -447,6 +447,10 @@ func TestPartsWithoutOverlap(t *testing.T) {
 	one := []*[1 << 16]int64{new([1 << 16]int64), new([1 << 16]int64), new([1 << 16]int64)}
 	_, err := mapBoth(t, many{one, one, one, one, one, one}, reflect.TypeFor[types]())
 	require.NoError(t, err)
+
+	long := make([]int64, 1<<18)
+	_, err = mapBoth(t, [][]int64{long[:2], long[1:]}, reflect.TypeFor[[][]int32]())
+	require.NoError(t, err, "a short part that overlaps the start of a long one")
 }
 
 // TestCyclesAreErrors finds each cycle where it closes.
