@@ -105,6 +105,7 @@ var retentionMatrix = []struct {
 	{"struct as the key of a map", plantStructKey, []string{`leakcheck_test.keptNamed.byStruct[leakcheck_test.structKey{"", -3, [2]bool{false, true}}]`}, ""},
 	{"struct in the key of a map of any", plantAnyKey, []string{`leakcheck_test.keptNamed.byAny[leakcheck_test.structKey{"x", 7, [2]bool{false, false}}]`}, ""},
 	{"UUID as the key of a sync.Map", plantUUIDKey, []string{"leakcheck_test.keptNamed.byUUID.Load(0102ff00-0000-0000-0000-000000000000)"}, ""},
+	{"array without a size as the key of a map", plantEmptyKey, []string{"leakcheck_test.keptNamed.byNothing[…]"}, ""},
 	{"pointer in the key of a map", plantPointerKey, []string{"leakcheck_test.keptNamed.byAny[…]"}, ""},
 	{"method value of a generic type", plantGenericMethod, []string{"method value leakcheck_test.(*genericCache[...]).drop", "leakcheck_test.genericCache[...] .items", `→ map ["key"].value`, "→ the object (96 B"}, "uint8"},
 	{"closure of a generic function with two instances", plantGenericClosure, []string{"closure leakcheck_test.keepHolder[...].func1, its variable h", "leakcheck_test.holder[...] .list", "→ []*… [1]"}, "uint8"},
@@ -261,6 +262,7 @@ var keptNamed struct {
 	byStruct     map[structKey]*kept
 	byAny        map[any]*kept
 	byUUID       sync.Map
+	byNothing    map[[1 << 40]struct{}]*kept
 }
 
 //go:noinline
@@ -309,6 +311,13 @@ func plantAnyKey(*testing.T) uintptr {
 func plantUUIDKey(*testing.T) uintptr {
 	k := &kept{}
 	keptNamed.byUUID.Store([16]byte{1, 2, 0xff}, k)
+	return at(k)
+}
+
+//go:noinline
+func plantEmptyKey(*testing.T) uintptr {
+	k := &kept{}
+	keptNamed.byNothing = map[[1 << 40]struct{}]*kept{{}: k}
 	return at(k)
 }
 

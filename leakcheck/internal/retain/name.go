@@ -570,10 +570,8 @@ func (h *Heap) closure(o int32, x hop) (Func, bool) {
 
 func (h *Heap) typeName(v view, via link) string {
 	if via.typ != nil {
-		if s, ok := bare(via.typ).(*dwarf.StructType); ok && isReference(s) && !isInterface(s) {
-			return symbols.Name(via.typ)
-		}
-		if isChan(via.typ) {
+		s, ok := bare(via.typ).(*dwarf.StructType)
+		if ok && isReference(s) && !isInterface(s) || isChan(via.typ) {
 			return symbols.Name(via.typ)
 		}
 	}

@@ -156,8 +156,14 @@ func afterSlot(expr string) string {
 
 // value prints a map key: "x", 7, app.key{"x", 7}, or an array of 16 bytes as a UUID. What has a
 // pointer in it, or is long, is "…".
-func (h *Heap) value(t dwarf.Type, at uint64) string {
-	if h.redacted {
+func (h *Heap) value(t dwarf.Type, at uint64) string { return h.nested(t, at, 0) }
+
+// deepestValue bounds what is in each other: in a damaged dump an interface may hold itself.
+const deepestValue = 8
+
+// nested prints a value that is in depth others.
+func (h *Heap) nested(t dwarf.Type, at uint64, depth int) string {
+	if h.redacted || depth > deepestValue {
 		return "…"
 	}
 	b, err := h.memory(at, int(min(max(t.Size(), 0), 64)))
@@ -170,22 +176,28 @@ func (h *Heap) value(t dwarf.Type, at uint64) string {
 		case isString(u):
 			return h.text(h.Word(b), h.Word(b[h.PtrSize:]))
 		case isInterface(u):
-			return h.boxedValue(h.Word(b), h.Word(b[h.PtrSize:]))
+			if t, ok := h.names.Types.Runtime(h.concrete(h.Word(b))); ok {
+				return h.nested(t, h.Word(b[h.PtrSize:]), depth+1)
+			}
+			return "…"
 		}
 		var parts []string
 		for _, f := range u.Field {
 			if f.Name != "_" {
-				parts = append(parts, h.value(f.Type, at+uint64(f.ByteOffset)))
+				parts = append(parts, h.nested(f.Type, at+uint64(f.ByteOffset), depth+1))
 			}
 		}
 		return composite(t, parts)
 	case *dwarf.ArrayType:
-		if isByte(u.Type) {
+		switch {
+		case isByte(u.Type):
 			return inHex(b)
+		case u.Count > 64: // of elements without a size
+			return "…"
 		}
 		var parts []string
 		for i := range max(u.Count, 0) {
-			parts = append(parts, h.value(u.Type, at+uint64(i*u.Type.Size())))
+			parts = append(parts, h.nested(u.Type, at+uint64(i*u.Type.Size()), depth+1))
 		}
 		return composite(t, parts)
 	case *dwarf.IntType:
@@ -196,21 +208,6 @@ func (h *Heap) value(t dwarf.Type, at uint64) string {
 		return strconv.FormatBool(b[0] != 0)
 	}
 	return "…"
-}
-
-// boxedValue prints what is in an interface of these two words.
-func (h *Heap) boxedValue(typ, data uint64) string {
-	if t, ok := h.Itab(typ); ok {
-		typ = t
-	}
-	if h.names.Types == nil {
-		return "…"
-	}
-	t, ok := h.names.Types.Runtime(typ)
-	if !ok {
-		return "…"
-	}
-	return h.value(t, data)
 }
 
 // composite prints a struct or an array of these parts.
@@ -279,11 +276,15 @@ func (h *Heap) text(addr, n uint64) string {
 // target is the view of the object that a link leads to.
 func (h *Heap) target(l link, o int32) view {
 	if s, ok := bare(l.typ).(*dwarf.StructType); ok && isInterface(s) {
-		b, err := h.memory(l.addr+uint64(h.PtrSize), h.PtrSize)
-		if err != nil || h.Word(b)-h.Addr(o) >= h.Size(o) { // it is the type that leads here: one that reflect made
+		b, err := h.memory(l.addr, 2*h.PtrSize)
+		if err != nil || len(b) < 2*h.PtrSize {
 			return view{}
 		}
-		return h.dynamic(l.addr, h.Word(b)-h.Addr(o))
+		delta := h.Word(b[h.PtrSize:]) - h.Addr(o)
+		if delta >= h.Size(o) { // it is the type that leads here: one that reflect made
+			return view{}
+		}
+		return h.boxed(h.Word(b), delta)
 	}
 	delta := l.delta
 	if !l.near {
@@ -365,12 +366,18 @@ func (h *Heap) dynamic(addr, delta uint64) view {
 	return h.boxed(h.Word(b), delta)
 }
 
+// concrete is the address of the type that the first word of an interface states: a table of methods,
+// or the type itself.
+func (h *Heap) concrete(word uint64) uint64 {
+	if typ, ok := h.Itab(word); ok {
+		return typ
+	}
+	return word
+}
+
 // boxed is the view of what an interface with this type word holds.
 func (h *Heap) boxed(word, delta uint64) view {
-	typ, ok := h.Itab(word)
-	if !ok {
-		typ = word
-	}
+	typ := h.concrete(word)
 	if h.names.Types != nil {
 		if t, ok := h.names.Types.Runtime(typ); ok {
 			inner := only(t)
