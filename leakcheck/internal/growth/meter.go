@@ -112,9 +112,7 @@ func (m *Meter) measure() *Result {
 			m.round(p, m.limited(m.iterations*judge.Scales[p]))
 		}
 	}
-	if len(m.suspects()) > 0 {
-		m.confirm()
-	}
+	m.confirm()
 	r := m.report()
 	if m.retries == 1 {
 		r.dropUnproven()
@@ -197,13 +195,17 @@ func (m *Meter) record(p judge.Phase, n int) {
 	m.last = now
 }
 
-// confirm runs the suspects again: a second time where the verdict is still open, or where the
-// worst site grows in steps. The other pace comes before that: a window of time may be full after a
-// second retry, and then grows at no pace.
+// confirm runs the suspects again, if there are any: a second time where the verdict is still open,
+// or where the worst site grows in steps. The other pace comes before that: a window of time may be
+// full after a second retry, and then grows at no pace.
 func (m *Meter) confirm() {
 	paced := false
 	for attempt := range 2 {
-		m.retry(m.suspects())
+		suspects := m.suspects() // with the rounds so far
+		if len(suspects) == 0 {
+			return
+		}
+		m.retry(suspects)
 		r := m.unknown()
 		if r.Verdict == judge.Growing && !paced {
 			paced = true
