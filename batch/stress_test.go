@@ -43,8 +43,8 @@ func FuzzIsolate(f *testing.F) {
 	})
 }
 
-// Every pattern of bad items in every batch of up to ten items, eight without LEAKSAFE_CI, keeps the
-// promise of Options.Split.
+// Every pattern of bad items in every batch of up to ten items, eight without LEAKSAFE_CI, keeps
+// the promise of Options.Split.
 func TestEveryPatternOfBadItems(t *testing.T) {
 	for n := 1; n <= testgate.Count(8, 10, 10); n++ {
 		for pattern := range 1 << n {
@@ -204,7 +204,8 @@ func runsOf(list []int) (runs, longest int) {
 }
 
 // Random producers, cancels, panics, timeouts, failures and closes on real time: every item has
-// exactly one outcome. It runs for 0.3 s, a second with LEAKSAFE_CI, five minutes with LEAKSAFE_LONG.
+// exactly one outcome. It runs for 0.3 s, a second with LEAKSAFE_CI, five minutes with
+// LEAKSAFE_LONG.
 func TestStress(t *testing.T) {
 	d := time.Duration(testgate.Count(300, 1000, 300_000)) * time.Millisecond
 	var items, batchers, calls int64

@@ -81,8 +81,8 @@ func TestStacksAreToldApart(t *testing.T) {
 	assert.Len(t, seen, 4, "all kinds of stacks were there")
 }
 
-// What grows in steps is run again a second time. Beside it a goroutine of the program fills a cache
-// in every round up to the first retry.
+// What grows in steps is run again a second time. Beside it a goroutine of the program fills a
+// cache in every round up to the first retry.
 func TestSecondRetryBesideANeighbour(t *testing.T) {
 	var log [][256]byte
 	var kept []*int

@@ -16,7 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// sleeper is a process that the test started. It waits for a second line: its loader has mapped all there will be.
+// sleeper starts a process that waits for input. It has answered a line before that: from then on
+// its mappings do not change.
 func sleeper(t *testing.T) *Process {
 	cmd := exec.Command("cat")
 	in, err := cmd.StdinPipe()

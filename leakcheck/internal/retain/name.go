@@ -471,8 +471,8 @@ func (h *Heap) receiver(o int32, function string, off uint64) link {
 	return l
 }
 
-// instance is the name of a function in the executable. Those of all instances of a generic function
-// are one in the process.
+// instance is the name of a function in the executable. In the process all instances of a generic
+// function have one name.
 func (h *Heap) instance(f Func) string {
 	if h.names.Types == nil || h.names.Table == nil || !strings.Contains(f.Name, "[...]") {
 		return f.Name

@@ -366,8 +366,8 @@ func (h *Heap) dynamic(addr, delta uint64) view {
 	return h.boxed(h.Word(b), delta)
 }
 
-// concrete is the address of the type that the first word of an interface states: a table of methods,
-// or the type itself.
+// concrete is the address of the type that an interface holds. Its first word leads to a table of
+// methods, or to the type itself.
 func (h *Heap) concrete(word uint64) uint64 {
 	if typ, ok := h.Itab(word); ok {
 		return typ

@@ -108,8 +108,8 @@ func (x *Types) function(e *dwarf.Entry, name string) {
 // ambiguous is where functions of one name are that are instances of a generic function.
 const ambiguous = ^dwarf.Offset(0)
 
-// entry is the entry of a function. That of a generic type's method may be there with the arguments'
-// shapes only.
+// entry finds the entry of a function. DWARF may know a method of a generic type only by a name
+// that has shapes in place of the type arguments.
 func (x *Types) entry(function string) (dwarf.Offset, bool) {
 	off, ok := x.functions[function]
 	if !ok {
@@ -280,7 +280,8 @@ func (x *Types) Captured(function string, off uint64) (Capture, bool) {
 	}
 }
 
-// Argument reports whether t is a type argument of which no more is known than that it is a pointer.
+// Argument reports whether t is a type argument of which no more is known than that it is a
+// pointer.
 func Argument(t dwarf.Type) bool {
 	for {
 		d, ok := t.(*dwarf.TypedefType)
